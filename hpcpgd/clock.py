@@ -1,0 +1,76 @@
+"""Where the time of an epoch goes: data, compute, reduce, wait, update.
+
+A collective ends for all ranks at about the same time, so the rank that came last spends
+the least time in it: the smallest time over the ranks is the cost of the reduction, and
+what a rank spends beyond it is waiting for others.  The smallest times are found once an
+epoch for all its steps, so that measuring adds no message to a step.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from hpcpgd import mpi
+from hpcpgd.kernels.network import Array
+
+PHASES = ("data", "compute", "reduce", "wait", "update")
+DATA, COMPUTE, REDUCE, WAIT, UPDATE = range(5)
+STEPS_KEPT = 16384  # durations kept before the ranks compare them
+
+
+class PhaseClock:
+    """Adds up the seconds of this rank's phases over one epoch.
+
+    Parameters
+    ----------
+    comm : Comm
+        All ranks make the same number of reductions.
+    """
+
+    def __init__(self, comm: Any) -> None:
+        self._comm = comm
+        self._durations = np.zeros(STEPS_KEPT)
+        self._kept = 0
+        self._seconds = np.zeros(len(PHASES))
+        self._rows = 0
+        self._last = 0.0
+
+    def begin_step(self, rows: int) -> None:
+        """Start timing a step in which this rank works on ``rows`` examples."""
+        self._rows += rows
+        self._last = perf_counter()
+
+    def lap(self, phase: int) -> None:
+        """Give the time since the last call to ``phase``."""
+        now = perf_counter()
+        self._seconds[phase] += now - self._last
+        self._last = now
+
+    def lap_reduction(self) -> None:
+        """Give the time since the last call to reducing or waiting; collective at times."""
+        now = perf_counter()
+        self._durations[self._kept] = now - self._last
+        self._kept += 1
+        self._last = now
+        if self._kept == STEPS_KEPT:
+            self._compare()
+
+    def take(self) -> tuple[Array, int]:
+        """Return the seconds of each phase and the rows, and start again; collective."""
+        self._compare()
+        seconds, rows = self._seconds.copy(), self._rows
+        self._seconds[:] = 0
+        self._rows = 0
+        return seconds, rows
+
+    def _compare(self) -> None:
+        own = self._durations[: self._kept].copy()
+        least = own.copy()
+        mpi.min_in_place(self._comm, least)
+        self._seconds[REDUCE] += least.sum()
+        self._seconds[WAIT] += (own - least).sum()
+        self._kept = 0
+        self._last = perf_counter()

@@ -1,0 +1,192 @@
+"""The configuration of a run: one frozen dataclass, its options, its TOML.
+
+Defaults < ``--config FILE.toml`` (table ``[train]``) < flags.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hpcpgd.data import check_name
+from hpcpgd.errors import ConfigError, HpcpgdError, UsageError, nearest
+from hpcpgd.kinds import Choice, Flag, Integer, Integers, Kind, Real, Text
+
+NETWORKS = {"net-1h": (1024,), "net-2h": (1024, 1024)}
+BACKENDS = ("reference", "loops", "gemv", "gemm")
+REDUCTIONS = ("auto", "allreduce")
+ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear")
+MAX_WIDTH = 2**24
+
+
+def _option(default: Any, kind: Kind, text: str) -> Any:
+    return field(default=default, metadata={"kind": kind, "help": text})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run computes and where it leaves the result.
+
+    Each field is a flag (``--batch-size``) and a TOML key (``batch_size``).
+    """
+
+    dataset: str = _option(
+        "digits",
+        Text("NAME|PATH", validate=check_name),
+        "digits, mnist, fashion-mnist, synthetic:ROWSxINxOUT, or a path: .npz, .h5, .csv "
+        "or a folder of IDX files",
+    )
+    train_rows: int | str = _option(
+        "all", Integer(1, "all"), "use N rows, drawn by the seed, before the 5:1 split"
+    )
+    test_fraction: float | str = _option(
+        "auto",
+        Real(0, 1, include_above=True, word="auto"),
+        "share of the rows held out as the test set of data that have none "
+        "(auto: 0.2 for .csv, else 0)",
+    )
+    hidden: tuple[int, ...] = _option(
+        (32,), Integers(1, MAX_WIDTH), "widths of the hidden layers"
+    )
+    activation: str = _option("sigmoid", Choice(ACTIVATIONS), "of the hidden layers")
+    output_activation: str = _option(
+        "sigmoid", Choice((*ACTIVATIONS, "softmax")), "of the output layer"
+    )
+    loss: str = _option(
+        "mse", Choice(("mse", "cross-entropy")), "mse: the paper's mean of ‖y - a‖²"
+    )
+    batch_size: int | str = _option(
+        32, Integer(1, "full"), "global minibatch, over all ranks; full: batch gradient descent"
+    )
+    epochs: int = _option(30, Integer(1), "passes over the training rows")
+    learning_rate: float = _option(1.0, Real(0), "step size")
+    seed: int = _option(0, Integer(0), "of the split, the initial weights and the order")
+    backend: str = _option("gemm", Choice(BACKENDS), "what computes the gradient")
+    reduction: str = _option("auto", Choice(REDUCTIONS), "what sums it over the ranks")
+    threads: int | str = _option(
+        "auto",
+        Integer(1, "auto", 4096),
+        "threads a rank; auto: its fair share of the cores that it may use",
+    )
+    dtype: str = _option(
+        "auto",
+        Choice(("auto", "float32", "float64")),
+        "of weights and arithmetic; auto: float64 for reference, else float32",
+    )
+    output: str = _option(
+        "auto", Text("FILE.h5"), "run file; auto: hpcpgd-DATASET-TIME-JOB.h5 in this folder"
+    )
+    overwrite: bool = _option(False, Flag(), "replace an existing run file")
+    quiet: bool = _option(False, Flag(), "print nothing but errors")
+
+    def to_toml(self) -> str:
+        """Return the configuration as TOML that ``--config`` reads back."""
+        import tomli_w
+
+        table = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return tomli_w.dumps({"train": table})
+
+
+FIELDS = {f.name: f for f in fields(RunConfig)}
+
+
+def flag_name(key: str) -> str:
+    """Return the flag of a field: ``--batch-size`` for ``batch_size``."""
+    return "--" + key.replace("_", "-")
+
+
+def _checked(key: str, value: Any, origin: str, error: type[HpcpgdError]) -> Any:
+    """Return a valid value or raise ``error``: seen, where, expected, nearest."""
+    kind: Kind = (
+        Choice(tuple(NETWORKS)) if key == "network" else FIELDS[key].metadata["kind"]
+    )
+    try:
+        return kind.check(value)
+    except ValueError as problem:
+        raise error(f"{origin}: expected {kind.expected}, got {value!r}{problem}") from None
+    except HpcpgdError as problem:
+        raise error(f"{origin}: {problem}") from None
+
+
+def _merge(values: dict[str, Any], origin: str) -> dict[str, Any]:
+    """Turn the name ``network`` into ``hidden``; both at once contradict each other."""
+    if "network" not in values:
+        return values
+    if "hidden" in values:
+        raise ConfigError(f"{origin}: network and hidden both name the widths: give one of them")
+    return {**values, "hidden": NETWORKS[values.pop("network")]}
+
+
+def read_toml(path: str) -> dict[str, Any]:
+    """Read and check the table ``[train]`` of a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is no TOML, or holds an unknown key or a bad value.
+    """
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"--config {path}: not a TOML file: {error}") from None
+    for key in document:
+        if key != "train":
+            raise ConfigError(f"{path}: unknown table or key '{key}': expected the table [train]")
+    table = document.get("train", {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: 'train' must be a table: [train]")
+    for key in table:
+        if key not in FIELDS and key != "network":
+            raise ConfigError(f"{path}: [train]: unknown key '{key}'{_suggestion(key)}")
+    where = f"{path}: [train] "
+    values = {k: _checked(k, v, where + k, ConfigError) for k, v in table.items()}
+    return _merge(values, path)
+
+
+def _suggestion(key: str) -> str:
+    text = nearest(key, [*FIELDS, "network"])
+    for name, spec in FIELDS.items():
+        if f"'{name}'" in text:
+            return f"{text} (default {spec.default!r})"
+    return text or "; the keys are the long flags with underscores"
+
+
+def from_flags(texts: dict[str, Any]) -> dict[str, Any]:
+    """Check the flags that were given: field name to text (or True for a switch)."""
+    values = {}
+    for key, text in texts.items():
+        kind: Kind = Text("") if key == "network" else FIELDS[key].metadata["kind"]
+        value = kind.from_text(text) if isinstance(text, str) else text
+        values[key] = _checked(key, value, flag_name(key), UsageError)
+    return _merge(values, "command line")
+
+
+def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
+    """Combine defaults, TOML and flags, and settle what depends on other fields.
+
+    Raises
+    ------
+    ConfigError
+        For a combination that cannot work, naming those that do.
+    """
+    values = {**toml, **flags}
+    if values.get("dtype", "auto") == "auto":
+        values["dtype"] = "float64" if values.get("backend") == "reference" else "float32"
+    config = RunConfig(**values)
+    if config.backend == "reference" and config.dtype == "float32":
+        raise ConfigError("backend reference computes in float64 only: leave dtype out")
+    if config.output_activation == "softmax" and config.loss == "mse":
+        raise ConfigError(
+            "loss mse does not go with output-activation softmax: "
+            "use cross-entropy with softmax or sigmoid, or mse with sigmoid, tanh, relu or linear"
+        )
+    if config.loss == "cross-entropy" and config.output_activation not in ("softmax", "sigmoid"):
+        raise ConfigError(
+            f"loss cross-entropy does not go with output-activation {config.output_activation}: "
+            "use softmax or sigmoid"
+        )
+    return config

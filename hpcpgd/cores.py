@@ -1,0 +1,60 @@
+"""The cores that a rank may really use, and its fair share of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpcpgd import mpi
+
+CGROUP = Path("/sys/fs/cgroup")
+MAX_CORES = 4096
+
+
+def affinity() -> list[int]:
+    """Return the cores that this process may run on."""
+    if sys.platform == "linux":
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def _quota_of(folder: Path) -> float:
+    """Return the cores that one control group allows, infinity if it sets no limit."""
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        return float(quota) / float(period)
+    except (OSError, ValueError):  # no such file, or "max 100000"
+        return float("inf")
+
+
+def quota(membership: Path = Path("/proc/self/cgroup"), root: Path = CGROUP) -> float:
+    """Return the processor quota in cores that a container or job sets (cgroup v2)."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return float("inf")
+    path = next((line[3:] for line in lines if line.startswith("0::")), "/")
+    group = root / path.lstrip("/")
+    return min(_quota_of(folder) for folder in (group, *group.parents))
+
+
+def fair_share(node: Any) -> float:
+    """Return this rank's share, in cores, of the cores that it may use.
+
+    A core that several ranks of the node may use counts in parts; a quota is divided
+    evenly.  Below 1, the node has more ranks than cores.  Collective over ``node``.
+    """
+    mine = np.zeros(MAX_CORES, np.uint8)
+    mine[affinity()] = 1
+    users = mpi.all_rows(node, mine).astype(np.int64).sum(axis=0)
+    share = float(np.sum(1.0 / users[mine > 0]))
+    return min(share, quota() / node.size)
+
+
+def fair_threads(share: float) -> int:
+    """Return the threads for a share of cores: whole cores, at least one."""
+    return max(1, int(share + 1e-6))

@@ -1,0 +1,10 @@
+"""Datasets: finding them, reading them without trusting them, and splitting them.
+
+``load`` reads a dataset as its files have it, ``prepare`` splits it for one training run.
+"""
+
+from hpcpgd.data.dataset import Dataset, RawData, Split
+from hpcpgd.data.load import check_name, load
+from hpcpgd.data.prepare import prepare
+
+__all__ = ["Dataset", "RawData", "Split", "check_name", "load", "prepare"]

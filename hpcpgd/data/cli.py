@@ -1,0 +1,105 @@
+"""``python -m hpcpgd.data``: fetch and describe datasets."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from hpcpgd.data import fetch
+from hpcpgd.data.guard import one_line
+from hpcpgd.data.info import describe
+from hpcpgd.data.load import check_name, load
+from hpcpgd.errors import HpcpgdError, OutputError, UsageError, nearest
+
+_INTERRUPTED = 75  # stopped by a signal: run again to go on
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are exceptions, so that they end as one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run ``hpcpgd data`` and return its exit code.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments after the program's name; default ``sys.argv[1:]``.
+
+    Returns
+    -------
+    int
+        0, or the code of the error that one line on standard error tells.
+    """
+    try:
+        arguments = _parse(sys.argv[1:] if argv is None else argv)
+        _say(_COMMANDS[arguments.command](arguments))
+    except HpcpgdError as error:
+        return _fail(error, error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; run again to go on", _INTERRUPTED)
+    except Exception as error:
+        return _fail(f"internal error: {error!r}", HpcpgdError.exit_code)
+    return 0
+
+
+def _fail(error: object, code: int) -> int:
+    print(f"hpcpgd data: error: {one_line(error)}", file=sys.stderr)
+    return code
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What is still buffered would fail once more, with a traceback, at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"standard output: {error.strerror}") from error
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    if argv and not argv[0].startswith("-") and argv[0] not in _COMMANDS:
+        known = ", ".join(_COMMANDS)
+        raise UsageError(
+            f"unknown command {argv[0]!r}: expected {known}{nearest(argv[0], _COMMANDS)}"
+        )
+    parser = _Parser(prog="hpcpgd data", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    one = commands.add_parser("fetch", help="download a dataset", allow_abbrev=False)
+    one.add_argument("dataset", type=_fetchable, help="mnist")
+    one.add_argument(
+        "--mirror", action="append", metavar="URL", help="folder to download from; repeatable"
+    )
+    one.add_argument("--to", type=Path, metavar="DIR", help="default: $HPCPGD_DATA or the cache")
+    one = commands.add_parser("info", help="describe a dataset", allow_abbrev=False)
+    one.add_argument("dataset", metavar="PATH-or-name", help="as for train --dataset")
+    return parser.parse_args(argv)
+
+
+def _fetchable(name: str) -> str:
+    if name != "mnist":
+        raise argparse.ArgumentTypeError(
+            f"cannot fetch {name!r}: expected mnist{nearest(name, ['mnist'])}"
+        )
+    return name
+
+
+def _fetch(arguments: argparse.Namespace) -> str:
+    folder = arguments.to or fetch.default_folder()
+    fetch.fetch(folder, arguments.mirror or fetch.MIRRORS, fetch.MNIST_SHA256)
+    return f"mnist: {len(fetch.MNIST_SHA256)} files in {folder}, checksums right"
+
+
+def _info(arguments: argparse.Namespace) -> str:
+    check_name(arguments.dataset)
+    return describe(load(arguments.dataset, seed=0))
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], str]] = {"fetch": _fetch, "info": _info}

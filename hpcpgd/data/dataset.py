@@ -1,0 +1,136 @@
+"""What a dataset is in memory: as its files have it, and ready for training."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Rows of examples with their labels.
+
+    Attributes
+    ----------
+    features : ndarray of uint8, float32 or float64, shape (rows, n_in), C-contiguous
+        The values as stored; training uses ``features * scale + offset``.
+    labels : ndarray of int32, shape (rows,)
+        Class of each row, 0 to ``n_classes - 1``.
+    """
+
+    features: Array
+    labels: npt.NDArray[np.int32]
+
+    @property
+    def rows(self) -> int:
+        """Number of examples."""
+        rows: int = self.features.shape[0]
+        return rows
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Split:
+        """Return a copy of the given rows, in the given order.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (k,)
+            Row numbers, each 0 to ``self.rows - 1``.
+        """
+        return Split(self.features[rows], self.labels[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class RawData:
+    """A dataset as its files have it, checked but not yet split.
+
+    Attributes
+    ----------
+    name : str
+        What the user asked for.
+    train : Split
+        The training rows, with those that may become validation rows.
+    validation, test : Split or None
+        Where the data bring their own.
+    n_classes : int
+        Number of classes.
+    scale, offset : float
+        Training uses ``features * scale + offset``.
+    has_accuracy : bool
+        False where the labels mean nothing (synthetic data).
+    test_fraction : float
+        Part of the rows to hold out for testing where the user names none.
+    """
+
+    name: str
+    train: Split
+    validation: Split | None
+    test: Split | None
+    n_classes: int
+    scale: float
+    offset: float
+    has_accuracy: bool
+    test_fraction: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A dataset ready for training; a split that it lacks has 0 rows.
+
+    Attributes
+    ----------
+    name : str
+        What the user asked for.
+    train, validation, test : Split
+        The rows, all with the same number of columns and the same dtype.
+    n_classes : int
+        Number of classes.
+    scale, offset : float
+        Training uses ``features * scale + offset``.
+    has_accuracy : bool
+        False where the labels mean nothing (synthetic data).
+    sha256 : str
+        Hash of the data before the split (see `sha256`), so independent of the seed.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    n_classes: int
+    scale: float
+    offset: float
+    has_accuracy: bool
+    sha256: str
+
+    @property
+    def n_in(self) -> int:
+        """Number of input columns."""
+        columns: int = self.train.features.shape[1]
+        return columns
+
+
+def sha256(raw: RawData) -> str:
+    """Return the hexadecimal SHA-256 of the arrays of `raw`, whatever file held them.
+
+    Each array enters as a line ``name dtype shape`` and its little-endian bytes in C
+    order, in the order train, validation, test, features before labels.
+    """
+    digest = hashlib.sha256()
+    for name in ("train", "validation", "test"):
+        split: Split | None = getattr(raw, name)
+        if split is not None:
+            _add(digest, f"x_{name}", split.features)
+            _add(digest, f"y_{name}", split.labels)
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, name: str, array: Array) -> None:
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    shape = "x".join(str(n) for n in little.shape)
+    digest.update(f"{name} {little.dtype.str} {shape}\n".encode())
+    digest.update(little.data)

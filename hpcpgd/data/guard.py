@@ -1,0 +1,130 @@
+"""Protection against files that are missing, damaged or made to do harm.
+
+Sizes are checked before memory is asked for, and whatever a parser raises on a bad file
+becomes one `DataError` of one line.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import stat
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcpgd.errors import DataError
+
+DEFLATE_LIMIT = 1032  # bytes that one byte of a deflate stream can expand to at most
+_PIECE = 1 << 20  # bytes read at a time
+
+# All that gzip, zipfile, csv, numpy's header reader, h5py and open() raise on bad input.
+_PARSER_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    SyntaxError,
+    OverflowError,
+    MemoryError,
+    csv.Error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def one_line(error: object) -> str:
+    """Return the text of an error without line breaks, or the name of its type."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def refuse_bad_file(path: Path | str) -> Iterator[None]:
+    """Turn whatever parsing a bad file raises into one `DataError` that names it.
+
+    Raises
+    ------
+    DataError
+        Always instead of the parser's own exception.
+    """
+    try:
+        yield
+    except _PARSER_ERRORS as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DataError(f"{path}: cannot be read: {one_line(reason)}") from error
+
+
+def file_size(path: Path) -> int:
+    """Return the size in bytes of a regular file.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it is a folder, a pipe or a device.
+    """
+    with refuse_bad_file(path):
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file") from None
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+        raise DataError(f"{path}: is {kind}, expected a file")
+    return status.st_size
+
+
+def physical_memory() -> int:
+    """Return the memory of this machine in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def ensure_fits(nbytes: int, what: Path | str) -> None:
+    """Refuse data larger than the memory of this machine.
+
+    Parameters
+    ----------
+    nbytes : int
+        Bytes needed.
+    what : Path or str
+        What needs them, for the message.
+
+    Raises
+    ------
+    DataError
+        If `nbytes` exceeds the physical memory.
+    """
+    memory = physical_memory()
+    if nbytes > memory:
+        raise DataError(
+            f"{what}: needs {nbytes / 2**30:.1f} GiB of memory,"
+            f" this machine has {memory / 2**30:.1f} GiB"
+        )
+
+
+def fill(stream: BinaryIO, buffer: npt.NDArray[np.uint8]) -> int:
+    """Read from `stream` until `buffer`, shape (n,), is full or the stream ends.
+
+    Returns
+    -------
+    int
+        Bytes read.
+    """
+    view = buffer.data
+    seen = 0
+    while seen < buffer.size:
+        # In pieces: a compressed stream's readinto makes a copy of what it is asked for.
+        count = stream.readinto(view[seen : seen + _PIECE])  # type: ignore[attr-defined]
+        if not count:
+            break
+        seen += count
+    return seen

@@ -1,0 +1,147 @@
+"""MNIST's IDX format, plain or gzipped: big-endian header, then unsigned bytes.
+
+The header is two zero bytes, a type code, the number of dimensions, and each dimension
+as four bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcpgd.data import guard
+from hpcpgd.data.assemble import Parts
+from hpcpgd.data.checks import Named
+from hpcpgd.errors import DataError
+
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+_UNSIGNED_BYTE = 0x08
+_TYPES = {0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
+
+
+def find(folder: Path, name: str) -> Path | None:
+    """Return the file of that name in a folder, plain or with ``.gz``, or None."""
+    for path in (folder / name, folder / f"{name}.gz"):
+        with guard.refuse_bad_file(path):
+            if path.exists():
+                return path
+    return None
+
+
+def read_folder(folder: Path) -> Parts:
+    """Read the four files of MNIST's naming; the test pair may be absent.
+
+    Returns
+    -------
+    mapping of str to (Named, Named)
+        Images (rows, height, width) and labels (rows,), both uint8.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, damaged, or not of this format.
+    """
+    with guard.refuse_bad_file(folder):
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder of IDX files")
+    parts = {}
+    for part, names in FILES.items():
+        images, labels = (find(folder, name) for name in names)
+        if images is None and labels is None and part != "train":
+            continue
+        if images is None or labels is None:
+            missing = names[0] if images is None else names[1]
+            raise DataError(f"{folder}: has no file {missing} or {missing}.gz")
+        parts[part] = (Named(read(images), str(images)), Named(read(labels), str(labels)))
+    return parts
+
+
+def read(path: Path) -> npt.NDArray[np.uint8]:
+    """Read one IDX file of unsigned bytes.
+
+    Returns
+    -------
+    ndarray of uint8
+        In the shape that the header states.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged, too short, too long or of another type.
+    """
+    size = guard.file_size(path)
+    packed = path.suffix == ".gz"
+    with guard.refuse_bad_file(path), path.open("rb") as file:
+        stream: BinaryIO = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
+        shape = _read_header(stream, path)
+        return _read_values(stream, path, shape, size, packed)
+
+
+def _read_header(stream: BinaryIO, path: Path) -> tuple[int, ...]:
+    magic = _exactly(stream, path, 4)
+    if magic[:2] != b"\0\0" or magic[3] == 0:
+        raise DataError(
+            f"{path}: not an IDX file: starts with bytes {magic.hex(' ')},"
+            " expected 00 00 08 and the number of dimensions"
+        )
+    if magic[2] != _UNSIGNED_BYTE:
+        kind = _TYPES.get(magic[2], f"0x{magic[2]:02x}")
+        raise DataError(f"{path}: holds IDX type {kind}, expected unsigned bytes (0x08)")
+    sizes = _exactly(stream, path, 4 * magic[3])
+    return tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
+
+
+def _exactly(stream: BinaryIO, path: Path, count: int) -> bytes:
+    data = stream.read(count)
+    if len(data) < count:
+        raise DataError(
+            f"{path}: truncated: the header ends after {len(data)} bytes, expected {count}"
+        )
+    return data
+
+
+def _read_values(
+    stream: BinaryIO, path: Path, shape: tuple[int, ...], size: int, packed: bool
+) -> npt.NDArray[np.uint8]:
+    header = 4 + 4 * len(shape)
+    expected = math.prod(shape)
+    # What is impossible is refused before any memory is asked for.
+    if not packed and size != header + expected:
+        raise _wrong_length(path, size - header, expected)
+    if expected > guard.DEFLATE_LIMIT * size:
+        raise DataError(
+            f"{path}: header claims {expected} bytes, more than {size} compressed bytes can hold"
+        )
+    guard.ensure_fits(expected, path)
+    values = np.empty(expected, np.uint8)
+    seen = _fill(stream, values, path)
+    if seen < expected:
+        raise _wrong_length(path, seen, expected)
+    if stream.read(1):  # at the end this also checks gzip's checksum
+        raise _wrong_length(path, expected + 1, expected)
+    return values.reshape(shape)
+
+
+def _fill(stream: BinaryIO, values: npt.NDArray[np.uint8], path: Path) -> int:
+    try:
+        return guard.fill(stream, values)
+    except (EOFError, zlib.error) as error:
+        raise DataError(
+            f"{path}: damaged or truncated: {guard.one_line(error)};"
+            f" the header promises {values.size} bytes"
+        ) from error
+
+
+def _wrong_length(path: Path, seen: int, expected: int) -> DataError:
+    word = "truncated" if seen < expected else "oversized"
+    some = f"at least {seen}" if seen > expected else f"{seen}"
+    return DataError(f"{path}: {word}: {some} bytes after the header, expected {expected}")

@@ -1,0 +1,41 @@
+"""The table that ``data info`` prints."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hpcpgd.data.dataset import RawData, Split, sha256
+
+_MOST_CLASSES = 20  # listed one by one; more are summed up
+
+
+def describe(raw: RawData) -> str:
+    """Return a short aligned table: rows, inputs, dtype, classes, counts, scale and hash."""
+    splits = {"train": raw.train, "validation": raw.validation, "test": raw.test}
+    there = {name: split for name, split in splits.items() if split is not None}
+    facts = [
+        ("dataset", raw.name if raw.name.isprintable() else ascii(raw.name)),
+        *((name, f"{split.rows} rows") for name, split in there.items()),
+        ("inputs", str(raw.train.features.shape[1])),
+        ("dtype", str(raw.train.features.dtype)),
+        ("scale", f"{raw.scale:.10g}"),
+        ("offset", f"{raw.offset:.10g}"),
+        ("sha256", sha256(raw)),
+        ("classes", str(raw.n_classes)),
+    ]
+    lines = [f"{name:<11} {value}" for name, value in facts]
+    return "\n".join([*lines, *_class_counts(there, raw.n_classes)])
+
+
+def _class_counts(splits: dict[str, Split], n_classes: int) -> list[str]:
+    counts = {n: np.bincount(s.labels, minlength=n_classes) for n, s in splits.items()}
+    if n_classes > _MOST_CLASSES:
+        return [
+            f"{f'in {name}':<13} {c.min()} to {c.max()} rows a class" for name, c in counts.items()
+        ]
+    head = f"{'class':>11} " + "".join(f"{name:>12}" for name in counts)
+    body = (
+        f"{k:>11} " + "".join(f"{column[k]:>12}" for column in counts.values())
+        for k in range(n_classes)
+    )
+    return [head, *body]

@@ -1,0 +1,65 @@
+"""Where datasets known by name are on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from hpcpgd.data import idx
+from hpcpgd.errors import DataError
+
+_SYSTEM = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}  # Debian's package
+_CURE = {
+    "mnist": "run `python -m hpcpgd.data fetch mnist`",
+    "fashion-mnist": "install Debian's package dataset-fashion-mnist",
+}
+NAMED = tuple(_CURE)
+
+
+def user_folders(name: str) -> list[Path]:
+    """Return the user's own folders for a dataset, the preferred one first.
+
+    ``$HPCPGD_DATA/<name>``, then ``hpcpgd/<name>`` in the user's cache; a user without a
+    home has no cache.
+    """
+    bases = []
+    if data := os.environ.get("HPCPGD_DATA"):
+        bases.append(Path(data))
+    cache = _user_cache()
+    if cache is not None:
+        bases.append(cache / "hpcpgd")
+    return [base / name for base in bases]
+
+
+def _user_cache() -> Path | None:
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(cache).is_absolute():  # the XDG standard says to ignore a relative one
+        return Path(cache)
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+
+
+def locate(name: str) -> Path:
+    """Return the first folder that holds all four files of a named dataset.
+
+    Raises
+    ------
+    DataError
+        If none does; the message lists where it looked and how to get the data.
+    """
+    folders = user_folders(name)
+    if name in _SYSTEM:
+        folders.append(_SYSTEM[name])
+    names = [file for pair in idx.FILES.values() for file in pair]
+    for folder in folders:
+        if all(idx.find(folder, file) for file in names):
+            return folder
+    looked = ", ".join(str(folder) for folder in folders) or "no folder: there is no home"
+    raise DataError(
+        f"{name}: not found (looked in {looked}): {_CURE[name]},"
+        f" or put its four IDX files in $HPCPGD_DATA/{name}"
+    )

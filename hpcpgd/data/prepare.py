@@ -1,0 +1,111 @@
+"""Splitting a dataset for one run: test rows, training rows, validation rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcpgd.data.dataset import Dataset, RawData, Split, sha256
+from hpcpgd.data.streams import STREAM_SPLIT, STREAM_TEST
+from hpcpgd.errors import ConfigError, DataError
+
+VALIDATION_PARTS = 6  # the paper splits 5:1 into training and validation
+
+
+def prepare(
+    raw: RawData, *, seed: int, train_rows: int | None, test_fraction: float | None
+) -> Dataset:
+    """Split a dataset; every rank that calls this gets the same rows.
+
+    Test rows are held out first, where the data bring no test set.  Of the rows left, in an
+    order drawn from the seed, the first `train_rows` are kept, and the last sixth of those
+    becomes the validation set where the data bring none.
+
+    Parameters
+    ----------
+    raw : RawData
+        The data as read.
+    seed : int
+        0 to 2**63 - 1.
+    train_rows : int or None
+        Rows to keep for training and validation; None keeps all.
+    test_fraction : float or None
+        Part of the rows to hold out, 0 to below 1; None takes the default of the format.
+
+    Returns
+    -------
+    Dataset
+        With 0 rows in a split that is not there.
+
+    Raises
+    ------
+    ConfigError
+        If `train_rows` is more than there is, or `test_fraction` is given for data that
+        have a test set.
+    DataError
+        If no training row is left.
+    """
+    rest, test = _hold_out_test(raw, seed, test_fraction)
+    _check_train_rows(raw, rest, train_rows)
+    train, validation = _split(raw, rest, seed, train_rows)
+    if not train.rows:
+        raise DataError(
+            f"{raw.name}: no training row is left of {raw.train.rows}"
+            f" after {test.rows} for testing, expected 1 or more"
+        )
+    return Dataset(
+        name=raw.name,
+        train=train,
+        validation=validation,
+        test=test,
+        n_classes=raw.n_classes,
+        scale=raw.scale,
+        offset=raw.offset,
+        has_accuracy=raw.has_accuracy,
+        sha256=sha256(raw),
+    )
+
+
+def _order(rows: int, seed: int, stream: int) -> npt.NDArray[np.int64]:
+    from hpcpgd.kernels.permutation import permutation  # numba is slow to import
+
+    return permutation(rows, seed, stream)
+
+
+def _hold_out_test(raw: RawData, seed: int, test_fraction: float | None) -> tuple[Split, Split]:
+    """Return the rows that are left and the test rows."""
+    if raw.test is not None:
+        if test_fraction is not None:
+            raise ConfigError(
+                f"test fraction {test_fraction:g}: {raw.name} brings its own test set of"
+                f" {raw.test.rows} rows, expected no test fraction"
+            )
+        return raw.train, raw.test
+    fraction = raw.test_fraction if test_fraction is None else test_fraction
+    if not 0 <= fraction < 1:
+        raise ConfigError(f"test fraction {fraction:g}: expected a number from 0 to below 1")
+    count = round(fraction * raw.train.rows)
+    if not count:
+        return raw.train, raw.train.take(np.arange(0))
+    order = _order(raw.train.rows, seed, STREAM_TEST)
+    return raw.train.take(order[count:]), raw.train.take(order[:count])
+
+
+def _check_train_rows(raw: RawData, rest: Split, train_rows: int | None) -> None:
+    if train_rows is None or 1 <= train_rows <= rest.rows:
+        return
+    raise ConfigError(
+        f"train rows {train_rows}: {raw.name} has {rest.rows} training rows,"
+        f" expected 1 to {rest.rows}"
+    )
+
+
+def _split(raw: RawData, rest: Split, seed: int, train_rows: int | None) -> tuple[Split, Split]:
+    """Return the training and the validation rows."""
+    if raw.validation is not None and train_rows is None:
+        return rest, raw.validation
+    kept = _order(rest.rows, seed, STREAM_SPLIT)[:train_rows]
+    if raw.validation is not None:
+        return rest.take(kept), raw.validation
+    count = kept.size // VALIDATION_PARTS
+    return rest.take(kept[: kept.size - count]), rest.take(kept[kept.size - count :])

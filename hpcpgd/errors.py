@@ -1,0 +1,67 @@
+"""Errors that a user can cause or cure, each with the exit code of the program.
+
+Every message is one line: what was seen, where, what was expected and the nearest
+valid choice.  Anything that is not an ``HpcpgdError`` is a defect of ours (exit 70).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HpcpgdError(Exception):
+    """Base of all expected errors.
+
+    Attributes
+    ----------
+    exit_code : int
+        Code that the process, and so every rank, ends with.
+    agreed : bool
+        Whether every rank raises this error, so that all can end in peace.
+    """
+
+    exit_code = 70
+    agreed = False
+
+
+class UsageError(HpcpgdError):
+    """A wrong flag or flag value."""
+
+    exit_code = 2
+
+
+class DivergedError(HpcpgdError):
+    """NaN or Inf appeared in the gradient."""
+
+    exit_code = 3
+
+
+class DataError(HpcpgdError):
+    """A dataset is missing or bad."""
+
+    exit_code = 65
+
+
+class UnavailableError(HpcpgdError):
+    """A backend, a device or shared memory cannot be had here."""
+
+    exit_code = 69
+
+
+class OutputError(HpcpgdError):
+    """The output cannot be written."""
+
+    exit_code = 74
+
+
+class ConfigError(HpcpgdError):
+    """A bad configuration: TOML, an impossible combination, ranks that differ."""
+
+    exit_code = 78
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest choice, or an empty string."""
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f"; did you mean '{found[0]}'?" if found else ""

@@ -1,0 +1,61 @@
+"""What a run records of each epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hpcpgd.kernels.network import Array
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch, the same on every rank.
+
+    Attributes
+    ----------
+    train_loss, train_accuracy : float
+        Running means over the epoch's steps, each with the weights that it began with.
+    validation_loss, validation_accuracy : float
+        After the epoch.
+    epoch_seconds : float
+        Training alone, the maximum over the ranks.
+    validation_seconds : float
+        Validation alone, the maximum over the ranks.
+    gflops : float
+        Rate: 10⁹ floating-point operations a second, of all ranks together.
+    gflop_per_epoch : float
+        Work: 10⁹ floating-point operations of the epoch's products.
+    learning_rate : float
+    """
+
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    epoch_seconds: float
+    validation_seconds: float
+    gflops: float
+    gflop_per_epoch: float
+    learning_rate: float
+
+
+@dataclass
+class History:
+    """Epochs so far and, on rank 0, the time and rows of every rank in them.
+
+    Attributes
+    ----------
+    epochs : list of Epoch
+    seconds : list of ndarray, shape (ranks, phases)
+    rows : list of ndarray of int64, shape (ranks,)
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+    seconds: list[Array] = field(default_factory=list)
+    rows: list[Array] = field(default_factory=list)
+
+    def column(self, name: str) -> Array:
+        """Return one attribute of all epochs, float64 (epochs,)."""
+        return np.array([getattr(epoch, name) for epoch in self.epochs], np.float64)

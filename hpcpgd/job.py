@@ -1,0 +1,61 @@
+"""One run on all its ranks: start MPI, prepare, train, write the run file, end together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hpcpgd import jitcache, mpi
+from hpcpgd.config import RunConfig
+from hpcpgd.errors import HpcpgdError
+from hpcpgd.launch import complain, launcher_rank
+
+PROGRAM = "hpcpgd train"
+INTERRUPTED = 130
+
+
+def run(config: RunConfig, argv: Sequence[str]) -> int:
+    """Start MPI, run the job on the world communicator and return the exit code.
+
+    Collective over all ranks of the launcher.  An expected error that all ranks agree on
+    ends them with one line and its code; anything else on any rank ends the whole job.
+    """
+    try:
+        world = mpi.start()
+    except HpcpgdError as error:
+        return complain(PROGRAM, error, launcher_rank() == 0)
+    try:
+        train(world, config, argv)
+    except HpcpgdError as error:
+        if not error.agreed:
+            complain(PROGRAM, error, True)
+            mpi.abort(world, error.exit_code)
+        code = complain(PROGRAM, error, world.rank == 0)
+        mpi.finish()
+        return code
+    except KeyboardInterrupt:
+        mpi.abort(world, INTERRUPTED)
+    except BaseException as error:
+        mpi.abort_with_traceback(world, error)
+    mpi.finish()
+    return 0
+
+
+def train(comm: Any, config: RunConfig, argv: Sequence[str] = ()) -> Path:
+    """Train as ``config`` says and return the run file's path; collective over ``comm``.
+
+    Raises
+    ------
+    HpcpgdError
+        The same on every rank.
+    """
+    ranks = mpi.join(comm)
+    try:
+        # Before numba is imported, which the modules of the training loop do.
+        jitcache.share_folder(ranks.node)
+        from hpcpgd.session import Session
+
+        return Session(ranks, config, argv).run()
+    finally:
+        mpi.leave(ranks)

@@ -1,0 +1,183 @@
+"""Kinds of option values: each reads a flag's text and checks a TOML value alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hpcpgd.errors import nearest
+
+
+class Kind:
+    """How one option's value is read and checked.
+
+    Attributes
+    ----------
+    expected : str
+        What a value must be, as an error message says it.
+    metavar : str
+        The value's name in the help text.
+    """
+
+    expected: str
+    metavar: str
+
+    def from_text(self, text: str) -> Any:
+        """Turn a flag's text into the value that TOML would hold."""
+        return text
+
+    def check(self, value: Any) -> Any:
+        """Return the value if it is valid, else raise ``ValueError``."""
+        raise ValueError
+
+
+@dataclass(frozen=True)
+class Integer(Kind):
+    """A whole number of at least ``minimum``, or one word such as ``auto``."""
+
+    minimum: int
+    word: str | None = None
+    maximum: int = 2**62
+    metavar: str = "N"
+
+    @property
+    def expected(self) -> str:  # type: ignore[override]
+        """Name the range and the word."""
+        word = f", or '{self.word}'" if self.word else ""
+        return f"a whole number from {self.minimum} to {self.maximum}{word}"
+
+    def from_text(self, text: str) -> Any:
+        """Read a number written plainly or with underscores; leave words alone."""
+        try:
+            return int(text)
+        except ValueError:
+            return text
+
+    def check(self, value: Any) -> int | str:
+        """Return the number or the word."""
+        if self.word is not None and value == self.word:
+            return self.word
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError
+        if not self.minimum <= value <= self.maximum:
+            raise ValueError
+        return value
+
+
+@dataclass(frozen=True)
+class Real(Kind):
+    """A finite number in an interval, or one word."""
+
+    above: float
+    below: float = math.inf
+    include_above: bool = False
+    word: str | None = None
+    metavar: str = "X"
+
+    @property
+    def expected(self) -> str:  # type: ignore[override]
+        """Name the interval and the word."""
+        low = f"{'at least' if self.include_above else 'above'} {self.above:g}"
+        high = f" and below {self.below:g}" if self.below < math.inf else ""
+        word = f", or '{self.word}'" if self.word else ""
+        return f"a number {low}{high}{word}"
+
+    def from_text(self, text: str) -> Any:
+        """Read a number; leave words alone."""
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+    def check(self, value: Any) -> float | str:
+        """Return the number or the word."""
+        if self.word is not None and value == self.word:
+            return self.word
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError
+        number = float(value)
+        if not math.isfinite(number) or number >= self.below or number < self.above:
+            raise ValueError
+        if number == self.above and not self.include_above:
+            raise ValueError
+        return number
+
+
+@dataclass(frozen=True)
+class Choice(Kind):
+    """One of a few words."""
+
+    choices: tuple[str, ...]
+    metavar: str = ""
+
+    @property
+    def expected(self) -> str:  # type: ignore[override]
+        """List the words."""
+        return "one of " + ", ".join(self.choices)
+
+    def check(self, value: Any) -> str:
+        """Return the word, or raise ``ValueError`` with the nearest one."""
+        if value not in self.choices:
+            raise ValueError(nearest(str(value), self.choices))
+        return str(value)
+
+
+@dataclass(frozen=True)
+class Integers(Kind):
+    """A list of whole numbers, on the command line separated by commas."""
+
+    minimum: int
+    maximum: int
+    metavar: str = "N,N,…"
+
+    @property
+    def expected(self) -> str:  # type: ignore[override]
+        """Name the range."""
+        return f"whole numbers from {self.minimum} to {self.maximum}, such as 1024,1024"
+
+    def from_text(self, text: str) -> Any:
+        """Split at the commas."""
+        try:
+            return [int(part) for part in text.split(",")]
+        except ValueError:
+            return text
+
+    def check(self, value: Any) -> tuple[int, ...]:
+        """Return the numbers as a tuple."""
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError
+        one = Integer(self.minimum, maximum=self.maximum)
+        return tuple(int(one.check(item)) for item in value)
+
+
+@dataclass(frozen=True)
+class Text(Kind):
+    """A text that is not empty, checked further by ``validate``."""
+
+    metavar: str
+    expected: str = "a text that is not empty"
+    validate: Callable[[str], object] | None = None
+
+    def check(self, value: Any) -> str:
+        """Return the text."""
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise ValueError
+        if self.validate is not None:
+            self.validate(value)
+        return value
+
+
+@dataclass(frozen=True)
+class Flag(Kind):
+    """True or false; on the command line its presence says true."""
+
+    expected: str = "true or false"
+    metavar: str = ""
+
+    def check(self, value: Any) -> bool:
+        """Return the boolean."""
+        if not isinstance(value, bool):
+            raise ValueError
+        return value

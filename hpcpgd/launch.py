@@ -1,0 +1,56 @@
+"""What the launcher says of this process, before MPI is started.
+
+Arguments are checked before MPI starts, and even then one rank alone may speak.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+from hpcpgd.errors import HpcpgdError
+
+RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
+# Not SLURM_NTASKS: plain python inside an allocation is legitimate, and is one process.
+SIZE_VARIABLES = ("PMI_SIZE", "PMIX_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+def _first(names: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, int] | None:
+    for name in names:
+        text = environ.get(name, "")
+        if text.isdecimal():
+            return name, int(text)
+    return None
+
+
+def launcher_rank(environ: Mapping[str, str] = os.environ) -> int:
+    """Return this process's rank as the launcher numbers it, 0 without a launcher."""
+    found = _first(RANK_VARIABLES, environ)
+    return found[1] if found else 0
+
+
+def launcher_size(environ: Mapping[str, str] = os.environ) -> tuple[str, int] | None:
+    """Return the variable and the number of ranks that the launcher started, if it says."""
+    return _first(SIZE_VARIABLES, environ)
+
+
+def mismatch(world_size: int, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Explain a world of one rank under a launcher that started several, or return None."""
+    found = launcher_size(environ)
+    if world_size > 1 or found is None or found[1] <= 1:
+        return None
+    variable, size = found
+    return (
+        f"the launcher started {size} ranks ({variable}) but each is alone in its MPI world: "
+        "mpirun or srun and mpi4py's MPI library do not fit; use the mpirun of that library, "
+        "or srun --mpi=pmi2 (MPICH) or --mpi=pmix (Open MPI)"
+    )
+
+
+def complain(program: str, error: HpcpgdError, speaks: bool) -> int:
+    """Print an expected error as one line if this rank speaks; return its exit code."""
+    if speaks:
+        line = " ".join(str(error).split())
+        print(f"{program}: error: {line}", file=sys.stderr, flush=True)
+    return error.exit_code

@@ -1,0 +1,60 @@
+"""The model: its network, its initial parameters and their fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from hpcpgd.config import RunConfig
+from hpcpgd.kernels.network import Array, Network
+from hpcpgd.streams import WEIGHTS
+
+
+def make_network(config: RunConfig, n_in: int, n_classes: int) -> Network:
+    """Return the configured network between ``n_in`` inputs and ``n_classes`` outputs."""
+    return Network(
+        widths=(n_in, *config.hidden, n_classes),
+        dtype=config.dtype,
+        activation=config.activation,
+        output_activation=config.output_activation,
+        loss=config.loss,
+    )
+
+
+def uniform(seed: int, layer: int, count: int) -> Array:
+    """Return ``count`` numbers in [0, 1), float64, a pure function of seed and layer.
+
+    NumPy keeps the bits of its counter-based generators stable, but not its
+    distributions (NEP 19): the numbers are made from the bits here.
+    """
+    bits = np.random.Philox(key=[seed, WEIGHTS * 2**32 + layer]).random_raw(count)
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def initial_parameters(network: Network, seed: int) -> Array:
+    """Return Glorot-uniform weights and zero biases, a flat vector (size,).
+
+    Weights are uniform in ±sqrt(6 / (fan_in + fan_out)).  They are drawn in float64 and
+    rounded, so that float32 and float64 runs begin at the same point.
+    """
+    flat = network.zeros()
+    for layer in range(1, network.depth + 1):
+        fan_in, fan_out = network.widths[layer - 1 : layer + 1]
+        limit = np.sqrt(6.0 / (fan_in + fan_out))
+        draws = uniform(seed, layer, fan_in * fan_out).reshape(fan_in, fan_out)
+        network.weights(flat, layer)[:] = (2.0 * draws - 1.0) * limit
+    return flat
+
+
+def params_sha256(network: Network, flat: Array) -> str:
+    """Return the SHA-256 of the parameters.
+
+    Layers in order, weights in C order then biases, little-endian, no padding.
+    """
+    digest = hashlib.sha256()
+    little = np.dtype(network.dtype).newbyteorder("<")
+    for layer in range(1, network.depth + 1):
+        for part in (network.weights(flat, layer), network.biases(flat, layer)):
+            digest.update(np.ascontiguousarray(part, little).data)
+    return digest.hexdigest()

@@ -1,0 +1,206 @@
+"""The one module that imports mpi4py: starting, stopping and the collectives we use.
+
+Every function that takes ``comm`` first and talks is collective over it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import mpi4py
+import numpy as np
+
+mpi4py.rc.initialize = False
+mpi4py.rc.finalize = False
+
+from mpi4py import MPI  # noqa: E402  (the settings above must come first)
+
+from hpcpgd import errors  # noqa: E402
+from hpcpgd.kernels.network import Array  # noqa: E402
+from hpcpgd.launch import mismatch  # noqa: E402
+
+PIECE = 2**30  # bytes of one Bcast: counts stay below 2**31 for every MPI library
+PATIENCE = 0.002  # seconds between looks while another rank works for seconds
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """A communicator of our own and where its ranks are.
+
+    Attributes
+    ----------
+    comm : Comm
+        Duplicate of the user's communicator.
+    node : Comm
+        The ranks that share this rank's memory.
+    rank, size : int
+        This rank and the number of ranks.
+    nodes : int
+        Number of nodes.
+    """
+
+    comm: Any
+    node: Any
+    rank: int
+    size: int
+    nodes: int
+
+
+def start() -> Any:
+    """Initialise MPI unless the caller has, and return the world communicator.
+
+    Raises
+    ------
+    ConfigError
+        If the launcher started several ranks but each is alone.
+    """
+    if not MPI.Is_initialized():
+        # Only at this level does MPICH yield the core while it waits: with 32 ranks on
+        # 2 cores an Allreduce of 10 kB takes 2 ms, at a lower level 350 ms.
+        MPI.Init_thread(MPI.THREAD_MULTIPLE)
+    problem = mismatch(MPI.COMM_WORLD.size)
+    if problem:
+        raise errors.ConfigError(problem)
+    return MPI.COMM_WORLD
+
+
+def finish() -> None:
+    """Finalise MPI, after which nothing here may be called."""
+    if MPI.Is_initialized() and not MPI.Is_finalized():
+        MPI.Finalize()
+
+
+def join(comm: Any) -> Ranks:
+    """Duplicate ``comm`` and find out which of its ranks share a node."""
+    own = comm.Dup()
+    node = own.Split_type(MPI.COMM_TYPE_SHARED, own.rank)
+    leaders = np.array([node.rank == 0], np.int64)
+    own.Allreduce(MPI.IN_PLACE, leaders, MPI.SUM)
+    return Ranks(own, node, own.rank, own.size, int(leaders[0]))
+
+
+def leave(ranks: Ranks) -> None:
+    """Free the communicators of ``join``."""
+    ranks.node.Free()
+    ranks.comm.Free()
+
+
+def abort(comm: Any, code: int) -> NoReturn:
+    """End every rank of the job with ``code``; not collective."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    comm.Abort(code)
+    os._exit(code)  # for an MPI whose Abort returns
+
+
+def abort_with_traceback(comm: Any, error: BaseException) -> NoReturn:
+    """Print an unexpected error with this rank's number and end the job with 70."""
+    text = "".join(traceback.format_exception(error))
+    sys.stderr.write(f"hpcpgd: internal error on rank {comm.rank} of {comm.size}\n{text}")
+    abort(comm, 70)
+
+
+def sum_in_place(comm: Any, array: Array) -> None:
+    """Replace ``array`` by its sum over the ranks (algorithm 5's join)."""
+    comm.Allreduce(MPI.IN_PLACE, array, MPI.SUM)
+
+
+def min_in_place(comm: Any, array: Array) -> None:
+    """Replace ``array`` by its elementwise minimum over the ranks."""
+    comm.Allreduce(MPI.IN_PLACE, array, MPI.MIN)
+
+
+def largest(comm: Any, value: float) -> float:
+    """Return the largest of the ranks' values."""
+    box = np.array([value])
+    comm.Allreduce(MPI.IN_PLACE, box, MPI.MAX)
+    return float(box[0])
+
+
+def gather_rows(comm: Any, row: Array) -> Array | None:
+    """Return every rank's ``row`` stacked on rank 0, None elsewhere."""
+    out = np.empty((comm.size, *row.shape), row.dtype) if comm.rank == 0 else None
+    comm.Gather(row, out, root=0)
+    return out
+
+
+def all_rows(comm: Any, row: Array) -> Array:
+    """Return every rank's ``row`` stacked, on every rank."""
+    out = np.empty((comm.size, *row.shape), row.dtype)
+    comm.Allgather(row, out)
+    return out
+
+
+def broadcast(comm: Any, array: Array, root: int = 0) -> None:
+    """Fill ``array`` on every rank with that of ``root``, in pieces of a gigabyte."""
+    flat = array.reshape(-1).view(np.uint8)
+    for begin in range(0, flat.size, PIECE):
+        comm.Bcast(flat[begin : begin + PIECE], root=root)
+
+
+def broadcast_bytes(comm: Any, data: bytes, root: int = 0) -> bytes:
+    """Return ``root``'s ``data`` on every rank."""
+    length = np.array([len(data)], np.int64)
+    comm.Bcast(length, root=root)
+    box = np.zeros(int(length[0]), np.uint8)
+    if comm.rank == root:
+        box[:] = np.frombuffer(data, np.uint8)
+    broadcast(comm, box, root)
+    return box.tobytes()
+
+
+def gather_texts(comm: Any, text: str) -> list[str]:
+    """Return every rank's ``text`` on rank 0, an empty list elsewhere."""
+    data = text.encode()
+    longest = np.array([len(data)], np.int64)
+    comm.Allreduce(MPI.IN_PLACE, longest, MPI.MAX)
+    row = np.zeros(max(int(longest[0]), 1), np.uint8)
+    row[: len(data)] = np.frombuffer(data, np.uint8)
+    rows = gather_rows(comm, row)
+    return [] if rows is None else [bytes(r).rstrip(b"\0").decode() for r in rows]
+
+
+def patient_barrier(comm: Any) -> None:
+    """Wait for all ranks asleep: spinning ranks would slow down the one that works."""
+    request = comm.Ibarrier()
+    while not request.Test():
+        time.sleep(PATIENCE)
+
+
+@contextmanager
+def agreed(comm: Any) -> Iterator[None]:
+    """Run the body on every rank; an expected error on any of them is raised on all.
+
+    Raises
+    ------
+    HpcpgdError
+        That of the lowest rank that failed, of the same class, with its message.
+    """
+    error: errors.HpcpgdError | None = None
+    try:
+        yield
+    except errors.HpcpgdError as caught:
+        error = caught
+    patient_barrier(comm)
+    first = np.array([comm.size if error is None else comm.rank], np.int64)
+    min_in_place(comm, first)
+    root = int(first[0])
+    if root == comm.size:
+        return
+    text = f"{type(error).__name__}\n{error}" if comm.rank == root else ""
+    name, message = broadcast_bytes(comm, text.encode(), root).decode().split("\n", 1)
+    agreement: errors.HpcpgdError = getattr(errors, name)(message)
+    agreement.agreed = True
+    raise agreement from error
+
+
+def library() -> str:
+    """Return the MPI library's name and version, one line."""
+    return str(MPI.Get_library_version()).split("\n")[0].strip("\0 ")

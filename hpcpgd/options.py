@@ -1,0 +1,89 @@
+"""The command line of ``hpcpgd train``: flags made from the fields of ``RunConfig``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from hpcpgd.config import FIELDS, NETWORKS, RunConfig, flag_name, from_flags, read_toml, resolve
+from hpcpgd.errors import UsageError, nearest
+from hpcpgd.kinds import Choice, Flag, Kind
+from hpcpgd.launch import launcher_rank
+from hpcpgd.version import __version__
+
+DESCRIPTION = """Train a multilayer perceptron by exact parallel minibatch gradient descent.
+Run it alone or under mpirun or srun: the weights do not depend on the number of ranks,
+but for the rounding of sums."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that raises ``UsageError``, and whose help one rank alone prints."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ``UsageError``."""
+        raise UsageError(message)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if launcher_rank() == 0:
+            super()._print_message(message, file)
+
+
+def build_parser() -> OneLineParser:
+    """Return the parser; every value stays text, to be checked with the TOML's."""
+    parser = OneLineParser(
+        prog="hpcpgd train", description=DESCRIPTION, allow_abbrev=False, add_help=True
+    )
+    add = parser.add_argument
+    for key, spec in FIELDS.items():
+        kind: Kind = spec.metadata["kind"]
+        text = spec.metadata["help"].replace("%", "%%")
+        if isinstance(kind, Flag):
+            add(flag_name(key), action="store_true", default=argparse.SUPPRESS, help=text)
+            continue
+        if isinstance(kind, Choice):
+            text = f"{', '.join(kind.choices)}: {text}"
+        metavar = kind.metavar or key.split("_")[-1].upper()
+        text += f" (default {_shown(spec.default)})"
+        add(flag_name(key), metavar=metavar, default=argparse.SUPPRESS, help=text)
+        if key == "hidden":
+            names = ", ".join(f"{n} = {_shown(w)}" for n, w in NETWORKS.items())
+            add("--network", metavar="NAME", default=argparse.SUPPRESS, help=f"{names}")
+    add("--config", metavar="FILE.toml", help="read the table [train]; flags win over it")
+    add("--print-config", action="store_true", help="print the resolved TOML and stop")
+    add("--version", action="version", version=f"hpcpgd {__version__}")
+    return parser
+
+
+def _shown(default: Any) -> str:
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+def parse(argv: Sequence[str] | None) -> tuple[RunConfig, bool]:
+    """Read the command line.
+
+    Returns
+    -------
+    config : RunConfig
+    print_config : bool
+        Whether only the configuration is asked for.
+
+    Raises
+    ------
+    UsageError
+        For a wrong flag or flag value.
+    ConfigError
+        For a bad TOML file or an impossible combination.
+    """
+    parser = build_parser()
+    known, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flags = [name for action in parser._actions for name in action.option_strings]
+        raise UsageError(
+            f"unknown argument '{unknown[0]}'{nearest(unknown[0].split('=')[0], flags)}"
+            " (--help lists them)"
+        )
+    texts = vars(known)
+    path, print_config = texts.pop("config"), texts.pop("print_config")
+    toml = read_toml(path) if path else {}
+    return resolve(toml, from_flags(texts)), print_config

@@ -1,0 +1,94 @@
+"""What a person sees of a run: on one rank only.
+
+A bar on a terminal, one flushed line an epoch in a batch log.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.history import Epoch, History
+
+
+class Progress:
+    """Speaks of one run; ``silent`` on every rank but the first.
+
+    Parameters
+    ----------
+    silent : bool
+        Say nothing at all.
+    epochs : int
+        Epochs to come.
+    """
+
+    def __init__(self, silent: bool, epochs: int) -> None:
+        self._silent = silent
+        self._epochs = epochs
+        self._bar: Any = None
+
+    def say(self, text: str) -> None:
+        """Print one flushed line; a reader who has gone (``| head``) does not end the run."""
+        if self._silent:
+            return
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            self._silent = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def epoch(self, number: int, epoch: Epoch) -> None:
+        """Tell of one finished epoch."""
+        if self._silent:
+            return
+        if not sys.stdout.isatty():
+            self.say(f"epoch {number:>{len(str(self._epochs))}}/{self._epochs}  {line(epoch)}")
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=self._epochs, unit="epoch", file=sys.stdout)
+        self._bar.set_postfix_str(line(epoch), refresh=False)
+        self._bar.update()
+
+    def close(self) -> None:
+        """End the bar, if there is one."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage, ``-`` where there is none."""
+    return "-" if np.isnan(share) else f"{100 * share:.2f} %"
+
+
+def line(epoch: Epoch) -> str:
+    """Return one epoch as text."""
+    return (
+        f"loss {epoch.train_loss:.4f}  train {percent(epoch.train_accuracy)}  "
+        f"validation {percent(epoch.validation_accuracy)}  "
+        f"{epoch.epoch_seconds:.3f} s  {epoch.gflops:.1f} GFLOP/s"
+    )
+
+
+def summary(history: History, test_loss: float, test_accuracy: float, path: str) -> str:
+    """Return the table that ends a run."""
+    last = history.epochs[-1]
+    seconds = history.column("epoch_seconds")
+    rows = [
+        ("", "train", "validation", "test"),
+        ("loss", *(f"{x:.4f}" for x in (last.train_loss, last.validation_loss, test_loss))),
+        (
+            "accuracy",
+            *map(percent, (last.train_accuracy, last.validation_accuracy, test_accuracy)),
+        ),
+    ]
+    table = "\n".join(f"{a:<10}{b:>12}{c:>12}{d:>12}".rstrip() for a, b, c, d in rows)
+    return (
+        f"{table}\n{'seconds':<10}{np.median(seconds):>12.4f}  an epoch (median of "
+        f"{len(seconds)}), {np.median(history.column('gflops')):.1f} GFLOP/s\n"
+        f"run file  {path}"
+    )

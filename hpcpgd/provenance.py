@@ -1,0 +1,57 @@
+"""Where a run was made and with what: host, processor, libraries, source revision."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def cpu_model() -> str:
+    """Return the processor's name as the system gives it."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    elif sys.platform == "darwin":
+        return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+    return platform.processor() or platform.machine()
+
+
+def _output(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def git_revision() -> str:
+    """Return the commit of the checkout that this package runs from, "" outside of one.
+
+    ``-dirty`` follows when tracked files differ from it.
+    """
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return ""
+    return _output("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40")
+
+
+def blas_library(blas: Any) -> str:
+    """Name the BLAS that ``blas`` calls: file, version, kernel."""
+    from threadpoolctl import threadpool_info
+
+    name = Path(blas.path).name
+    for pool in threadpool_info():
+        if Path(pool["filepath"]).name == name:
+            parts = (pool["internal_api"], pool["version"], pool.get("architecture"))
+            return " ".join(str(part) for part in parts if part) + f" ({name})"
+    return name
+
+
+def job_label() -> str:
+    """Return the scheduler's job number, or this process's without one."""
+    return os.environ.get("SLURM_JOB_ID") or str(os.getpid())

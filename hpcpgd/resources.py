@@ -1,0 +1,99 @@
+"""Threads, BLAS and compiled kernels of this rank."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from hpcpgd import mpi
+from hpcpgd.config import RunConfig
+from hpcpgd.cores import fair_share, fair_threads
+from hpcpgd.errors import UnavailableError
+from hpcpgd.kernels import blas as blas_library
+from hpcpgd.kernels.stand_in import MatmulStandIn
+from hpcpgd.training import Trainer, warm_up
+
+# Backends whose products the BLAS divides over its own threads.
+THREADED_BY_BLAS = ("reference", "gemv")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What this rank computes with.
+
+    Attributes
+    ----------
+    threads : int
+        Threads of this rank, the same on all ranks.
+    oversubscribed : bool
+        Whether some node has more threads than cores that its ranks may use.
+    blas : Blas or MatmulStandIn
+    """
+
+    threads: int
+    oversubscribed: bool
+    blas: Any
+
+
+def find_blas(backend: str) -> Any:
+    """Return the BLAS for ``backend``: ``$HPCPGD_BLAS``, else the first that is found.
+
+    Raises
+    ------
+    UnavailableError
+        If the named library cannot be used, or if ``gemv`` finds none.
+    """
+    path = os.environ.get("HPCPGD_BLAS")
+    try:
+        found = blas_library.find(path)
+    except OSError as error:
+        raise UnavailableError(f"HPCPGD_BLAS={path}: {error}") from None
+    if found is not None:
+        return found
+    if backend == "gemv":
+        raise UnavailableError(
+            "backend gemv: no BLAS with cblas_sgemv was found; install scipy-openblas32 "
+            "or name a library in HPCPGD_BLAS"
+        )
+    return MatmulStandIn()
+
+
+def claim(ranks: mpi.Ranks, config: RunConfig) -> Resources:
+    """Decide the threads and find the BLAS; collective.
+
+    Raises
+    ------
+    UnavailableError
+        The same on every rank.
+    """
+    share = fair_share(ranks.node)
+    # The same on all ranks: the rank with the fewest cores sets the pace anyway.
+    fewest = -mpi.largest(ranks.comm, -float(fair_threads(share)))
+    threads = int(fewest) if config.threads == "auto" else int(config.threads)
+    scarce = mpi.largest(ranks.comm, float(threads > share + 1e-6)) > 0
+    with mpi.agreed(ranks.comm):
+        blas = find_blas(config.backend)
+    threadpool_limits(threads if config.backend in THREADED_BY_BLAS else 1, user_api="blas")
+    return Resources(threads, scarce, blas)
+
+
+def compile_kernels(ranks: mpi.Ranks, trainer: Trainer) -> float:
+    """Compile on one rank a node, load on the others; collective.
+
+    Returns
+    -------
+    float
+        Seconds, the maximum over the ranks.
+    """
+    start = perf_counter()
+    if ranks.node.rank == 0:
+        warm_up(trainer)
+    mpi.patient_barrier(ranks.node)
+    if ranks.node.rank > 0:
+        warm_up(trainer)
+    mpi.patient_barrier(ranks.comm)
+    return mpi.largest(ranks.comm, perf_counter() - start)

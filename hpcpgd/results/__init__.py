@@ -1,0 +1,1 @@
+"""Result files: self-describing HDF5, written whole or not at all."""

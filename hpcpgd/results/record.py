@@ -1,0 +1,82 @@
+"""What a run file holds, as plain data that knows nothing of HDF5."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpcpgd.config import RunConfig
+from hpcpgd.evaluation import Scores
+from hpcpgd.history import History
+from hpcpgd.kernels.network import Array, Network
+
+
+@dataclass(frozen=True)
+class RankPlace:
+    """Where one rank ran."""
+
+    host: str
+    cpu_model: str
+    affinity: str
+
+
+@dataclass
+class Segment:
+    """One start of the run, on one number of ranks.
+
+    Attributes
+    ----------
+    first_step, last_step : int
+        Steps of the run that this segment made, from 1; ``last_step`` 0 before any.
+    started : str
+        ISO 8601, UTC.
+    compile_seconds : float
+        Compiling the kernels or loading them from the cache, the maximum over the ranks.
+    places : list of RankPlace
+        Of every rank.
+    """
+
+    first_step: int
+    last_step: int
+    started: str
+    ranks: int
+    nodes: int
+    threads: int
+    backend: str
+    reduction: str
+    hpcpgd_version: str
+    mpi_library: str
+    blas_library: str
+    compile_seconds: float
+    oversubscribed: bool
+    places: list[RankPlace]
+
+
+@dataclass
+class RunRecord:
+    """Everything of one run that its file tells.
+
+    Attributes
+    ----------
+    status : str
+        ``running``, ``complete``, ``stopped`` or ``diverged``.
+    config : RunConfig
+        Fully resolved.
+    parameters : ndarray or None
+        Flat vector; None before the end and after a divergence.
+    test : Scores or None
+    """
+
+    config: RunConfig
+    network: Network
+    argv: list[str]
+    git_revision: str
+    dataset_name: str
+    dataset_sha256: str
+    scale: float
+    offset: float
+    split_rows: dict[str, int]
+    segments: list[Segment]
+    history: History
+    status: str = "running"
+    parameters: Array | None = None
+    test: Scores | None = None

@@ -1,0 +1,180 @@
+"""The run file, schema ``hpcpgd.run/1``: HDF5 with netCDF dimensions.
+
+h5py, ``xarray.open_datatree(engine="h5netcdf")``, h5dump and HDFView all open it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import h5netcdf
+import h5py
+import numpy as np
+
+from hpcpgd.clock import PHASES
+from hpcpgd.history import Epoch
+from hpcpgd.kernels.network import Array
+from hpcpgd.model import params_sha256
+from hpcpgd.results.atomic import write_atomically
+from hpcpgd.results.record import RankPlace, RunRecord, Segment
+
+SCHEMA = "hpcpgd.run/1"
+TEXT = h5py.string_dtype()
+MAX_RANK_ROWS = 1024  # above, /timing holds statistics over the ranks
+STATISTICS = ("minimum", "median", "maximum")
+UNITS = {
+    "epoch_seconds": "s",
+    "validation_seconds": "s",
+    "gflops": "1e9 s-1",
+    "gflop_per_epoch": "1e9",
+}
+SEGMENT_COLUMNS = [f.name for f in fields(Segment) if f.name != "places"]
+
+
+def write_run_file(path: Path, record: RunRecord) -> None:
+    """Write the run file, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; an older file of that name is then intact.
+    """
+
+    def write(temporary: Path) -> None:
+        with h5netcdf.File(temporary, "w") as file:
+            _write_attributes(file, record)
+            _write_segments(file, record)
+            if record.history.epochs:
+                _write_history(file.create_group("history"), record)
+                _write_timing(file.create_group("timing/segment1"), record)
+            if record.test is not None:
+                _write_test(file.create_group("test"), record)
+            if record.parameters is not None:
+                _write_model(file.create_group("model"), record, record.parameters)
+
+    write_atomically(path, write)
+
+
+def _put(group: Any, name: str, dims: tuple[str, ...], data: Any, **attributes: str) -> None:
+    """Create a variable; texts are stored as UTF-8 of variable length."""
+    texts = len(data) > 0 and isinstance(data[0], str)
+    array = np.array(data, object) if texts else np.asarray(data)
+    variable = group.create_variable(name, dims, TEXT if texts else array.dtype)
+    variable[...] = array
+    for key, value in attributes.items():
+        variable.attrs[key] = value
+
+
+def _write_attributes(file: Any, record: RunRecord) -> None:
+    last, network = record.segments[-1], record.network
+    attributes = {
+        "schema": SCHEMA,
+        "hpcpgd_version": last.hpcpgd_version,
+        "git_revision": record.git_revision,
+        "started": last.started,
+        "argv": json.dumps(record.argv, ensure_ascii=False),
+        "config": record.config.to_toml(),
+        "status": record.status,
+        "backend": last.backend,
+        "reduction": last.reduction,
+        "dtype": network.dtype,
+        "ranks": last.ranks,
+        "threads": last.threads,
+        "nodes": last.nodes,
+        "cpu_model": last.places[0].cpu_model,
+        "mpi_library": last.mpi_library,
+        "blas_library": last.blas_library,
+        "dataset": record.dataset_name,
+        "dataset_sha256": record.dataset_sha256,
+        "seed": record.config.seed,
+        "n_parameters": network.n_parameters,
+        "flops_per_example": network.flops_per_example,
+    }
+    attributes |= {f"{split}_rows": rows for split, rows in record.split_rows.items()}
+    if record.parameters is not None:
+        attributes["params_sha256"] = params_sha256(network, record.parameters)
+    for name, value in attributes.items():
+        file.attrs[name] = value
+
+
+def _write_segments(file: Any, record: RunRecord) -> None:
+    group = file.create_group("segments")
+    group.dimensions = {"segment": len(record.segments)}
+    _put(group, "segment", ("segment",), np.arange(1, len(record.segments) + 1))
+    for name in SEGMENT_COLUMNS:
+        values = [getattr(segment, name) for segment in record.segments]
+        flags = isinstance(values[0], bool)  # netCDF knows no booleans
+        _put(group, name, ("segment",), np.array(values, np.int8) if flags else values)
+    for number, segment in enumerate(record.segments, 1):
+        ranks = file.create_group(f"ranks/segment{number}")
+        ranks.dimensions = {"rank": len(segment.places)}
+        _put(ranks, "rank", ("rank",), np.arange(len(segment.places)))
+        for place in fields(RankPlace):
+            column = [getattr(p, place.name) for p in segment.places]
+            _put(ranks, place.name, ("rank",), column)
+
+
+def _epochs(group: Any, count: int, **others: int) -> None:
+    group.dimensions = {"epoch": count, **others}
+    _put(group, "epoch", ("epoch",), np.arange(1, count + 1))
+
+
+def _write_history(group: Any, record: RunRecord) -> None:
+    history = record.history
+    _epochs(group, len(history.epochs))
+    for column in fields(Epoch):
+        units = {"units": UNITS[column.name]} if column.name in UNITS else {}
+        _put(group, column.name, ("epoch",), history.column(column.name), **units)
+
+
+def over_ranks(values: Array) -> Array:
+    """Return minimum, median and maximum over axis 1 of (epoch, rank, …), in its place."""
+    low, middle, high = values.min(axis=1), np.median(values, axis=1), values.max(axis=1)
+    return np.stack([low, middle, high], axis=1)
+
+
+def _write_timing(group: Any, record: RunRecord) -> None:
+    seconds, rows = np.stack(record.history.seconds), np.stack(record.history.rows)
+    if seconds.shape[1] > MAX_RANK_ROWS:
+        axis, names = "statistic", list(STATISTICS)
+        seconds, rows = over_ranks(seconds), over_ranks(rows)
+    else:
+        axis, names = "rank", np.arange(seconds.shape[1])
+    _epochs(group, len(seconds), phase=len(PHASES), **{axis: len(names)})
+    _put(group, axis, (axis,), names)
+    _put(group, "phase", ("phase",), list(PHASES))
+    _put(group, "seconds", ("epoch", axis, "phase"), seconds, units="s")
+    _put(group, "rows", ("epoch", axis), rows)
+
+
+def _write_test(group: Any, record: RunRecord) -> None:
+    test = record.test
+    if test is None:
+        return
+    classes = np.arange(len(test.confusion))
+    group.dimensions = {"true": len(classes), "predicted": len(classes)}
+    _put(group, "true", ("true",), classes)
+    _put(group, "predicted", ("predicted",), classes)
+    for name in ("loss", "accuracy"):
+        group.create_variable(name, (), np.float64)[...] = getattr(test, name)
+    _put(group, "confusion", ("true", "predicted"), test.confusion)
+
+
+def _write_model(group: Any, record: RunRecord, flat: Array) -> None:
+    network = record.network
+    group.attrs["input_scale"] = record.scale
+    group.attrs["input_offset"] = record.offset
+    group.attrs["loss"] = network.loss
+    group.dimensions = {"class": network.widths[-1]}
+    _put(group, "class_labels", ("class",), np.arange(network.widths[-1]))
+    for layer in range(1, network.depth + 1):
+        weights, biases = network.weights(flat, layer), network.biases(flat, layer)
+        part = group.create_group(f"layer{layer}")
+        part.dimensions = {"fan_in": weights.shape[0], "fan_out": weights.shape[1]}
+        last = layer == network.depth
+        part.attrs["activation"] = network.output_activation if last else network.activation
+        _put(part, "weights", ("fan_in", "fan_out"), weights)
+        _put(part, "biases", ("fan_out",), biases)

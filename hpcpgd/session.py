@@ -1,0 +1,170 @@
+"""The course of one run, from the dataset to the last word on the terminal."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hpcpgd import mpi, provenance
+from hpcpgd.config import RunConfig
+from hpcpgd.cores import affinity
+from hpcpgd.data import Dataset
+from hpcpgd.distribute import load_on_all
+from hpcpgd.errors import DivergedError
+from hpcpgd.evaluation import Scores
+from hpcpgd.kernels.network import Network
+from hpcpgd.model import initial_parameters, make_network
+from hpcpgd.progress import Progress, summary
+from hpcpgd.reductions import choose
+from hpcpgd.resources import Resources, claim, compile_kernels
+from hpcpgd.results.atomic import check_writable
+from hpcpgd.results.record import RankPlace, RunRecord, Segment
+from hpcpgd.results.runfile import write_run_file
+from hpcpgd.training import Trainer, make_trainer
+from hpcpgd.version import __version__
+
+
+class Session:
+    """One run.  Construction and ``run`` are collective.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    config : RunConfig
+    argv : sequence of str
+        The command line, for the record.
+    """
+
+    def __init__(self, ranks: mpi.Ranks, config: RunConfig, argv: Sequence[str]) -> None:
+        self.ranks = ranks
+        self.first = ranks.rank == 0
+        self.started = datetime.now(UTC)
+        self.argv = list(argv)
+        self.config = replace(config, reduction=choose(config))
+        self.progress = Progress(config.quiet or not self.first, config.epochs)
+        self.path = self._output_path()
+
+    def run(self) -> Path:
+        """Train, test and write the run file.
+
+        Raises
+        ------
+        HpcpgdError
+            The same on every rank.
+        """
+        with mpi.agreed(self.ranks.comm):
+            if self.first:
+                check_writable(self.path, self.config.overwrite)
+        dataset = load_on_all(self.ranks.comm, self.config)
+        resources = claim(self.ranks, self.config)
+        self.config = replace(self.config, threads=resources.threads, output=str(self.path))
+        network = make_network(self.config, dataset.n_in, dataset.n_classes)
+        trainer = self._plan(dataset, network, resources)
+        record = self._record(dataset, network, resources, trainer)
+        self._announce(dataset, record)
+        self._write(record)
+        self._train(trainer, record)
+        return self.path
+
+    def _plan(self, dataset: Dataset, network: Network, resources: Resources) -> Trainer:
+        parameters = initial_parameters(network, self.config.seed)
+        return make_trainer(
+            self.ranks.comm, self.config, dataset, network, parameters,
+            resources.threads, resources.blas,
+        )  # fmt: skip
+
+    def _train(self, trainer: Trainer, record: RunRecord) -> None:
+        segment = record.segments[-1]
+        try:
+            trainer.run(self.config.epochs, self.progress.epoch)
+        except DivergedError:
+            self.progress.close()
+            record.status = "diverged"
+            segment.last_step = len(trainer.history.epochs) * trainer.sampler.steps
+            self._write(record)
+            raise
+        self.progress.close()
+        test = trainer.test()
+        record.status, record.parameters = "complete", trainer.parameters
+        # No test rows, or labels that mean nothing: no test result.
+        if trainer.dataset.test.rows:
+            record.test = test
+        segment.last_step = self.config.epochs * trainer.sampler.steps
+        self._write(record)
+        self._conclude(trainer, test)
+
+    def _conclude(self, trainer: Trainer, test: Scores) -> None:
+        text = summary(trainer.history, test.loss, test.accuracy, str(self.path))
+        self.progress.say(text)
+
+    def _output_path(self) -> Path:
+        if self.config.output != "auto":
+            return Path(self.config.output)
+        word = Path(self.config.dataset).stem if self.config.dataset else "data"
+        slug = "".join(c if c.isalnum() or c in "-_." else "-" for c in word)
+        time = f"{self.started:%Y%m%dT%H%M%SZ}"
+        return Path(f"hpcpgd-{slug}-{time}-{provenance.job_label()}.h5")
+
+    def _write(self, record: RunRecord) -> None:
+        """Write the run file on rank 0; a failure is raised on every rank."""
+        with mpi.agreed(self.ranks.comm):
+            if self.first:
+                write_run_file(self.path, record)
+
+    def _places(self) -> list[RankPlace]:
+        comm = self.ranks.comm
+        cores = ",".join(map(str, affinity()))
+        mine = (socket.gethostname(), provenance.cpu_model(), cores)
+        columns = [mpi.gather_texts(comm, text) for text in mine]
+        return [RankPlace(*row) for row in zip(*columns, strict=True)]
+
+    def _record(
+        self, dataset: Dataset, network: Network, resources: Resources, trainer: Trainer
+    ) -> RunRecord:
+        segment = Segment(
+            first_step=1,
+            last_step=0,
+            started=self.started.isoformat(timespec="seconds"),
+            ranks=self.ranks.size,
+            nodes=self.ranks.nodes,
+            threads=resources.threads,
+            backend=self.config.backend,
+            reduction=self.config.reduction,
+            hpcpgd_version=__version__,
+            mpi_library=mpi.library(),
+            blas_library=provenance.blas_library(resources.blas),
+            compile_seconds=compile_kernels(self.ranks, trainer),
+            oversubscribed=resources.oversubscribed,
+            places=self._places(),
+        )
+        splits = ("train", "validation", "test")
+        return RunRecord(
+            config=self.config,
+            network=network,
+            argv=self.argv,
+            git_revision=provenance.git_revision() if self.first else "",
+            dataset_name=dataset.name,
+            dataset_sha256=dataset.sha256,
+            scale=dataset.scale,
+            offset=dataset.offset,
+            split_rows={split: getattr(dataset, split).rows for split in splits},
+            segments=[segment],
+            history=trainer.history,
+        )
+
+    def _announce(self, dataset: Dataset, record: RunRecord) -> None:
+        segment, network, config = record.segments[-1], record.network, self.config
+        rows = record.split_rows
+        scarce = " (more threads than cores)" if segment.oversubscribed else ""
+        self.progress.say(
+            f"hpcpgd {__version__}: {'-'.join(map(str, network.widths))} on {dataset.name}: "
+            f"{rows['train']} training, {rows['validation']} validation, {rows['test']} test rows\n"
+            f"{segment.ranks} ranks x {segment.threads} threads on {segment.nodes} "
+            f"node{'s' if segment.nodes > 1 else ''}{scarce}, backend {segment.backend}, "
+            f"reduction {segment.reduction}, {network.dtype}, batch {config.batch_size}, "
+            f"rate {config.learning_rate:g}, seed {config.seed}\n"
+            f"BLAS {segment.blas_library}; kernels ready in {segment.compile_seconds:.1f} s"
+        )

@@ -1,0 +1,37 @@
+"""``python -m hpcpgd.train``: train a network, alone or under ``mpirun`` or ``srun``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from hpcpgd.errors import HpcpgdError
+from hpcpgd.launch import complain, launcher_rank
+from hpcpgd.options import parse
+
+PROGRAM = "hpcpgd train"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` and return the exit code.
+
+    Collective over all ranks of the job.  Arguments are checked before MPI starts.
+    """
+    speaks = launcher_rank() == 0
+    try:
+        config, print_config = parse(argv)
+    except HpcpgdError as error:
+        return complain(PROGRAM, error, speaks)
+    except SystemExit as ended:  # --help and --version
+        return int(ended.code or 0)
+    if print_config:
+        if speaks:
+            print(config.to_toml(), end="")
+        return 0
+    from hpcpgd.job import run  # MPI and numba, only now
+
+    return run(config, [sys.argv[0], *(argv if argv is not None else sys.argv[1:])])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

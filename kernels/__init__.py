@@ -1,0 +1,37 @@
+"""The arithmetic: pure functions on arrays.  No MPI, no files, no configuration.
+
+Each backend is one module with a class ``Plan`` whose methods stand in the same order:
+``forward``, ``deltas``, ``weight_gradient`` (these three are the *phases*, which not every
+backend offers), ``gradient`` and ``evaluate``.  A plan's buffers are ``plan.work``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Protocol
+
+BACKENDS = {
+    "reference": "hpcpgd.kernels.reference",
+    "loops": "hpcpgd.kernels.loops",
+    "gemv": "hpcpgd.kernels.gemv",
+    "gemm": "hpcpgd.kernels.gemm",
+}
+
+
+class Plan(Protocol):
+    """What every backend offers."""
+
+    network: Any
+    work: Any
+
+    def gradient(self, parameters: Any, count: int, out: Any, add: bool) -> None:
+        """Sum the gradient over the first ``count`` rows into ``out``, and their scores."""
+
+    def evaluate(self, parameters: Any, count: int) -> None:
+        """Predict the first ``count`` rows and add up loss and correct answers."""
+
+
+def make_plan(backend: str, network: Any, capacity: int, threads: int, blas: Any) -> Plan:
+    """Return a plan of ``backend`` for up to ``capacity`` rows."""
+    plan: Plan = importlib.import_module(BACKENDS[backend]).Plan(network, capacity, threads, blas)
+    return plan

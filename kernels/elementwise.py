@@ -1,0 +1,149 @@
+"""Compiled loops over the rows of a minibatch, shared by the backends.
+
+Letters: B rows, I fan_in, O fan_out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from hpcpgd.kernels.activations import activate, multiply_by_slope, softmax
+from hpcpgd.kernels.compiled import compiled, reassociated
+from hpcpgd.kernels.network import MSE, SOFTMAX, Array
+
+# Places in a vector of totals, float64; counts stay exact below 2**53.
+LOSS, CORRECT, EXAMPLES = range(3)
+
+
+@compiled()
+def gather(features: Array, numbers: Array, scale: Any, offset: Any, out: Array) -> None:
+    """Copy rows ``numbers`` of ``features`` to ``out`` as numbers ``x * scale + offset``.
+
+    Parameters
+    ----------
+    features : ndarray of uint8, float32 or float64, shape (rows, I)
+    numbers : ndarray of int64, shape (B,)
+    scale, offset : float
+        Of the type of ``out``.
+    out : ndarray, shape (at least B, I)
+    """
+    for i in range(numbers.size):
+        row = features[numbers[i]]
+        target = out[i]
+        for j in range(row.size):
+            target[j] = target.dtype.type(row[j]) * scale + offset
+
+
+@compiled()
+def gather_labels(labels: Array, numbers: Array, out: Array) -> None:
+    """Copy ``labels[numbers]`` to ``out``, int32."""
+    for i in range(numbers.size):
+        out[i] = labels[numbers[i]]
+
+
+@compiled()
+def add_bias_and_activate(code: int, biases: Array, z: Array) -> None:
+    """Turn products ``z`` (B, O) into activations, in place: eq. (4)'s bias, then eq. (5)."""
+    for i in range(z.shape[0]):
+        row = z[i]
+        for j in range(row.size):
+            row[j] += biases[j]
+        if code == SOFTMAX:
+            softmax(row)
+        else:
+            activate(code, row)
+
+
+@compiled()
+def output_delta(slope: int, a: Array, labels: Array, delta: Array) -> None:
+    """Compute delta (B, O) of the output layer, algorithm 4: ``(a - y) * f'(z)``.
+
+    ``y`` is the one-hot vector of the label; half the squared error is differentiated.
+    """
+    one = a.dtype.type(1)
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            delta[i, j] = a[i, j]
+        delta[i, labels[i]] -= one
+        multiply_by_slope(slope, a[i], delta[i])
+
+
+@compiled()
+def hidden_delta(slope: int, a: Array, delta: Array) -> None:
+    """Multiply back-propagated errors ``delta`` (B, O) by ``f'(z)``, in place."""
+    for i in range(a.shape[0]):
+        multiply_by_slope(slope, a[i], delta[i])
+
+
+@compiled()
+def bias_gradient(delta: Array, beta: Any, out: Array) -> None:
+    """Sum ``delta`` (B, O) over the rows: ``out = sum + beta * out``."""
+    for j in range(out.size):
+        # Not out * 0: a NaN left in the buffer must not survive.
+        out[j] = out[j] * beta if beta != 0 else out.dtype.type(0)
+    for i in range(delta.shape[0]):
+        row = delta[i]
+        for j in range(row.size):
+            out[j] += row[j]
+
+
+@compiled()
+def _row_loss(loss: int, softmaxed: bool, a: Array, label: int) -> float:
+    """Loss of one example in float64: eq. (6), or cross-entropy."""
+    total = 0.0
+    tiny = 1e-300
+    if loss == MSE:
+        for j in range(a.size):
+            error = (1.0 if j == label else 0.0) - float(a[j])
+            total += error * error
+    elif softmaxed:
+        total = -math.log(max(float(a[label]), tiny))
+    else:
+        for j in range(a.size):
+            hit = float(a[j]) if j == label else 1.0 - float(a[j])
+            total -= math.log(hit if not hit < tiny else tiny)
+    return total
+
+
+@compiled()
+def score(
+    loss: int, function: int, a: Array, labels: Array, predicted: Array, totals: Array
+) -> None:
+    """Add loss, correct answers and examples of outputs ``a`` (B, O) to ``totals``.
+
+    ``predicted`` (B,) receives the class with the largest output, the first if several.
+    """
+    for i in range(a.shape[0]):
+        best = 0
+        for j in range(1, a.shape[1]):
+            if a[i, j] > a[i, best]:
+                best = j
+        predicted[i] = best
+        totals[LOSS] += _row_loss(loss, function == SOFTMAX, a[i], labels[i])
+        totals[CORRECT] += 1.0 if best == labels[i] else 0.0
+        totals[EXAMPLES] += 1.0
+
+
+@reassociated()
+def descend(parameters: Array, gradient: Array, rate: Any) -> bool:
+    """Subtract ``rate * gradient`` in place, the update of algorithm 2.
+
+    Returns
+    -------
+    bool
+        False if NaN or Inf stood in the gradient: ``0 * x`` is 0 for finite ``x`` alone.
+    """
+    probe = gradient.dtype.type(0)
+    zero = gradient.dtype.type(0)
+    for k in range(gradient.size):
+        parameters[k] -= rate * gradient[k]
+        probe += gradient[k] * zero
+    return probe == zero
+
+
+@compiled()
+def add(a: Array, b: Array, start: int, stop: int) -> None:
+    """Add ``b`` to ``a`` in place between positions ``start`` and ``stop``."""
+    for k in range(start, stop):
+        a[k] += b[k]

@@ -1,0 +1,143 @@
+"""Backend ``gemv``: BLAS level 2, one example at a time; no GEMM.
+
+The paper's Fast Serial, and with several threads, which the BLAS puts to work inside each
+product, its Fast Parallel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hpcpgd.kernels.activations import activate, multiply_by_slope, softmax
+from hpcpgd.kernels.blas import Routines, gemv, ger
+from hpcpgd.kernels.compiled import compiled
+from hpcpgd.kernels.elementwise import score
+from hpcpgd.kernels.network import FUNCTION, LOSS_CODES, SLOPE, SOFTMAX, Array, Network
+from hpcpgd.kernels.views import activations_of, biases_of, deltas_of, weights_of
+from hpcpgd.kernels.workspace import Workspace
+
+
+@compiled()
+def _forward(
+    blas: Routines, table: Array, parameters: Array, activations: Array, row: int
+) -> None:
+    """Algorithm 3 for the example in ``row``."""
+    for l in range(1, table.shape[0]):
+        x = activations_of(table, activations, l - 1, row, row + 1)[0]
+        z = activations_of(table, activations, l, row, row + 1)[0]
+        z[:] = biases_of(table, parameters, l)
+        gemv(blas, True, weights_of(table, parameters, l), x, 1.0, z)
+        if table[l, FUNCTION] == SOFTMAX:
+            softmax(z)
+        else:
+            activate(table[l, FUNCTION], z)
+
+
+@compiled()
+def _backward(
+    blas: Routines,
+    table: Array,
+    parameters: Array,
+    activations: Array,
+    label: int,
+    deltas: Array,
+    row: int,
+    out: Array,
+) -> None:
+    """Algorithm 4 for the example in ``row``: add its gradient to ``out``."""
+    last = table.shape[0] - 1
+    a = activations_of(table, activations, last, row, row + 1)[0]
+    delta = deltas_of(table, deltas, last, row, row + 1)[0]
+    delta[:] = a
+    delta[label] -= a.dtype.type(1)
+    multiply_by_slope(table[last, SLOPE], a, delta)
+    for l in range(last, 0, -1):
+        x = activations_of(table, activations, l - 1, row, row + 1)[0]
+        dbias = biases_of(table, out, l)
+        dbias += delta
+        ger(blas, x, delta, weights_of(table, out, l))
+        if l > 1:
+            back = deltas_of(table, deltas, l - 1, row, row + 1)[0]
+            gemv(blas, False, weights_of(table, parameters, l), delta, 0.0, back)
+            multiply_by_slope(table[l - 1, SLOPE], x, back)
+            delta = back
+
+
+@compiled()
+def _evaluate(
+    blas: Routines,
+    table: Array,
+    loss: int,
+    parameters: Array,
+    activations: Array,
+    labels: Array,
+    predicted: Array,
+    totals: Array,
+    start: int,
+    stop: int,
+) -> None:
+    last = table.shape[0] - 1
+    for row in range(start, stop):
+        _forward(blas, table, parameters, activations, row)
+        a = activations_of(table, activations, last, row, row + 1)
+        here = slice(row, row + 1)
+        score(loss, table[last, FUNCTION], a, labels[here], predicted[here], totals)
+
+
+@compiled()
+def _gradient(
+    blas: Routines,
+    table: Array,
+    loss: int,
+    parameters: Array,
+    activations: Array,
+    labels: Array,
+    predicted: Array,
+    totals: Array,
+    deltas: Array,
+    count: int,
+    out: Array,
+) -> None:
+    for row in range(count):
+        _evaluate(
+            blas, table, loss, parameters, activations, labels, predicted, totals, row, row + 1
+        )
+        _backward(blas, table, parameters, activations, labels[row], deltas, row, out)
+
+
+class Plan:
+    """Forward and backward propagation of up to ``capacity`` rows.
+
+    Parameters
+    ----------
+    network : Network
+    capacity : int
+        Rows that the buffers hold.
+    threads : int
+        Threads inside each product; the caller sets the BLAS to them.
+    blas : Blas
+    """
+
+    def __init__(self, network: Network, capacity: int, threads: int, blas: Any) -> None:
+        self.network = network
+        self.work = Workspace(network, capacity, 1)
+        self._blas = blas.routines(network.dtype)
+        self._loss = LOSS_CODES[network.loss]
+
+    def gradient(self, parameters: Array, count: int, out: Array, add: bool) -> None:
+        """Sum the gradient over the first ``count`` rows into ``out``, and their scores."""
+        if not add:
+            out[:] = 0
+        work = self.work
+        _gradient(
+            self._blas, work.table, self._loss, parameters, work.activations, work.labels,
+            work.predicted, work.totals[0], work.deltas, count, out,
+        )  # fmt: skip
+
+    def evaluate(self, parameters: Array, count: int) -> None:
+        """Predict the first ``count`` rows and add up loss and correct answers."""
+        work = self.work
+        _evaluate(
+            self._blas, work.table, self._loss, parameters, work.activations, work.labels,
+            work.predicted, work.totals[0], 0, count,
+        )  # fmt: skip

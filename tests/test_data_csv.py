@@ -1,0 +1,120 @@
+"""CSV files: headers, numbers, and errors that name the line."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpcpgd.data import guard, load, prepare
+from hpcpgd.data.dataset import RawData
+from hpcpgd.errors import DataError
+
+ROWS = "1,2.5,0\n-3,4e2,1\n5,6,2\n"
+
+
+def read(folder: Path, text: str | bytes) -> RawData:
+    path = folder / "data.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load(str(path), seed=0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ROWS,
+        "a,b,label\n" + ROWS,
+        "0,1,label\n" + ROWS,
+        '"a","b","label"\n' + ROWS,
+        "\n\na,b,label\n\n" + ROWS + "\n",
+        ROWS.rstrip("\n"),
+        ROWS.replace("\n", "\r\n"),
+        "\ufeff" + ROWS,
+        "\ufeffa,b,c\r\n" + ROWS,
+        '"1","2.5","0"\n' + ROWS[8:],
+        " 1 , 2.5 , 0.0 \n" + ROWS[8:],
+    ],
+)
+def test_good_files(tmp_path: Path, text: str) -> None:
+    raw = read(tmp_path, text)
+    np.testing.assert_array_equal(raw.train.features, [[1, 2.5], [-3, 400], [5, 6]])
+    np.testing.assert_array_equal(raw.train.labels, [0, 1, 2])
+    assert raw.train.features.dtype == np.float64
+    assert raw.train.features.flags.c_contiguous
+    assert (raw.n_classes, raw.scale, raw.test) == (3, 1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "data.csv: has no rows"),
+        ("\n\n", "data.csv: has no rows"),
+        ("a,b,label\n", "data.csv: has no rows"),
+        ("a,b,label\n" + ROWS + "1,2\n", "line 5 has 2 columns, expected 3"),
+        ("a,b,c,label\n" + ROWS, "line 2 has 3 columns, expected 4"),
+        (ROWS + "\n1,2,3,4\n", "line 5 has 4 columns, expected 3"),
+        (ROWS + "1,two,0\n", "line 4, column 2: 'two' is not a number"),
+        (ROWS + "1,,0\n", "line 4, column 2: '' is not a number"),
+        ("x,2,0\n" + ROWS, "line 1, column 1: 'x' is not a number"),
+        (ROWS.replace(",", ";"), "line 2, column 1: '-3;4e2;1' is not a number"),
+        (ROWS + "1_0,2,0\n", "data.csv: "),
+        ("h,h,h\n\n" + ROWS + "1,2,1.5\n", "line 6: label '1.5' in the last column"),
+        (ROWS + "1,2,nan\n", "line 4: label 'nan' in the last column"),
+        (ROWS + "1,2,1e12\n", "line 4: label '1e12' in the last column"),
+        (ROWS + "1,2,4\n", "last column: label 4 at row 3"),
+        (ROWS + "nan,2,0\n", "value nan at row 3, column 0"),
+        ("0\n1\n", "expected (rows, inputs) with 1 input or more"),
+        ("1,0\n2,0\n", "expected 2 classes or more"),
+        (b"\xff\xfe1\x00,\x002", "cannot be read: 'utf-8' codec"),
+        ("1,2,0\n1,\x00,0\n", "data.csv: "),
+        ("h" * 200_000 + ",1\n", "data.csv: cannot be read"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(DataError, match=re.escape(message)) as caught:
+        read(tmp_path, text)
+    assert "data.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_memory_is_checked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "physical_memory", lambda: 2 * 8 * 9 - 1)
+    with pytest.raises(DataError, match="this machine has"):
+        read(tmp_path, ROWS)
+
+
+def test_a_fifth_is_held_out_for_testing(tmp_path: Path) -> None:
+    raw = read(tmp_path, "".join(f"{i},{i % 2}\n" for i in range(100)))
+    split = prepare(raw, seed=3, train_rows=None, test_fraction=None)
+    assert (split.train.rows, split.validation.rows, split.test.rows) == (67, 13, 20)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    values=st.lists(
+        st.tuples(st.floats(allow_nan=False, allow_infinity=False, width=64), st.integers(0, 1)),
+        min_size=1,
+    )
+)
+def test_every_float_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, values: list[tuple[float, int]]
+) -> None:
+    values = [(0.5, 0), (1.5, 1), *values]
+    text = "".join(f"{value!r},{label}\n" for value, label in values)
+    raw = read(tmp_path_factory.mktemp("csv"), text)
+    np.testing.assert_array_equal(raw.train.features[:, 0], [value for value, _ in values])
+    np.testing.assert_array_equal(raw.train.labels, [label for _, label in values])
+
+
+@settings(deadline=None, max_examples=150)
+@given(text=st.one_of(st.binary(max_size=60), st.text("0123456789.,-e\n\"' x", max_size=60)))
+def test_any_text_is_data_or_data_error(
+    tmp_path_factory: pytest.TempPathFactory, text: str | bytes
+) -> None:
+    with suppress(DataError):
+        read(tmp_path_factory.mktemp("csv"), text)

@@ -1,0 +1,151 @@
+"""HDF5 files: what is read, and all that would lead outside the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpcpgd.data import guard, load
+from hpcpgd.data.dataset import sha256
+from hpcpgd.errors import DataError
+
+X = np.random.default_rng(1).random((8, 3, 2))
+Y = np.arange(8) % 4
+
+
+def write(path: Path, *extra: Callable[[h5py.File], object], train: bool = True) -> Path:
+    with h5py.File(path, "w") as file:
+        if train:
+            file["x_train"], file["y_train"] = X, Y
+        for add in extra:
+            add(file)
+    return path
+
+
+def refused(path: Path, message: str) -> None:
+    with pytest.raises(DataError, match=re.escape(message)) as caught:
+        load(str(path), seed=0)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".hdf5"])
+def test_plain_and_compressed(tmp_path: Path, suffix: str) -> None:
+    def packed(file: h5py.File) -> None:
+        file.create_dataset("x_test", data=X, compression="gzip", shuffle=True)
+        file.create_dataset("y_test", data=np.eye(4)[Y])
+
+    raw = load(str(write(tmp_path / f"good{suffix}", packed)), seed=0)
+    assert raw.test is not None
+    for split in (raw.train, raw.test):
+        np.testing.assert_array_equal(split.features, X.reshape(8, 6))
+        np.testing.assert_array_equal(split.labels, Y)
+    assert (raw.n_classes, raw.scale, raw.validation) == (4, 1.0, None)
+
+
+def test_same_hash_as_npz(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_train=X.astype(">f8"), y_train=np.eye(4)[Y])
+    first = load(str(tmp_path / "a.npz"), seed=0)
+    second = load(str(write(tmp_path / "a.h5")), seed=1)
+    assert sha256(first) == sha256(second)
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((8, 6), "f8")
+    layout[:] = h5py.VirtualSource("/etc/passwd", "x", (8, 6))
+    file.create_virtual_dataset("x_train", layout)
+    file["y_train"] = Y
+
+
+def external(file: h5py.File) -> None:
+    file.create_dataset("x_train", (8, 6), "u1", external=[("/etc/passwd", 0, 48)])
+    file["y_train"] = Y
+
+
+def soft(file: h5py.File) -> None:
+    file["x_train"] = X
+    file["y_train"] = h5py.SoftLink("/x_train")
+
+
+def outside(file: h5py.File) -> None:
+    file["x_train"] = h5py.ExternalLink("other.h5", "/x_train")
+    file["y_train"] = Y
+
+
+def group(file: h5py.File) -> None:
+    file.create_group("x_train")
+    file["y_train"] = Y
+
+
+def text(file: h5py.File) -> None:
+    file["x_train"] = X
+    file["y_train"] = ["cat"] * 8
+
+
+def claimed(file: h5py.File) -> None:
+    file.create_dataset("x_train", (2**40, 2**20), "f8", chunks=(1, 8))
+    file["y_train"] = Y
+
+
+def shapeless(file: h5py.File) -> None:
+    file["x_train"] = h5py.Empty("f4")
+    file["y_train"] = Y
+
+
+def renamed(file: h5py.File) -> None:
+    file["X_train"], file["y_train"] = X, Y
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (virtual, "x_train: expected values in this file, found a virtual dataset"),
+        (external, "x_train: expected values in this file, found external storage"),
+        (soft, "y_train: expected a dataset of this file, found SoftLink"),
+        (outside, "x_train: expected a dataset of this file, found ExternalLink"),
+        (group, "x_train: expected a dataset, found Group"),
+        (text, "y_train: has dtype object, expected numbers"),
+        (claimed, "but no value was ever written"),
+        (shapeless, "x_train: has no shape"),
+        (renamed, "unknown array 'X_train', expected x_train"),
+    ],
+)
+def test_refused(tmp_path: Path, make: Callable[[h5py.File], None], message: str) -> None:
+    refused(write(tmp_path / "bad.h5", make, train=False), message)
+
+
+def test_larger_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def huge(file: h5py.File) -> None:
+        data = file.create_dataset("x_train", (2**30, 2**20), "f8", chunks=(1, 8))
+        data[0, :8] = 1  # one chunk is written, 8 PiB are claimed
+        file["y_train"] = Y
+
+    refused(write(tmp_path / "huge.h5", huge, train=False), "needs 8388608.0 GiB of memory")
+    path = write(tmp_path / "good.h5")
+    monkeypatch.setattr(guard, "physical_memory", lambda: X.nbytes + Y.nbytes - 1)
+    refused(path, "needs 0.0 GiB of memory")
+
+
+def test_not_hdf5(tmp_path: Path) -> None:
+    path = tmp_path / "text.h5"
+    path.write_text("hello")
+    refused(path, "cannot be read")
+    refused(tmp_path / "absent.h5", "no such file")
+    (tmp_path / "folder.h5").mkdir()
+    refused(tmp_path / "folder.h5", "is a folder, expected a file")
+
+
+@settings(deadline=None, max_examples=60)
+@given(part=st.floats(0, 1, exclude_max=True))
+def test_truncated_anywhere(tmp_path_factory: pytest.TempPathFactory, part: float) -> None:
+    path = write(tmp_path_factory.mktemp("h5") / "cut.h5")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(part * len(data))])
+    refused(path, "cannot be read")
