@@ -47,9 +47,7 @@ class RunConfig:
         "share of the rows held out as the test set of data that have none "
         "(auto: 0.2 for .csv, else 0)",
     )
-    hidden: tuple[int, ...] = _option(
-        (32,), Integers(1, MAX_WIDTH), "widths of the hidden layers"
-    )
+    hidden: tuple[int, ...] = _option((32,), Integers(1, MAX_WIDTH), "widths of the hidden layers")
     activation: str = _option("sigmoid", Choice(ACTIVATIONS), "of the hidden layers")
     output_activation: str = _option(
         "sigmoid", Choice((*ACTIVATIONS, "softmax")), "of the output layer"
@@ -99,9 +97,7 @@ def flag_name(key: str) -> str:
 
 def _checked(key: str, value: Any, origin: str, error: type[HpcpgdError]) -> Any:
     """Return a valid value or raise ``error``: seen, where, expected, nearest."""
-    kind: Kind = (
-        Choice(tuple(NETWORKS)) if key == "network" else FIELDS[key].metadata["kind"]
-    )
+    kind: Kind = Choice(tuple(NETWORKS)) if key == "network" else FIELDS[key].metadata["kind"]
     try:
         return kind.check(value)
     except ValueError as problem:
@@ -116,7 +112,8 @@ def _merge(values: dict[str, Any], origin: str) -> dict[str, Any]:
         return values
     if "hidden" in values:
         raise ConfigError(f"{origin}: network and hidden both name the widths: give one of them")
-    return {**values, "hidden": NETWORKS[values.pop("network")]}
+    others = {key: value for key, value in values.items() if key != "network"}
+    return {**others, "hidden": NETWORKS[values["network"]]}
 
 
 def read_toml(path: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def fair_share(node: Any) -> float:
     mine[affinity()] = 1
     users = mpi.all_rows(node, mine).astype(np.int64).sum(axis=0)
     share = float(np.sum(1.0 / users[mine > 0]))
-    return min(share, quota() / node.size)
+    return min(share, quota() / int(node.size))
 
 
 def fair_threads(share: float) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+
 
 class HpcpgdError(Exception):
     """Base of all expected errors.

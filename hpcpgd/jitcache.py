@@ -63,6 +63,6 @@ def share_folder(node: Any) -> None:
     path = os.fsdecode(mpi.broadcast_bytes(node, os.fsencode(path)))
     os.environ["NUMBA_CACHE_DIR"] = path
     if "numba" in sys.modules:  # a caller of the library imported it before us
-        import numba
+        from numba.core import config
 
-        numba.config.CACHE_DIR = path
+        config.CACHE_DIR = path

@@ -8,11 +8,10 @@ from typing import Any
 
 from hpcpgd import jitcache, mpi
 from hpcpgd.config import RunConfig
-from hpcpgd.errors import HpcpgdError
+from hpcpgd.errors import INTERRUPTED, HpcpgdError
 from hpcpgd.launch import complain, launcher_rank
 
 PROGRAM = "hpcpgd train"
-INTERRUPTED = 130
 
 
 def run(config: RunConfig, argv: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hpcpgd.config import RunConfig
 from hpcpgd.kernels.network import Array, Network
-from hpcpgd.streams import WEIGHTS
+from hpcpgd.streams import STREAM_WEIGHTS
 
 
 def make_network(config: RunConfig, n_in: int, n_classes: int) -> Network:
@@ -28,7 +28,7 @@ def uniform(seed: int, layer: int, count: int) -> Array:
     NumPy keeps the bits of its counter-based generators stable, but not its
     distributions (NEP 19): the numbers are made from the bits here.
     """
-    bits = np.random.Philox(key=[seed, WEIGHTS * 2**32 + layer]).random_raw(count)
+    bits = np.random.Philox(key=[seed, STREAM_WEIGHTS * 2**32 + layer]).random_raw(count)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

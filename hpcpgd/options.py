@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from hpcpgd.config import FIELDS, NETWORKS, RunConfig, flag_name, from_flags, read_toml, resolve
 from hpcpgd.errors import UsageError, nearest
 from hpcpgd.kinds import Choice, Flag, Kind
-from hpcpgd.launch import launcher_rank
+from hpcpgd.parser import OneLineParser
 from hpcpgd.version import __version__
 
 DESCRIPTION = """Train a multilayer perceptron by exact parallel minibatch gradient descent.
 Run it alone or under mpirun or srun: the weights do not depend on the number of ranks,
 but for the rounding of sums."""
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser that raises ``UsageError``, and whose help one rank alone prints."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise ``UsageError``."""
-        raise UsageError(message)
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        if launcher_rank() == 0:
-            super()._print_message(message, file)
 
 
 def build_parser() -> OneLineParser:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from hpcpgd.kernels.partition import block_range
 from hpcpgd.kernels.permutation import permuted_range
-from hpcpgd.streams import ORDER
+from hpcpgd.streams import STREAM_ORDER
 
 
 @dataclass(frozen=True)
@@ -43,4 +43,4 @@ class Sampler:
 
     def numbers(self, epoch: int, start: int, out: npt.NDArray[np.int64]) -> None:
         """Write the row numbers at positions ``start …`` of ``epoch`` (from 1) to ``out``."""
-        permuted_range(self.rows, self.seed, ORDER, epoch, start, out)
+        permuted_range(self.rows, self.seed, STREAM_ORDER, epoch, start, out)

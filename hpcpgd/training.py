@@ -165,9 +165,7 @@ def make_trainer(
     slices = [sampler.slice(0, comm.size, rank) for rank in (0, comm.size - 1)]
     largest = max(stop - start for start, stop in slices)
     others = max(dataset.validation.rows, dataset.test.rows) // comm.size + 1
-    plan = make_plan(
-        config.backend, network, chunk_rows(network, largest, others), threads, blas
-    )
+    plan = make_plan(config.backend, network, chunk_rows(network, largest, others), threads, blas)
     loader = make_loader(dataset, plan.work)
     clock = PhaseClock(comm)
     step = AllreduceStep(comm, plan, loader, sampler, parameters, clock)

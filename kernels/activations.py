@@ -10,6 +10,7 @@ relative error against float64 or longer arithmetic, measured by ``tests/test_ac
 from __future__ import annotations
 
 import math
+
 import numpy as np
 from numba import types
 from numba.extending import overload
@@ -102,7 +103,7 @@ def multiply_by_slope(code: int, a: Array, delta: Array) -> None:
             delta[j] *= one - a[j] * a[j]
     elif code == RELU:
         for j in range(a.size):
-            delta[j] = delta[j] if a[j] > 0 else delta[j] * a.dtype.type(0)
+            delta[j] = delta[j] if a[j] > 0 else delta[j] * (a[j] * a.dtype.type(0))
 
 
 @compiled()
@@ -118,5 +119,3 @@ def softmax(z: Array) -> None:
         total += z[j]
     for j in range(z.size):
         z[j] /= total
-
-

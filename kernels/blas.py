@@ -73,8 +73,8 @@ class Blas:
     def routines(self, dtype: str) -> Routines:
         """Return the addresses of ``gemm``, ``gemv`` and ``ger`` for ``dtype``."""
         letter = "s" if dtype == "float32" else "d"
-        addresses = [self._address(letter + routine) for routine in ROUTINES]
-        return Routines(*addresses, np.int64(0) if self.wide else np.int32(0))
+        gemm, gemv, ger = (self._address(letter + routine) for routine in ROUTINES)
+        return Routines(gemm, gemv, ger, np.int64(0) if self.wide else np.int32(0))
 
     def _address(self, routine: str) -> int:
         symbol = f"{self.prefix}cblas_{routine}{self.suffix}"

@@ -115,6 +115,7 @@ class Plan:
         self.network = network
         self.work = Workspace(network, capacity, threads)
         self._team = Team(threads)
+        self._library = blas  # kept, so that the addresses stay valid
         self._blas = blas.routines(network.dtype)
         self._loss = LOSS_CODES[network.loss]
 
@@ -163,6 +164,4 @@ class Plan:
         self.forward(parameters, rows)
         work = self.work
         totals = work.totals[thread]
-        _score(
-            work.table, self._loss, work.activations, work.labels, work.predicted, totals, *rows
-        )
+        _score(work.table, self._loss, work.activations, work.labels, work.predicted, totals, *rows)

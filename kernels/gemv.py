@@ -18,9 +18,7 @@ from hpcpgd.kernels.workspace import Workspace
 
 
 @compiled()
-def _forward(
-    blas: Routines, table: Array, parameters: Array, activations: Array, row: int
-) -> None:
+def _forward(blas: Routines, table: Array, parameters: Array, activations: Array, row: int) -> None:
     """Algorithm 3 for the example in ``row``."""
     for l in range(1, table.shape[0]):
         x = activations_of(table, activations, l - 1, row, row + 1)[0]
@@ -121,6 +119,7 @@ class Plan:
     def __init__(self, network: Network, capacity: int, threads: int, blas: Any) -> None:
         self.network = network
         self.work = Workspace(network, capacity, 1)
+        self._library = blas  # kept, so that the addresses stay valid
         self._blas = blas.routines(network.dtype)
         self._loss = LOSS_CODES[network.loss]
 

@@ -19,7 +19,6 @@ from hpcpgd.kernels.network import (
     LOSS_CODES,
     SLOPE,
     SOFTMAX,
-    WIDTH,
     Array,
     Network,
 )
@@ -137,9 +136,7 @@ def _gradient(
     out: Array,
 ) -> None:
     for row in range(start, stop):
-        _evaluate(
-            table, loss, parameters, activations, labels, predicted, totals, row, row + 1
-        )
+        _evaluate(table, loss, parameters, activations, labels, predicted, totals, row, row + 1)
         _backward(table, parameters, activations, labels[row], deltas, row, out)
 
 

@@ -5,6 +5,7 @@ Every other backend is tested against this one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def softmax(z: Array) -> Array:
     return np.asarray(e / e.sum(axis=1, keepdims=True))
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "linear": lambda z: z,
     "sigmoid": sigmoid,
     "tanh": np.tanh,
@@ -34,7 +35,7 @@ ACTIVATIONS = {
     "softmax": softmax,
 }
 # Derivatives f'(z) in terms of a = f(z).
-DERIVATIVES = {
+DERIVATIVES: dict[str, Callable[[Array], Array]] = {
     "linear": np.ones_like,
     "sigmoid": lambda a: a * (1 - a),
     "tanh": lambda a: 1 - a**2,

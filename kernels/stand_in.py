@@ -28,9 +28,7 @@ def _matrix(address: int, rows: int, columns: int, leading: int, real: Any) -> A
 
 def _gemm(real: Any) -> Any:
     """Return a C callback with the signature of ``cblas_?gemm`` that calls ``np.matmul``."""
-    signature = ctypes.CFUNCTYPE(
-        None, _I, _I, _I, _L, _L, _L, real, _P, _L, _P, _L, real, _P, _L
-    )
+    signature = ctypes.CFUNCTYPE(None, _I, _I, _I, _L, _L, _L, real, _P, _L, _P, _L, real, _P, _L)
 
     def gemm(
         _order: int, trans_a: int, trans_b: int, m: int, n: int, k: int, alpha: float,

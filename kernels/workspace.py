@@ -63,7 +63,7 @@ class Workspace:
 
     def take_totals(self) -> Array:
         """Return loss, correct answers and examples, float64 (8,), and start again at 0."""
-        total = self.totals.sum(axis=0)
+        total: Array = self.totals.sum(axis=0)
         self.totals[:] = 0
         return total
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from hpcpgd.data import Dataset, RawData, Split, guard, load, prepare
 from hpcpgd.data.dataset import sha256
-from hpcpgd.data.streams import STREAM_SPLIT, STREAM_SYNTHETIC
 from hpcpgd.errors import ConfigError, DataError
 from hpcpgd.kernels.permutation import permutation
+from hpcpgd.streams import STREAM_SPLIT, STREAM_SYNTHETIC
 
 
 def numbered(rows: int, start: int = 0) -> Split:

@@ -7,22 +7,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from hpcpgd.data import fetch
-from hpcpgd.data.guard import one_line
 from hpcpgd.data.info import describe
 from hpcpgd.data.load import check_name, load
-from hpcpgd.errors import HpcpgdError, OutputError, UsageError, nearest
-
-_INTERRUPTED = 75  # stopped by a signal: run again to go on
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are exceptions, so that they end as one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+from hpcpgd.errors import INTERRUPTED, HpcpgdError, OutputError, UsageError, nearest
+from hpcpgd.launch import complain, launcher_rank
+from hpcpgd.parser import OneLineParser
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,17 +33,12 @@ def main(argv: list[str] | None = None) -> int:
         arguments = _parse(sys.argv[1:] if argv is None else argv)
         _say(_COMMANDS[arguments.command](arguments))
     except HpcpgdError as error:
-        return _fail(error, error.exit_code)
+        return complain("hpcpgd data", error, launcher_rank() == 0)
+    except SystemExit as ended:  # --help
+        return int(ended.code or 0)
     except KeyboardInterrupt:
-        return _fail("interrupted; run again to go on", _INTERRUPTED)
-    except Exception as error:
-        return _fail(f"internal error: {error!r}", HpcpgdError.exit_code)
+        return INTERRUPTED
     return 0
-
-
-def _fail(error: object, code: int) -> int:
-    print(f"hpcpgd data: error: {one_line(error)}", file=sys.stderr)
-    return code
 
 
 def _say(text: str) -> None:
@@ -70,7 +56,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         raise UsageError(
             f"unknown command {argv[0]!r}: expected {known}{nearest(argv[0], _COMMANDS)}"
         )
-    parser = _Parser(prog="hpcpgd data", description=__doc__, allow_abbrev=False)
+    parser = OneLineParser(prog="hpcpgd data", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     one = commands.add_parser("fetch", help="download a dataset", allow_abbrev=False)
     one.add_argument("dataset", type=_fetchable, help="mnist")

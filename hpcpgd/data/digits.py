@@ -8,7 +8,7 @@ import numpy as np
 
 from hpcpgd.data import guard
 from hpcpgd.data.dataset import RawData, Split
-from hpcpgd.data.streams import DIGITS_KEY, STREAM_DIGITS
+from hpcpgd.streams import DIGITS_KEY, STREAM_DIGITS
 
 TRAIN_ROWS = 1500  # of 1797; the other 297 are the test set
 N_CLASSES = 10

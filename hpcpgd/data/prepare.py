@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcpgd.data.dataset import Dataset, RawData, Split, sha256
-from hpcpgd.data.streams import STREAM_SPLIT, STREAM_TEST
 from hpcpgd.errors import ConfigError, DataError
+from hpcpgd.streams import STREAM_SPLIT, STREAM_TEST
 
 VALIDATION_PARTS = 6  # the paper splits 5:1 into training and validation
 

@@ -138,11 +138,13 @@ def over_ranks(values: Array) -> Array:
 
 def _write_timing(group: Any, record: RunRecord) -> None:
     seconds, rows = np.stack(record.history.seconds), np.stack(record.history.rows)
+    axis: str
+    names: tuple[Any, ...]
     if seconds.shape[1] > MAX_RANK_ROWS:
-        axis, names = "statistic", list(STATISTICS)
+        axis, names = "statistic", STATISTICS
         seconds, rows = over_ranks(seconds), over_ranks(rows)
     else:
-        axis, names = "rank", np.arange(seconds.shape[1])
+        axis, names = "rank", tuple(range(seconds.shape[1]))
     _epochs(group, len(seconds), phase=len(PHASES), **{axis: len(names)})
     _put(group, axis, (axis,), names)
     _put(group, "phase", ("phase",), list(PHASES))

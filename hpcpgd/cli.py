@@ -1,0 +1,39 @@
+"""The console command ``hpcpgd``: the same as ``python -m hpcpgd.<command>``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from hpcpgd.errors import UsageError, nearest
+from hpcpgd.launch import complain, launcher_rank
+from hpcpgd.version import __version__
+
+COMMANDS = {
+    "train": ("hpcpgd.train", "train a network, alone or under mpirun or srun"),
+    "data": ("hpcpgd.data.cli", "fetch a dataset, or tell what is in one"),
+}
+
+
+def _help() -> str:
+    lines = [f"  {name:<8}{text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: hpcpgd COMMAND ...", "", *lines, "", "hpcpgd COMMAND --help tells more"]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Hand the arguments to a command and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    speaks = launcher_rank() == 0
+    if words and words[0] in COMMANDS:
+        return int(importlib.import_module(COMMANDS[words[0]][0]).main(words[1:]))
+    if words and words[0] in ("-h", "--help", "--version"):
+        if speaks:
+            print(f"hpcpgd {__version__}" if words[0] == "--version" else _help())
+        return 0
+    seen = f"unknown command '{words[0]}'" if words else "a command is missing"
+    hint = nearest(words[0], COMMANDS) if words else ""
+    known = ", ".join(COMMANDS)
+    return complain("hpcpgd", UsageError(f"{seen}: expected one of {known}{hint}"), speaks)

@@ -1,0 +1,108 @@
+"""Programs that make training steps, behind one interface.
+
+A contestant has a name and makes a ``Runner`` for a setting and a number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from bench import cloops
+from bench.setting import RATE, SEED, Setting
+
+from hpcpgd.config import RunConfig
+from hpcpgd.kernels.network import Array
+from hpcpgd.loader import make_loader
+from hpcpgd.reductions.allreduce import AllreduceStep
+from hpcpgd.training import Trainer, make_trainer, warm_up
+
+# A power of two: the step taken with it shows the gradient and loses none of its digits.
+GAIN = 2.0**20
+
+
+class Runner(Protocol):
+    """A contestant at work; every method is collective over the setting's ranks."""
+
+    def run(self, steps: int) -> None:
+        """Make training steps."""
+
+    def gradient(self) -> Array:
+        """Return the summed gradient of the first minibatch at the initial weights.
+
+        float64, in the layout of the setting's network.
+        """
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A name, and how to make a runner of a setting and a number of threads."""
+
+    name: str
+    make: Callable[[Setting, int], Runner]
+
+
+class ProgramRunner:
+    """The step of the training loop itself: gather, gradient, Allreduce, update."""
+
+    def __init__(self, setting: Setting, trainer: Trainer) -> None:
+        self._setting = setting
+        self._trainer = trainer
+        self._made = 0
+        warm_up(trainer)
+
+    def run(self, steps: int) -> None:
+        """Make training steps, one epoch after the other."""
+        trainer = self._trainer
+        for number in range(self._made, self._made + steps):
+            epoch, step = divmod(number, self._setting.steps)
+            if not trainer.reduction.step(trainer.dataset.train, epoch + 1, step, RATE):
+                raise ArithmeticError("NaN or Inf in the gradient of a benchmark's step")
+        self._made += steps
+
+    def gradient(self) -> Array:
+        """Take the gradient from the very step that is timed, update and all."""
+        trainer, batch = self._trainer, self._setting.batch
+        before = trainer.parameters.astype(np.float64)
+        trainer.reduction.step(trainer.dataset.train, 1, 0, GAIN * batch)
+        gradient = (before - trainer.parameters) / GAIN
+        trainer.parameters[:] = before
+        return np.asarray(gradient)
+
+
+def _trainer(backend: str, setting: Setting, threads: int) -> Trainer:
+    config = RunConfig(
+        backend=backend, batch_size=setting.batch, seed=SEED, learning_rate=RATE, dtype="float32"
+    )
+    return make_trainer(
+        setting.comm, config, setting.dataset, setting.network, setting.parameters(),
+        threads, setting.blas,
+    )  # fmt: skip
+
+
+def _program(backend: str, setting: Setting, threads: int) -> Runner:
+    return ProgramRunner(setting, _trainer(backend, setting, threads))
+
+
+def _compiled_c(flags: tuple[str, ...], setting: Setting, threads: int) -> Runner:
+    """Put the C loops where the numba loops are; all else of the step stays."""
+    trainer = _trainer("loops", setting, threads)
+    plan = cloops.Plan(setting.network, trainer.plan.work.capacity, flags)
+    loader = make_loader(setting.dataset, plan.work)
+    step = AllreduceStep(
+        setting.comm, plan, loader, trainer.sampler, trainer.parameters, trainer.clock
+    )
+    return ProgramRunner(setting, replace(trainer, plan=plan, loader=loader, reduction=step))
+
+
+GEMM = Contestant("gemm", partial(_program, "gemm"))
+LOOPS = Contestant("loops", partial(_program, "loops"))
+C_LOOPS = tuple(
+    Contestant(f"C {' '.join(flags)}", partial(_compiled_c, flags))
+    for flags in (("-O2",), ("-O3", "-march=native"))
+)
+# Whole training programs, in every placement.
+TRAINERS = (GEMM,)

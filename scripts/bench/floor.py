@@ -1,0 +1,70 @@
+"""The GEMM floor: the products of a training step alone.
+
+Same shapes, same order, same BLAS, and the buffers of a step, so that every operand comes
+from the level of cache that it comes from in a step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from bench.setting import Setting
+
+from hpcpgd.kernels.blas import Routines, gemm
+from hpcpgd.kernels.compiled import compiled
+from hpcpgd.kernels.network import Array
+from hpcpgd.kernels.views import activations_of, deltas_of, weights_of
+from hpcpgd.kernels.workspace import Workspace
+
+
+@compiled()
+def _products(
+    blas: Routines,
+    table: Array,
+    parameters: Array,
+    activations: Array,
+    deltas: Array,
+    gradient: Array,
+    rows: int,
+) -> None:
+    last = table.shape[0] - 1
+    for l in range(1, last + 1):
+        a = activations_of(table, activations, l - 1, 0, rows)
+        z = activations_of(table, activations, l, 0, rows)
+        gemm(blas, (False, False), a, weights_of(table, parameters, l), 0.0, z)
+    for l in range(last, 1, -1):
+        delta = deltas_of(table, deltas, l, 0, rows)
+        back = deltas_of(table, deltas, l - 1, 0, rows)
+        gemm(blas, (False, True), delta, weights_of(table, parameters, l), 0.0, back)
+    for l in range(last, 0, -1):
+        a = activations_of(table, activations, l - 1, 0, rows)
+        delta = deltas_of(table, deltas, l, 0, rows)
+        gemm(blas, (True, False), a, delta, 0.0, weights_of(table, gradient, l))
+
+
+class Floor:
+    """The products of a step on this rank's part of the minibatch.
+
+    Two ranks are two independent copies of half the batch: nothing is exchanged.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        network = setting.network
+        self._rows = setting.batch // setting.comm.size
+        self._blas = setting.blas.routines(network.dtype)
+        self._work = Workspace(network, self._rows, 1)
+        self._parameters = setting.parameters()
+        self._gradient = network.zeros()
+        # No zeros, which a processor might multiply faster, and nothing that grows.
+        random = np.random.default_rng(0)
+        self._work.inputs[:] = random.random(self._work.inputs.shape)
+        self._work.delta(network.depth)[:] = random.standard_normal((self._rows, 1))
+        self.run(1)
+
+    def run(self, steps: int) -> None:
+        """Multiply what ``steps`` steps multiply."""
+        work = self._work
+        for _ in range(steps):
+            _products(
+                self._blas, work.table, self._parameters, work.activations, work.deltas,
+                self._gradient, self._rows,
+            )  # fmt: skip

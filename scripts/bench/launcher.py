@@ -1,0 +1,44 @@
+"""Start the benchmark on two ranks, in an environment that does not slow the BLAS down."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+RANKS = 2
+# A shell may export these; the first halves OpenBLAS's GEMM on a machine with AVX-512.
+UNWANTED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+# Tells the ranks that they are ranks, and which of the above were set.
+MARK = "HPCPGD_BENCH_UNSET"
+
+
+def launched() -> bool:
+    """Say whether this process is one of the ranks."""
+    return MARK in os.environ
+
+
+def unset() -> list[str]:
+    """Return the variables that were set and have been removed."""
+    return [name for name in os.environ[MARK].split(",") if name]
+
+
+def find_mpiexec() -> str | None:
+    """Return the ``mpiexec`` beside this Python, else the one on the path."""
+    beside = Path(sys.executable).parent
+    return shutil.which("mpiexec", path=str(beside)) or shutil.which("mpiexec")
+
+
+def relaunch(script: Path, argv: Sequence[str]) -> int:
+    """Run ``script`` on two ranks and return the exit code."""
+    mpiexec = find_mpiexec()
+    if mpiexec is None:
+        print("bench_train: no mpiexec beside this Python or on the path", file=sys.stderr)
+        return 69
+    environ = {name: value for name, value in os.environ.items() if name not in UNWANTED}
+    environ[MARK] = ",".join(name for name in UNWANTED if name in os.environ)
+    command = [mpiexec, "-n", str(RANKS), sys.executable, str(script), *argv]
+    return subprocess.run(command, env=environ, check=False).returncode

@@ -1,0 +1,83 @@
+"""The FMA peak of a core: fused multiply-adds on independent vector registers.
+
+A compiler does not keep an array of accumulators in registers by itself, so the loop is
+written in LLVM's own language: each chain is one vector that never leaves its register.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from hpcpgd.kernels.compiled import compiled
+
+CHAINS = 12  # hides a latency of 4 to 6 cycles on two units; fits AVX2's 16 registers
+SECONDS = 0.005  # of one sample
+
+
+def lanes() -> int:
+    """Return how many float32 numbers a vector register of this processor holds."""
+    features = binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 16
+    return 8 if features.get("avx") else 4
+
+
+LANES = lanes()
+
+
+@intrinsic
+def _chains(typingctx, repeats, factor):  # type: ignore[no-untyped-def]
+    """Repeat ``chain = chain * factor + factor`` on all chains; return their sum."""
+    signature = types.float32(types.int64, types.float32)
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        vector = ir.VectorType(ir.FloatType(), LANES)
+        kind = ir.FunctionType(vector, [vector] * 3)
+        name = f"llvm.fma.v{LANES}f32"
+        fma = cgutils.get_or_insert_function(builder.module, kind, name)
+        same = ir.Constant(vector, ir.Undefined)
+        for lane in range(LANES):
+            same = builder.insert_element(same, args[1], ir.Constant(ir.IntType(32), lane))
+        chains = [cgutils.alloca_once_value(builder, same) for _ in range(CHAINS)]
+        with cgutils.for_range(builder, args[0]):
+            for chain in chains:
+                builder.store(builder.call(fma, [builder.load(chain), same, same]), chain)
+        total = ir.Constant(ir.FloatType(), 0.0)
+        for chain in chains:
+            for lane in range(LANES):  # every lane is used, so none is optimised away
+                item = builder.extract_element(
+                    builder.load(chain), ir.Constant(ir.IntType(32), lane)
+                )
+                total = builder.fadd(total, item)
+        return total
+
+    return signature, codegen
+
+
+@compiled()
+def _run(repeats: int, factor: float) -> float:
+    return _chains(repeats, factor)
+
+
+class Peak:
+    """A loop of fused multiply-adds that takes about ``SECONDS``."""
+
+    def __init__(self) -> None:
+        self._repeats = 1000
+        self.gflops()  # compiles
+        fastest = max(self.gflops() for _ in range(20))
+        flops = 2 * CHAINS * LANES
+        self._repeats = max(int(SECONDS * fastest * 1e9 / flops), 1)
+
+    def gflops(self) -> float:
+        """Return the rate of one sample, in GFLOP/s of float32."""
+        start = perf_counter()
+        _run(self._repeats, np.float32(0.5))
+        seconds = perf_counter() - start
+        return 2e-9 * CHAINS * LANES * self._repeats / seconds

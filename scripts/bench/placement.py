@@ -1,0 +1,75 @@
+"""On how many ranks and threads something runs, and on which cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from hpcpgd.cores import affinity
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Ranks and threads of each."""
+
+    ranks: int
+    threads: int
+
+    @property
+    def cores(self) -> int:
+        """Cores that are at work."""
+        return self.ranks * self.threads
+
+    @property
+    def label(self) -> str:
+        """Name the placement in tables."""
+        if self.cores == 1:
+            return "1 core"
+        return f"1 rank x {self.threads} threads" if self.ranks == 1 else f"{self.ranks} ranks"
+
+
+ONE_CORE = Placement(1, 1)
+TWO_THREADS = Placement(1, 2)
+TWO_RANKS = Placement(2, 1)
+ALL = (ONE_CORE, TWO_THREADS, TWO_RANKS)
+
+
+class Cores:
+    """The cores of this rank: one to itself, or both for two threads.
+
+    Parameters
+    ----------
+    rank : int
+        0 or 1.
+    """
+
+    def __init__(self, rank: int) -> None:
+        self._all = affinity()[:2]
+        self._own = self._all[rank % len(self._all)]
+        self.pinned = hasattr(os, "sched_setaffinity")
+
+    @property
+    def count(self) -> int:
+        """Cores to be had, at most 2."""
+        return len(self._all)
+
+    def pin(self) -> None:
+        """Bind this thread, and threads that it will start, to the rank's own core."""
+        self._bind({self._own})
+
+    @contextmanager
+    def used_by(self, placement: Placement) -> Iterator[None]:
+        """Widen this rank to both cores while it works with two threads."""
+        if placement.threads > 1:
+            self._bind(set(self._all))
+        try:
+            yield
+        finally:
+            if placement.threads > 1:
+                self.pin()
+
+    def _bind(self, cores: set[int]) -> None:
+        if self.pinned:
+            os.sched_setaffinity(0, cores)

@@ -1,0 +1,67 @@
+"""What all contestants train: the same network, data, minibatches and first weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcpgd.config import NETWORKS
+from hpcpgd.data import Dataset, load
+from hpcpgd.kernels.network import Array, Network
+from hpcpgd.model import initial_parameters
+from hpcpgd.sampler import Sampler
+
+SEED = 0
+RATE = 0.01
+EXAMPLES = 60_000  # the time is given for so many
+DATA = "synthetic:60000x784x10"  # uint8 pixels in MNIST's shape
+
+
+def load_data() -> Dataset:
+    """Return random pixels and labels in MNIST's shape."""
+    return load(DATA, SEED)
+
+
+def make_network(name: str) -> Network:
+    """Return the network ``net-1h`` or ``net-2h`` in float32."""
+    return Network((784, *NETWORKS[name], 10))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One network and batch size on the ranks of ``comm``.
+
+    Attributes
+    ----------
+    comm : Comm
+        The ranks that share a step.
+    dataset : Dataset
+    network : Network
+    batch : int
+        Global minibatch.
+    blas : Blas or MatmulStandIn
+    """
+
+    comm: Any
+    dataset: Dataset
+    network: Network
+    batch: int
+    blas: Any
+
+    @property
+    def steps(self) -> int:
+        """Full minibatches of an epoch; the ragged last one is left out."""
+        return self.dataset.train.rows // self.batch
+
+    def parameters(self) -> Array:
+        """Return a new vector of the initial weights, the same for all contestants."""
+        return initial_parameters(self.network, SEED)
+
+    def first_rows(self) -> npt.NDArray[np.int64]:
+        """Return the row numbers of the first minibatch."""
+        numbers = np.zeros(self.batch, np.int64)
+        Sampler(self.dataset.train.rows, self.batch, SEED).numbers(1, 0, numbers)
+        return numbers

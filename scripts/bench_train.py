@@ -1,0 +1,44 @@
+"""Time the training step of hpcpgd beside the GEMM floor and the FMA peak.
+
+    python scripts/bench_train.py [--rounds 15] [--quick] [--output FILE.json]
+
+Starts itself on two ranks.  Section 11 of the design says how it measures; the modules in
+``bench/`` say how each part does it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import launcher
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--rounds", type=int, default=15, help="undisturbed rounds wanted")
+    parser.add_argument(
+        "--quick", action="store_true", help="two short rounds, to see that everything runs"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="default: scripts/results/MACHINE-DATE/bench_train.json"
+    )
+    options = parser.parse_args(argv)
+    if options.rounds < 1:
+        parser.error(f"--rounds: expected a whole number from 1, got {options.rounds}")
+    return options
+
+
+def main(argv: Sequence[str]) -> int:
+    options = parse(argv)
+    if not launcher.launched():
+        return launcher.relaunch(Path(__file__), argv)
+    from bench import job
+
+    return job.run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Install hpcpgd into .venv and run every check and every test; arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/environment.sh
+
+echo "installing into $PWD/.venv ..."
+make_environment mpich,dev
+ruff check .
+ruff format --check .
+mypy
+# The first job of a cold cache compiles; the tests' own jobs then load.
+exec python -m pytest "$@"

@@ -1,0 +1,73 @@
+"""Run the program as a user does, under a launcher, with a limit that ends the whole job."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcpgd.launch import RANK_VARIABLES, SIZE_VARIABLES
+
+TRAIN = ("-m", "hpcpgd.train")
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+def mpiexec() -> str:
+    """Return the launcher that belongs to this Python, else the one in PATH."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        raise RuntimeError("no mpiexec: install hpcpgd[mpich]")
+    return found
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return this environment without the traces of a launcher, with changes."""
+    kept = {k: v for k, v in os.environ.items() if k not in (*RANK_VARIABLES, *SIZE_VARIABLES)}
+    return {**kept, **changes}
+
+
+def run(
+    command: list[str], timeout: float, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> Done:
+    """Run a command in a process group of its own; past ``timeout`` the group is killed."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env or environment(),
+        cwd=cwd,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        raise AssertionError(
+            f"no end after {timeout:.0f} s: {command}\n{out[-2000:]}\n{err[-2000:]}"
+        ) from None
+    return Done(process.returncode, out, err)
+
+
+def python(
+    *arguments: str,
+    ranks: int | None = None,
+    timeout: float = 120,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Done:
+    """Run Python, under ``mpiexec -n ranks`` if ranks are given."""
+    launcher = [] if ranks is None else [mpiexec(), "-n", str(ranks)]
+    return run([*launcher, sys.executable, *arguments], timeout, env, cwd)
