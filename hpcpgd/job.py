@@ -50,11 +50,15 @@ def train(comm: Any, config: RunConfig, argv: Sequence[str] = ()) -> Path:
         The same on every rank.
     """
     ranks = mpi.join(comm)
-    try:
-        # Before numba is imported, which the modules of the training loop do.
-        jitcache.share_folder(ranks.node)
-        from hpcpgd.session import Session
+    # Before numba is imported, which the modules of the training loop do.
+    jitcache.share_folder(ranks.node)
+    from hpcpgd.session import Session
 
-        return Session(ranks, config, argv).run()
-    finally:
-        mpi.leave(ranks)
+    try:
+        path = Session(ranks, config, argv).run()
+    except HpcpgdError as error:
+        if error.agreed:  # else the others are elsewhere, and freeing could wait for them
+            mpi.leave(ranks)
+        raise
+    mpi.leave(ranks)
+    return path

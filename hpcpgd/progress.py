@@ -50,7 +50,7 @@ class Progress:
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=self._epochs, unit="epoch", file=sys.stdout)
+            self._bar = tqdm(total=self._epochs, unit="epoch", file=sys.stdout, dynamic_ncols=True)
         self._bar.set_postfix_str(line(epoch), refresh=False)
         self._bar.update()
 

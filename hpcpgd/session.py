@@ -80,7 +80,7 @@ class Session:
         segment = record.segments[-1]
         try:
             trainer.run(self.config.epochs, self.progress.epoch)
-        except DivergedError:
+        except DivergedError:  # raised on all ranks after the same step
             self.progress.close()
             record.status = "diverged"
             segment.last_step = len(trainer.history.epochs) * trainer.sampler.steps

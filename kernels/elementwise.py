@@ -143,7 +143,8 @@ def descend(parameters: Array, gradient: Array, rate: Any) -> bool:
 
 
 @compiled()
-def add(a: Array, b: Array, start: int, stop: int) -> None:
-    """Add ``b`` to ``a`` in place between positions ``start`` and ``stop``."""
-    for k in range(start, stop):
+def add(a: Array, b: Array) -> None:
+    """Add vector ``b`` to ``a`` in place."""
+    # From 0: an index that might be negative would forbid vector instructions.
+    for k in range(a.size):
         a[k] += b[k]

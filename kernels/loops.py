@@ -197,6 +197,6 @@ class Plan:
         def block(thread: int) -> None:
             start, stop = block_range(sums[0].size, self._team.size, thread)
             for partial in sums[1:]:
-                add(sums[0], partial, start, stop)
+                add(sums[0][start:stop], partial[start:stop])
 
         return block

@@ -8,6 +8,7 @@ weights.  Run it with a Python that has PyTorch (made with 2.13.0):
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def build(hidden: str, output: str, start: list[np.ndarray]) -> torch.nn.Sequent
     """Return the network with the given weights (fan_in, fan_out) and biases."""
     functions = {"sigmoid": torch.nn.Sigmoid, "tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
     layers: list[torch.nn.Module] = []
-    for layer, (fan_in, fan_out) in enumerate(zip(WIDTHS, WIDTHS[1:], strict=False)):
+    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(WIDTHS)):
         linear = torch.nn.Linear(fan_in, fan_out, dtype=torch.float64)
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(start[2 * layer].T.copy()))
@@ -52,7 +53,7 @@ def main() -> None:
     labels = random.integers(0, WIDTHS[-1], ROWS)
     numbers = random.integers(0, ROWS, (STEPS, BATCH))
     start = []
-    for fan_in, fan_out in zip(WIDTHS, WIDTHS[1:], strict=False):
+    for fan_in, fan_out in itertools.pairwise(WIDTHS):
         start += [random.standard_normal((fan_in, fan_out)) * 0.4, random.standard_normal(fan_out)]
     stored = {"x": x, "labels": labels, "numbers": numbers}
     stored |= {f"start{i}": array for i, array in enumerate(start)}

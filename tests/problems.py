@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 from typing import Any
 
@@ -36,7 +37,7 @@ class Problem:
         self.labels = random.integers(0, widths[-1], rows)
         self.parts = [
             (random.standard_normal((i, o)) * 0.4, random.standard_normal(o) * 0.2)
-            for i, o in zip(widths, widths[1:], strict=False)
+            for i, o in itertools.pairwise(widths)
         ]
 
     def network(self, dtype: str) -> Network:

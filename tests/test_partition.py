@@ -1,5 +1,7 @@
 """Blocks cover a range, in order, as evenly as whole numbers allow."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +13,7 @@ def test_cover_and_balance(n: int, parts: int) -> None:
     blocks = [block_range(n, parts, part) for part in range(parts)]
     assert blocks[0][0] == 0
     assert blocks[-1][1] == n
-    assert all(a[1] == b[0] for a, b in zip(blocks, blocks[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(blocks))
     sizes = [stop - start for start, stop in blocks]
     assert max(sizes) - min(sizes) <= 1
     assert sizes == sorted(sizes, reverse=True)

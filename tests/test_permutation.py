@@ -44,9 +44,7 @@ def test_is_a_permutation(n: int, seed: int, epoch: int) -> None:
     assert np.array_equal(np.sort(permutation(n, seed, 6, epoch)), np.arange(n))
 
 
-@given(
-    st.integers(1, 2**40), st.integers(0, 2**62), st.integers(0, 2**31), st.data()
-)
+@given(st.integers(1, 2**40), st.integers(0, 2**62), st.integers(0, 2**31), st.data())
 @settings(max_examples=60, deadline=None)
 def test_agrees_with_plain_python(n: int, seed: int, epoch: int, data: st.DataObject) -> None:
     i = data.draw(st.integers(0, n - 1))

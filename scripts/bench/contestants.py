@@ -11,9 +11,9 @@ from functools import partial
 from typing import Protocol
 
 import numpy as np
+
 from bench import cloops
 from bench.setting import RATE, SEED, Setting
-
 from hpcpgd.config import RunConfig
 from hpcpgd.kernels.network import Array
 from hpcpgd.loader import make_loader

@@ -7,8 +7,8 @@ from the level of cache that it comes from in a step.
 from __future__ import annotations
 
 import numpy as np
-from bench.setting import Setting
 
+from bench.setting import Setting
 from hpcpgd.kernels.blas import Routines, gemm
 from hpcpgd.kernels.compiled import compiled
 from hpcpgd.kernels.network import Array
@@ -45,9 +45,15 @@ class Floor:
     """The products of a step on this rank's part of the minibatch.
 
     Two ranks are two independent copies of half the batch: nothing is exchanged.
+
+    Parameters
+    ----------
+    setting : Setting
+    threads : int
+        1.
     """
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, threads: int) -> None:
         network = setting.network
         self._rows = setting.batch // setting.comm.size
         self._blas = setting.blas.routines(network.dtype)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcpgd.config import NETWORKS
-from hpcpgd.data import Dataset, load
+from hpcpgd.data import Dataset, load, prepare
 from hpcpgd.kernels.network import Array, Network
 from hpcpgd.model import initial_parameters
 from hpcpgd.sampler import Sampler
@@ -22,7 +22,7 @@ DATA = "synthetic:60000x784x10"  # uint8 pixels in MNIST's shape
 
 def load_data() -> Dataset:
     """Return random pixels and labels in MNIST's shape."""
-    return load(DATA, SEED)
+    return prepare(load(DATA, seed=SEED), seed=SEED, train_rows=None, test_fraction=None)
 
 
 def make_network(name: str) -> Network:

@@ -1,0 +1,81 @@
+"""The benchmark on its two ranks: build, verify, time, report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from hpcpgd import jitcache, mpi
+
+SECONDS = 0.2  # of a cell in a round
+QUICK_SECONDS = 0.01
+QUICK_ROUNDS = 2
+MISMATCH = 1
+TOO_FEW = 69
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the benchmark and return the exit code; collective over the world."""
+    world = mpi.start()
+    ranks = mpi.join(world)
+    try:
+        # Before numba is imported, which most rooms do.
+        jitcache.share_folder(ranks.node)
+        code = _run(ranks, options)
+        mpi.leave(ranks)
+    except BaseException as error:
+        mpi.abort_with_traceback(world, error)
+    mpi.finish()
+    return code
+
+
+def _run(ranks: mpi.Ranks, options: argparse.Namespace) -> int:
+    from bench.placement import Cores
+    from bench.verify import MismatchError
+
+    cores = Cores(ranks.rank)
+    if ranks.size != 2 or cores.count < 2:
+        return _complain(ranks, "two ranks on one machine with two cores are needed", TOO_FEW)
+    cores.pin()
+    try:
+        _measure(ranks, cores, options)
+    except MismatchError as error:
+        return _complain(ranks, str(error), MISMATCH)
+    return 0
+
+
+def _complain(ranks: mpi.Ranks, text: str, code: int) -> int:
+    if ranks.rank == 0:
+        print(f"bench_train: {text}", file=sys.stderr, flush=True)
+    return code
+
+
+def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
+    from threadpoolctl import threadpool_limits
+
+    from bench import report
+    from bench.peak import Peak
+    from bench.rounds import Stopwatch, run_rounds
+    from bench.sections import Builder
+    from hpcpgd.resources import find_blas
+
+    first = ranks.rank == 0
+    blas = find_blas("gemm")
+    # As in the program: products are divided by us, never by the BLAS.
+    threadpool_limits(1, user_api="blas")
+    alone = ranks.comm.Split(ranks.rank)
+    builder = Builder(ranks.comm, alone, cores, blas)
+    sections = builder.all_sections()
+    wanted = QUICK_ROUNDS if options.quick else options.rounds
+    target = QUICK_SECONDS if options.quick else SECONDS
+    watch = Stopwatch(ranks.comm, cores, Peak(), target)
+    for section in sections:
+        for cell in section.cells:
+            watch.calibrate(cell)
+    run_rounds(watch, sections, wanted, first)
+    if first:
+        found = report.results(sections, builder.errors, blas, cores, wanted)
+        print(report.table(found), flush=True)
+        report.write(options.output or report.default_path(), found)
+    alone.Free()

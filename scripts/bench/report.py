@@ -1,0 +1,123 @@
+"""The results for people (a table) and for programs (JSON)."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+
+from bench import cloops, launcher
+from bench.placement import Cores
+from bench.rounds import Section, all_rounds, best_peaks
+from bench.summary import section_summary
+from hpcpgd import __version__, mpi, provenance
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def slug(text: str) -> str:
+    """Return ``text`` in lower-case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def default_path() -> Path:
+    """Return where results of this machine and day go."""
+    return RESULTS / f"{slug(provenance.cpu_model())}-{datetime.now(UTC):%Y-%m-%d}/bench_train.json"
+
+
+def results(
+    sections: list[Section], errors: dict[str, float], blas: Any, cores: Cores, wanted: int
+) -> dict[str, Any]:
+    """Return everything that was found out, ready for JSON; names no host and no path."""
+    best = best_peaks(all_rounds(sections))
+    return {
+        "benchmark": "bench_train",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "cpu_model": provenance.cpu_model(),
+            "cores_used": cores.count,
+            "pinned": cores.pinned,
+            "fma_peak_gflops": best.round(1).tolist(),
+        },
+        "versions": versions(),
+        "blas": provenance.blas_library(blas),
+        "git_revision": provenance.git_revision(),
+        "unset_variables": launcher.unset(),
+        "rounds_wanted": wanted,
+        "gradient_errors": errors,
+        "sections": [section_summary(section, best) for section in sections],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what the times hang on."""
+    return {
+        "hpcpgd": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "mpi": " ".join(mpi.library().split()),
+        "cc": cloops.compiler_version(),
+    }
+
+
+def write(path: Path, found: dict[str, Any]) -> None:
+    """Write the results as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def table(found: dict[str, Any]) -> str:
+    """Return the results as text: medians, quartiles in brackets."""
+    machine, peaks = found["machine"], found["machine"]["fma_peak_gflops"]
+    pinned = "each rank pinned to one" if machine["pinned"] else "ranks not pinned"
+    lines = [
+        f"{machine['cpu_model']}, {machine['cores_used']} cores, {pinned}; "
+        f"FMA peak {' and '.join(f'{p:.0f}' for p in peaks)} GFLOP/s (float32)",
+        f"BLAS {found['blas']}; {found['versions']['mpi']}",
+        f"worst relative error against reference {max(found['gradient_errors'].values()):.1e}",
+    ]
+    if found["unset_variables"]:
+        lines.append(f"set in the shell, removed here: {', '.join(found['unset_variables'])}")
+    if not found["versions"]["cc"]:
+        lines.append("no C compiler (cc) on the path: loops is not compared with C")
+    for section in found["sections"]:
+        lines += ["", *section_lines(section)]
+    return "\n".join(lines)
+
+
+def section_lines(section: dict[str, Any]) -> list[str]:
+    """Return the lines of one section."""
+    widths = "-".join(map(str, section["widths"]))
+    head = (
+        f"{section['network']} ({widths}), batch {section['batch']}: "
+        f"{section['rounds_kept']} rounds kept, {section['rounds_dropped']} dropped"
+    )
+    columns = f"  {'':38} {'s / 60,000 examples':26} {'GFLOP/s':>8} {'of peak':>8}"
+    ratios = [_ratio(row) for row in section["ratios"]]
+    return [head, columns, *(_cell(cell) for cell in section["cells"]), *ratios]
+
+
+def _cell(cell: dict[str, Any]) -> str:
+    label = f"{cell['name']}, {cell['placement']}"
+    if cell["gflops"] is None:
+        return f"  {label:38} every round was disturbed"
+    rate, share = cell["gflops"]["median"], cell["of_fma_peak"]["median"]
+    return f"  {label:38} {_spread(cell['seconds_per_60000']):26} {rate:8.1f} {share:8.0%}"
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    if row["ratio"] is None:
+        return f"  {row['text']}: unknown"
+    asked = f"asked: {row['asked']}{'' if row['met'] else ', MISSED'}" if "asked" in row else ""
+    return f"  {row['text']:50} {_spread(row['ratio']):24} {asked}".rstrip()
+
+
+def _spread(values: dict[str, float]) -> str:
+    return f"{values['median']:.3f} [{values['q1']:.3f}, {values['q3']:.3f}]"

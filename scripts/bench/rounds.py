@@ -1,0 +1,173 @@
+"""Alternating rounds: what is timed takes turns, so that a slow minute slows all alike."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+
+from bench.peak import Peak
+from bench.placement import Cores, Placement
+from hpcpgd import mpi
+from hpcpgd.kernels.network import Array, Network
+
+UNDISTURBED = 0.9  # of a core's best FMA peak
+TRIES = 3  # times the rounds that are wanted
+
+
+class Work(Protocol):
+    """What a cell repeats."""
+
+    def run(self, steps: int) -> None:
+        """Make steps."""
+
+
+@dataclass
+class Cell:
+    """One thing that is timed.
+
+    Attributes
+    ----------
+    name : str
+    placement : Placement
+    work : Work or None
+        None on a rank that has no part in it.
+    steps : int
+        Steps that take long enough to time.
+    """
+
+    name: str
+    placement: Placement
+    work: Work | None
+    steps: int = 1
+
+    @property
+    def label(self) -> str:
+        """Name the cell in its section."""
+        return f"{self.name}, {self.placement.label}"
+
+
+@dataclass
+class Round:
+    """Seconds of each cell, and FMA peaks before, between and after them (cells + 1, 2)."""
+
+    seconds: list[float]
+    peaks: Array
+
+
+@dataclass
+class Section:
+    """Cells that are compared with each other, and their rounds.
+
+    Attributes
+    ----------
+    network : str
+        As the paper names it.
+    batch : int
+        Examples of a step.
+    shape : Network
+    cells : list of Cell
+    rounds : list of Round
+        Disturbed ones as well.
+    """
+
+    network: str
+    batch: int
+    shape: Network
+    cells: list[Cell]
+    rounds: list[Round] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """Name the section."""
+        return f"{self.network}, batch {self.batch}"
+
+
+def best_peaks(rounds: list[Round]) -> Array:
+    """Return the highest FMA peak that each core reached, GFLOP/s (2,)."""
+    return np.max([r.peaks.max(axis=0) for r in rounds], axis=0)
+
+
+def kept(rounds: list[Round], best: Array) -> list[Round]:
+    """Return the rounds in which both cores always reached their peak."""
+    return [r for r in rounds if (r.peaks >= UNDISTURBED * best).all()]
+
+
+def all_rounds(sections: list[Section]) -> list[Round]:
+    """Return the rounds of all sections."""
+    return [r for section in sections for r in section.rounds]
+
+
+class Stopwatch:
+    """Times cells on two ranks; every method is collective.
+
+    Parameters
+    ----------
+    comm : Comm
+        Both ranks.
+    cores : Cores
+    target : float
+        Seconds that a cell should take.
+    """
+
+    def __init__(self, comm: Any, cores: Cores, peak: Peak, target: float) -> None:
+        self._comm = comm
+        self._cores = cores
+        self._peak = peak
+        self._target = target
+
+    def calibrate(self, cell: Cell) -> None:
+        """Choose the number of steps."""
+        fastest = min(self._time(cell) for _ in range(3))
+        cell.steps = max(round(self._target / fastest), 1)
+
+    def round(self, section: Section) -> Round:
+        """Time every cell once."""
+        seconds, peaks = [], [self._peaks()]
+        for cell in section.cells:
+            seconds.append(self._time(cell))
+            peaks.append(self._peaks())
+        return Round(seconds, np.array(peaks))
+
+    def _time(self, cell: Cell) -> float:
+        """Return the seconds of a cell, the maximum over its ranks.
+
+        A rank without work sleeps: if it waited spinning, it would slow the other down.
+        """
+        seconds = 0.0
+        with self._cores.used_by(cell.placement):
+            mpi.patient_barrier(self._comm)
+            if cell.placement.ranks > 1:
+                self._comm.Barrier()  # they slept for different times
+            if cell.work is not None:
+                start = perf_counter()
+                cell.work.run(cell.steps)
+                seconds = perf_counter() - start
+            mpi.patient_barrier(self._comm)
+        return mpi.largest(self._comm, seconds)
+
+    def _peaks(self) -> Array:
+        """Return the FMA peak of each core, measured at the same time."""
+        self._comm.Barrier()
+        return mpi.all_rows(self._comm, np.array(self._peak.gflops()))
+
+
+def run_rounds(watch: Stopwatch, sections: list[Section], wanted: int, speaks: bool) -> None:
+    """Make rounds until ``wanted`` of each section are undisturbed; collective.
+
+    Gives up after ``TRIES`` times as many: the report counts what was dropped.
+    """
+    for attempt in range(1, TRIES * wanted + 1):
+        for section in sections:
+            before = all_rounds(sections)
+            if not before or len(kept(section.rounds, best_peaks(before))) < wanted:
+                section.rounds.append(watch.round(section))
+        best = best_peaks(all_rounds(sections))
+        counts = [len(kept(section.rounds, best)) for section in sections]
+        if speaks:
+            print(f"round {attempt}: {counts} of {wanted} kept", file=sys.stderr, flush=True)
+        if min(counts) >= wanted:
+            return

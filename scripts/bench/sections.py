@@ -1,0 +1,110 @@
+"""What is timed: contestants and the floor, in every placement, section by section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench import cloops
+from bench.contestants import C_LOOPS, LOOPS, TRAINERS, Contestant
+from bench.floor import Floor
+from bench.placement import ALL, ONE_CORE, TWO_RANKS, Cores, Placement
+from bench.rounds import Cell, Section
+from bench.setting import Setting, load_data, make_network
+from bench.verify import reference_gradient, verify
+from hpcpgd import mpi
+from hpcpgd.data import Dataset
+
+NETWORKS = {"Net-1h": "net-1h", "Net-2h": "net-2h"}
+BATCHES = (128, 1024)
+FLOOR = "floor"
+
+Entry = tuple[Contestant, Placement]
+
+
+def trainer_entries() -> list[Entry]:
+    """Return the whole training programs in every placement."""
+    return [(contestant, placement) for contestant in TRAINERS for placement in ALL]
+
+
+def loops_entries() -> list[Entry]:
+    """Return ``loops`` in every placement and the C loops, where there is a compiler."""
+    c_loops = C_LOOPS if cloops.compiler() else ()
+    return [*((LOOPS, placement) for placement in ALL), *((c, ONE_CORE) for c in c_loops)]
+
+
+@dataclass
+class Builder:
+    """Builds sections on two ranks; every method but ``setting`` is collective.
+
+    Attributes
+    ----------
+    comm, alone : Comm
+        Both ranks, and each by itself.
+    cores : Cores
+    blas : Blas or MatmulStandIn
+    errors : dict of str to float
+        The relative error of every gradient that was compared.
+    """
+
+    comm: Any
+    alone: Any
+    cores: Cores
+    blas: Any
+    dataset: Dataset = field(default_factory=load_data)
+    errors: dict[str, float] = field(default_factory=dict)
+
+    def all_sections(self) -> list[Section]:
+        """Build and verify everything.
+
+        Raises
+        ------
+        MismatchError
+            On every rank.
+        """
+        pairs = [(network, batch) for network in NETWORKS for batch in BATCHES]
+        sections = [self.section(*pair, trainer_entries()) for pair in pairs]
+        for section in sections:
+            section.cells += [self._floor(section, p) for p in (ONE_CORE, TWO_RANKS)]
+        return [*sections, self.section("Net-1h", 128, loops_entries())]
+
+    def section(self, network: str, batch: int, entries: Sequence[Entry]) -> Section:
+        """Make a section of contestants that have all matched the reference."""
+        setting = self.setting(network, batch, ONE_CORE)
+        section = Section(network, batch, setting.network, [])
+        expected = self._in_turn(lambda: reference_gradient(setting))
+        for contestant, placement in entries:
+            cell = self._cell(section, contestant.name, placement, contestant.make)
+            name = f"{section.title}, {cell.label}"
+            mine = self.setting(network, batch, placement)
+            self.errors[name] = verify(self.comm, name, mine, cell.work, expected)
+            section.cells.append(cell)
+        return section
+
+    def setting(self, network: str, batch: int, placement: Placement) -> Setting:
+        """Return a network and batch size on this rank alone or on both."""
+        comm = self.comm if placement.ranks > 1 else self.alone
+        return Setting(comm, self.dataset, make_network(NETWORKS[network]), batch, self.blas)
+
+    def _floor(self, section: Section, placement: Placement) -> Cell:
+        return self._cell(section, FLOOR, placement, Floor)
+
+    def _cell(
+        self, section: Section, name: str, placement: Placement, make: Callable[[Setting, int], Any]
+    ) -> Cell:
+        setting = self.setting(section.network, section.batch, placement)
+        takes_part = self.comm.rank < placement.ranks
+        # The threads that it starts may run where this one may.
+        with self.cores.used_by(placement):
+            work = self._in_turn(lambda: make(setting, placement.threads) if takes_part else None)
+        return Cell(name, placement, work)
+
+    def _in_turn(self, make: Callable[[], Any]) -> Any:
+        """Call ``make`` on rank 0, then on rank 1, which finds everything compiled."""
+        made = None
+        for rank in range(self.comm.size):
+            if self.comm.rank == rank:
+                made = make()
+            mpi.patient_barrier(self.comm)
+        return made

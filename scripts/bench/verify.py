@@ -1,0 +1,70 @@
+"""No kernel is timed before its gradient has matched that of ``reference``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bench.contestants import Runner
+from bench.setting import Setting
+from hpcpgd import mpi
+from hpcpgd.kernels import reference
+from hpcpgd.kernels.network import Array, Network
+from hpcpgd.loader import make_loader
+
+TOLERANCE = 1e-4  # float32 over 1,024 examples keeps to a hundredth of it
+
+
+class MismatchError(Exception):
+    """A kernel computes something else than ``reference``; raised on every rank."""
+
+
+def parts(network: Network, flat: Array) -> list[Array]:
+    """Return weights and biases of all layers in ``flat`` as float64."""
+    layers = range(1, network.depth + 1)
+    views = [f(flat, l) for l in layers for f in (network.weights, network.biases)]
+    return [np.asarray(view, np.float64) for view in views]
+
+
+def reference_gradient(setting: Setting) -> list[Array]:
+    """Return the parts of the summed gradient of the first minibatch, by ``reference``."""
+    network = replace(setting.network, dtype="float64")
+    parameters, gradient = network.zeros(), network.zeros()
+    firsts = parts(setting.network, setting.parameters())
+    for view, first in zip(parts(network, parameters), firsts, strict=True):
+        view[:] = first  # float64 already: `parts` made no copy
+    plan = reference.Plan(network, setting.batch, 1, setting.blas)
+    make_loader(setting.dataset, plan.work).load(setting.dataset.train, setting.first_rows())
+    plan.gradient(parameters, setting.batch, gradient, False)
+    return parts(network, gradient)
+
+
+def relative_error(found: list[Array], expected: list[Array]) -> float:
+    """Return the largest relative error of any part, in the Euclidean norm; never NaN."""
+    errors = [
+        np.linalg.norm(f - e) / np.linalg.norm(e) for f, e in zip(found, expected, strict=True)
+    ]
+    worst = float(np.max(errors))
+    return worst if np.isfinite(worst) else np.inf
+
+
+def verify(comm: Any, name: str, setting: Setting, runner: Runner | None, expected: Any) -> float:
+    """Return the relative error of a runner's gradient; collective over ``comm``.
+
+    Raises
+    ------
+    MismatchError
+        If it is above ``TOLERANCE`` on any rank that has a runner.
+    """
+    own = 0.0
+    if runner is not None:
+        own = relative_error(parts(setting.network, runner.gradient()), expected)
+    error = mpi.largest(comm, own)
+    if error > TOLERANCE:
+        raise MismatchError(
+            f"{name}: relative error {error:.2g} of the gradient against reference "
+            f"(at most {TOLERANCE:g} is allowed): not timed"
+        )
+    return error

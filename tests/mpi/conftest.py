@@ -1,0 +1,33 @@
+"""Tests that run inside an MPI job, on every rank: see tests/test_mpi.py."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from threadpoolctl import threadpool_limits
+
+from hpcpgd import mpi
+
+
+@pytest.fixture(scope="session")
+def comm() -> Any:
+    # As the program does it; the BLAS's own threads would spin against other ranks.
+    threadpool_limits(1, user_api="blas")
+    mpi.start()
+    atexit.register(mpi.finish)  # pytest-mpi still asks for the rank after the last test
+    return mpi.MPI.COMM_WORLD
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """End the whole job at the first failure: the other ranks may wait for this one."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.failed:
+        world = mpi.MPI.COMM_WORLD
+        sys.__stderr__.write(f"rank {world.rank} of {world.size}: {item.name}\n{report.longrepr}\n")
+        mpi.abort(world, 1)

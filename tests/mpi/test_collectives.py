@@ -1,0 +1,116 @@
+"""The collectives of hpcpgd.mpi, and what is decided together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpcpgd import cores, mpi
+from hpcpgd.clock import DATA, REDUCE, UPDATE, WAIT, PhaseClock
+from hpcpgd.data import load, prepare
+from hpcpgd.distribute import share
+from hpcpgd.errors import ConfigError, DataError, HpcpgdError
+
+pytestmark = pytest.mark.mpi
+
+
+def test_join_counts_ranks_and_nodes(comm: Any) -> None:
+    ranks = mpi.join(comm)
+    assert (ranks.rank, ranks.size) == (comm.rank, comm.size)
+    assert ranks.nodes == 1
+    assert ranks.node.size == comm.size
+    assert mpi.MPI.Comm.Compare(ranks.comm, comm) == mpi.MPI.CONGRUENT
+    mpi.leave(ranks)
+
+
+def test_sums_minima_and_rows(comm: Any) -> None:
+    array = np.arange(5.0) + comm.rank
+    mpi.sum_in_place(comm, array)
+    assert np.array_equal(array, comm.size * np.arange(5.0) + sum(range(comm.size)))
+    assert mpi.largest(comm, float(comm.rank)) == comm.size - 1
+    least = np.array([comm.rank + 3.0])
+    mpi.min_in_place(comm, least)
+    assert least[0] == 3
+    rows = mpi.gather_rows(comm, np.array([comm.rank, 7]))
+    expected = np.array([[rank, 7] for rank in range(comm.size)])
+    assert rows is None if comm.rank else np.array_equal(rows, expected)
+    assert np.array_equal(mpi.all_rows(comm, np.array([comm.rank, 7])), expected)
+
+
+def test_broadcasts_in_pieces(comm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mpi, "PIECE", 7)
+    root = comm.size - 1
+    array = np.arange(11, dtype=np.int32) * (comm.rank == root)
+    mpi.broadcast(comm, array, root)
+    assert np.array_equal(array, np.arange(11))
+    text = "größer".encode() if comm.rank == root else b""
+    assert mpi.broadcast_bytes(comm, text, root) == "größer".encode()
+    assert mpi.broadcast_bytes(comm, b"", root) == b""
+
+
+def test_texts_of_any_length(comm: Any) -> None:
+    texts = mpi.gather_texts(comm, "é" * comm.rank)
+    assert texts == ([] if comm.rank else ["é" * rank for rank in range(comm.size)])
+
+
+def test_an_error_on_one_rank_is_raised_on_all(comm: Any) -> None:
+    bad = comm.size - 1
+
+    def fail() -> None:
+        with mpi.agreed(comm):
+            if comm.rank == bad:
+                raise ConfigError("one\ntwo")
+
+    with pytest.raises(ConfigError, match="one\ntwo") as caught:
+        fail()
+    assert caught.value.agreed
+
+
+def test_the_lowest_rank_speaks_where_several_fail(comm: Any) -> None:
+    def fail() -> None:
+        with mpi.agreed(comm):
+            raise (DataError if comm.rank == 0 else ConfigError)(f"rank {comm.rank}")
+
+    with pytest.raises(HpcpgdError, match="rank 0") as caught:
+        fail()
+    assert caught.value.exit_code == 65
+    with mpi.agreed(comm):
+        pass
+
+
+def test_fair_share_of_the_cores(comm: Any) -> None:
+    ranks = mpi.join(comm)
+    usable = min(len(cores.affinity()), cores.quota())
+    assert cores.fair_share(ranks.node) == pytest.approx(usable / comm.size)
+    mpi.leave(ranks)
+
+
+def test_a_dataset_reaches_every_rank_whole(comm: Any) -> None:
+    mine = prepare(load("digits", seed=0), seed=3, train_rows=100, test_fraction=None)
+    theirs = share(comm, mine if comm.rank == 0 else None)
+    assert (theirs.name, theirs.sha256, theirs.scale) == ("digits", mine.sha256, 1 / 16)
+    for name in ("train", "validation", "test"):
+        a, b = getattr(mine, name), getattr(theirs, name)
+        assert a.features.dtype == b.features.dtype == np.uint8
+        assert np.array_equal(a.features, b.features)
+        assert np.array_equal(a.labels, b.labels)
+
+
+def test_waiting_is_what_the_last_rank_does_not_do(comm: Any) -> None:
+    """The clock sees made-up times: every rank's reduction took 1 s and rank seconds more."""
+    clock = PhaseClock(comm)
+    for _ in range(3):
+        clock.begin_step(10)
+        clock.lap(DATA)
+        clock._last -= 1.0 + comm.rank
+        clock.lap_reduction()
+        clock.lap(UPDATE)
+    seconds, rows = clock.take()
+    assert rows == 30
+    assert seconds[REDUCE] == pytest.approx(3.0, abs=0.2)
+    assert seconds[WAIT] == pytest.approx(3.0 * comm.rank, abs=0.2)
+    again, none = clock.take()
+    assert not again.any()
+    assert none == 0

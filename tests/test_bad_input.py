@@ -1,0 +1,154 @@
+"""Bad input gives one line, once, the design's exit code, and no file, on 1 rank and on 3."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import pickle
+import shutil
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support import TRAIN, Done, python
+
+MINI = Path(__file__).parent / "data" / "mnist-mini"
+IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
+
+
+def folder(tmp: Path) -> Path:
+    """Return a copy of the small MNIST to spoil."""
+    target = tmp / "idx"
+    shutil.copytree(MINI, target)
+    return target
+
+
+def spoil(name: str, change: Callable[[bytes], bytes], zipped: bool = True) -> Callable[..., str]:
+    """Return a case that rewrites one IDX file."""
+
+    def case(tmp: Path) -> str:
+        file = folder(tmp) / name
+        content = change(gzip.decompress(file.read_bytes()))
+        file.write_bytes(gzip.compress(content) if zipped else content)
+        return str(tmp / "idx")
+
+    return case
+
+
+def missing(tmp: Path) -> str:
+    (folder(tmp) / LABELS).unlink()
+    return str(tmp / "idx")
+
+
+def truncated_gzip(tmp: Path) -> str:
+    file = folder(tmp) / IMAGES
+    file.write_bytes(file.read_bytes()[:-1000])
+    return str(tmp / "idx")
+
+
+def gzip_bomb(tmp: Path) -> str:
+    """300 images as the header says, then 200 MB of zeros in 200 kB."""
+    file = folder(tmp) / IMAGES
+    with gzip.open(file, "wb") as stream:
+        stream.write(struct.pack(">IIII", 0x803, 300, 28, 28))
+        for _ in range(200):
+            stream.write(bytes(1_000_000))
+    return str(tmp / "idx")
+
+
+def npz(tmp: Path, x: object, y: object) -> str:
+    np.savez(tmp / "data.npz", x_train=x, y_train=y)
+    return str(tmp / "data.npz")
+
+
+def pickled(tmp: Path) -> str:
+    """An object array whose unpickling would leave a file behind."""
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (os.mkdir, (str(tmp / "sprung"),))
+
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|O", "fortran_order": False, "shape": (1,)}
+    )
+    with zipfile.ZipFile(tmp / "data.npz", "w") as archive:
+        archive.writestr("x_train.npy", header.getvalue() + pickle.dumps([Trap()]))
+        archive.writestr("y_train.npy", header.getvalue() + pickle.dumps([Trap()]))
+    return str(tmp / "data.npz")
+
+
+def nan_pixels(tmp: Path) -> str:
+    x = np.ones((6, 4), np.float32)
+    x[3, 2] = np.nan
+    return npz(tmp, x, [0, 1, 0, 1, 0, 1])
+
+
+DATA: dict[str, tuple[Callable[[Path], str], str]] = {
+    "no such file": (lambda tmp: str(tmp / "none.npz"), "none.npz"),
+    "missing labels": (missing, "train-labels"),
+    "truncated": (spoil(IMAGES, lambda b: b[:-1]), IMAGES),
+    "truncated gzip": (truncated_gzip, IMAGES),
+    "oversized": (spoil(IMAGES, lambda b: b + b"x"), IMAGES),
+    "wrong magic": (spoil(IMAGES, lambda b: b"\1" + b[1:]), IMAGES),
+    "labels where images belong": (spoil(IMAGES, lambda b: b"\0\0\x08\x01" + b[4:]), IMAGES),
+    "label out of range": (spoil(LABELS, lambda b: b[:-1] + b"\xc8"), "200"),
+    "other count": (
+        spoil(LABELS, lambda b: b[:4] + struct.pack(">I", 299) + b[8:-1]),
+        "has 299 labels",
+    ),
+    "gzip bomb": (gzip_bomb, IMAGES),
+    "pickled objects": (pickled, "object"),
+    "NaN pixels": (nan_pixels, "row 3"),
+    "negative label": (lambda tmp: npz(tmp, np.ones((3, 2)), [0, 1, -1]), "-1"),
+}
+
+
+def check(done: Done, code: int, word: str, tmp: Path) -> None:
+    """Check code, one line, no traceback and no file left."""
+    lines = done.err.splitlines()
+    assert done.code == code, done.err
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("hpcpgd train: error: ")
+    assert word in lines[0]
+    left = [p for p in tmp.rglob("*") if p.suffix == ".tmp" or p.name.startswith(("out", "hpcpgd"))]
+    assert left == []
+    assert not (tmp / "sprung").exists()
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("case", DATA)
+def test_bad_data(case: str, ranks: int, tmp_path: Path) -> None:
+    make, word = DATA[case]
+    arguments = ("--dataset", make(tmp_path), "--output", str(tmp_path / "out.h5"))
+    check(python(*TRAIN, *arguments, ranks=ranks, cwd=tmp_path), 65, word, tmp_path)
+
+
+OTHER = {
+    "batch size 0": (["--batch-size", "0"], 2, "--batch-size"),
+    "misspelt dataset": (["--dataset", "mnsit"], 2, "did you mean 'mnist'"),
+    "unknown flag": (["--epoch", "3"], 2, "did you mean '--epochs'"),
+    "unknown key": (["--config", "unknown.toml"], 78, "did you mean 'epochs'"),
+    "wrong type": (["--config", "type.toml"], 78, "epochs"),
+    "no config": (["--config", "none.toml"], 78, "none.toml"),
+    "more rows than there are": (["--train-rows", "2000"], 78, "1500"),
+    "output folder missing": (["--output", "none/out.h5"], 74, "there is no folder none"),
+    "output in a file": (["--output", "type.toml/out.h5"], 74, "there is no folder"),
+    "output exists": (["--output", "type.toml"], 74, "--overwrite"),
+    "output is a folder": (["--output", "."], 74, "is a folder"),
+    "output not writable": (["--output", "/proc/out.h5"], 74, "/proc/out.h5"),
+}
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("case", OTHER)
+def test_bad_configuration(case: str, ranks: int, tmp_path: Path) -> None:
+    (tmp_path / "unknown.toml").write_text("[train]\nepoch = 3\n")
+    (tmp_path / "type.toml").write_text('[train]\nepochs = "3"\n')
+    arguments, code, word = OTHER[case]
+    check(python(*TRAIN, *arguments, ranks=ranks, cwd=tmp_path), code, word, tmp_path)

@@ -1,0 +1,120 @@
+"""Flags, TOML and their errors: one line each, the right class, the nearest choice."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from hpcpgd.config import FIELDS, RunConfig, resolve
+from hpcpgd.errors import ConfigError, UsageError
+from hpcpgd.options import parse
+
+
+def test_defaults_are_the_main_job() -> None:
+    config, print_config = parse([])
+    assert not print_config
+    assert (config.dataset, config.hidden, config.batch_size) == ("digits", (32,), 32)
+    assert (config.learning_rate, config.epochs, config.seed) == (1.0, 30, 0)
+    assert (config.backend, config.reduction, config.dtype) == ("gemm", "auto", "float32")
+
+
+def test_flags_win_over_toml_and_toml_over_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('[train]\nepochs = 5\nhidden = [7, 8]\nbatch_size = "full"\n')
+    config, _ = parse(["--config", str(file), "--epochs", "6"])
+    assert (config.epochs, config.hidden, config.batch_size) == (6, (7, 8), "full")
+    config, _ = parse(["--config", str(file), "--network", "net-2h"])
+    assert config.hidden == (1024, 1024)
+
+
+def test_printed_toml_reads_back(tmp_path: Path) -> None:
+    config, _ = parse(["--network", "net-1h", "--learning-rate", "0.5", "--train-rows", "100"])
+    file = tmp_path / "resolved.toml"
+    file.write_text(config.to_toml())
+    again, _ = parse(["--config", str(file)])
+    assert again == config
+    assert set(tomllib.loads(file.read_text())["train"]) == set(FIELDS)
+
+
+def test_dtype_follows_the_backend() -> None:
+    assert parse(["--backend", "reference"])[0].dtype == "float64"
+    assert parse(["--backend", "loops"])[0].dtype == "float32"
+    with pytest.raises(ConfigError, match="float64 only"):
+        parse(["--backend", "reference", "--dtype", "float32"])
+
+
+USAGE = {
+    ("--batch-size", "0"): r"--batch-size: expected a whole number from 1 .* got 0",
+    ("--batch-size", "many"): "or 'full', got 'many'",
+    ("--batch-size", "1.5"): "whole number",
+    ("--epochs", "-1"): "--epochs: expected",
+    ("--learning-rate", "nan"): "above 0, got nan",
+    ("--learning-rate", "inf"): "above 0, got inf",
+    ("--learning-rate", "0"): "above 0, got 0",
+    ("--test-fraction", "1"): "at least 0 and below 1",
+    ("--hidden", "10,0"): "--hidden: expected whole numbers from 1",
+    ("--hidden", ""): "--hidden",
+    ("--backend", "gem"): r"got 'gem'; did you mean 'gem[mv]'\?",
+    ("--reduction", "alreduce"): r"did you mean 'allreduce'\?",
+    ("--network", "net-3h"): r"did you mean 'net-[12]h'\?",
+    ("--dataset", "mnsit"): r"--dataset: unknown dataset 'mnsit'.*did you mean 'mnist'\?",
+    ("--batchsize", "3"): r"unknown argument '--batchsize'; did you mean '--batch-size'\?",
+    ("--batch", "3"): "unknown argument '--batch'",
+    ("train",): "unknown argument 'train'",
+    ("--epochs",): "expected one argument",
+    ("--seed", "1", "--threads", "0"): "--threads: expected",
+    ("--output", ""): "--output: expected a text that is not empty",
+}
+
+
+@pytest.mark.parametrize("argv", USAGE)
+def test_wrong_flags(argv: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match=USAGE[argv]) as caught:
+        parse(argv)
+    assert "\n" not in str(caught.value)
+
+
+TOML = {
+    "[train]\nbatchsize = 3": r"'batchsize'; did you mean 'batch_size'\? \(default 32\)",
+    "[train]\nxyzzy = 3": "unknown key 'xyzzy'; the keys are the long flags",
+    "[train]\nbatch_size = 0": r"\[train\] batch_size: expected .* got 0",
+    '[train]\nbatch_size = "32"': "expected a whole number .* got '32'",
+    "[train]\nepochs = true": "expected a whole number .* got True",
+    "[train]\nepochs = 3.0": "expected a whole number",
+    "[train]\nlearning_rate = nan": "above 0",
+    "[train]\nhidden = 5": "expected whole numbers",
+    '[train]\nhidden = ["5"]': "expected whole numbers",
+    "[train]\nquiet = 1": "expected true or false",
+    "[train]\ndataset = 5": "expected a text",
+    '[train]\ndataset = "mnsit"': "did you mean 'mnist'",
+    '[train]\nnetwork = "net-1h"\nhidden = [3]': "both name the widths",
+    "[tran]\nepochs = 3": r"unknown table or key 'tran': expected the table \[train\]",
+    "train = 3": "must be a table",
+    "epochs = ": "not a TOML file",
+    '[train]\noutput_activation = "softmax"': "mse does not go with output-activation softmax",
+    '[train]\nloss = "cross-entropy"\noutput_activation = "relu"': "use softmax or sigmoid",
+}
+
+
+@pytest.mark.parametrize("text", TOML)
+def test_wrong_toml(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=TOML[text]) as caught:
+        parse(["--config", str(file)])
+    assert "\n" not in " ".join(str(caught.value).split())
+
+
+def test_unreadable_toml(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        parse(["--config", str(tmp_path / "none.toml")])
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not a TOML file"):
+        parse(["--config", str(binary)])
+
+
+def test_resolve_keeps_what_was_given() -> None:
+    assert resolve({}, {}) == RunConfig(dtype="float32")

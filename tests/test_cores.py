@@ -1,0 +1,33 @@
+"""Cores that a rank may use: control groups, affinity, fair shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpcpgd.cores import fair_threads, quota
+
+
+def test_quota_is_the_tightest_of_all_groups(tmp_path: Path) -> None:
+    group = tmp_path / "job" / "step"
+    group.mkdir(parents=True)
+    (group / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "job" / "cpu.max").write_text("250000 100000\n")
+    membership = tmp_path / "cgroup"
+    membership.write_text("0::/job/step\n")
+    assert quota(membership, tmp_path) == 2.5
+
+
+def test_no_quota(tmp_path: Path) -> None:
+    assert quota(tmp_path / "missing", tmp_path) == float("inf")
+    membership = tmp_path / "cgroup"
+    membership.write_text("4:cpu:/old\n")
+    assert quota(membership, tmp_path) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("share", "threads"), [(0.06, 1), (1.0, 1), (1.99, 1), (2.0, 2), (4 * (1 / 3) * 3, 4)]
+)
+def test_whole_cores_at_least_one(share: float, threads: int) -> None:
+    assert fair_threads(share) == threads

@@ -1,0 +1,214 @@
+"""Whole jobs as a user starts them: many ranks, faults, launchers that do not fit."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.support import TRAIN, environment, mpiexec, python, run
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+
+def test_32_ranks_with_no_arguments_and_a_cold_cache(tmp_path: Path) -> None:
+    """The main job of the design; /timing shows that every rank computed rows."""
+    env = environment(XDG_CACHE_HOME=str(tmp_path / "cache"))
+    env.pop("NUMBA_CACHE_DIR", None)
+    done = python(*TRAIN, ranks=32, timeout=240, env=env, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    (file,) = tmp_path.glob("hpcpgd-digits-*.h5")
+    with h5py.File(file) as f:
+        assert f["test/accuracy"][()] >= 0.9
+        rows = f["timing/segment1/rows"][...]
+        assert rows.shape == (30, 32)
+        assert (rows > 0).all()
+        assert (rows.sum(axis=1) == 1250).all()
+
+
+def test_batch_log_has_one_line_an_epoch_from_one_rank(tmp_path: Path) -> None:
+    done = python(*TRAIN, "--epochs", "4", "--output", "r.h5", ranks=3, cwd=tmp_path)
+    lines = done.out.splitlines()
+    assert [x.split()[1] for x in lines if x.startswith("epoch ")] == ["1/4", "2/4", "3/4", "4/4"]
+    assert sum("run file" in x for x in lines) == 1
+    quiet = python(*TRAIN, "--epochs", "1", "--output", "q.h5", "--quiet", ranks=2, cwd=tmp_path)
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+
+
+def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, *TRAIN, "--epochs", "3", "--output", "r.h5"],
+        stdout=slave,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env=environment(),
+    )
+    os.close(slave)
+    seen = b""
+    while True:
+        try:
+            piece = os.read(master, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        seen += piece
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    assert b"3/3" in seen
+    assert b"epoch/s" in seen or b"s/epoch" in seen
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m hpcpgd.train --output r.h5 | head -n 1"
+    done = run(["bash", "-c", f"set -o pipefail; {command}"], 60, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    with h5py.File(tmp_path / "r.h5") as f:
+        assert f.attrs["status"] == "complete"
+
+
+def test_help_and_print_config_come_from_one_rank(tmp_path: Path) -> None:
+    for argument, word in (("--help", "usage:"), ("--print-config", "[train]")):
+        done = python(*TRAIN, argument, ranks=3, cwd=tmp_path)
+        assert (done.code, done.err) == (0, "")
+        assert done.out.count(word) == 1
+
+
+@pytest.mark.parametrize("variable", ["OMPI_COMM_WORLD", "SLURM_STEP"])
+def test_a_launcher_that_does_not_fit_is_refused_once(variable: str, tmp_path: Path) -> None:
+    """Every process believes that it is alone: so does this one."""
+    size, rank = {
+        "OMPI_COMM_WORLD": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+        "SLURM_STEP": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+    }[variable]
+    for number, lines in ((0, 1), (3, 0)):
+        env = environment(**{size: "4", rank: str(number)})
+        done = python(*TRAIN, env=env, cwd=tmp_path)
+        assert done.code == 78
+        assert len(done.err.splitlines()) == lines
+        if lines:
+            assert "4 ranks" in done.err
+            assert "mpirun" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plain_python_inside_an_allocation_runs(tmp_path: Path) -> None:
+    env = environment(SLURM_NTASKS="32", SLURM_JOB_ID="77", SLURM_PROCID="0")
+    done = python(*TRAIN, "--epochs", "1", env=env, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert [p.name.split("-")[-1] for p in tmp_path.iterdir()] == ["77.h5"]
+
+
+FAULT = """
+import sys
+from hpcpgd import session, train
+from hpcpgd.errors import OutputError
+from hpcpgd.mpi import MPI
+inner = session.make_trainer
+def make_trainer(*arguments):
+    trainer = inner(*arguments)
+    step = trainer.reduction.step
+    def fail(train, epoch, number, rate):
+        if (epoch, number, MPI.COMM_WORLD.rank) == (2, 3, 1):
+            {fault}
+        return step(train, epoch, number, rate)
+    trainer.reduction.step = fail
+    return trainer
+session.make_trainer = make_trainer
+sys.exit(train.main(["--output", "r.h5"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "word", "code"),
+    [
+        ("raise ValueError('thing')", "ValueError: thing", 70),
+        ("raise OutputError('one rank alone')", "one rank alone", 74),
+    ],
+)
+def test_an_error_on_one_rank_ends_all(fault: str, word: str, code: int, tmp_path: Path) -> None:
+    start = time.monotonic()
+    done = python("-c", FAULT.format(fault=fault), ranks=3, timeout=60, cwd=tmp_path)
+    assert time.monotonic() - start < 30
+    assert done.code == code
+    assert word in done.err
+    if code == 70:
+        assert "rank 1 of 3" in done.err
+        assert "Traceback" in done.err
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_divergence_stops_every_rank_with_3(ranks: int, tmp_path: Path) -> None:
+    arguments = ("--activation", "relu", "--output-activation", "linear", "--output", "r.h5")
+    done = python(*TRAIN, *arguments, "--learning-rate", "1e30", ranks=ranks, cwd=tmp_path)
+    assert done.code == 3
+    assert len(done.err.splitlines()) == 1
+    assert "lower the learning rate (now 1e+30)" in done.err
+    with h5py.File(tmp_path / "r.h5") as f:
+        assert f.attrs["status"] == "diverged"
+        assert "model" not in f
+
+
+@pytest.mark.large
+@pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+@pytest.mark.parametrize("ranks", [1, 4])
+def test_fashion_mnist_net_1h_one_epoch(ranks: int, tmp_path: Path) -> None:
+    arguments = ("--dataset", "fashion-mnist", "--network", "net-1h", "--batch-size", "128")
+    more = ("--learning-rate", "0.1", "--epochs", "1", "--output", "r.h5")
+    done = python(*TRAIN, *arguments, *more, ranks=ranks, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    with h5py.File(tmp_path / "r.h5") as f:
+        assert f["timing/segment1/rows"][...].sum() == 50_000
+        assert f["test/confusion"][...].sum() == 10_000
+        assert f["test/accuracy"][()] > 0.5
+
+
+@pytest.mark.large
+@pytest.mark.skipif(
+    "HPCPGD_TEST_DATA" not in os.environ, reason="HPCPGD_TEST_DATA names no folder with mnist-5k"
+)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_real_mnist_reaches_88_percent(seed: int, tmp_path: Path) -> None:
+    """5,000 training digits, the official test set, the paper's network and loss."""
+    data = Path(os.environ["HPCPGD_TEST_DATA"]) / "mnist-5k"
+    arguments = ("--dataset", str(data), "--network", "net-1h", "--batch-size", "8")
+    more = ("--learning-rate", "0.5", "--epochs", "10", "--seed", str(seed), "--output", "r.h5")
+    done = python(*TRAIN, *arguments, *more, ranks=2, timeout=280, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    with h5py.File(tmp_path / "r.h5") as f:
+        assert f["test/accuracy"][()] >= 0.88
+
+
+def test_the_same_weights_for_a_chunked_slice(tmp_path: Path) -> None:
+    """A full batch worked through in chunks gives the gradient of the whole."""
+    script = (
+        "import sys; from hpcpgd import training, train; "
+        "training.CHUNK_BYTES = int(sys.argv.pop(1)); "
+        "training.EVALUATION_ROWS = 1; sys.exit(train.main())"
+    )
+    ends = []
+    for size in ("10000000", "70000"):  # one chunk of 1,250 rows, or chunks of 62
+        name = f"r{size}.h5"
+        more = ("--batch-size", "full", "--dtype", "float64", "--epochs", "5", "--output", name)
+        done = python("-c", script, size, *more, cwd=tmp_path)
+        assert (done.code, done.err) == (0, "")
+        with h5py.File(tmp_path / name) as f:
+            ends.append(f["model/layer1/weights"][...])
+    assert not np.array_equal(ends[0], 0)
+    np.testing.assert_allclose(ends[0], ends[1], rtol=0, atol=1e-13)
+
+
+def test_mpiexec_is_the_one_of_this_environment() -> None:
+    assert Path(mpiexec()).exists()

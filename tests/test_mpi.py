@@ -1,0 +1,25 @@
+"""Launch the tests of tests/mpi under ``mpiexec`` on 1, 2, 3, 4 and 7 ranks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support import python
+
+ROOT = Path(__file__).parent.parent
+OPTIONS = ("-q", "--only-mpi", "-p", "no:cacheprovider", "-o", "addopts=", "--timeout=250")
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 7])
+def test_mpi(ranks: int) -> None:
+    """Every rank must pass the same number of tests, and not none."""
+    done = python("-m", "pytest", *OPTIONS, "tests/mpi", ranks=ranks, timeout=280, cwd=ROOT)
+    counts = re.findall(r"^(\d+) passed", done.out, re.MULTILINE)
+    assert done.code == 0, f"{done.out[-3000:]}\n{done.err[-3000:]}"
+    assert len(counts) == ranks, done.out[-3000:]
+    assert len(set(counts)) == 1
+    assert int(counts[0]) > 25
+    assert "skipped" not in done.out

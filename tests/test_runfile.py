@@ -1,0 +1,229 @@
+"""The run file: what every reader finds in it, and that it is written whole or not at all."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+
+from hpcpgd import job, mpi
+from hpcpgd.config import RunConfig
+from hpcpgd.errors import OutputError
+from hpcpgd.history import Epoch, History
+from hpcpgd.kernels.network import Network
+from hpcpgd.model import params_sha256
+from hpcpgd.results.atomic import check_writable, write_atomically
+from hpcpgd.results.record import RankPlace, RunRecord, Segment
+from hpcpgd.results.runfile import write_run_file
+from tests.support import TRAIN, python
+
+ATTRIBUTES = [
+    "schema",
+    "hpcpgd_version",
+    "git_revision",
+    "started",
+    "argv",
+    "config",
+    "status",
+    "backend",
+    "reduction",
+    "dtype",
+    "ranks",
+    "threads",
+    "nodes",
+    "cpu_model",
+    "mpi_library",
+    "blas_library",
+    "dataset",
+    "dataset_sha256",
+    "seed",
+    "n_parameters",
+    "flops_per_example",
+    "params_sha256",
+]
+
+
+@pytest.fixture(scope="module")
+def run_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the program on 2 ranks."""
+    folder = tmp_path_factory.mktemp("run")
+    done = python(*TRAIN, "--epochs", "3", "--output", "run.h5", ranks=2, cwd=folder)
+    assert (done.code, done.err) == (0, "")
+    assert [p.name for p in folder.iterdir()] == ["run.h5"]
+    return folder / "run.h5"
+
+
+def test_h5py_finds_the_schema(run_file: Path) -> None:
+    with h5py.File(run_file) as file:
+        attributes = dict(file.attrs)
+        assert set(ATTRIBUTES) <= set(attributes)
+        assert attributes["schema"] == "hpcpgd.run/1"
+        assert attributes["status"] == "complete"
+        assert attributes["ranks"] == 2
+        assert attributes["n_parameters"] == 64 * 32 + 32 + 32 * 10 + 10
+        config = tomllib.loads(attributes["config"])["train"]
+        assert (config["epochs"], config["reduction"]) == (3, "allreduce")
+        assert file["segments/last_step"][0] == 3 * 40
+        assert file["ranks/segment1/host"].shape == (2,)
+        seconds = file["timing/segment1/seconds"]
+        assert seconds.shape == (3, 2, 5)
+        assert seconds.attrs["units"] == "s"
+        assert (seconds[...] >= 0).all()
+        rows = file["timing/segment1/rows"][...]
+        assert (rows.sum(axis=1) == 1250).all()
+        assert (rows > 0).all()
+
+
+def test_the_model_in_the_file_gives_the_test_result(run_file: Path) -> None:
+    """Predict with nothing but the file and NumPy."""
+    from hpcpgd.data import load
+
+    test = load("digits", seed=0).test
+    assert test is not None
+    with h5py.File(run_file) as file:
+        model = file["model"]
+        a = test.features * model.attrs["input_scale"] + model.attrs["input_offset"]
+        for layer in ("layer1", "layer2"):
+            z = a @ model[layer]["weights"][...] + model[layer]["biases"][...]
+            assert model[layer].attrs["activation"] == "sigmoid"
+            a = 1 / (1 + np.exp(-z))
+        predicted = model["class_labels"][...][a.argmax(axis=1)]
+        confusion = np.zeros((10, 10), int)
+        np.add.at(confusion, (test.labels, predicted), 1)
+        assert np.array_equal(file["test/confusion"][...], confusion)
+        assert file["test/accuracy"][()] == np.mean(predicted == test.labels)
+        loss = np.mean(np.sum((np.eye(10)[test.labels] - a) ** 2, axis=1))
+        assert abs(file["test/loss"][()] - loss) < 1e-6
+
+
+def test_xarray_reads_it_as_a_tree(run_file: Path) -> None:
+    with xr.open_datatree(run_file, engine="h5netcdf") as tree:
+        history = tree["history"].to_dataset()
+        assert history.sizes == {"epoch": 3}
+        assert set(history) == set(Epoch.__dataclass_fields__)
+        assert history["epoch_seconds"].attrs["units"] == "s"
+        timing = tree["timing/segment1"]
+        assert list(timing["phase"].values) == ["data", "compute", "reduce", "wait", "update"]
+        assert timing["seconds"].dims == ("epoch", "rank", "phase")
+        assert tree["test/confusion"].dims == ("true", "predicted")
+        assert tree["model/layer1/weights"].dims == ("fan_in", "fan_out")
+        rate = history["gflop_per_epoch"] / history["epoch_seconds"]
+        np.testing.assert_allclose(history["gflops"], rate)
+        work = 1250 * (4 * (64 * 32 + 32 * 10) + 2 * 32 * 10) / 1e9
+        np.testing.assert_allclose(history["gflop_per_epoch"], work)
+
+
+def record(ranks: int) -> RunRecord:
+    """A record of two epochs on many ranks, made up."""
+    network = Network((3, 2))
+    place = RankPlace("host", "cpu", "0")
+    segment = Segment(
+        1, 8, "2026-01-01T00:00:00+00:00", ranks, 1, 1, "gemm", "allreduce", "0", "m", "b",
+        0.0, False, [place] * ranks,
+    )  # fmt: skip
+    random = np.random.default_rng(0)
+    history = History(
+        [Epoch(*range(9))] * 2,
+        [random.random((ranks, 5)) for _ in range(2)],
+        [random.integers(0, 9, ranks) for _ in range(2)],
+    )
+    return RunRecord(
+        RunConfig(), network, [], "", "digits", "", 1.0, 0.0, {}, [segment], history,
+        "complete", network.zeros(), None,
+    )  # fmt: skip
+
+
+def test_above_1024_ranks_statistics_take_the_place_of_rows(tmp_path: Path) -> None:
+    many = record(1025)
+    write_run_file(tmp_path / "many.h5", many)
+    with xr.open_datatree(tmp_path / "many.h5", engine="h5netcdf") as tree:
+        seconds = tree["timing/segment1/seconds"]
+        assert seconds.dims == ("epoch", "statistic", "phase")
+        column = many.history.seconds[1][:, 2]
+        found = seconds.sel(epoch=2, phase="reduce")
+        assert float(found.sel(statistic="minimum")) == column.min()
+        assert float(found.sel(statistic="median")) == np.median(column)
+        assert float(found.sel(statistic="maximum")) == column.max()
+    write_run_file(tmp_path / "fewer.h5", record(1024))
+    with h5py.File(tmp_path / "fewer.h5") as file:
+        assert file["timing/segment1/seconds"].shape == (2, 1024, 5)
+
+
+def test_params_sha256_tells_of_the_stored_model(tmp_path: Path) -> None:
+    one = record(1)
+    assert one.parameters is not None
+    one.parameters[:] = 3
+    write_run_file(tmp_path / "run.h5", one)
+    with h5py.File(tmp_path / "run.h5") as file:
+        assert file.attrs["params_sha256"] == params_sha256(one.network, one.parameters)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    path.write_text("old")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_atomically(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    path.write_text("old")
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+
+    write_atomically(path, write)
+    assert path.read_text() == "new"
+
+
+def test_where_a_run_file_may_go(tmp_path: Path) -> None:
+    file = tmp_path / "run.h5"
+    check_writable(file, False)
+    file.write_text("old")
+    check_writable(file, True)
+    with pytest.raises(OutputError, match=r"exists; .*--overwrite"):
+        check_writable(file, False)
+    with pytest.raises(OutputError, match="is a folder"):
+        check_writable(tmp_path, False)
+    with pytest.raises(OutputError, match="there is no folder"):
+        check_writable(tmp_path / "none" / "run.h5", False)
+
+
+def test_synthetic_data_never_report_an_accuracy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = python(
+        *TRAIN, "--dataset", "synthetic:60x5x3", "--epochs", "2", "--output", "s.h5", cwd=tmp_path
+    )
+    assert done.code == 0
+    with h5py.File("s.h5") as file:
+        assert np.isnan(file["history/train_accuracy"][...]).all()
+        assert np.isnan(file["history/validation_accuracy"][...]).all()
+        assert np.isfinite(file["history/train_loss"][...]).all()
+        assert "test" not in file
+
+
+def test_the_library_trains_on_a_communicator_of_the_caller(tmp_path: Path) -> None:
+    world: Any = mpi.start()
+    config = replace(
+        RunConfig(), dtype="float64", epochs=1, quiet=True, output=str(tmp_path / "a.h5")
+    )
+    assert job.train(mpi.MPI.COMM_SELF, config) == tmp_path / "a.h5"
+    assert world.size == 1
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["model/layer1/weights"].dtype == np.float64
