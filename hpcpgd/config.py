@@ -53,7 +53,7 @@ class RunConfig:
         "sigmoid", Choice((*ACTIVATIONS, "softmax")), "of the output layer"
     )
     loss: str = _option(
-        "mse", Choice(("mse", "cross-entropy")), "mse: the paper's mean of ‖y - a‖²"
+        "mse", Choice(("mse", "cross-entropy")), "mse is the paper's mean of |y - a|^2"
     )
     batch_size: int | str = _option(
         32, Integer(1, "full"), "global minibatch, over all ranks; full: batch gradient descent"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcpgd import mpi
+from hpcpgd.folders import user_cache
 
 
 def sources_hash() -> str:
@@ -27,15 +28,11 @@ def sources_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def user_cache() -> Path:
-    """Return the folder that numba caches go to when nothing else is said."""
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root) / "hpcpgd" / "numba" / sources_hash()
-
-
 def _writable(folder: Path) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if folder.stat().st_uid != os.getuid():  # numba unpickles what it finds there
+            return False
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:
@@ -45,9 +42,10 @@ def _writable(folder: Path) -> bool:
 def choose_folder() -> Path:
     """Return a folder that can be written; a private temporary one if the cache cannot."""
     wanted = os.environ.get("NUMBA_CACHE_DIR")
-    folder = Path(wanted) / sources_hash() if wanted else user_cache()
-    if _writable(folder):
-        return folder
+    cache = user_cache()
+    base = Path(wanted) if wanted else cache and cache / "numba"
+    if base and _writable(base / sources_hash()):
+        return base / sources_hash()
     # Compiled code is loaded from here, so nobody else may write to it: mode 0700.
     temporary = Path(tempfile.mkdtemp(prefix="hpcpgd-numba-"))
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)

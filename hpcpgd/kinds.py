@@ -130,7 +130,7 @@ class Integers(Kind):
 
     minimum: int
     maximum: int
-    metavar: str = "N,N,…"
+    metavar: str = "N,N,..."
 
     @property
     def expected(self) -> str:  # type: ignore[override]

@@ -184,7 +184,7 @@ def test_real_mnist_reaches_88_percent(seed: int, tmp_path: Path) -> None:
     """5,000 training digits, the official test set, the paper's network and loss."""
     data = Path(os.environ["HPCPGD_TEST_DATA"]) / "mnist-5k"
     arguments = ("--dataset", str(data), "--network", "net-1h", "--batch-size", "8")
-    more = ("--learning-rate", "0.5", "--epochs", "10", "--seed", str(seed), "--output", "r.h5")
+    more = ("--learning-rate", "0.1", "--epochs", "30", "--seed", str(seed), "--output", "r.h5")
     done = python(*TRAIN, *arguments, *more, ranks=2, timeout=280, cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     with h5py.File(tmp_path / "r.h5") as f:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from hpcpgd.data import idx
 from hpcpgd.errors import DataError
+from hpcpgd.folders import user_cache
 
 _SYSTEM = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}  # Debian's package
 _CURE = {
@@ -26,21 +26,10 @@ def user_folders(name: str) -> list[Path]:
     bases = []
     if data := os.environ.get("HPCPGD_DATA"):
         bases.append(Path(data))
-    cache = _user_cache()
+    cache = user_cache()
     if cache is not None:
-        bases.append(cache / "hpcpgd")
+        bases.append(cache)
     return [base / name for base in bases]
-
-
-def _user_cache() -> Path | None:
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(cache).is_absolute():  # the XDG standard says to ignore a relative one
-        return Path(cache)
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return None
-    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache")
 
 
 def locate(name: str) -> Path:

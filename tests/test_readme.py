@@ -1,0 +1,50 @@
+"""README.md says what is: every flag with its default, snippets that run, links that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hpcpgd.config import FIELDS, NETWORKS, flag_name
+from tests.support import TRAIN, python
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+
+
+def test_every_flag_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(--[a-z-]+)` \|([^|]*)\|", TEXT, re.MULTILINE))
+    flags = {flag_name(key): spec.default for key, spec in FIELDS.items()}
+    assert set(rows) == set(flags) | {"--network", "--config", "--print-config"}
+    for flag, default in flags.items():
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        assert rows[flag].strip("` ") == ("" if default is False else shown), flag
+    assert all(f"`{name}`" in TEXT for name in NETWORKS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("readme")
+    done = python(*TRAIN, "--epochs", "2", "--output", "run.h5", ranks=2, cwd=target)
+    assert done.code == 0
+    return target
+
+
+SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_snippets_run(snippet: str, folder: Path) -> None:
+    done = python("-W", "error", "-c", snippet, cwd=folder)
+    assert (done.code, done.err) == (0, "")
+    assert "complete" in done.out or "reduce" in done.out
+    assert len(snippet.strip().splitlines()) == 3
+
+
+def test_named_files_exist() -> None:
+    named = re.findall(r"`?((?:scripts|slurm|tests|hpcpgd)/[\w./-]+\.\w+)", TEXT)
+    assert len(named) > 5
+    for name in named:
+        assert (ROOT / name).exists(), name
