@@ -12,10 +12,10 @@ from typing import Any
 
 from hpcpgd.data import check_name
 from hpcpgd.errors import ConfigError, HpcpgdError, UsageError, nearest
+from hpcpgd.kernels import BACKENDS
 from hpcpgd.kinds import Choice, Flag, Integer, Integers, Kind, Real, Text
 
 NETWORKS = {"net-1h": (1024,), "net-2h": (1024, 1024)}
-BACKENDS = ("reference", "loops", "gemv", "gemm")
 REDUCTIONS = ("auto", "allreduce")
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear")
 MAX_WIDTH = 2**24
@@ -61,7 +61,7 @@ class RunConfig:
     epochs: int = _option(30, Integer(1), "passes over the training rows")
     learning_rate: float = _option(1.0, Real(0), "step size")
     seed: int = _option(0, Integer(0), "of the split, the initial weights and the order")
-    backend: str = _option("gemm", Choice(BACKENDS), "what computes the gradient")
+    backend: str = _option("gemm", Choice(tuple(BACKENDS)), "what computes the gradient")
     reduction: str = _option("auto", Choice(REDUCTIONS), "what sums it over the ranks")
     threads: int | str = _option(
         "auto",

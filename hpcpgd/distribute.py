@@ -10,23 +10,24 @@ import numpy as np
 from hpcpgd import mpi
 from hpcpgd.config import RunConfig
 from hpcpgd.data import Dataset, Split, load, prepare
+from hpcpgd.memory import ensure_memory
 
 SPLITS = ("train", "validation", "test")
 
 
-def load_on_all(comm: Any, config: RunConfig) -> Dataset:
+def load_on_all(ranks: mpi.Ranks, config: RunConfig) -> Dataset:
     """Return the configured dataset on every rank; rank 0 alone touches files.
 
     Raises
     ------
-    DataError, ConfigError
+    DataError, ConfigError, UnavailableError
         The same on every rank.
     """
     dataset = None
-    with mpi.agreed(comm):
-        if comm.rank == 0:
+    with mpi.agreed(ranks.comm):
+        if ranks.rank == 0:
             dataset = _read(config)
-    return share(comm, dataset)
+    return share(ranks, dataset)
 
 
 def _read(config: RunConfig) -> Dataset:
@@ -36,9 +37,19 @@ def _read(config: RunConfig) -> Dataset:
     return prepare(raw, seed=config.seed, train_rows=rows, test_fraction=fraction)
 
 
-def share(comm: Any, dataset: Dataset | None) -> Dataset:
-    """Return rank 0's ``dataset`` on every rank; collective."""
+def share(ranks: mpi.Ranks, dataset: Dataset | None) -> Dataset:
+    """Return rank 0's ``dataset`` on every rank; collective.
+
+    Raises
+    ------
+    UnavailableError
+        On every rank, if some node cannot hold a copy for each of its ranks.
+    """
+    comm = ranks.comm
     facts = json.loads(mpi.broadcast_bytes(comm, _facts(dataset)))
+    sizes = facts["splits"].values()
+    nbytes = sum(rows * (columns * np.dtype(dtype).itemsize + 4) for rows, columns, dtype in sizes)
+    ensure_memory(ranks, nbytes, f"dataset {facts['name']}")
     splits = {}
     for name, (rows, columns, dtype) in facts.pop("splits").items():
         if dataset is not None:

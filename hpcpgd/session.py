@@ -16,6 +16,7 @@ from hpcpgd.distribute import load_on_all
 from hpcpgd.errors import DivergedError
 from hpcpgd.evaluation import Scores
 from hpcpgd.kernels.network import Network
+from hpcpgd.memory import ensure_memory
 from hpcpgd.model import initial_parameters, make_network
 from hpcpgd.progress import Progress, summary
 from hpcpgd.reductions import choose
@@ -58,10 +59,13 @@ class Session:
         with mpi.agreed(self.ranks.comm):
             if self.first:
                 check_writable(self.path, self.config.overwrite)
-        dataset = load_on_all(self.ranks.comm, self.config)
+        dataset = load_on_all(self.ranks, self.config)
         resources = claim(self.ranks, self.config)
         self.config = replace(self.config, threads=resources.threads, output=str(self.path))
         network = make_network(self.config, dataset.n_in, dataset.n_classes)
+        # Parameters and gradient; with threads, backend loops has a gradient for each.
+        vectors = 1 + (resources.threads if self.config.backend == "loops" else 1)
+        ensure_memory(self.ranks, vectors * network.size * network.itemsize, "network")
         trainer = self._plan(dataset, network, resources)
         record = self._record(dataset, network, resources, trainer)
         self._announce(dataset, record)
@@ -162,8 +166,8 @@ class Session:
         self.progress.say(
             f"hpcpgd {__version__}: {'-'.join(map(str, network.widths))} on {dataset.name}: "
             f"{rows['train']} training, {rows['validation']} validation, {rows['test']} test rows\n"
-            f"{segment.ranks} ranks x {segment.threads} threads on {segment.nodes} "
-            f"node{'s' if segment.nodes > 1 else ''}{scarce}, backend {segment.backend}, "
+            f"ranks {segment.ranks} x threads {segment.threads}, nodes {segment.nodes}"
+            f"{scarce}, backend {segment.backend}, "
             f"reduction {segment.reduction}, {network.dtype}, batch {config.batch_size}, "
             f"rate {config.learning_rate:g}, seed {config.seed}\n"
             f"BLAS {segment.blas_library}; kernels ready in {segment.compile_seconds:.1f} s"

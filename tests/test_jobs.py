@@ -191,6 +191,51 @@ def test_real_mnist_reaches_88_percent(seed: int, tmp_path: Path) -> None:
         assert f["test/accuracy"][()] >= 0.88
 
 
+NO_BLAS = (
+    "import sys; from hpcpgd.kernels import blas; from hpcpgd import train; "
+    "blas.find = lambda path: None; sys.exit(train.main())"
+)
+
+
+def test_without_a_usable_blas_gemm_says_what_it_does(tmp_path: Path) -> None:
+    arguments = ("--epochs", "2", "--output", "r.h5")
+    done = python("-c", NO_BLAS, *arguments, ranks=2, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert "BLAS numpy.matmul (NumPy's BLAS exports no usable symbol)" in done.out
+    with h5py.File(tmp_path / "r.h5") as f:
+        assert "numpy.matmul" in f.attrs["blas_library"]
+        loss = f["history/train_loss"][1]
+    done = python(*TRAIN, "--epochs", "2", "--output", "s.h5", ranks=2, cwd=tmp_path)
+    with h5py.File(tmp_path / "s.h5") as f:
+        assert abs(f["history/train_loss"][1] - loss) < 1e-5
+
+
+def test_without_a_usable_blas_gemv_is_unavailable(tmp_path: Path) -> None:
+    done = python("-c", NO_BLAS, "--backend", "gemv", ranks=3, cwd=tmp_path)
+    assert done.code == 69
+    assert len(done.err.splitlines()) == 1
+    assert "HPCPGD_BLAS" in done.err
+
+
+def test_a_named_blas_that_is_none(tmp_path: Path) -> None:
+    libc = "libm.so.6" if sys.platform == "linux" else "libm.dylib"
+    for path, word in (("/none.so", "none.so"), (libc, "exports no cblas_sgemm")):
+        done = python(*TRAIN, env=environment(HPCPGD_BLAS=path), cwd=tmp_path)
+        assert done.code == 69
+        assert len(done.err.splitlines()) == 1
+        assert word in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_network_larger_than_the_memory(ranks: int, tmp_path: Path) -> None:
+    done = python(*TRAIN, "--hidden", "9000000,9000000", ranks=ranks, cwd=tmp_path)
+    assert done.code == 69
+    assert len(done.err.splitlines()) == 1
+    assert f"network: {ranks} ranks on one node need" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_same_weights_for_a_chunked_slice(tmp_path: Path) -> None:
     """A full batch worked through in chunks gives the gradient of the whole."""
     script = (

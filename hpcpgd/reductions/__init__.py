@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from hpcpgd.config import RunConfig
 
-# What each reduction works with.
-PAIRS = {"allreduce": ("reference", "loops", "gemv", "gemm")}
-
 
 def choose(config: RunConfig) -> str:
     """Return the reduction that ``auto`` stands for, or the one that was named."""

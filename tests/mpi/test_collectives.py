@@ -89,7 +89,9 @@ def test_fair_share_of_the_cores(comm: Any) -> None:
 
 def test_a_dataset_reaches_every_rank_whole(comm: Any) -> None:
     mine = prepare(load("digits", seed=0), seed=3, train_rows=100, test_fraction=None)
-    theirs = share(comm, mine if comm.rank == 0 else None)
+    ranks = mpi.join(comm)
+    theirs = share(ranks, mine if comm.rank == 0 else None)
+    mpi.leave(ranks)
     assert (theirs.name, theirs.sha256, theirs.scale) == ("digits", mine.sha256, 1 / 16)
     for name in ("train", "validation", "test"):
         a, b = getattr(mine, name), getattr(theirs, name)

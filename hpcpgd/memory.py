@@ -1,0 +1,32 @@
+"""What a node's memory must hold, checked before it is asked for."""
+
+from __future__ import annotations
+
+from hpcpgd import mpi
+from hpcpgd.data.guard import physical_memory
+from hpcpgd.errors import UnavailableError
+
+
+def ensure_memory(ranks: mpi.Ranks, nbytes: int, what: str) -> None:
+    """Refuse what the ranks of some node together cannot hold; collective.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    nbytes : int
+        Bytes that each rank needs.
+    what : str
+        What needs them, for the message.
+
+    Raises
+    ------
+    UnavailableError
+        On every rank.
+    """
+    with mpi.agreed(ranks.comm):
+        needed, there = nbytes * ranks.node.size, physical_memory()
+        if needed > there:
+            raise UnavailableError(
+                f"{what}: {ranks.node.size} ranks on one node need {needed / 2**30:.1f} GiB, "
+                f"it has {there / 2**30:.1f} GiB: use fewer ranks a node, or a smaller problem"
+            )
