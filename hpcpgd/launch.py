@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 
-from hpcpgd.errors import HpcpgdError
+from hpcpgd.errors import INTERRUPTED, HpcpgdError
 
 RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 # Not SLURM_NTASKS: plain python inside an allocation is legitimate, and is one process.
@@ -46,6 +47,23 @@ def mismatch(world_size: int, environ: Mapping[str, str] = os.environ) -> str | 
         "mpirun or srun and mpi4py's MPI library do not fit; use the mpirun of that library, "
         "or srun --mpi=pmi2 (MPICH) or --mpi=pmix (Open MPI)"
     )
+
+
+def guarded(program: str, main: Callable[[], int]) -> int:
+    """Run a command's ``main`` before or without MPI; return its exit code whatever happens."""
+    speaks = launcher_rank() == 0
+    try:
+        return main()
+    except HpcpgdError as error:
+        return complain(program, error, speaks)
+    except SystemExit as ended:  # argparse, after --help and --version
+        return int(ended.code or 0)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception:
+        if speaks:
+            traceback.print_exc()
+        return HpcpgdError.exit_code
 
 
 def complain(program: str, error: HpcpgdError, speaks: bool) -> int:

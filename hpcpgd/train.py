@@ -5,11 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from hpcpgd.errors import HpcpgdError
-from hpcpgd.launch import complain, launcher_rank
+from hpcpgd.launch import guarded, launcher_rank
 from hpcpgd.options import parse
-
-PROGRAM = "hpcpgd train"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,15 +14,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Collective over all ranks of the job.  Arguments are checked before MPI starts.
     """
-    speaks = launcher_rank() == 0
-    try:
-        config, print_config = parse(argv)
-    except HpcpgdError as error:
-        return complain(PROGRAM, error, speaks)
-    except SystemExit as ended:  # --help and --version
-        return int(ended.code or 0)
+    return guarded("hpcpgd train", lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    config, print_config = parse(argv)
     if print_config:
-        if speaks:
+        if launcher_rank() == 0:
             print(config.to_toml(), end="")
         return 0
     from hpcpgd.job import run  # MPI and numba, only now

@@ -39,7 +39,7 @@ def section(room: Any, seconds: list[list[float]], peaks: list[list[float]]) -> 
         rounds.Cell("floor", place.ONE_CORE, None, 2),
     ]
     made = [
-        rounds.Round(times, np.array([pair] * 4))
+        rounds.Round(times, np.array([pair] * 4), 0.0)
         for times, pair in zip(seconds, peaks, strict=True)
     ]
     return rounds.Section("Net-1h", 1024, NETWORK, cells, made)
@@ -71,6 +71,25 @@ def test_one_disturbed_check_in_the_middle_drops_the_round(room: Any) -> None:
     made = section(room, [[1.0, 1.0, 1.0]] * 2, [[240.0, 240.0]] * 2)
     made.rounds[1].peaks[2, 0] = 200.0
     assert room("rounds").kept(made.rounds, np.array([240.0, 240.0])) == made.rounds[:1]
+
+
+def test_a_round_with_other_programs_is_dropped(room: Any) -> None:
+    made = section(room, [[1.0, 1.0, 1.0]] * 2, [[240.0, 240.0]] * 2)
+    made.rounds[0].others = 0.1
+    assert room("rounds").kept(made.rounds, np.array([240.0, 240.0])) == made.rounds[1:]
+
+
+def test_busy_seconds(room: Any) -> None:
+    text = (
+        "cpu  99 99 99 99 99 99 99 99 0 0\n"
+        "cpu0 100 10 20 5000 7 1 2 3 0 0\n"
+        "cpu1 200 0 0 5000 0 0 0 0 0 0\n"
+        "cpu10 900 0 0 0 0 0 0 0 0 0\n"
+        "intr 1 2 3\n"
+    )
+    busy = room("others").busy_seconds
+    assert busy(text, [0], 100) == pytest.approx(1.36)
+    assert busy(text, [0, 1], 100) == pytest.approx(3.36)
 
 
 def test_times_rates_and_paired_ratios(room: Any) -> None:

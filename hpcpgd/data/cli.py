@@ -11,8 +11,8 @@ from pathlib import Path
 from hpcpgd.data import fetch
 from hpcpgd.data.info import describe
 from hpcpgd.data.load import check_name, load
-from hpcpgd.errors import INTERRUPTED, HpcpgdError, OutputError, UsageError, nearest
-from hpcpgd.launch import complain, launcher_rank
+from hpcpgd.errors import OutputError, UsageError, nearest
+from hpcpgd.launch import guarded
 from hpcpgd.parser import OneLineParser
 
 
@@ -29,16 +29,13 @@ def main(argv: list[str] | None = None) -> int:
     int
         0, or the code of the error that one line on standard error tells.
     """
-    try:
+
+    def run() -> int:
         arguments = _parse(sys.argv[1:] if argv is None else argv)
         _say(_COMMANDS[arguments.command](arguments))
-    except HpcpgdError as error:
-        return complain("hpcpgd data", error, launcher_rank() == 0)
-    except SystemExit as ended:  # --help
-        return int(ended.code or 0)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+        return 0
+
+    return guarded("hpcpgd data", run)
 
 
 def _say(text: str) -> None:

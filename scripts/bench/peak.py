@@ -62,7 +62,8 @@ def _chains(typingctx, repeats, factor):  # type: ignore[no-untyped-def]
 
 @compiled()
 def _run(repeats: int, factor: float) -> float:
-    return _chains(repeats, factor)
+    total: float = _chains(repeats, factor)
+    return total
 
 
 class Peak:

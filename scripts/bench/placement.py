@@ -43,17 +43,24 @@ class Cores:
     ----------
     rank : int
         0 or 1.
+
+    Attributes
+    ----------
+    numbers : list of int
+        Both cores, as the system numbers them.
+    pinned : bool
+        Whether this system can bind a thread to cores.
     """
 
     def __init__(self, rank: int) -> None:
-        self._all = affinity()[:2]
-        self._own = self._all[rank % len(self._all)]
+        self.numbers = affinity()[:2]
+        self._own = self.numbers[rank % len(self.numbers)]
         self.pinned = hasattr(os, "sched_setaffinity")
 
     @property
     def count(self) -> int:
         """Cores to be had, at most 2."""
-        return len(self._all)
+        return len(self.numbers)
 
     def pin(self) -> None:
         """Bind this thread, and threads that it will start, to the rank's own core."""
@@ -63,7 +70,7 @@ class Cores:
     def used_by(self, placement: Placement) -> Iterator[None]:
         """Widen this rank to both cores while it works with two threads."""
         if placement.threads > 1:
-            self._bind(set(self._all))
+            self._bind(set(self.numbers))
         try:
             yield
         finally:

@@ -9,12 +9,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from bench.others import Others
 from bench.peak import Peak
 from bench.placement import Cores, Placement
 from hpcpgd import mpi
 from hpcpgd.kernels.network import Array, Network
 
 UNDISTURBED = 0.9  # of a core's best FMA peak
+OTHERS = 0.03  # of the cores: more and others' work is in our times
 TRIES = 3  # times the rounds that are wanted
 
 
@@ -52,10 +54,21 @@ class Cell:
 
 @dataclass
 class Round:
-    """Seconds of each cell, and FMA peaks before, between and after them (cells + 1, 2)."""
+    """One turn of every cell.
+
+    Attributes
+    ----------
+    seconds : list of float
+        Of each cell.
+    peaks : ndarray, shape (cells + 1, 2)
+        FMA peak of both cores before, between and after the cells, GFLOP/s.
+    others : float
+        Share of the cores that other programs took.
+    """
 
     seconds: list[float]
     peaks: Array
+    others: float
 
 
 @dataclass
@@ -88,12 +101,12 @@ class Section:
 
 def best_peaks(rounds: list[Round]) -> Array:
     """Return the highest FMA peak that each core reached, GFLOP/s (2,)."""
-    return np.max([r.peaks.max(axis=0) for r in rounds], axis=0)
+    return np.asarray(np.max([r.peaks.max(axis=0) for r in rounds], axis=0))
 
 
 def kept(rounds: list[Round], best: Array) -> list[Round]:
-    """Return the rounds in which both cores always reached their peak."""
-    return [r for r in rounds if (r.peaks >= UNDISTURBED * best).all()]
+    """Return the rounds in which both cores always reached their peak and were ours."""
+    return [r for r in rounds if (r.peaks >= UNDISTURBED * best).all() and r.others <= OTHERS]
 
 
 def all_rounds(sections: list[Section]) -> list[Round]:
@@ -118,6 +131,7 @@ class Stopwatch:
         self._cores = cores
         self._peak = peak
         self._target = target
+        self._others = Others(comm, cores.numbers)
 
     def calibrate(self, cell: Cell) -> None:
         """Choose the number of steps."""
@@ -126,11 +140,12 @@ class Stopwatch:
 
     def round(self, section: Section) -> Round:
         """Time every cell once."""
+        self._others.begin()
         seconds, peaks = [], [self._peaks()]
         for cell in section.cells:
             seconds.append(self._time(cell))
             peaks.append(self._peaks())
-        return Round(seconds, np.array(peaks))
+        return Round(seconds, np.array(peaks), self._others.share())
 
     def _time(self, cell: Cell) -> float:
         """Return the seconds of a cell, the maximum over its ranks.

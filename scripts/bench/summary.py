@@ -69,5 +69,6 @@ def _round(made: Round, is_kept: bool) -> dict[str, Any]:
     return {
         "kept": is_kept,
         "seconds": made.seconds,
+        "others_share": round(made.others, 4),
         "fma_peak_gflops": made.peaks.round(1).tolist(),
     }
