@@ -44,7 +44,7 @@ class Progress:
         """Tell of one finished epoch."""
         if self._silent:
             return
-        if not sys.stdout.isatty():
+        if not on_terminal():
             self.say(f"epoch {number:>{len(str(self._epochs))}}/{self._epochs}  {line(epoch)}")
             return
         if self._bar is None:
@@ -58,6 +58,17 @@ class Progress:
         """End the bar, if there is one."""
         if self._bar is not None:
             self._bar.close()
+
+
+def on_terminal() -> bool:
+    """Return whether a person looks at standard output.
+
+    Open MPI gives its ranks a terminal even when a batch log reads it: one without size.
+    """
+    try:
+        return sys.stdout.isatty() and os.get_terminal_size(sys.stdout.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False
 
 
 def percent(share: float) -> str:
