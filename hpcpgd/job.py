@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ def run(config: RunConfig, argv: Sequence[str]) -> int:
         mpi.finish()
         return code
     except KeyboardInterrupt:
+        if world.rank == 0:
+            print(f"{PROGRAM}: interrupted", file=sys.stderr)
         mpi.abort(world, INTERRUPTED)
     except BaseException as error:
         mpi.abort_with_traceback(world, error)

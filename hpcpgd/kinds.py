@@ -33,20 +33,27 @@ class Kind:
         raise ValueError
 
 
+UNLIMITED = 2**62  # beyond any count; fits the kernels' 64-bit integers
+
+
+def _range(minimum: int, maximum: int) -> str:
+    return f"{minimum} or more" if maximum == UNLIMITED else f"{minimum} to {maximum}"
+
+
 @dataclass(frozen=True)
 class Integer(Kind):
     """A whole number of at least ``minimum``, or one word such as ``auto``."""
 
     minimum: int
     word: str | None = None
-    maximum: int = 2**62
+    maximum: int = UNLIMITED
     metavar: str = "N"
 
     @property
     def expected(self) -> str:  # type: ignore[override]
         """Name the range and the word."""
         word = f", or '{self.word}'" if self.word else ""
-        return f"a whole number from {self.minimum} to {self.maximum}{word}"
+        return f"a whole number, {_range(self.minimum, self.maximum)}{word}"
 
     def from_text(self, text: str) -> Any:
         """Read a number written plainly or with underscores; leave words alone."""
@@ -135,7 +142,7 @@ class Integers(Kind):
     @property
     def expected(self) -> str:  # type: ignore[override]
         """Name the range."""
-        return f"whole numbers from {self.minimum} to {self.maximum}, such as 1024,1024"
+        return f"whole numbers, each {_range(self.minimum, self.maximum)}, such as 1024,1024"
 
     def from_text(self, text: str) -> Any:
         """Split at the commas."""

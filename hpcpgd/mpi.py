@@ -207,4 +207,4 @@ def agreed(comm: Any) -> Iterator[None]:
 
 def library() -> str:
     """Return the MPI library's name and version, one line."""
-    return str(MPI.Get_library_version()).split("\n")[0].strip("\0 ")
+    return " ".join(MPI.Get_library_version().strip("\0").split("\n")[0].split())

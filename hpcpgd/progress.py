@@ -76,30 +76,43 @@ def percent(share: float) -> str:
     return "-" if np.isnan(share) else f"{100 * share:.2f} %"
 
 
+def number(value: float) -> str:
+    """Return a loss with four decimals, a huge one in powers of ten, ``-`` for none."""
+    if np.isnan(value):
+        return "-"
+    return f"{value:.4f}" if value < 1e4 else f"{value:.3e}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time with three digits in the unit that suits it."""
+    if seconds < 1e-3:
+        return f"{1e6 * seconds:.3g} us"
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.4g} s"
+
+
 def line(epoch: Epoch) -> str:
     """Return one epoch as text."""
     return (
-        f"loss {epoch.train_loss:.4f}  train {percent(epoch.train_accuracy)}  "
+        f"loss {number(epoch.train_loss)}  train {percent(epoch.train_accuracy)}  "
         f"validation {percent(epoch.validation_accuracy)}  "
-        f"{epoch.epoch_seconds:.3f} s  {epoch.gflops:.1f} GFLOP/s"
+        f"{duration(epoch.epoch_seconds)}  {epoch.gflops:.3g} GFLOP/s"
     )
 
 
 def summary(history: History, test_loss: float, test_accuracy: float, path: str) -> str:
     """Return the table that ends a run."""
     last = history.epochs[-1]
-    seconds = history.column("epoch_seconds")
+    losses = (last.train_loss, last.validation_loss, test_loss)
+    accuracies = (last.train_accuracy, last.validation_accuracy, test_accuracy)
     rows = [
         ("", "train", "validation", "test"),
-        ("loss", *(f"{x:.4f}" for x in (last.train_loss, last.validation_loss, test_loss))),
-        (
-            "accuracy",
-            *map(percent, (last.train_accuracy, last.validation_accuracy, test_accuracy)),
-        ),
+        ("loss", *map(number, losses)),
+        ("accuracy", *map(percent, accuracies)),
     ]
     table = "\n".join(f"{a:<10}{b:>12}{c:>12}{d:>12}".rstrip() for a, b, c, d in rows)
+    seconds = duration(float(np.median(history.column("epoch_seconds"))))
+    rate = np.median(history.column("gflops"))
     return (
-        f"{table}\n{'seconds':<10}{np.median(seconds):>12.4f}  an epoch (median of "
-        f"{len(seconds)}), {np.median(history.column('gflops')):.1f} GFLOP/s\n"
-        f"run file  {path}"
+        f"{table}\n{'epoch':<10}{seconds:>12}  (median of {len(history.epochs)}), "
+        f"{rate:.3g} GFLOP/s\nrun file  {path}"
     )

@@ -17,8 +17,11 @@ from hpcpgd.kernels import blas as blas_library
 from hpcpgd.kernels.stand_in import MatmulStandIn
 from hpcpgd.training import Trainer, warm_up
 
-# Backends whose products the BLAS divides over its own threads.
+# Backends whose products the BLAS divides over its own threads, if they are large enough.
 THREADED_BY_BLAS = ("reference", "gemv")
+# Floating-point operations of a rank's slice below which waking a team of threads (0.1 ms a
+# step) costs more than the threads save.
+WORTH_A_TEAM = {"gemm": 50e6, "loops": 10e6}
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,15 @@ def find_blas(backend: str) -> Any:
     return MatmulStandIn()
 
 
-def claim(ranks: mpi.Ranks, config: RunConfig) -> Resources:
+def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
     """Decide the threads and find the BLAS; collective.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    config : RunConfig
+    flops : float
+        Floating-point operations of a rank's slice of a minibatch.
 
     Raises
     ------
@@ -71,9 +81,12 @@ def claim(ranks: mpi.Ranks, config: RunConfig) -> Resources:
         The same on every rank.
     """
     share = fair_share(ranks.node)
-    # The same on all ranks: the rank with the fewest cores sets the pace anyway.
-    fewest = -mpi.largest(ranks.comm, -float(fair_threads(share)))
-    threads = int(fewest) if config.threads == "auto" else int(config.threads)
+    threads = config.threads
+    if threads == "auto":
+        # The same on all ranks: the rank with the fewest cores sets the pace anyway.
+        fewest = -mpi.largest(ranks.comm, -float(fair_threads(share)))
+        threads = int(fewest) if flops >= WORTH_A_TEAM.get(config.backend, 0) else 1
+    threads = int(threads)
     scarce = mpi.largest(ranks.comm, float(threads > share + 1e-6)) > 0
     with mpi.agreed(ranks.comm):
         blas = find_blas(config.backend)

@@ -24,7 +24,7 @@ from hpcpgd.resources import Resources, claim, compile_kernels
 from hpcpgd.results.atomic import check_writable
 from hpcpgd.results.record import RankPlace, RunRecord, Segment
 from hpcpgd.results.runfile import write_run_file
-from hpcpgd.training import Trainer, make_trainer
+from hpcpgd.training import Trainer, make_sampler, make_trainer
 from hpcpgd.version import __version__
 
 
@@ -60,9 +60,10 @@ class Session:
             if self.first:
                 check_writable(self.path, self.config.overwrite)
         dataset = load_on_all(self.ranks, self.config)
-        resources = claim(self.ranks, self.config)
-        self.config = replace(self.config, threads=resources.threads, output=str(self.path))
         network = make_network(self.config, dataset.n_in, dataset.n_classes)
+        start, stop = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
+        resources = claim(self.ranks, self.config, network.flops_per_example * (stop - start))
+        self.config = replace(self.config, threads=resources.threads, output=str(self.path))
         # Parameters and gradient; with threads, backend loops has a gradient for each.
         vectors = 1 + (resources.threads if self.config.backend == "loops" else 1)
         ensure_memory(self.ranks, vectors * network.size * network.itemsize, "network")

@@ -33,6 +33,12 @@ def chunk_rows(network: Network, slice_rows: int, evaluation_rows: int) -> int:
     return min(wanted, max(CHUNK_BYTES // network.bytes_per_row(), 1))
 
 
+def make_sampler(config: RunConfig, rows: int) -> Sampler:
+    """Return the sampler of ``rows`` training rows; a minibatch has at most all of them."""
+    batch = rows if config.batch_size == "full" else min(int(config.batch_size), rows)
+    return Sampler(rows, batch, config.seed)
+
+
 @dataclass
 class Trainer:
     """All that a run's loop needs, planned once.
@@ -159,13 +165,12 @@ def make_trainer(
     blas: Any,
 ) -> Trainer:
     """Plan a run: allocate every buffer that its steps need."""
-    rows = dataset.train.rows
-    batch = rows if config.batch_size == "full" else min(int(config.batch_size), rows)
-    sampler = Sampler(rows, batch, config.seed)
-    slices = [sampler.slice(0, comm.size, rank) for rank in (0, comm.size - 1)]
-    largest = max(stop - start for start, stop in slices)
+    sampler = make_sampler(config, dataset.train.rows)
+    start, stop = sampler.slice(0, comm.size, 0)  # the largest of all slices
     others = max(dataset.validation.rows, dataset.test.rows) // comm.size + 1
-    plan = make_plan(config.backend, network, chunk_rows(network, largest, others), threads, blas)
+    plan = make_plan(
+        config.backend, network, chunk_rows(network, stop - start, others), threads, blas
+    )
     loader = make_loader(dataset, plan.work)
     clock = PhaseClock(comm)
     step = AllreduceStep(comm, plan, loader, sampler, parameters, clock)

@@ -46,7 +46,7 @@ def test_dtype_follows_the_backend() -> None:
 
 
 USAGE = {
-    ("--batch-size", "0"): r"--batch-size: expected a whole number from 1 .* got 0",
+    ("--batch-size", "0"): r"--batch-size: expected a whole number, 1 or more, or .full., got 0",
     ("--batch-size", "many"): "or 'full', got 'many'",
     ("--batch-size", "1.5"): "whole number",
     ("--epochs", "-1"): "--epochs: expected",
@@ -54,7 +54,7 @@ USAGE = {
     ("--learning-rate", "inf"): "above 0, got inf",
     ("--learning-rate", "0"): "above 0, got 0",
     ("--test-fraction", "1"): "at least 0 and below 1",
-    ("--hidden", "10,0"): "--hidden: expected whole numbers from 1",
+    ("--hidden", "10,0"): "--hidden: expected whole numbers, each 1 to",
     ("--hidden", ""): "--hidden",
     ("--backend", "gem"): r"got 'gem'; did you mean 'gem[mv]'\?",
     ("--reduction", "alreduce"): r"did you mean 'allreduce'\?",
@@ -80,8 +80,8 @@ TOML = {
     "[train]\nbatchsize = 3": r"'batchsize'; did you mean 'batch_size'\? \(default 32\)",
     "[train]\nxyzzy = 3": "unknown key 'xyzzy'; the keys are the long flags",
     "[train]\nbatch_size = 0": r"\[train\] batch_size: expected .* got 0",
-    '[train]\nbatch_size = "32"': "expected a whole number .* got '32'",
-    "[train]\nepochs = true": "expected a whole number .* got True",
+    '[train]\nbatch_size = "32"': "expected a whole number, .* got '32'",
+    "[train]\nepochs = true": "expected a whole number, .* got True",
     "[train]\nepochs = 3.0": "expected a whole number",
     "[train]\nlearning_rate = nan": "above 0",
     "[train]\nhidden = 5": "expected whole numbers",

@@ -14,6 +14,8 @@ from hpcpgd.errors import DataError, nearest
 PARTS = ("train", "validation", "test")
 KEYS = tuple(f"{axis}_{part}" for part in PARTS for axis in "xy")
 
+FLOATS = {np.dtype(np.float32), np.dtype(np.float64)}
+
 Parts = Mapping[str, tuple[Named, Named]]
 
 
@@ -67,6 +69,9 @@ def assemble(
     train, train_labels = found["train"]
     if not train.shape[0]:
         raise DataError(f"{parts['train'][0].source}: has no rows")
+    if len({array.dtype for array, _ in found.values()} & FLOATS) == 2:
+        found = {part: (_widened(array), given) for part, (array, given) in found.items()}
+        train = found["train"][0]
     for part in parts:
         _same_columns(train, found[part][0], parts[part][0].source)
     if n_classes is None:
@@ -86,6 +91,11 @@ def assemble(
         has_accuracy=True,
         test_fraction=test_fraction,
     )
+
+
+def _widened(array: Array) -> Array:
+    """Return floats as float64: splits of both widths meet there, and nothing is lost."""
+    return array.astype(np.float64) if array.dtype in FLOATS else array
 
 
 def _same_columns(train: Array, other: Array, source: str) -> None:

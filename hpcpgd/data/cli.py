@@ -41,6 +41,8 @@ def main(argv: list[str] | None = None) -> int:
 def _say(text: str) -> None:
     try:
         print(text, flush=True)
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         # What is still buffered would fail once more, with a traceback, at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -53,7 +55,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         raise UsageError(
             f"unknown command {argv[0]!r}: expected {known}{nearest(argv[0], _COMMANDS)}"
         )
-    parser = OneLineParser(prog="hpcpgd data", description=__doc__, allow_abbrev=False)
+    parser = OneLineParser(
+        prog="hpcpgd data", description="Fetch and describe datasets.", allow_abbrev=False
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     one = commands.add_parser("fetch", help="download a dataset", allow_abbrev=False)
     one.add_argument("dataset", type=_fetchable, help="mnist")

@@ -86,7 +86,7 @@ def _import_pooch() -> ModuleType:
         import pooch
     except ImportError:
         raise UnavailableError(
-            "fetch needs the package pooch, which is not installed: pip install 'hpcpgd[data]'"
+            "fetch needs the package pooch, which is not installed: pip install pooch"
         ) from None
     pooch.get_logger().setLevel("WARNING")
     return pooch  # type: ignore[no-any-return]

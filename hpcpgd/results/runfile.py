@@ -45,7 +45,6 @@ def write_run_file(path: Path, record: RunRecord) -> None:
 
     def write(temporary: Path) -> None:
         with h5netcdf.File(temporary, "w") as file:
-            _write_attributes(file, record)
             _write_segments(file, record)
             if record.history.epochs:
                 _write_history(file.create_group("history"), record)
@@ -54,6 +53,8 @@ def write_run_file(path: Path, record: RunRecord) -> None:
                 _write_test(file.create_group("test"), record)
             if record.parameters is not None:
                 _write_model(file.create_group("model"), record, record.parameters)
+        with h5py.File(temporary, "r+") as file:
+            _write_attributes(file, record)
 
     write_atomically(path, write)
 
@@ -68,7 +69,8 @@ def _put(group: Any, name: str, dims: tuple[str, ...], data: Any, **attributes: 
         variable.attrs[key] = value
 
 
-def _write_attributes(file: Any, record: RunRecord) -> None:
+def _write_attributes(file: h5py.File, record: RunRecord) -> None:
+    """Write the root's attributes with h5py: as scalars, where netCDF has lists of one."""
     last, network = record.segments[-1], record.network
     attributes = {
         "schema": SCHEMA,

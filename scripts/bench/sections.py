@@ -29,9 +29,13 @@ def trainer_entries() -> list[Entry]:
 
 
 def loops_entries() -> list[Entry]:
-    """Return ``loops`` in every placement and the C loops, where there is a compiler."""
-    c_loops = C_LOOPS if cloops.compiler() else ()
-    return [*((LOOPS, placement) for placement in ALL), *((c, ONE_CORE) for c in c_loops)]
+    """Return ``loops`` in every placement."""
+    return [(LOOPS, placement) for placement in ALL]
+
+
+def c_entries() -> list[Entry]:
+    """Return the same loops in C on one core; nothing without a compiler."""
+    return [(contestant, ONE_CORE) for contestant in C_LOOPS] if cloops.compiler() else []
 
 
 @dataclass
@@ -67,7 +71,10 @@ class Builder:
         sections = [self.section(*pair, trainer_entries()) for pair in pairs]
         for section in sections:
             section.cells += [self._floor(section, p) for p in (ONE_CORE, TWO_RANKS)]
-        return [*sections, self.section("Net-1h", 128, loops_entries())]
+        # C takes long, and per example the same for every batch.
+        sections.append(self.section("Net-1h", 128, loops_entries() + c_entries()))
+        sections.append(self.section("Net-1h", 1024, loops_entries()))
+        return sections
 
     def section(self, network: str, batch: int, entries: Sequence[Entry]) -> Section:
         """Make a section of contestants that have all matched the reference."""
