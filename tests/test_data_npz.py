@@ -118,7 +118,7 @@ BAD = [
     ({"x_test": X}, "has no array y_test"),
     ({"y_validation": Y}, "has no array x_validation"),
     ({"x_test": X[:, :1], "y_test": Y}, "x_test: has 1 inputs, expected 2"),
-    ({"x_test": X.astype("f8"), "y_test": Y}, "x_test: has dtype float64, expected float32"),
+    ({"x_test": X.astype("u1"), "y_test": Y}, "x_test: has dtype uint8, expected float32"),
     ({"x_test": X, "y_test": Y + 1}, "y_test: label 3 at row 2 (counted from 0), expected 0 to 2"),
     ({"x_test": X, "y_test": np.eye(4)[Y]}, "y_test: has 4 one-hot columns, expected 3 classes"),
     ({"x_valid": X}, "unknown array 'x_valid', expected x_train, y_train,"),
@@ -235,3 +235,13 @@ def test_one_wrong_byte_is_data_or_data_error(
     path.write_bytes(data)
     with suppress(DataError):  # or else the checksums of zip let nothing wrong through
         np.testing.assert_array_equal(read(path).train.labels, Y)
+
+
+def test_floats_of_both_widths_meet_in_the_wider(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.npz"
+    np.savez(path, x_train=X, y_train=Y, x_test=X.astype("f8") / 3, y_test=Y)
+    raw = load(str(path), seed=0)
+    assert raw.test is not None
+    assert raw.train.features.dtype == raw.test.features.dtype == np.float64
+    assert np.array_equal(raw.test.features, X.astype("f8") / 3)
+    assert np.array_equal(raw.train.features, X)
