@@ -5,6 +5,7 @@ Defaults < ``--config FILE.toml`` (table ``[train]``) < flags.
 
 from __future__ import annotations
 
+import struct
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -128,7 +129,7 @@ def read_toml(path: str) -> dict[str, Any]:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"--config {path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number too long
         raise ConfigError(f"--config {path}: not a TOML file: {error}") from None
     for key in document:
         if key != "train":
@@ -162,6 +163,20 @@ def from_flags(texts: dict[str, Any]) -> dict[str, Any]:
     return _merge(values, "command line")
 
 
+def _check_rate(config: RunConfig) -> None:
+    """Refuse a learning rate that is 0 or infinite in the run's number type."""
+    if config.dtype == "float32":
+        try:
+            rate = struct.unpack("<f", struct.pack("<f", config.learning_rate))[0]
+        except OverflowError:
+            rate = 0.0
+        if rate == 0.0:
+            raise ConfigError(
+                f"learning rate {config.learning_rate:g} has no value in float32: "
+                "expected 1e-45 to 3e38, or --dtype float64"
+            )
+
+
 def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
     """Combine defaults, TOML and flags, and settle what depends on other fields.
 
@@ -174,6 +189,7 @@ def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
     if values.get("dtype", "auto") == "auto":
         values["dtype"] = "float64" if values.get("backend") == "reference" else "float32"
     config = RunConfig(**values)
+    _check_rate(config)
     if config.backend == "reference" and config.dtype == "float32":
         raise ConfigError("backend reference computes in float64 only: leave dtype out")
     if config.output_activation == "softmax" and config.loss == "mse":

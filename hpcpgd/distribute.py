@@ -10,6 +10,7 @@ import numpy as np
 from hpcpgd import mpi
 from hpcpgd.config import RunConfig
 from hpcpgd.data import Dataset, Split, load, prepare
+from hpcpgd.jitcache import repaired
 from hpcpgd.memory import ensure_memory
 
 SPLITS = ("train", "validation", "test")
@@ -26,7 +27,8 @@ def load_on_all(ranks: mpi.Ranks, config: RunConfig) -> Dataset:
     dataset = None
     with mpi.agreed(ranks.comm):
         if ranks.rank == 0:
-            dataset = _read(config)
+            # Splitting compiles the permutation, or loads it.
+            dataset = repaired(lambda: _read(config))
     return share(ranks, dataset)
 
 

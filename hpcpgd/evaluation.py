@@ -26,7 +26,7 @@ class Scores:
         Eq. (6) for ``mse``.
     accuracy : float
         Share of right answers, 0 to 1.
-    confusion : ndarray of int64, shape (classes, classes)
+    confusion : ndarray of int64, shape (classes, classes), or (0, 0) if not asked for
         Examples by true class (rows) and predicted class (columns).
     """
 
@@ -35,23 +35,26 @@ class Scores:
     confusion: Array
 
 
-def evaluate(comm: Any, plan: Plan, loader: Loader, split: Split, parameters: Array) -> Scores:
-    """Score ``parameters`` on ``split``; collective.
+def evaluate(
+    comm: Any, plan: Plan, loader: Loader, split: Split, parameters: Array, confusion: bool
+) -> Scores:
+    """Score ``parameters`` on ``split``, with or without the confusion matrix; collective.
 
     Every rank takes its block of the rows, in chunks of the plan's capacity.
     """
-    classes = plan.network.widths[-1]
-    confusion = np.zeros((classes, classes), np.int64)
+    classes = plan.network.widths[-1] if confusion else 0
+    table = np.zeros((classes, classes), np.int64)
     begin, end = block_range(split.rows, comm.size, comm.rank)
     for first in range(begin, end, plan.work.capacity):
         numbers = np.arange(first, min(first + plan.work.capacity, end))
         loader.load(split, numbers)
         plan.evaluate(parameters, numbers.size)
         predicted = plan.work.predicted[: numbers.size]
-        np.add.at(confusion, (split.labels[numbers], predicted), 1)
+        if confusion:
+            np.add.at(table, (split.labels[numbers], predicted), 1)
     totals = plan.work.take_totals()
     mpi.sum_in_place(comm, totals)
-    mpi.sum_in_place(comm, confusion)
+    mpi.sum_in_place(comm, table)
     if split.rows == 0:
-        return Scores(np.nan, np.nan, confusion)
-    return Scores(totals[LOSS] / split.rows, totals[CORRECT] / split.rows, confusion)
+        return Scores(np.nan, np.nan, table)
+    return Scores(totals[LOSS] / split.rows, totals[CORRECT] / split.rows, table)

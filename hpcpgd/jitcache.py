@@ -10,14 +10,21 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
+import pickle
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hpcpgd import mpi
+from hpcpgd.errors import UnavailableError
 from hpcpgd.folders import user_cache
+
+COLD_CACHE_BYTES = 8 * 2**20  # more than all kernels take, compiled
+
+T = TypeVar("T")
 
 
 def sources_hash() -> str:
@@ -33,7 +40,12 @@ def _writable(folder: Path) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         if folder.stat().st_uid != os.getuid():  # numba unpickles what it finds there
             return False
-        with tempfile.TemporaryFile(dir=folder):
+        room = 1 if any(folder.iterdir()) else COLD_CACHE_BYTES
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            # An empty file can be made on a full disk; what is to come cannot.
+            probe.write(bytes(room))
+            probe.flush()
+            os.fsync(probe.fileno())
             return True
     except OSError:
         return False
@@ -44,8 +56,11 @@ def choose_folder() -> Path:
     wanted = os.environ.get("NUMBA_CACHE_DIR")
     cache = user_cache()
     base = Path(wanted) if wanted else cache and cache / "numba"
-    if base and _writable(base / sources_hash()):
-        return base / sources_hash()
+    if base is not None:
+        # A job started by another finds the folder already chosen.
+        folder = base if base.name == sources_hash() else base / sources_hash()
+        if _writable(folder):
+            return folder
     # Compiled code is loaded from here, so nobody else may write to it: mode 0700.
     temporary = Path(tempfile.mkdtemp(prefix="hpcpgd-numba-"))
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
@@ -64,3 +79,32 @@ def share_folder(node: Any) -> None:
         from numba.core import config
 
         config.CACHE_DIR = path
+
+
+def repaired(compile_or_load: Callable[[], T]) -> T:
+    """Run what compiles kernels or loads them; empty a damaged cache and run it again.
+
+    Files cut off by a full disk or a killed job would else end every run after it.
+
+    Raises
+    ------
+    UnavailableError
+        If it fails with an empty cache too, naming the folder.
+    """
+    try:
+        return compile_or_load()
+    except _DAMAGE:
+        folder = Path(os.environ["NUMBA_CACHE_DIR"])
+        for entry in folder.iterdir():
+            shutil.rmtree(entry, ignore_errors=True)
+    try:
+        return compile_or_load()
+    except _DAMAGE as error:
+        raise UnavailableError(
+            f"compiled kernels cannot be kept in {folder}: {error}; "
+            "name a folder with room in NUMBA_CACHE_DIR"
+        ) from error
+
+
+# What numba raises on a cache that it cannot write, unpickle or hand to LLVM.
+_DAMAGE = (OSError, EOFError, pickle.UnpicklingError, RuntimeError)

@@ -15,17 +15,23 @@ from hpcpgd.launch import complain, launcher_rank
 PROGRAM = "hpcpgd train"
 
 
-def run(config: RunConfig, argv: Sequence[str]) -> int:
+def run(config: RunConfig | HpcpgdError, argv: Sequence[str]) -> int:
     """Start MPI, run the job on the world communicator and return the exit code.
 
-    Collective over all ranks of the launcher.  An expected error that all ranks agree on
+    Collective over all ranks of the launcher.  A rank whose arguments were wrong hands
+    over its error instead of a configuration: the others, whose may be right, then wait
+    for nobody.  An expected error that all ranks agree on
     ends them with one line and its code; anything else on any rank ends the whole job.
     """
     try:
         world = mpi.start()
     except HpcpgdError as error:
-        return complain(PROGRAM, error, launcher_rank() == 0)
+        own = config if isinstance(config, HpcpgdError) else error
+        return complain(PROGRAM, own, launcher_rank() == 0)
     try:
+        with mpi.agreed(world):
+            if isinstance(config, HpcpgdError):
+                raise config
         train(world, config, argv)
     except HpcpgdError as error:
         if not error.agreed:

@@ -104,7 +104,10 @@ class Real(Kind):
             return self.word
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            raise ValueError from None
         if not math.isfinite(number) or number >= self.below or number < self.above:
             raise ValueError
         if number == self.above and not self.include_above:

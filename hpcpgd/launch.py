@@ -5,12 +5,14 @@ Arguments are checked before MPI starts, and even then one rank alone may speak.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
-from hpcpgd.errors import INTERRUPTED, HpcpgdError
+from hpcpgd.errors import INTERRUPTED, HpcpgdError, OutputError
 
 RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 # Not SLURM_NTASKS: plain python inside an allocation is legitimate, and is one process.
@@ -51,24 +53,43 @@ def mismatch(world_size: int, environ: Mapping[str, str] = os.environ) -> str | 
 
 def guarded(program: str, main: Callable[[], int]) -> int:
     """Run a command's ``main`` before or without MPI; return its exit code whatever happens."""
-    speaks = launcher_rank() == 0
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it was closed
+            stream.reconfigure(errors="backslashreplace")
     try:
         return main()
     except HpcpgdError as error:
-        return complain(program, error, speaks)
+        return complain(program, error, launcher_rank() == 0)
     except SystemExit as ended:  # argparse, after --help and --version
         return int(ended.code or 0)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception:
-        if speaks:
-            traceback.print_exc()
+    except Exception:  # a defect of ours, perhaps on this rank alone: it is heard
+        traceback.print_exc()
         return HpcpgdError.exit_code
+
+
+def say(text: str) -> None:
+    """Print to standard output.
+
+    Raises
+    ------
+    OutputError
+        If that cannot be written; a reader who has gone (``| head``) is no error.
+    """
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What is still buffered would fail once more, with a traceback, at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(f"standard output: {error.strerror}") from None
 
 
 def complain(program: str, error: HpcpgdError, speaks: bool) -> int:
     """Print an expected error as one line if this rank speaks; return its exit code."""
     if speaks:
         line = " ".join(str(error).split())
-        print(f"{program}: error: {line}", file=sys.stderr, flush=True)
+        with suppress(OSError, ValueError):  # nobody can hear; the exit code still tells
+            print(f"{program}: error: {line}", file=sys.stderr, flush=True)
     return error.exit_code

@@ -11,7 +11,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -27,7 +27,7 @@ from hpcpgd import errors  # noqa: E402
 from hpcpgd.kernels.network import Array  # noqa: E402
 from hpcpgd.launch import mismatch  # noqa: E402
 
-PIECE = 2**30  # bytes of one Bcast: counts stay below 2**31 for every MPI library
+PIECE = 2**30  # items of one call: counts stay below 2**31 for every MPI library
 PATIENCE = 0.002  # seconds between looks while another rank works for seconds
 
 
@@ -56,6 +56,8 @@ class Ranks:
 
 def start() -> Any:
     """Initialise MPI unless the caller has, and return the world communicator.
+
+    Who calls this calls ``finish`` before the program ends.
 
     Raises
     ------
@@ -98,8 +100,9 @@ def leave(ranks: Ranks) -> None:
 
 def abort(comm: Any, code: int) -> NoReturn:
     """End every rank of the job with ``code``; not collective."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # nothing may stand between here and Abort
+            stream.flush()
     comm.Abort(code)
     os._exit(code)  # for an MPI whose Abort returns
 
@@ -113,7 +116,9 @@ def abort_with_traceback(comm: Any, error: BaseException) -> NoReturn:
 
 def sum_in_place(comm: Any, array: Array) -> None:
     """Replace ``array`` by its sum over the ranks (algorithm 5's join)."""
-    comm.Allreduce(MPI.IN_PLACE, array, MPI.SUM)
+    flat = array.reshape(-1)
+    for begin in range(0, flat.size, PIECE):
+        comm.Allreduce(MPI.IN_PLACE, flat[begin : begin + PIECE], MPI.SUM)
 
 
 def min_in_place(comm: Any, array: Array) -> None:
@@ -143,7 +148,7 @@ def all_rows(comm: Any, row: Array) -> Array:
 
 
 def broadcast(comm: Any, array: Array, root: int = 0) -> None:
-    """Fill ``array`` on every rank with that of ``root``, in pieces of a gigabyte."""
+    """Fill ``array`` on every rank with that of ``root``, in pieces."""
     flat = array.reshape(-1).view(np.uint8)
     for begin in range(0, flat.size, PIECE):
         comm.Bcast(flat[begin : begin + PIECE], root=root)
@@ -199,7 +204,11 @@ def agreed(comm: Any) -> Iterator[None]:
     if root == comm.size:
         return
     text = f"{type(error).__name__}\n{error}" if comm.rank == root else ""
-    name, message = broadcast_bytes(comm, text.encode(), root).decode().split("\n", 1)
+    # File names in messages need not be UTF-8.
+    data = broadcast_bytes(comm, text.encode("utf-8", "surrogateescape"), root)
+    name, message = data.decode("utf-8", "surrogateescape").split("\n", 1)
+    if root > 0:
+        message = f"rank {root}: {message}"
     agreement: errors.HpcpgdError = getattr(errors, name)(message)
     agreement.agreed = True
     raise agreement from error

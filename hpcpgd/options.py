@@ -73,5 +73,5 @@ def parse(argv: Sequence[str] | None) -> tuple[RunConfig, bool]:
         )
     texts = vars(known)
     path, print_config = texts.pop("config"), texts.pop("print_config")
-    toml = read_toml(path) if path else {}
+    toml = {} if path is None else read_toml(path)
     return resolve(toml, from_flags(texts)), print_config

@@ -26,18 +26,19 @@ class Progress:
     """
 
     def __init__(self, silent: bool, epochs: int) -> None:
-        self._silent = silent
+        self._silent = silent or sys.stdout is None  # None where it was closed
         self._epochs = epochs
         self._bar: Any = None
 
     def say(self, text: str) -> None:
-        """Print one flushed line; a reader who has gone (``| head``) does not end the run."""
+        """Print one flushed line; a log that cannot be written does not end the run."""
         if self._silent:
             return
         try:
             print(text, flush=True)
-        except BrokenPipeError:
+        except OSError:
             self._silent = True
+            # What is still buffered would fail once more, at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def epoch(self, number: int, epoch: Epoch) -> None:
@@ -113,6 +114,6 @@ def summary(history: History, test_loss: float, test_accuracy: float, path: str)
     seconds = duration(float(np.median(history.column("epoch_seconds"))))
     rate = np.median(history.column("gflops"))
     return (
-        f"{table}\n{'epoch':<10}{seconds:>12}  (median of {len(history.epochs)}), "
+        f"{table}\n{'time':<10}{seconds:>12}  an epoch (median of {len(history.epochs)}), "
         f"{rate:.3g} GFLOP/s\nrun file  {path}"
     )

@@ -42,6 +42,8 @@ def git_revision() -> str:
 
 def blas_library(blas: Any) -> str:
     """Name the BLAS that ``blas`` calls: file, version, kernel."""
+    if blas is None:
+        return "none"
     from threadpoolctl import threadpool_info
 
     name = Path(blas.path).name
@@ -53,5 +55,6 @@ def blas_library(blas: Any) -> str:
 
 
 def job_label() -> str:
-    """Return the scheduler's job number, or this process's without one."""
-    return os.environ.get("SLURM_JOB_ID") or str(os.getpid())
+    """Return the scheduler's numbers of job and step, or this process's without them."""
+    job, step = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_STEP_ID")
+    return ".".join(filter(None, (job, step))) if job else str(os.getpid())

@@ -13,6 +13,7 @@ from hpcpgd import mpi
 from hpcpgd.config import RunConfig
 from hpcpgd.cores import fair_share, fair_threads
 from hpcpgd.errors import UnavailableError
+from hpcpgd.jitcache import repaired
 from hpcpgd.kernels import blas as blas_library
 from hpcpgd.kernels.stand_in import MatmulStandIn
 from hpcpgd.training import Trainer, warm_up
@@ -34,7 +35,7 @@ class Resources:
         Threads of this rank, the same on all ranks.
     oversubscribed : bool
         Whether some node has more threads than cores that its ranks may use.
-    blas : Blas or MatmulStandIn
+    blas : Blas, MatmulStandIn or None
     """
 
     threads: int
@@ -43,14 +44,17 @@ class Resources:
 
 
 def find_blas(backend: str) -> Any:
-    """Return the BLAS for ``backend``: ``$HPCPGD_BLAS``, else the first that is found.
+    """Return the BLAS for ``backend``: ``$HPCPGD_BLAS``, else the first; None for ``loops``.
 
     Raises
     ------
     UnavailableError
         If the named library cannot be used, or if ``gemv`` finds none.
     """
-    path = os.environ.get("HPCPGD_BLAS")
+    if backend == "loops":
+        return None
+    # NumPy, which backend reference calls, cannot be told to use another library.
+    path = os.environ.get("HPCPGD_BLAS") if backend != "reference" else None
     try:
         found = blas_library.find(path)
     except OSError as error:
@@ -103,9 +107,9 @@ def compile_kernels(ranks: mpi.Ranks, trainer: Trainer) -> float:
         Seconds, the maximum over the ranks.
     """
     start = perf_counter()
-    if ranks.node.rank == 0:
-        warm_up(trainer)
-    mpi.patient_barrier(ranks.node)
+    with mpi.agreed(ranks.comm):  # the others wait here
+        if ranks.node.rank == 0:
+            repaired(lambda: warm_up(trainer))
     if ranks.node.rank > 0:
         warm_up(trainer)
     mpi.patient_barrier(ranks.comm)

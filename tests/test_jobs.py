@@ -164,6 +164,100 @@ def test_divergence_stops_every_rank_with_3(ranks: int, tmp_path: Path) -> None:
         assert "model" not in f
 
 
+def several(*programs: list[str]) -> list[str]:
+    """Return an mpiexec command line with one rank for each program's arguments."""
+    command = [mpiexec()]
+    for number, arguments in enumerate(programs):
+        colon = [":"] if number else []
+        command += [*colon, "-n", "1", sys.executable, *TRAIN, *arguments]
+    return command
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "code", "word"),
+    [
+        (["--epochs", "1"], ["--epochs", "2"], 78, "epochs is 2, but 1 on rank 0"),
+        (["--batch-size", "8"], ["--batch-size", "9"], 78, "batch_size is 9, but 8"),
+        (["--epochs", "1"], ["--epochs", "0"], 2, "rank 1: --epochs: expected"),
+        (["--epochs", "0"], ["--epochs", "1"], 2, "--epochs: expected"),
+        (["--config", "none.toml"], [], 78, "none.toml"),
+    ],
+)
+def test_ranks_that_differ(
+    first: list[str], second: list[str], code: int, word: str, tmp_path: Path
+) -> None:
+    command = several([*first, "--output", "r.h5"], [*second, "--output", "r.h5"])
+    done = run(command, 60, cwd=tmp_path)
+    assert done.code == code
+    assert len(done.err.splitlines()) == 1
+    assert word in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("output", [">&-", ">/dev/full"])
+def test_a_log_that_cannot_be_written_does_not_end_the_run(
+    ranks: int, output: str, tmp_path: Path
+) -> None:
+    train = f"{sys.executable} -m hpcpgd.train --epochs 2 --output r.h5"
+    # Under a launcher each rank's own output is what fails.
+    inner = f"exec {train} {output}"
+    command = ["bash", "-c", inner] if ranks == 1 else [mpiexec(), "-n", "2", "bash", "-c", inner]
+    done = run(command, 60, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    with h5py.File(tmp_path / "r.h5") as f:
+        assert f.attrs["status"] == "complete"
+
+
+def test_names_that_no_encoding_knows(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff\xc3\xa9.h5")
+    env = environment(PYTHONIOENCODING="ascii")
+    done = python(*TRAIN, "--epochs", "1", "--output", name, env=env, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert [os.fsencode(p.name) for p in tmp_path.iterdir()] == [b"\xff\xc3\xa9.h5"]
+    done = python(*TRAIN, "--dataset", os.fsdecode(b"\xff.npz"), ranks=2, env=env, cwd=tmp_path)
+    assert done.code == 65
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "changed"])
+def test_a_damaged_cache_of_kernels_is_made_again(damage: str, tmp_path: Path) -> None:
+    env = environment(NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    arguments = ("--epochs", "1", "--overwrite", "--output", "r.h5")
+    assert python(*TRAIN, *arguments, env=env, cwd=tmp_path).code == 0
+    files = [p for p in (tmp_path / "cache").rglob("*") if p.suffix in (".nbi", ".nbc")]
+    assert len(files) > 10
+    for file in files:
+        content = file.read_bytes()
+        half = len(content) // 2
+        changed = content[:half] + bytes(64) + content[half + 64 :]
+        new = {"truncated": content[:half], "empty": b"", "changed": changed}[damage]
+        if damage != "changed" or file.suffix == ".nbc":
+            file.write_bytes(new)
+    done = python(*TRAIN, *arguments, ranks=2, env=env, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+
+
+def test_without_an_mpi_library(tmp_path: Path) -> None:
+    env = environment(MPI4PY_LIBMPI="/nonexistent/libmpi.so")
+    done = python(*TRAIN, env=env, cwd=tmp_path)
+    assert done.code == 69
+    assert len(done.err.splitlines()) == 1
+    assert "MPI cannot be loaded" in done.err
+
+
+def test_all_ranks_know_the_name_of_the_run_file(tmp_path: Path) -> None:
+    script = (
+        "from hpcpgd import job, mpi;"
+        "from hpcpgd.config import resolve; world = mpi.start();"
+        "print(job.train(world, resolve({}, {'epochs': 1, 'quiet': True}))); mpi.finish()"
+    )
+    done = python("-c", script, ranks=3, cwd=tmp_path)
+    assert done.code == 0
+    (file,) = tmp_path.iterdir()
+    assert done.out.count(file.name) == 3
+
+
 @pytest.mark.large
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 @pytest.mark.parametrize("ranks", [1, 4])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpcpgd.errors import ConfigError
-from hpcpgd.launch import complain, launcher_rank, launcher_size, mismatch
+from hpcpgd.launch import complain, guarded, launcher_rank, launcher_size, mismatch
 
 
 def test_plain_python_inside_an_allocation_is_one_rank() -> None:
@@ -30,6 +30,19 @@ def test_rank(name: str) -> None:
     assert launcher_rank({name: "3"}) == 3
     assert launcher_rank({}) == 0
     assert launcher_rank({name: "rubbish"}) == 0
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code"), [(SystemExit(0), 0), (KeyboardInterrupt(), 130), (ValueError("x"), 70)]
+)
+def test_every_end_of_a_command_is_an_exit_code(
+    trouble: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> int:
+        raise trouble
+
+    assert guarded("hpcpgd", fail) == code
+    assert ("ValueError: x" in capsys.readouterr().err) == (code == 70)
 
 
 def test_one_line_from_the_one_who_speaks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import tomllib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,43 +167,77 @@ def test_params_sha256_tells_of_the_stored_model(tmp_path: Path) -> None:
         assert file.attrs["params_sha256"] == params_sha256(one.network, one.parameters)
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file of this process may pass a megabyte, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, small_files: None
+) -> None:
     path = tmp_path / "run.h5"
     path.write_text("old")
-
-    def fail(temporary: Path) -> None:
-        temporary.write_text("half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OutputError, match="No space left on device"):
-        write_atomically(path, fail)
+    with pytest.raises(OutputError, match=r"run.h5: cannot be written: File too large"):
+        write_atomically(path, bytes(2**21))
+    assert path.read_text() == "old"
+    big = record(1)
+    big.network = Network((1024, 1024))
+    big.parameters = big.network.zeros()
+    with pytest.raises(OutputError, match="File too large"):
+        write_run_file(path, big)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_reader_sees_the_old_file_until_the_new_one_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "run.h5"
     path.write_text("old")
+    synced: list[str] = []
+    fsync = os.fsync
 
-    def write(temporary: Path) -> None:
-        temporary.write_text("new")
-        assert path.read_text() == "old"
+    def look(descriptor: int) -> None:
+        synced.append(path.read_text())
+        fsync(descriptor)
 
-    write_atomically(path, write)
-    assert path.read_text() == "new"
+    monkeypatch.setattr(os, "fsync", look)
+    write_atomically(path, b"new")
+    assert synced == ["old", "new"]  # the file before its renaming, the folder after
+
+
+def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "link.h5").symlink_to(tmp_path / "target.h5")
+    write_atomically(tmp_path / "link.h5", b"new")
+    assert (tmp_path / "target.h5").read_bytes() == b"new"
+    assert (tmp_path / "link.h5").is_symlink()
 
 
 def test_where_a_run_file_may_go(tmp_path: Path) -> None:
-    file = tmp_path / "run.h5"
-    check_writable(file, False)
+    file, data = tmp_path / "run.h5", tmp_path / "data.npz"
+    check_writable(file, False, data)
     file.write_text("old")
-    check_writable(file, True)
-    with pytest.raises(OutputError, match=r"exists; .*--overwrite"):
-        check_writable(file, False)
-    with pytest.raises(OutputError, match="is a folder"):
-        check_writable(tmp_path, False)
-    with pytest.raises(OutputError, match="there is no folder"):
-        check_writable(tmp_path / "none" / "run.h5", False)
+    data.write_text("rows")
+    check_writable(file, True, data)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe")
+    refused = {
+        (file, False): r"exists; .*--overwrite",
+        (tmp_path / "dangling", False): r"exists; .*--overwrite",
+        (tmp_path, True): "is a folder",
+        (Path("/dev/null"), True): "is no regular file",
+        (tmp_path / "pipe", True): "is no regular file",
+        (data, True): "is the dataset itself",
+        (tmp_path / "none" / "run.h5", True): "there is no folder",
+        (tmp_path / ("x" * 300), True): "File name too long",
+    }
+    for (path, overwrite), message in refused.items():
+        with pytest.raises(OutputError, match=message):
+            check_writable(path, overwrite, data)
 
 
 def test_synthetic_data_never_report_an_accuracy(

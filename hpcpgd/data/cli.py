@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,8 @@ from pathlib import Path
 from hpcpgd.data import fetch
 from hpcpgd.data.info import describe
 from hpcpgd.data.load import check_name, load
-from hpcpgd.errors import OutputError, UsageError, nearest
-from hpcpgd.launch import guarded
+from hpcpgd.errors import UsageError, nearest
+from hpcpgd.launch import guarded, say
 from hpcpgd.parser import OneLineParser
 
 
@@ -32,21 +31,10 @@ def main(argv: list[str] | None = None) -> int:
 
     def run() -> int:
         arguments = _parse(sys.argv[1:] if argv is None else argv)
-        _say(_COMMANDS[arguments.command](arguments))
+        say(_COMMANDS[arguments.command](arguments))
         return 0
 
     return guarded("hpcpgd data", run)
-
-
-def _say(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        # What is still buffered would fail once more, with a traceback, at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputError(f"standard output: {error.strerror}") from error
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

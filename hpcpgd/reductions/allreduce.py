@@ -76,6 +76,7 @@ class AllreduceStep:
         """Sum the gradient over this rank's slice, chunk by chunk."""
         if begin == end:
             self._gradient[:] = 0
+            self._clock.lap(COMPUTE)
         for first in range(begin, end, self._plan.work.capacity):
             numbers = self._numbers[: min(self._plan.work.capacity, end - first)]
             self._sampler.numbers(epoch, first, numbers)

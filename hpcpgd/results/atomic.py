@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from hpcpgd.errors import OutputError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then put it in its place.
+def write_atomically(path: Path, data: bytes | memoryview) -> None:
+    """Put ``data`` in a temporary file beside ``path``, then put that in its place.
 
-    The file is flushed to the disk before it is renamed, and the folder after.
+    The file is flushed to the disk before it is renamed, and the folder after.  Where
+    ``path`` is a symbolic link, the file that it points to is replaced.
 
     Raises
     ------
     OutputError
         If anything of this fails; the temporary file is gone, ``path`` as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    target = path.resolve()
+    temporary = target.with_name(f".hpcpgd-{os.getpid()}.tmp")
     try:
-        write(temporary)
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    except (OSError, RuntimeError) as error:  # h5py raises RuntimeError when a write fails
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OutputError(f"{path}: cannot be written: {reason}") from None
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def _sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -40,19 +44,34 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def check_writable(path: Path, overwrite: bool) -> None:
-    """Refuse a run file that exists or a folder that cannot take it, before the work.
+def check_writable(path: Path, overwrite: bool, dataset: Path) -> None:
+    """Refuse what a run file must not replace, and a folder that cannot take it.
 
     Raises
     ------
     OutputError
         Naming the file or folder and the cure.
     """
+    try:
+        problem = _problem(path, overwrite, dataset)
+    except OSError as error:
+        problem = f"cannot be looked at: {error.strerror}"
+    if problem:
+        raise OutputError(f"--output {path}: {problem}")
+
+
+def _problem(path: Path, overwrite: bool, dataset: Path) -> str:
     if path.is_dir():
-        raise OutputError(f"--output {path}: is a folder; name a file, such as {path}/run.h5")
-    if path.exists() and not overwrite:
-        raise OutputError(f"--output {path}: exists; give another name, or --overwrite")
-    if not path.parent.is_dir():
-        raise OutputError(f"--output {path}: there is no folder {path.parent}; make it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"--output {path}: the folder {path.parent} is not writable")
+        return f"is a folder; name a file, such as {path / 'run.h5'}"
+    if os.path.lexists(path) and not overwrite:
+        return "exists; give another name, or --overwrite"
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        return "is no regular file; give another name"
+    if target.exists() and dataset.exists() and target.samefile(dataset):
+        return "is the dataset itself; give another name"
+    if not target.parent.is_dir():
+        return f"there is no folder {path.parent}; make it first"
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        return f"the folder {path.parent} is not writable"
+    return ""

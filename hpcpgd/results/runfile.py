@@ -5,6 +5,7 @@ h5py, ``xarray.open_datatree(engine="h5netcdf")``, h5dump and HDFView all open i
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -42,21 +43,20 @@ def write_run_file(path: Path, record: RunRecord) -> None:
     OutputError
         If it cannot be written; an older file of that name is then intact.
     """
-
-    def write(temporary: Path) -> None:
-        with h5netcdf.File(temporary, "w") as file:
-            _write_segments(file, record)
-            if record.history.epochs:
-                _write_history(file.create_group("history"), record)
-                _write_timing(file.create_group("timing/segment1"), record)
-            if record.test is not None:
-                _write_test(file.create_group("test"), record)
-            if record.parameters is not None:
-                _write_model(file.create_group("model"), record, record.parameters)
-        with h5py.File(temporary, "r+") as file:
-            _write_attributes(file, record)
-
-    write_atomically(path, write)
+    # In memory first: when a disk is full, HDF5 fails once more as it closes, and crashes.
+    image = io.BytesIO()
+    with h5netcdf.File(image, "w") as file:
+        _write_segments(file, record)
+        if record.history.epochs:
+            _write_history(file.create_group("history"), record)
+            _write_timing(file.create_group("timing/segment1"), record)
+        if record.test is not None:
+            _write_test(file.create_group("test"), record)
+        if record.parameters is not None:
+            _write_model(file.create_group("model"), record, record.parameters)
+    with h5py.File(image, "r+") as file:
+        _write_attributes(file, record)
+    write_atomically(path, image.getbuffer())
 
 
 def _put(group: Any, name: str, dims: tuple[str, ...], data: Any, **attributes: str) -> None:
@@ -72,7 +72,7 @@ def _put(group: Any, name: str, dims: tuple[str, ...], data: Any, **attributes: 
 def _write_attributes(file: h5py.File, record: RunRecord) -> None:
     """Write the root's attributes with h5py: as scalars, where netCDF has lists of one."""
     last, network = record.segments[-1], record.network
-    attributes = {
+    attributes: dict[str, Any] = {
         "schema": SCHEMA,
         "hpcpgd_version": last.hpcpgd_version,
         "git_revision": record.git_revision,
@@ -99,6 +99,9 @@ def _write_attributes(file: h5py.File, record: RunRecord) -> None:
     if record.parameters is not None:
         attributes["params_sha256"] = params_sha256(network, record.parameters)
     for name, value in attributes.items():
+        # File names need not be UTF-8; HDF5's texts must.
+        if isinstance(value, str):
+            value = value.encode("utf-8", "backslashreplace").decode()
         file.attrs[name] = value
 
 
