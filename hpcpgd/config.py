@@ -102,7 +102,7 @@ def _checked(key: str, value: Any, origin: str, error: type[HpcpgdError]) -> Any
     try:
         return kind.check(value)
     except ValueError as problem:
-        raise error(f"{origin}: expected {kind.expected}, got {value!r}{problem}") from None
+        raise error(f"{origin}: expected {kind.expected()}, got {value!r}{problem}") from None
     except HpcpgdError as problem:
         raise error(f"{origin}: {problem}") from None
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
-import pickle
 import shutil
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hpcpgd import mpi
-from hpcpgd.errors import UnavailableError
+from hpcpgd.errors import HpcpgdError, UnavailableError
 from hpcpgd.folders import user_cache
 
 COLD_CACHE_BYTES = 8 * 2**20  # more than all kernels take, compiled
@@ -89,22 +88,20 @@ def repaired(compile_or_load: Callable[[], T]) -> T:
     Raises
     ------
     UnavailableError
-        If it fails with an empty cache too, naming the folder.
+        If the folder cannot take what is compiled.
     """
     try:
         return compile_or_load()
-    except _DAMAGE:
+    except HpcpgdError:
+        raise
+    except Exception:  # numba has no error of its own for a file that it cannot read
         folder = Path(os.environ["NUMBA_CACHE_DIR"])
         for entry in folder.iterdir():
             shutil.rmtree(entry, ignore_errors=True)
     try:
         return compile_or_load()
-    except _DAMAGE as error:
+    except OSError as error:
         raise UnavailableError(
             f"compiled kernels cannot be kept in {folder}: {error}; "
             "name a folder with room in NUMBA_CACHE_DIR"
         ) from error
-
-
-# What numba raises on a cache that it cannot write, unpickle or hand to LLVM.
-_DAMAGE = (OSError, EOFError, pickle.UnpicklingError, RuntimeError)

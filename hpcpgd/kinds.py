@@ -15,14 +15,15 @@ class Kind:
 
     Attributes
     ----------
-    expected : str
-        What a value must be, as an error message says it.
     metavar : str
         The value's name in the help text.
     """
 
-    expected: str
     metavar: str
+
+    def expected(self) -> str:
+        """Say what a value must be, for an error message."""
+        return "a value"
 
     def from_text(self, text: str) -> Any:
         """Turn a flag's text into the value that TOML would hold."""
@@ -49,8 +50,7 @@ class Integer(Kind):
     maximum: int = UNLIMITED
     metavar: str = "N"
 
-    @property
-    def expected(self) -> str:  # type: ignore[override]
+    def expected(self) -> str:
         """Name the range and the word."""
         word = f", or '{self.word}'" if self.word else ""
         return f"a whole number, {_range(self.minimum, self.maximum)}{word}"
@@ -83,8 +83,7 @@ class Real(Kind):
     word: str | None = None
     metavar: str = "X"
 
-    @property
-    def expected(self) -> str:  # type: ignore[override]
+    def expected(self) -> str:
         """Name the interval and the word."""
         low = f"{'at least' if self.include_above else 'above'} {self.above:g}"
         high = f" and below {self.below:g}" if self.below < math.inf else ""
@@ -122,8 +121,7 @@ class Choice(Kind):
     choices: tuple[str, ...]
     metavar: str = ""
 
-    @property
-    def expected(self) -> str:  # type: ignore[override]
+    def expected(self) -> str:
         """List the words."""
         return "one of " + ", ".join(self.choices)
 
@@ -142,8 +140,7 @@ class Integers(Kind):
     maximum: int
     metavar: str = "N,N,..."
 
-    @property
-    def expected(self) -> str:  # type: ignore[override]
+    def expected(self) -> str:
         """Name the range."""
         return f"whole numbers, each {_range(self.minimum, self.maximum)}, such as 1024,1024"
 
@@ -167,8 +164,11 @@ class Text(Kind):
     """A text that is not empty, checked further by ``validate``."""
 
     metavar: str
-    expected: str = "a text that is not empty"
     validate: Callable[[str], object] | None = None
+
+    def expected(self) -> str:
+        """Name what alone is refused."""
+        return "a text that is not empty"
 
     def check(self, value: Any) -> str:
         """Return the text."""
@@ -183,8 +183,11 @@ class Text(Kind):
 class Flag(Kind):
     """True or false; on the command line its presence says true."""
 
-    expected: str = "true or false"
     metavar: str = ""
+
+    def expected(self) -> str:
+        """Name the two values."""
+        return "true or false"
 
     def check(self, value: Any) -> bool:
         """Return the boolean."""

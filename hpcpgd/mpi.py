@@ -18,14 +18,14 @@ from typing import Any, NoReturn
 import mpi4py
 import numpy as np
 
+from hpcpgd import errors
+from hpcpgd.kernels.network import Array
+from hpcpgd.launch import mismatch
+
 mpi4py.rc.initialize = False
 mpi4py.rc.finalize = False
 
 from mpi4py import MPI  # noqa: E402  (the settings above must come first)
-
-from hpcpgd import errors  # noqa: E402
-from hpcpgd.kernels.network import Array  # noqa: E402
-from hpcpgd.launch import mismatch  # noqa: E402
 
 PIECE = 2**30  # items of one call: counts stay below 2**31 for every MPI library
 PATIENCE = 0.002  # seconds between looks while another rank works for seconds
@@ -214,6 +214,6 @@ def agreed(comm: Any) -> Iterator[None]:
     raise agreement from error
 
 
-def library() -> str:
+def implementation() -> str:
     """Return the MPI library's name and version, one line."""
     return " ".join(MPI.Get_library_version().strip("\0").split("\n")[0].split())

@@ -145,7 +145,7 @@ class Session:
             backend=self.config.backend,
             reduction=self.config.reduction,
             hpcpgd_version=__version__,
-            mpi_library=mpi.library(),
+            mpi_library=mpi.implementation(),
             blas_library=provenance.blas_library(resources.blas),
             compile_seconds=compile_kernels(self.ranks, trainer),
             oversubscribed=resources.oversubscribed,

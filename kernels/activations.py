@@ -10,6 +10,7 @@ relative error against float64 or longer arithmetic, measured by ``tests/test_ac
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -19,7 +20,7 @@ from hpcpgd.kernels.compiled import compiled
 from hpcpgd.kernels.network import RELU, SIGMOID, TANH, Array
 
 
-def _exp32(x):  # type: ignore[no-untyped-def]
+def _exp32(x: Any) -> Any:
     x = np.float32(-87.0) if x < np.float32(-87.0) else x
     x = np.float32(88.0) if x > np.float32(88.0) else x
     # Adding 1.5 * 2**23 rounds to the nearest integer and leaves it in the low bits.
@@ -38,7 +39,7 @@ def _exp32(x):  # type: ignore[no-untyped-def]
     return p * np.int32(bits << np.int32(23)).view(np.float32)
 
 
-def _exp64(x):  # type: ignore[no-untyped-def]
+def _exp64(x: Any) -> Any:
     x = -708.0 if x < -708.0 else x
     x = 709.0 if x > 709.0 else x
     shifted = x * 1.4426950408889634 + 6755399441055744.0
@@ -68,7 +69,7 @@ def exp(x: float) -> float:
 
 
 @overload(exp)
-def _exp(x):  # type: ignore[no-untyped-def]  # numba compares the annotations too
+def _exp(x: Any) -> Any:
     return _exp32 if x == types.float32 else _exp64
 
 

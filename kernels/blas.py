@@ -166,11 +166,11 @@ def find(preference: str | None = None) -> Blas | None:
 
 
 @intrinsic
-def _call(typingctx, address, arguments):  # type: ignore[no-untyped-def]
+def _call(typingctx: Any, address: Any, arguments: Any) -> Any:
     """Call the C function at ``address``, which returns nothing, with a tuple's items."""
     signature = types.void(address, arguments)
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         items = cgutils.unpack_tuple(builder, args[1])
         kind = ir.FunctionType(ir.VoidType(), [item.type for item in items])
         function = builder.inttoptr(args[0], kind.as_pointer())
@@ -181,11 +181,11 @@ def _call(typingctx, address, arguments):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _as(typingctx, like, value):  # type: ignore[no-untyped-def]
+def _as(typingctx: Any, like: Any, value: Any) -> Any:
     """Cast ``value`` to the type of ``like``."""
     signature = like(like, value)
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return context.cast(builder, args[1], value, like)
 
     return signature, codegen

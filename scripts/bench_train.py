@@ -2,8 +2,7 @@
 
     python scripts/bench_train.py [--rounds 15] [--quick] [--output FILE.json]
 
-Starts itself on two ranks.  Section 11 of the design says how it measures; the modules in
-``bench/`` say how each part does it.
+Starts itself on two ranks.  The modules in ``bench/`` say how each part is measured.
 """
 
 from __future__ import annotations

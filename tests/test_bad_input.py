@@ -1,4 +1,4 @@
-"""Bad input gives one line, once, the design's exit code, and no file, on 1 rank and on 3."""
+"""Bad input gives one line, once, the documented exit code, and no file, on 1 rank and on 3."""
 
 from __future__ import annotations
 

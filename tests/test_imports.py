@@ -1,4 +1,4 @@
-"""What imports what: the layers of the design, and what starting up must not cost."""
+"""What imports what: the layers, and what starting up must not cost."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 def test_32_ranks_with_no_arguments_and_a_cold_cache(tmp_path: Path) -> None:
-    """The main job of the design; /timing shows that every rank computed rows."""
+    """The main job; /timing shows that every rank computed rows."""
     env = environment(XDG_CACHE_HOME=str(tmp_path / "cache"))
     env.pop("NUMBA_CACHE_DIR", None)
     done = python(*TRAIN, ranks=32, timeout=240, env=env, cwd=tmp_path)

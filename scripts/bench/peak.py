@@ -7,6 +7,7 @@ written in LLVM's own language: each chain is one vector that never leaves its r
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
@@ -32,11 +33,11 @@ LANES = lanes()
 
 
 @intrinsic
-def _chains(typingctx, repeats, factor):  # type: ignore[no-untyped-def]
+def _chains(typingctx: Any, repeats: Any, factor: Any) -> Any:
     """Repeat ``chain = chain * factor + factor`` on all chains; return their sum."""
     signature = types.float32(types.int64, types.float32)
 
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         vector = ir.VectorType(ir.FloatType(), LANES)
         kind = ir.FunctionType(vector, [vector] * 3)
         name = f"llvm.fma.v{LANES}f32"

@@ -62,7 +62,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "numba": numba.__version__,
-        "mpi": " ".join(mpi.library().split()),
+        "mpi": mpi.implementation(),
         "cc": cloops.compiler_version(),
     }
 
