@@ -18,7 +18,7 @@ def require_same_config(comm: Any, config: RunConfig) -> None:
     ConfigError
         On every rank, naming a rank and its first field that differs from rank 0's.
     """
-    own = config.to_toml().encode("utf-8", "surrogateescape")
+    own = config.to_toml().encode()
     first = mpi.broadcast_bytes(comm, own)
     with mpi.agreed(comm):
         if own != first:
@@ -26,9 +26,7 @@ def require_same_config(comm: Any, config: RunConfig) -> None:
 
 
 def _difference(own: bytes, first: bytes) -> str:
-    mine, theirs = (
-        tomllib.loads(data.decode("utf-8", "backslashreplace"))["train"] for data in (own, first)
-    )
+    mine, theirs = (tomllib.loads(data.decode())["train"] for data in (own, first))
     for key, value in theirs.items():
         if mine[key] != value:
             return f"{key} is {mine[key]!r}, but {value!r} on rank 0: give all ranks the same"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from hpcpgd.errors import UsageError, nearest
-from hpcpgd.launch import complain, launcher_rank
+from hpcpgd.launch import guarded, launcher_rank, say
 from hpcpgd.version import __version__
 
 COMMANDS = {
@@ -26,14 +26,17 @@ def _help() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Hand the arguments to a command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    speaks = launcher_rank() == 0
     if words and words[0] in COMMANDS:
         return int(importlib.import_module(COMMANDS[words[0]][0]).main(words[1:]))
+    return guarded("hpcpgd", lambda: _answer(words))
+
+
+def _answer(words: list[str]) -> int:
+    """Answer what is no command: a question, or a mistake."""
     if words and words[0] in ("-h", "--help", "--version"):
-        if speaks:
-            print(f"hpcpgd {__version__}" if words[0] == "--version" else _help())
+        if launcher_rank() == 0:
+            say(f"hpcpgd {__version__}" if words[0] == "--version" else _help())
         return 0
     seen = f"unknown command '{words[0]}'" if words else "a command is missing"
     hint = nearest(words[0], COMMANDS) if words else ""
-    known = ", ".join(COMMANDS)
-    return complain("hpcpgd", UsageError(f"{seen}: expected one of {known}{hint}"), speaks)
+    raise UsageError(f"{seen}: expected one of {', '.join(COMMANDS)}{hint}")

@@ -84,8 +84,17 @@ class RunConfig:
         """Return the configuration as TOML that ``--config`` reads back."""
         import tomli_w
 
-        table = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        table = {key: _plain(value) for key, value in asdict(self).items()}
         return tomli_w.dumps({"train": table})
+
+
+def _plain(value: Any) -> Any:
+    """Return what TOML can hold: no tuples, and of file names that are not UTF-8 an image."""
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
 
 
 FIELDS = {f.name: f for f in fields(RunConfig)}

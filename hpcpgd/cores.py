@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from hpcpgd import mpi
+from hpcpgd.cgroup import MEMBERSHIP, ROOT, limits
 
-CGROUP = Path("/sys/fs/cgroup")
 MAX_CORES = 4096
 
 
@@ -22,24 +22,11 @@ def affinity() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def _quota_of(folder: Path) -> float:
-    """Return the cores that one control group allows, infinity if it sets no limit."""
-    try:
-        quota, period = (folder / "cpu.max").read_text().split()
-        return float(quota) / float(period)
-    except (OSError, ValueError):  # no such file, or "max 100000"
-        return float("inf")
-
-
-def quota(membership: Path = Path("/proc/self/cgroup"), root: Path = CGROUP) -> float:
-    """Return the processor quota in cores that a container or job sets (cgroup v2)."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return float("inf")
-    path = next((line[3:] for line in lines if line.startswith("0::")), "/")
-    group = root / path.lstrip("/")
-    return min(_quota_of(folder) for folder in (group, *group.parents))
+def quota(membership: Path = MEMBERSHIP, root: Path = ROOT) -> float:
+    """Return the processor quota in cores that a container or job sets, else infinity."""
+    groups = limits("cpu.max", membership, root)
+    set_ones = [float(words[0]) / float(words[1]) for words in groups if words[0] != "max"]
+    return min(set_ones, default=float("inf"))
 
 
 def fair_share(node: Any) -> float:

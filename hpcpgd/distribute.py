@@ -27,9 +27,16 @@ def load_on_all(ranks: mpi.Ranks, config: RunConfig) -> Dataset:
     dataset = None
     with mpi.agreed(ranks.comm):
         if ranks.rank == 0:
-            # Splitting compiles the permutation, or loads it.
-            dataset = repaired(lambda: _read(config))
+            repaired(_compile_permutation)
+            dataset = _read(config)
     return share(ranks, dataset)
+
+
+def _compile_permutation() -> None:
+    """Compile what splitting the rows needs, or load it from the cache."""
+    from hpcpgd.kernels.permutation import permutation
+
+    permutation(1, 0, 0)
 
 
 def _read(config: RunConfig) -> Dataset:

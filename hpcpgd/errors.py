@@ -34,7 +34,7 @@ class UsageError(HpcpgdError):
 
 
 class DivergedError(HpcpgdError):
-    """NaN or Inf appeared in the gradient."""
+    """NaN or Inf appeared in the gradient or the weights."""
 
     exit_code = 3
 

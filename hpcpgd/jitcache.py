@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from hpcpgd import mpi
 from hpcpgd.errors import HpcpgdError, UnavailableError
@@ -61,18 +61,32 @@ def choose_folder() -> Path:
         if _writable(folder):
             return folder
     # Compiled code is loaded from here, so nobody else may write to it: mode 0700.
-    temporary = Path(tempfile.mkdtemp(prefix="hpcpgd-numba-"))
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix="hpcpgd-numba-"))
+    except OSError as error:
+        raise UnavailableError(
+            f"no folder for compiled kernels can be written ({error.strerror}): "
+            "name one in NUMBA_CACHE_DIR"
+        ) from None
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     return temporary
 
 
-def share_folder(node: Any) -> None:
+def share_folder(ranks: mpi.Ranks) -> None:
     """Let all ranks of a node use the folder that its first rank chooses.
 
-    Must come before numba is imported.  Collective over ``node``.
+    Must come before numba is imported.  Collective.
+
+    Raises
+    ------
+    UnavailableError
+        On every rank, if some node has no folder that can be written.
     """
-    path = str(choose_folder()) if node.rank == 0 else ""
-    path = os.fsdecode(mpi.broadcast_bytes(node, os.fsencode(path)))
+    path = ""
+    with mpi.agreed(ranks.comm):
+        if ranks.node.rank == 0:
+            path = str(choose_folder())
+    path = os.fsdecode(mpi.broadcast_bytes(ranks.node, os.fsencode(path)))
     os.environ["NUMBA_CACHE_DIR"] = path
     if "numba" in sys.modules:  # a caller of the library imported it before us
         from numba.core import config

@@ -56,14 +56,15 @@ def train(comm: Any, config: RunConfig, argv: Sequence[str] = ()) -> Path:
     Raises
     ------
     HpcpgdError
-        The same on every rank.
+        The same on every rank where ``agreed`` is true.  After any other exception the
+        other ranks may wait for this one: end the job, as ``run`` does.
     """
     ranks = mpi.join(comm)
-    # Before numba is imported, which the modules of the training loop do.
-    jitcache.share_folder(ranks.node)
-    from hpcpgd.session import Session
-
     try:
+        # Before numba is imported, which the modules of the training loop do.
+        jitcache.share_folder(ranks)
+        from hpcpgd.session import Session
+
         path = Session(ranks, config, argv).run()
     except HpcpgdError as error:
         if error.agreed:  # else the others are elsewhere, and freeing could wait for them

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from hpcpgd.errors import INTERRUPTED, HpcpgdError, OutputError
 
@@ -69,6 +70,12 @@ def guarded(program: str, main: Callable[[], int]) -> int:
         return HpcpgdError.exit_code
 
 
+def mute() -> None:
+    """Send standard output nowhere: what is still buffered would fail once more, at exit."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
 def say(text: str) -> None:
     """Print to standard output.
 
@@ -80,8 +87,7 @@ def say(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError as error:
-        # What is still buffered would fail once more, with a traceback, at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        mute()
         if not isinstance(error, BrokenPipeError):
             raise OutputError(f"standard output: {error.strerror}") from None
 

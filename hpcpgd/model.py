@@ -22,28 +22,29 @@ def make_network(config: RunConfig, n_in: int, n_classes: int) -> Network:
     )
 
 
-def uniform(seed: int, layer: int, count: int) -> Array:
-    """Return ``count`` numbers in [0, 1), float64, a pure function of seed and layer.
+def uniform(bits: np.random.Philox, count: int) -> Array:
+    """Return the next ``count`` numbers in [0, 1), float64, of a stream of bits.
 
     NumPy keeps the bits of its counter-based generators stable, but not its
     distributions (NEP 19): the numbers are made from the bits here.
     """
-    bits = np.random.Philox(key=[seed, STREAM_WEIGHTS * 2**32 + layer]).random_raw(count)
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return (bits.random_raw(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def initial_parameters(network: Network, seed: int) -> Array:
     """Return Glorot-uniform weights and zero biases, a flat vector (size,).
 
-    Weights are uniform in ±sqrt(6 / (fan_in + fan_out)).  They are drawn in float64 and
-    rounded, so that float32 and float64 runs begin at the same point.
+    Weights are uniform in ±sqrt(6 / (fan_in + fan_out)), a pure function of seed and
+    layer.  They are drawn in float64, row by row, and rounded, so that float32 and
+    float64 runs begin at the same point and no second copy is held.
     """
     flat = network.zeros()
     for layer in range(1, network.depth + 1):
         fan_in, fan_out = network.widths[layer - 1 : layer + 1]
         limit = np.sqrt(6.0 / (fan_in + fan_out))
-        draws = uniform(seed, layer, fan_in * fan_out).reshape(fan_in, fan_out)
-        network.weights(flat, layer)[:] = (2.0 * draws - 1.0) * limit
+        bits = np.random.Philox(key=[seed, STREAM_WEIGHTS * 2**32 + layer])
+        for row in network.weights(flat, layer):
+            row[:] = (2.0 * uniform(bits, fan_out) - 1.0) * limit
     return flat
 
 

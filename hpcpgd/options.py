@@ -19,9 +19,7 @@ but for the rounding of sums."""
 
 def build_parser() -> OneLineParser:
     """Return the parser; every value stays text, to be checked with the TOML's."""
-    parser = OneLineParser(
-        prog="hpcpgd train", description=DESCRIPTION, allow_abbrev=False, add_help=True
-    )
+    parser = OneLineParser(prog="hpcpgd train", description=DESCRIPTION, allow_abbrev=False)
     add = parser.add_argument
     for key, spec in FIELDS.items():
         kind: Kind = spec.metadata["kind"]
@@ -36,7 +34,7 @@ def build_parser() -> OneLineParser:
         add(flag_name(key), metavar=metavar, default=argparse.SUPPRESS, help=text)
         if key == "hidden":
             names = ", ".join(f"{n} = {_shown(w)}" for n, w in NETWORKS.items())
-            add("--network", metavar="NAME", default=argparse.SUPPRESS, help=f"{names}")
+            add("--network", metavar="NAME", default=argparse.SUPPRESS, help=names)
     add("--config", metavar="FILE.toml", help="read the table [train]; flags win over it")
     add("--print-config", action="store_true", help="print the resolved TOML and stop")
     add("--version", action="version", version=f"hpcpgd {__version__}")

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from hpcpgd.history import Epoch, History
+from hpcpgd.launch import mute
 
 
 class Progress:
@@ -38,8 +40,7 @@ class Progress:
             print(text, flush=True)
         except OSError:
             self._silent = True
-            # What is still buffered would fail once more, at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            mute()
 
     def epoch(self, number: int, epoch: Epoch) -> None:
         """Tell of one finished epoch."""
@@ -48,6 +49,10 @@ class Progress:
         if not on_terminal():
             self.say(f"epoch {number:>{len(str(self._epochs))}}/{self._epochs}  {line(epoch)}")
             return
+        with suppress(OSError):  # a terminal that has gone does not end the run
+            self._draw(epoch)
+
+    def _draw(self, epoch: Epoch) -> None:
         if self._bar is None:
             from tqdm import tqdm
 
@@ -58,7 +63,8 @@ class Progress:
     def close(self) -> None:
         """End the bar, if there is one."""
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError):
+                self._bar.close()
 
 
 def on_terminal() -> bool:

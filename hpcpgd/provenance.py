@@ -37,7 +37,9 @@ def git_revision() -> str:
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return ""
-    return _output("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40")
+    return _output(
+        "git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"
+    )
 
 
 def blas_library(blas: Any) -> str:

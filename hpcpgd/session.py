@@ -14,7 +14,7 @@ from hpcpgd.agreement import require_same_config
 from hpcpgd.config import RunConfig
 from hpcpgd.cores import affinity
 from hpcpgd.data import Dataset
-from hpcpgd.distribute import load_on_all
+from hpcpgd.distribute import SPLITS, load_on_all
 from hpcpgd.errors import DivergedError
 from hpcpgd.evaluation import Scores
 from hpcpgd.kernels.network import Network
@@ -74,7 +74,9 @@ class Session:
         nbytes = vectors * network.size * network.itemsize + confusion
         ensure_memory(self.ranks, nbytes, "network")
         trainer = self._plan(dataset, network, resources)
-        record = self._record(dataset, network, resources, trainer)
+        compile_seconds = compile_kernels(self.ranks, trainer)
+        segment = self._segment(resources, compile_seconds, self._places())
+        record = self._record(dataset, network, segment, trainer)
         self._announce(dataset, record)
         self._write(record)
         self._train(trainer, record)
@@ -94,16 +96,16 @@ class Session:
         except DivergedError:  # raised on all ranks after the same step
             self.progress.close()
             record.status = "diverged"
-            segment.last_step = len(trainer.history.epochs) * trainer.sampler.steps
+            segment.last_step = trainer.steps_done
             self._write(record)
             raise
         self.progress.close()
         test = trainer.test()
         record.status, record.parameters = "complete", trainer.parameters
         # No test rows, or labels that mean nothing: no test result.
-        if trainer.dataset.test.rows:
+        if trainer.dataset.test.rows and trainer.dataset.has_accuracy:
             record.test = test
-        segment.last_step = self.config.epochs * trainer.sampler.steps
+        segment.last_step = trainer.steps_done
         self._write(record)
         self._conclude(trainer, test)
 
@@ -126,16 +128,17 @@ class Session:
                 write_run_file(self.path, record)
 
     def _places(self) -> list[RankPlace]:
+        """Return where every rank runs, on rank 0; collective."""
         comm = self.ranks.comm
         cores = ",".join(map(str, affinity()))
         mine = (socket.gethostname(), provenance.cpu_model(), cores)
         columns = [mpi.gather_texts(comm, text) for text in mine]
         return [RankPlace(*row) for row in zip(*columns, strict=True)]
 
-    def _record(
-        self, dataset: Dataset, network: Network, resources: Resources, trainer: Trainer
-    ) -> RunRecord:
-        segment = Segment(
+    def _segment(
+        self, resources: Resources, compile_seconds: float, places: list[RankPlace]
+    ) -> Segment:
+        return Segment(
             first_step=1,
             last_step=0,
             started=self.started.isoformat(timespec="seconds"),
@@ -147,11 +150,14 @@ class Session:
             hpcpgd_version=__version__,
             mpi_library=mpi.implementation(),
             blas_library=provenance.blas_library(resources.blas),
-            compile_seconds=compile_kernels(self.ranks, trainer),
+            compile_seconds=compile_seconds,
             oversubscribed=resources.oversubscribed,
-            places=self._places(),
+            places=places,
         )
-        splits = ("train", "validation", "test")
+
+    def _record(
+        self, dataset: Dataset, network: Network, segment: Segment, trainer: Trainer
+    ) -> RunRecord:
         return RunRecord(
             config=self.config,
             network=network,
@@ -161,7 +167,7 @@ class Session:
             dataset_sha256=dataset.sha256,
             scale=dataset.scale,
             offset=dataset.offset,
-            split_rows={split: getattr(dataset, split).rows for split in splits},
+            split_rows={split: getattr(dataset, split).rows for split in SPLITS},
             segments=[segment],
             history=trainer.history,
         )

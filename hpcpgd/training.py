@@ -17,7 +17,7 @@ from hpcpgd.errors import DivergedError
 from hpcpgd.evaluation import Scores, evaluate
 from hpcpgd.history import Epoch, History
 from hpcpgd.kernels import Plan, make_plan
-from hpcpgd.kernels.elementwise import CORRECT, LOSS, descend
+from hpcpgd.kernels.elementwise import CORRECT, EXAMPLES, LOSS, descend
 from hpcpgd.kernels.network import Array, Network
 from hpcpgd.loader import Loader, make_loader
 from hpcpgd.reductions.allreduce import AllreduceStep
@@ -59,6 +59,8 @@ class Trainer:
         Learning rate.
     history : History
         What the epochs so far recorded.
+    steps_done : int
+        Steps since the beginning of the run.
     """
 
     comm: Any
@@ -71,6 +73,7 @@ class Trainer:
     reduction: AllreduceStep
     rate: float
     history: History = field(default_factory=History)
+    steps_done: int = 0
 
     def run(self, epochs: int, report: Callable[[int, Epoch], None]) -> None:
         """Train for ``epochs`` and call ``report`` after each; collective.
@@ -113,19 +116,19 @@ class Trainer:
         self.comm.Barrier()  # so that nobody's clock runs while another still validates
         start = perf_counter()
         for step in range(self.sampler.steps):
-            if not self.reduction.step(train, number, step, self.rate):
-                raise self._diverged(number, step)
+            finite = self.reduction.step(train, number, step, self.rate)
+            self.steps_done += 1
+            if not finite:
+                where = f"the gradient at epoch {number}, step {step + 1} of {self.sampler.steps}"
+                raise self._diverged(where)
         seconds = mpi.largest(self.comm, perf_counter() - start)
         if not np.isfinite(self.parameters).all():
-            raise self._diverged(number, self.sampler.steps - 1)
+            raise self._diverged(f"the weights after epoch {number}")
         self._keep_times()
         return self._epoch(seconds)
 
-    def _diverged(self, epoch: int, step: int) -> DivergedError:
-        error = DivergedError(
-            f"NaN or Inf in the gradient at epoch {epoch}, step {step + 1} of "
-            f"{self.sampler.steps}: lower the learning rate (now {self.rate:g})"
-        )
+    def _diverged(self, where: str) -> DivergedError:
+        error = DivergedError(f"NaN or Inf in {where}: lower the learning rate (now {self.rate:g})")
         error.agreed = True
         return error
 
@@ -140,7 +143,7 @@ class Trainer:
     def _epoch(self, seconds: float) -> Epoch:
         totals = self.plan.work.take_totals()
         mpi.sum_in_place(self.comm, totals)
-        rows = self.dataset.train.rows
+        rows = totals[EXAMPLES]
         gflop = self.plan.network.flops_per_example * rows / 1e9
         return Epoch(
             train_loss=totals[LOSS] / rows,

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hpcpgd.cgroup import limits
 from hpcpgd.cores import fair_threads, quota
+from hpcpgd.data import guard
 
 
 def test_quota_is_the_tightest_of_all_groups(tmp_path: Path) -> None:
@@ -17,6 +19,19 @@ def test_quota_is_the_tightest_of_all_groups(tmp_path: Path) -> None:
     membership = tmp_path / "cgroup"
     membership.write_text("0::/job/step\n")
     assert quota(membership, tmp_path) == 2.5
+
+
+def test_memory_that_a_job_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = guard.physical_memory()
+    (tmp_path / "memory.max").write_text("4096000\n")
+    membership = tmp_path / "cgroup"
+    membership.write_text("0::/\n")
+    found = limits("memory.max", membership, tmp_path)
+    assert found[0] == ["4096000"]
+    monkeypatch.setattr(guard, "limits", lambda name: [["max"], *found])
+    assert guard.physical_memory() == 4096000
+    monkeypatch.setattr(guard, "limits", lambda name: [["max"]])
+    assert guard.physical_memory() >= there
 
 
 def test_no_quota(tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ from hpcpgd.kernels.elementwise import LOSS
 from tests.problems import Problem
 
 
-@pytest.mark.parametrize("backend", ["reference", "loops", "gemv", "gemm"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("backend", "dtype"),
+    [("reference", "float64")]
+    + [(b, d) for b in ("loops", "gemv", "gemm") for d in ("float64", "float32")],
+)
 @pytest.mark.parametrize("z", [5.0, 12.0, 16.0, 40.0, 200.0])
 def test_cross_entropy_of_a_wrong_and_certain_answer(backend: str, dtype: str, z: float) -> None:
     """Two sigmoid outputs at z and -z, the second right: the loss is 2 log(1 + exp(z))."""
-    if backend == "reference" and dtype == "float32":
-        return  # computes in float64 only
     problem = Problem((1, 2), 1, ("sigmoid", "sigmoid", "cross-entropy"))
     problem.x[:] = 1
     problem.labels[:] = 1

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
+from hpcpgd.kernels.network import Network
 from tests.support import TRAIN, environment, mpiexec, python, run
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -161,6 +162,7 @@ def test_divergence_stops_every_rank_with_3(ranks: int, tmp_path: Path) -> None:
     assert "lower the learning rate (now 1e+30)" in done.err
     with h5py.File(tmp_path / "r.h5") as f:
         assert f.attrs["status"] == "diverged"
+        assert f["segments/last_step"][0] == int(done.err.split("step ")[1].split()[0])
         assert "model" not in f
 
 
@@ -276,12 +278,14 @@ def test_fashion_mnist_net_1h_one_epoch(ranks: int, tmp_path: Path) -> None:
 @pytest.mark.skipif(
     "HPCPGD_TEST_DATA" not in os.environ, reason="HPCPGD_TEST_DATA names no folder with mnist-5k"
 )
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_real_mnist_reaches_88_percent(seed: int, tmp_path: Path) -> None:
-    """5,000 training digits, the official test set, the paper's network and loss."""
+def test_real_mnist_reaches_88_percent(tmp_path: Path) -> None:
+    """5,000 training digits, the official test set, the paper's network and loss.
+
+    README.md reports three seeds.
+    """
     data = Path(os.environ["HPCPGD_TEST_DATA"]) / "mnist-5k"
     arguments = ("--dataset", str(data), "--network", "net-1h", "--batch-size", "8")
-    more = ("--learning-rate", "0.1", "--epochs", "30", "--seed", str(seed), "--output", "r.h5")
+    more = ("--learning-rate", "0.1", "--epochs", "30", "--output", "r.h5")
     done = python(*TRAIN, *arguments, *more, ranks=2, timeout=280, cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     with h5py.File(tmp_path / "r.h5") as f:
@@ -340,8 +344,10 @@ def test_the_same_weights_for_a_chunked_slice(tmp_path: Path) -> None:
         "training.CHUNK_BYTES = int(sys.argv.pop(1)); "
         "training.EVALUATION_ROWS = 1; sys.exit(train.main())"
     )
+    net = Network((64, 32, 10), "float64")
+    assert 70_000 // net.bytes_per_row() == 59
     ends = []
-    for size in ("10000000", "70000"):  # one chunk of 1,250 rows, or chunks of 62
+    for size in ("10000000", "70000"):  # one chunk of 1,250 rows, or chunks of 59
         name = f"r{size}.h5"
         more = ("--batch-size", "full", "--dtype", "float64", "--epochs", "5", "--output", name)
         done = python("-c", script, size, *more, cwd=tmp_path)
@@ -350,7 +356,3 @@ def test_the_same_weights_for_a_chunked_slice(tmp_path: Path) -> None:
             ends.append(f["model/layer1/weights"][...])
     assert not np.array_equal(ends[0], 0)
     np.testing.assert_allclose(ends[0], ends[1], rtol=0, atol=1e-13)
-
-
-def test_mpiexec_is_the_one_of_this_environment() -> None:
-    assert Path(mpiexec()).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import tomllib
@@ -20,7 +21,6 @@ from hpcpgd.config import RunConfig
 from hpcpgd.errors import OutputError
 from hpcpgd.history import Epoch, History
 from hpcpgd.kernels.network import Network
-from hpcpgd.model import params_sha256
 from hpcpgd.results.atomic import check_writable, write_atomically
 from hpcpgd.results.record import RankPlace, RunRecord, Segment
 from hpcpgd.results.runfile import write_run_file
@@ -158,13 +158,13 @@ def test_above_1024_ranks_statistics_take_the_place_of_rows(tmp_path: Path) -> N
         assert file["timing/segment1/seconds"].shape == (2, 1024, 5)
 
 
-def test_params_sha256_tells_of_the_stored_model(tmp_path: Path) -> None:
-    one = record(1)
-    assert one.parameters is not None
-    one.parameters[:] = 3
-    write_run_file(tmp_path / "run.h5", one)
-    with h5py.File(tmp_path / "run.h5") as file:
-        assert file.attrs["params_sha256"] == params_sha256(one.network, one.parameters)
+def test_params_sha256_tells_of_the_stored_model(run_file: Path) -> None:
+    digest = hashlib.sha256()
+    with h5py.File(run_file) as file:
+        for layer in ("layer1", "layer2"):
+            for part in ("weights", "biases"):
+                digest.update(file["model"][layer][part][...].astype("<f4").tobytes())
+        assert file.attrs["params_sha256"] == digest.hexdigest()
 
 
 @pytest.fixture
@@ -252,6 +252,12 @@ def test_synthetic_data_never_report_an_accuracy(
         assert np.isnan(file["history/train_accuracy"][...]).all()
         assert np.isnan(file["history/validation_accuracy"][...]).all()
         assert np.isfinite(file["history/train_loss"][...]).all()
+        assert "test" not in file
+    more = ("--test-fraction", "0.5", "--overwrite")
+    done = python(*TRAIN, "--dataset", "synthetic:60x5x3", *more, "--output", "s.h5", cwd=tmp_path)
+    assert done.code == 0
+    with h5py.File("s.h5") as file:
+        assert file.attrs["test_rows"] == 30
         assert "test" not in file
 
 

@@ -20,6 +20,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from hpcpgd.cgroup import limits
 from hpcpgd.errors import DataError
 
 DEFLATE_LIMIT = 1032  # bytes that one byte of a deflate stream can expand to at most
@@ -84,8 +85,10 @@ def file_size(path: Path) -> int:
 
 
 def physical_memory() -> int:
-    """Return the memory of this machine in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Return the memory in bytes that this machine has or this job may use, the smaller."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limited = [int(words[0]) for words in limits("memory.max") if words != ["max"]]
+    return min([there, *limited])
 
 
 def ensure_fits(nbytes: int, what: Path | str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,9 +22,10 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
         If anything of this fails; the temporary file is gone, ``path`` as it was.
     """
     target = path.resolve()
-    temporary = target.with_name(f".hpcpgd-{os.getpid()}.tmp")
+    # Jobs on several nodes may share the folder, and the numbers of their processes.
+    temporary = target.with_name(f".hpcpgd-{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

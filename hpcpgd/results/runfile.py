@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from hpcpgd.clock import PHASES
+from hpcpgd.evaluation import Scores
 from hpcpgd.history import Epoch
 from hpcpgd.kernels.network import Array
 from hpcpgd.model import params_sha256
@@ -51,7 +52,7 @@ def write_run_file(path: Path, record: RunRecord) -> None:
             _write_history(file.create_group("history"), record)
             _write_timing(file.create_group("timing/segment1"), record)
         if record.test is not None:
-            _write_test(file.create_group("test"), record)
+            _write_test(file.create_group("test"), record.test)
         if record.parameters is not None:
             _write_model(file.create_group("model"), record, record.parameters)
     with h5py.File(image, "r+") as file:
@@ -157,10 +158,7 @@ def _write_timing(group: Any, record: RunRecord) -> None:
     _put(group, "rows", ("epoch", axis), rows)
 
 
-def _write_test(group: Any, record: RunRecord) -> None:
-    test = record.test
-    if test is None:
-        return
+def _write_test(group: Any, test: Scores) -> None:
     classes = np.arange(len(test.confusion))
     group.dimensions = {"true": len(classes), "predicted": len(classes)}
     _put(group, "true", ("true",), classes)

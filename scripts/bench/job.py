@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     ranks = mpi.join(world)
     try:
         # Before numba is imported, which most rooms do.
-        jitcache.share_folder(ranks.node)
+        jitcache.share_folder(ranks)
         code = _run(ranks, options)
         mpi.leave(ranks)
     except BaseException as error:
