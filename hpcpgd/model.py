@@ -11,6 +11,9 @@ from hpcpgd.kernels.network import Array, Network
 from hpcpgd.streams import STREAM_WEIGHTS
 
 
+BLOCK = 2**16  # weights drawn at a time
+
+
 def make_network(config: RunConfig, n_in: int, n_classes: int) -> Network:
     """Return the configured network between ``n_in`` inputs and ``n_classes`` outputs."""
     return Network(
@@ -35,7 +38,7 @@ def initial_parameters(network: Network, seed: int) -> Array:
     """Return Glorot-uniform weights and zero biases, a flat vector (size,).
 
     Weights are uniform in ±sqrt(6 / (fan_in + fan_out)), a pure function of seed and
-    layer.  They are drawn in float64, row by row, and rounded, so that float32 and
+    layer.  They are drawn in float64, block by block, and rounded, so that float32 and
     float64 runs begin at the same point and no second copy is held.
     """
     flat = network.zeros()
@@ -43,8 +46,10 @@ def initial_parameters(network: Network, seed: int) -> Array:
         fan_in, fan_out = network.widths[layer - 1 : layer + 1]
         limit = np.sqrt(6.0 / (fan_in + fan_out))
         bits = np.random.Philox(key=[seed, STREAM_WEIGHTS * 2**32 + layer])
-        for row in network.weights(flat, layer):
-            row[:] = (2.0 * uniform(bits, fan_out) - 1.0) * limit
+        flat_weights = network.weights(flat, layer).reshape(-1)
+        for begin in range(0, flat_weights.size, BLOCK):
+            block = flat_weights[begin : begin + BLOCK]
+            block[:] = (2.0 * uniform(bits, block.size) - 1.0) * limit
     return flat
 
 

@@ -8,3 +8,4 @@ echo "installing into $PWD/.venv ..."
 make_environment mpich
 mpiexec -n 2 python -m hpcpgd.train \
     --network net-1h --batch-size 8 --learning-rate 0.1 --epochs 60
+echo "to go on:  source .venv/bin/activate"
