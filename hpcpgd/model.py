@@ -10,7 +10,6 @@ from hpcpgd.config import RunConfig
 from hpcpgd.kernels.network import Array, Network
 from hpcpgd.streams import STREAM_WEIGHTS
 
-
 BLOCK = 2**16  # weights drawn at a time
 
 
