@@ -21,6 +21,7 @@ from hpcpgd import mpi
 from hpcpgd.errors import HpcpgdError, UnavailableError
 from hpcpgd.folders import user_cache
 
+TEMPORARY = "hpcpgd-numba-"  # how the name of a private folder begins
 COLD_CACHE_BYTES = 8 * 2**20  # more than all kernels take, compiled
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ def choose_folder() -> Path:
             return folder
     # Compiled code is loaded from here, so nobody else may write to it: mode 0700.
     try:
-        temporary = Path(tempfile.mkdtemp(prefix="hpcpgd-numba-"))
+        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY))
     except OSError as error:
         raise UnavailableError(
             f"no folder for compiled kernels can be written ({error.strerror}): "
@@ -92,6 +93,11 @@ def share_folder(ranks: mpi.Ranks) -> None:
         from numba.core import config
 
         config.CACHE_DIR = path
+
+
+def is_temporary() -> bool:
+    """Return whether the folder in use ends with this job, so that the next compiles anew."""
+    return Path(os.environ["NUMBA_CACHE_DIR"]).name.startswith(TEMPORARY)
 
 
 def repaired(compile_or_load: Callable[[], T]) -> T:

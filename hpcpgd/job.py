@@ -20,8 +20,8 @@ def run(config: RunConfig | HpcpgdError, argv: Sequence[str]) -> int:
 
     Collective over all ranks of the launcher.  A rank whose arguments were wrong hands
     over its error instead of a configuration: the others, whose may be right, then wait
-    for nobody.  An expected error that all ranks agree on
-    ends them with one line and its code; anything else on any rank ends the whole job.
+    for nobody.  An expected error that all ranks agree on ends them with one line and its
+    code; anything else on any rank ends the whole job.
     """
     try:
         world = mpi.start()

@@ -17,6 +17,7 @@ from hpcpgd.data import Dataset
 from hpcpgd.distribute import SPLITS, load_on_all
 from hpcpgd.errors import DivergedError
 from hpcpgd.evaluation import Scores
+from hpcpgd.jitcache import is_temporary
 from hpcpgd.kernels.network import Network
 from hpcpgd.memory import ensure_memory
 from hpcpgd.model import initial_parameters, make_network
@@ -68,11 +69,7 @@ class Session:
         start, stop = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
         resources = claim(self.ranks, self.config, network.flops_per_example * (stop - start))
         self.config = replace(self.config, threads=resources.threads, output=str(self.path))
-        # Parameters and gradient; with threads, backend loops has a gradient for each.
-        vectors = 1 + (resources.threads if self.config.backend == "loops" else 1)
-        confusion = 8 * dataset.n_classes**2 if dataset.test.rows else 0
-        nbytes = vectors * network.size * network.itemsize + confusion
-        ensure_memory(self.ranks, nbytes, "network")
+        self._ensure_memory(dataset, network)
         trainer = self._plan(dataset, network, resources)
         compile_seconds = compile_kernels(self.ranks, trainer)
         segment = self._segment(resources, compile_seconds, self._places())
@@ -81,6 +78,14 @@ class Session:
         self._write(record)
         self._train(trainer, record)
         return self.path
+
+    def _ensure_memory(self, dataset: Dataset, network: Network) -> None:
+        """Refuse a network that the ranks of a node cannot hold; collective."""
+        # Parameters and gradient; with threads, backend loops has a gradient for each.
+        threads = int(self.config.threads) if self.config.backend == "loops" else 1
+        confusion = 8 * dataset.n_classes**2 if dataset.test.rows else 0
+        nbytes = (1 + threads) * network.size * network.itemsize + confusion
+        ensure_memory(self.ranks, nbytes, "network")
 
     def _plan(self, dataset: Dataset, network: Network, resources: Resources) -> Trainer:
         parameters = initial_parameters(network, self.config.seed)
@@ -176,6 +181,7 @@ class Session:
         segment, network, config = record.segments[-1], record.network, self.config
         rows = record.split_rows
         printable = dataset.name if dataset.name.isprintable() else ascii(dataset.name)
+        lost = ", for this job alone: no cache folder can be written" if is_temporary() else ""
         scarce = " (more threads than cores)" if segment.oversubscribed else ""
         self.progress.say(
             f"hpcpgd {__version__}: {'-'.join(map(str, network.widths))} on {printable}: "
@@ -184,5 +190,5 @@ class Session:
             f"{scarce}, backend {segment.backend}, "
             f"reduction {segment.reduction}, {network.dtype}, batch {config.batch_size}, "
             f"rate {config.learning_rate:g}, seed {config.seed}\n"
-            f"BLAS {segment.blas_library}; kernels ready in {segment.compile_seconds:.1f} s"
+            f"BLAS {segment.blas_library}; kernels ready in {segment.compile_seconds:.1f} s{lost}"
         )

@@ -39,4 +39,5 @@ def test_training_without_a_usable_cache(ranks: int, tmp_path: Path) -> None:
     env = environment(NUMBA_CACHE_DIR=str(blocked / "cache"), TMPDIR=str(tmp_path))
     done = python(*TRAIN, "--epochs", "1", "--output", "run.h5", ranks=ranks, env=env, cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
+    assert done.out.count("no cache folder can be written") == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "run.h5"]
