@@ -13,12 +13,13 @@ from typing import Any
 
 from hpcpgd.data import check_name
 from hpcpgd.errors import ConfigError, HpcpgdError, UsageError, nearest
-from hpcpgd.kernels import BACKENDS
+from hpcpgd.kernels import BACKENDS, DEVICE_BACKENDS
 from hpcpgd.kinds import Choice, Flag, Integer, Integers, Kind, Real, Text
 
 NETWORKS = {"net-1h": (1024,), "net-2h": (1024, 1024)}
 REDUCTIONS = ("auto", "allreduce")
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear")
+PRECISIONS = ("float32", "float64", "tf32")
 MAX_WIDTH = 2**24
 
 
@@ -73,6 +74,12 @@ class RunConfig:
         "auto",
         Choice(("auto", "float32", "float64")),
         "of weights and arithmetic; auto: float64 for reference, else float32",
+    )
+    matmul_precision: str = _option(
+        "auto",
+        Choice(("auto", *PRECISIONS)),
+        "of a GPU's products; tf32 rounds the factors of float32 products to 10 bits, "
+        "backend cuda only; auto: the dtype",
     )
     output: str = _option(
         "auto", Text("FILE.h5"), "run file; auto: hpcpgd-DATASET-TIME-JOB.h5 in this folder"
@@ -186,6 +193,21 @@ def _check_rate(config: RunConfig) -> None:
             )
 
 
+def _check_precision(config: RunConfig) -> None:
+    """Refuse products in another type than the run's, but for TF32 where it exists."""
+    precision, dtype = config.matmul_precision, config.dtype
+    if precision == "tf32" and (config.backend, dtype) != ("cuda", "float32"):
+        raise ConfigError(
+            f"matmul-precision tf32 does not go with backend {config.backend} and dtype {dtype}: "
+            "it needs backend cuda and dtype float32"
+        )
+    if precision not in (dtype, "tf32"):
+        raise ConfigError(
+            f"matmul-precision {precision} does not go with dtype {dtype}: leave it out, "
+            f"or set dtype to {precision}"
+        )
+
+
 def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
     """Combine defaults, TOML and flags, and settle what depends on other fields.
 
@@ -197,8 +219,16 @@ def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
     values = {**toml, **flags}
     if values.get("dtype", "auto") == "auto":
         values["dtype"] = "float64" if values.get("backend") == "reference" else "float32"
+    if values.get("matmul_precision", "auto") == "auto":
+        values["matmul_precision"] = values["dtype"]
     config = RunConfig(**values)
     _check_rate(config)
+    _check_precision(config)
+    if config.backend in DEVICE_BACKENDS and config.threads not in ("auto", 1):
+        raise ConfigError(
+            f"backend {config.backend} computes on a GPU, one host thread a rank: "
+            f"leave threads out (now {config.threads})"
+        )
     if config.backend == "reference" and config.dtype == "float32":
         raise ConfigError("backend reference computes in float64 only: leave dtype out")
     if config.output_activation == "softmax" and config.loss == "mse":

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from hpcpgd import mpi
-from hpcpgd.data import Split
-from hpcpgd.kernels import Plan
+from hpcpgd.data import Dataset, Split
+from hpcpgd.engine import Engine
 from hpcpgd.kernels.elementwise import CORRECT, LOSS
 from hpcpgd.kernels.network import Array
 from hpcpgd.kernels.partition import block_range
-from hpcpgd.loader import Loader
 
 
 @dataclass(frozen=True)
@@ -35,24 +34,21 @@ class Scores:
     confusion: Array
 
 
-def evaluate(
-    comm: Any, plan: Plan, loader: Loader, split: Split, parameters: Array, confusion: bool
-) -> Scores:
-    """Score ``parameters`` on ``split``, with or without the confusion matrix; collective.
+def evaluate(comm: Any, engine: Engine, dataset: Dataset, name: str, confusion: bool) -> Scores:
+    """Score the engine's parameters on a split, with or without its confusion matrix.
 
-    Every rank takes its block of the rows, in chunks of the plan's capacity.
+    Every rank takes its block of the rows, in chunks of the engine's capacity.  Collective.
     """
-    classes = plan.network.widths[-1] if confusion else 0
+    split: Split = getattr(dataset, name)
+    classes = engine.network.widths[-1] if confusion else 0
     table = np.zeros((classes, classes), np.int64)
     begin, end = block_range(split.rows, comm.size, comm.rank)
-    for first in range(begin, end, plan.work.capacity):
-        numbers = np.arange(first, min(first + plan.work.capacity, end))
-        loader.load(split, numbers)
-        plan.evaluate(parameters, numbers.size)
-        predicted = plan.work.predicted[: numbers.size]
+    for first in range(begin, end, engine.capacity):
+        count = min(engine.capacity, end - first)
+        engine.score(name, first, count)
         if confusion:
-            np.add.at(table, (split.labels[numbers], predicted), 1)
-    totals = plan.work.take_totals()
+            np.add.at(table, (split.labels[first : first + count], engine.predicted(count)), 1)
+    totals = engine.take_totals()
     mpi.sum_in_place(comm, totals)
     mpi.sum_in_place(comm, table)
     if split.rows == 0:

@@ -19,6 +19,13 @@ RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID
 # Not SLURM_NTASKS: plain python inside an allocation is legitimate, and is one process.
 SIZE_VARIABLES = ("PMI_SIZE", "PMIX_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
+# What launchers tell their ranks, but not what users tell their MPI (OMPI_MCA_pml and such).
+LAUNCHER_PREFIXES = (
+    *("PMI_", "PMIX_", "PRTE_", "HYDI_", "HYDRA_", "SLURM_", "OMPI_COMM_", "OMPI_UNIVERSE_"),
+    *("OMPI_APP_", "OMPI_ARGV", "OMPI_COMMAND", "OMPI_FILE_", "OMPI_FIRST_", "OMPI_NUM_"),
+    *("OMPI_MCA_orte_", "OMPI_MCA_ess", "MPI_LOCAL"),
+)
+
 
 def _first(names: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, int] | None:
     for name in names:
@@ -37,6 +44,11 @@ def launcher_rank(environ: Mapping[str, str] = os.environ) -> int:
 def launcher_size(environ: Mapping[str, str] = os.environ) -> tuple[str, int] | None:
     """Return the variable and the number of ranks that the launcher started, if it says."""
     return _first(SIZE_VARIABLES, environ)
+
+
+def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for a process that must not think it is a rank of this job."""
+    return {k: v for k, v in environ.items() if not k.startswith(LAUNCHER_PREFIXES)}
 
 
 def mismatch(world_size: int, environ: Mapping[str, str] = os.environ) -> str | None:

@@ -214,6 +214,12 @@ def agreed(comm: Any) -> Iterator[None]:
     raise agreement from error
 
 
+def exchange_and_add(comm: Any, array: Any, total: Any, moved: Any) -> None:
+    """Send ``array`` to this rank itself, into ``moved``, and add it to ``total``."""
+    comm.Sendrecv(array, dest=comm.rank, recvbuf=moved, source=comm.rank)
+    MPI.SUM.Reduce_local(array, total)
+
+
 def implementation() -> str:
     """Return the MPI library's name and version, one line."""
     return " ".join(MPI.Get_library_version().strip("\0").split("\n")[0].split())

@@ -1,10 +1,9 @@
-"""Threads, BLAS and compiled kernels of this rank."""
+"""Threads, BLAS and GPU of this rank."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -13,10 +12,10 @@ from hpcpgd import mpi
 from hpcpgd.config import RunConfig
 from hpcpgd.cores import fair_share, fair_threads
 from hpcpgd.errors import UnavailableError
-from hpcpgd.jitcache import repaired
+from hpcpgd.gpu import Gpu, claim_gpu
+from hpcpgd.kernels import DEVICE_BACKENDS
 from hpcpgd.kernels import blas as blas_library
 from hpcpgd.kernels.stand_in import MatmulStandIn
-from hpcpgd.training import Trainer, warm_up
 
 # Backends whose products the BLAS divides over its own threads, if they are large enough.
 THREADED_BY_BLAS = ("reference", "gemv")
@@ -36,22 +35,27 @@ class Resources:
     oversubscribed : bool
         Whether some node has more threads than cores that its ranks may use.
     blas : Blas, MatmulStandIn or None
+    gpu : Gpu or None
+        None for backends that compute in the host's memory.
     """
 
     threads: int
     oversubscribed: bool
     blas: Any
+    gpu: Gpu | None = None
 
 
 def find_blas(backend: str) -> Any:
-    """Return the BLAS for ``backend``: ``$HPCPGD_BLAS``, else the first; None for ``loops``.
+    """Return the BLAS for ``backend``: ``$HPCPGD_BLAS``, else the first found.
+
+    None for the backends that call none.
 
     Raises
     ------
     UnavailableError
         If the named library cannot be used, or if ``gemv`` finds none.
     """
-    if backend == "loops":
+    if backend == "loops" or backend in DEVICE_BACKENDS:
         return None
     # NumPy, which backend reference calls, cannot be told to use another library.
     path = os.environ.get("HPCPGD_BLAS") if backend != "reference" else None
@@ -70,7 +74,7 @@ def find_blas(backend: str) -> Any:
 
 
 def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
-    """Decide the threads and find the BLAS; collective.
+    """Decide the threads, find the BLAS and open the GPU; collective.
 
     Parameters
     ----------
@@ -86,6 +90,8 @@ def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
     """
     share = fair_share(ranks.node)
     threads = config.threads
+    if threads == "auto" and config.backend in DEVICE_BACKENDS:
+        threads = 1
     if threads == "auto":
         # The same on all ranks: the rank with the fewest cores sets the pace anyway.
         fewest = -mpi.largest(ranks.comm, -float(fair_threads(share)))
@@ -95,22 +101,5 @@ def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
     with mpi.agreed(ranks.comm):
         blas = find_blas(config.backend)
     threadpool_limits(threads if config.backend in THREADED_BY_BLAS else 1, user_api="blas")
-    return Resources(threads, scarce, blas)
-
-
-def compile_kernels(ranks: mpi.Ranks, trainer: Trainer) -> float:
-    """Compile on one rank a node, load on the others; collective.
-
-    Returns
-    -------
-    float
-        Seconds, the maximum over the ranks.
-    """
-    start = perf_counter()
-    with mpi.agreed(ranks.comm):  # the others wait here
-        if ranks.node.rank == 0:
-            repaired(lambda: warm_up(trainer))
-    if ranks.node.rank > 0:
-        warm_up(trainer)
-    mpi.patient_barrier(ranks.comm)
-    return mpi.largest(ranks.comm, perf_counter() - start)
+    gpu = claim_gpu(ranks, config.backend) if config.backend in DEVICE_BACKENDS else None
+    return Resources(threads, scarce, blas, gpu)

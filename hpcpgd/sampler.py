@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcpgd.kernels.partition import block_range
-from hpcpgd.kernels.permutation import permuted_range
+from hpcpgd.kernels.permutation import key, permuted_range
 from hpcpgd.streams import STREAM_ORDER
 
 
@@ -44,3 +44,7 @@ class Sampler:
     def numbers(self, epoch: int, start: int, out: npt.NDArray[np.int64]) -> None:
         """Write the row numbers at positions ``start …`` of ``epoch`` (from 1) to ``out``."""
         permuted_range(self.rows, self.seed, STREAM_ORDER, epoch, start, out)
+
+    def key(self, epoch: int) -> int:
+        """Return the key of the order of ``epoch`` (from 1), for who permutes elsewhere."""
+        return key(self.seed, STREAM_ORDER, epoch)

@@ -17,18 +17,21 @@ from hpcpgd.data import Dataset
 from hpcpgd.distribute import SPLITS, load_on_all
 from hpcpgd.errors import DivergedError
 from hpcpgd.evaluation import Scores
+from hpcpgd.gpu import HOST, Gpu
 from hpcpgd.jitcache import is_temporary
 from hpcpgd.kernels.network import Network
 from hpcpgd.memory import ensure_memory
 from hpcpgd.model import initial_parameters, make_network
+from hpcpgd.planning import make_sampler, make_trainer
 from hpcpgd.progress import Progress, summary
 from hpcpgd.reductions import choose
-from hpcpgd.resources import Resources, claim, compile_kernels
+from hpcpgd.resources import Resources, claim
 from hpcpgd.results.atomic import check_writable
 from hpcpgd.results.record import RankPlace, RunRecord, Segment
 from hpcpgd.results.runfile import write_run_file
-from hpcpgd.training import Trainer, make_sampler, make_trainer
+from hpcpgd.training import Trainer
 from hpcpgd.version import __version__
+from hpcpgd.warmup import compile_kernels
 
 
 class Session:
@@ -70,11 +73,12 @@ class Session:
         resources = claim(self.ranks, self.config, network.flops_per_example * (stop - start))
         self.config = replace(self.config, threads=resources.threads, output=str(self.path))
         self._ensure_memory(dataset, network)
-        trainer = self._plan(dataset, network, resources)
+        with mpi.agreed(self.ranks.comm):  # a GPU may be too small
+            trainer = self._plan(dataset, network, resources)
         compile_seconds = compile_kernels(self.ranks, trainer)
-        segment = self._segment(resources, compile_seconds, self._places())
+        segment = self._segment(resources, compile_seconds)
         record = self._record(dataset, network, segment, trainer)
-        self._announce(dataset, record)
+        self._announce(dataset, record, resources)
         self._write(record)
         self._train(trainer, record)
         return self.path
@@ -89,10 +93,7 @@ class Session:
 
     def _plan(self, dataset: Dataset, network: Network, resources: Resources) -> Trainer:
         parameters = initial_parameters(network, self.config.seed)
-        return make_trainer(
-            self.ranks.comm, self.config, dataset, network, parameters,
-            resources.threads, resources.blas,
-        )  # fmt: skip
+        return make_trainer(self.ranks.comm, self.config, dataset, network, parameters, resources)
 
     def _train(self, trainer: Trainer, record: RunRecord) -> None:
         segment = record.segments[-1]
@@ -106,7 +107,7 @@ class Session:
             raise
         self.progress.close()
         test = trainer.test()
-        record.status, record.parameters = "complete", trainer.parameters
+        record.status, record.parameters = "complete", trainer.engine.parameters
         # No test rows, or labels that mean nothing: no test result.
         if trainer.dataset.test.rows and trainer.dataset.has_accuracy:
             record.test = test
@@ -132,17 +133,17 @@ class Session:
             if self.first:
                 write_run_file(self.path, record)
 
-    def _places(self) -> list[RankPlace]:
+    def _places(self, gpu: Gpu | None) -> list[RankPlace]:
         """Return where every rank runs, on rank 0; collective."""
         comm = self.ranks.comm
         cores = ",".join(map(str, affinity()))
-        mine = (socket.gethostname(), provenance.cpu_model(), cores)
+        own = "none" if gpu is None else gpu.place
+        mine = (socket.gethostname(), provenance.cpu_model(), cores, own)
         columns = [mpi.gather_texts(comm, text) for text in mine]
         return [RankPlace(*row) for row in zip(*columns, strict=True)]
 
-    def _segment(
-        self, resources: Resources, compile_seconds: float, places: list[RankPlace]
-    ) -> Segment:
+    def _segment(self, resources: Resources, compile_seconds: float) -> Segment:
+        gpu = resources.gpu
         return Segment(
             first_step=1,
             last_step=0,
@@ -155,9 +156,13 @@ class Session:
             hpcpgd_version=__version__,
             mpi_library=mpi.implementation(),
             blas_library=provenance.blas_library(resources.blas),
+            gpu_model="none" if gpu is None else gpu.model,
+            gpu_library="none" if gpu is None else gpu.device.library,
+            transport=HOST if gpu is None else gpu.transport,
+            ranks_per_gpu=0 if gpu is None else gpu.sharing,
             compile_seconds=compile_seconds,
             oversubscribed=resources.oversubscribed,
-            places=places,
+            places=self._places(gpu),
         )
 
     def _record(
@@ -177,11 +182,15 @@ class Session:
             history=trainer.history,
         )
 
-    def _announce(self, dataset: Dataset, record: RunRecord) -> None:
+    def _announce(self, dataset: Dataset, record: RunRecord, resources: Resources) -> None:
         segment, network, config = record.segments[-1], record.network, self.config
         rows = record.split_rows
         printable = dataset.name if dataset.name.isprintable() else ascii(dataset.name)
         lost = ", for this job alone: no cache folder can be written" if is_temporary() else ""
+        gpu = resources.gpu
+        where = f"BLAS {segment.blas_library}"
+        if gpu is not None:
+            where = f"{gpu.describe()}, {config.matmul_precision} products"
         scarce = " (more threads than cores)" if segment.oversubscribed else ""
         self.progress.say(
             f"hpcpgd {__version__}: {'-'.join(map(str, network.widths))} on {printable}: "
@@ -190,5 +199,5 @@ class Session:
             f"{scarce}, backend {segment.backend}, "
             f"reduction {segment.reduction}, {network.dtype}, batch {config.batch_size}, "
             f"rate {config.learning_rate:g}, seed {config.seed}\n"
-            f"BLAS {segment.blas_library}; kernels ready in {segment.compile_seconds:.1f} s{lost}"
+            f"{where}; kernels ready in {segment.compile_seconds:.1f} s{lost}"
         )

@@ -2,7 +2,8 @@
 
 Each backend is one module with a class ``Plan`` whose methods stand in the same order:
 ``forward``, ``deltas``, ``weight_gradient`` (these three are the *phases*, which not every
-backend offers), ``gradient`` and ``evaluate``.  A plan's buffers are ``plan.work``.
+backend offers), ``gradient`` and ``evaluate``.  A plan's buffers are ``plan.work``.  The
+backends on a GPU share ``device_plan`` and see the device through ``device``.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ BACKENDS = {
     "loops": "hpcpgd.kernels.loops",
     "gemv": "hpcpgd.kernels.gemv",
     "gemm": "hpcpgd.kernels.gemm",
+    "cuda-loops": "hpcpgd.kernels.cuda_loops",
+    "cuda": "hpcpgd.kernels.cuda",
 }
+DEVICE_BACKENDS = ("cuda-loops", "cuda")
 
 
 class Plan(Protocol):
-    """What every backend offers."""
+    """What every backend that computes in the host's memory offers."""
 
     network: Any
     work: Any
@@ -32,6 +36,11 @@ class Plan(Protocol):
 
 
 def make_plan(backend: str, network: Any, capacity: int, threads: int, blas: Any) -> Plan:
-    """Return a plan of ``backend`` for up to ``capacity`` rows."""
+    """Return a plan of a backend in the host's memory for up to ``capacity`` rows."""
     plan: Plan = importlib.import_module(BACKENDS[backend]).Plan(network, capacity, threads, blas)
     return plan
+
+
+def make_device_plan(backend: str, network: Any, capacity: int, device: Any, precision: str) -> Any:
+    """Return a plan of a backend on a GPU for up to ``capacity`` rows."""
+    return importlib.import_module(BACKENDS[backend]).Plan(network, capacity, device, precision)

@@ -71,15 +71,25 @@ def permuted_range(
     out : ndarray of int64, shape (count,)
         Receives the permuted values.
     """
-    width = np.uint64(MIN_WIDTH)
-    while (_ONE << width) < np.uint64(n):
-        width += _ONE
+    bits = np.uint64(MIN_WIDTH)
+    while (_ONE << bits) < np.uint64(n):
+        bits += _ONE
     key = _key(seed, stream, epoch)
     for i in range(out.size):
-        value = _feistel(np.uint64(start + i), width, key)
+        value = _feistel(np.uint64(start + i), bits, key)
         while value >= np.uint64(n):
-            value = _feistel(value, width, key)
+            value = _feistel(value, bits, key)
         out[i] = np.int64(value)
+
+
+def key(seed: int, stream: int, epoch: int) -> int:
+    """Return the 64 bits that a network's rounds are keyed with."""
+    return int(_key(seed, stream, epoch))
+
+
+def width(n: int) -> int:
+    """Return the bits of the integers that ``range(n)`` is permuted among."""
+    return max(MIN_WIDTH, (n - 1).bit_length())
 
 
 def permutation(n: int, seed: int, stream: int, epoch: int = 0) -> npt.NDArray[np.int64]:

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Install hpcpgd into .venv and run every check and every test; arguments go to pytest.
+# $HPCPGD_TEST_EXTRAS names further extras, such as gpu13 where there is a GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
 
 echo "installing into $PWD/.venv ..."
-make_environment mpich,dev
+make_environment "mpich,dev${HPCPGD_TEST_EXTRAS:+,$HPCPGD_TEST_EXTRAS}"
 ruff check .
 ruff format --check .
 mypy

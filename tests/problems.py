@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd.kernels import blas, make_plan
+from hpcpgd.kernels import blas, make_device_plan, make_plan
+from hpcpgd.kernels.device_plan import DeviceRows
 from hpcpgd.kernels.network import Network
+from hpcpgd.kernels.permutation import width
 
 FUNCTIONS = [
     ("sigmoid", "sigmoid", "mse"),
@@ -25,6 +27,13 @@ def the_blas() -> Any:
     found = blas.find()
     assert found is not None
     return found
+
+
+def upload(device: Any, array: Any) -> Any:
+    """Return a device's copy of an array."""
+    buffer = device.buffer(array.size, array.dtype)
+    device.write(buffer, array)
+    return buffer
 
 
 class Problem:
@@ -59,6 +68,32 @@ class Problem:
         plan.work.inputs[:rows] = self.x
         plan.work.labels[:rows] = self.labels
         return plan
+
+    def device_plan(self, backend: str, dtype: str, device: Any, precision: str = "") -> Any:
+        """Return a plan on a device with room to spare, and the rows for it."""
+        plan = make_device_plan(
+            backend, self.network(dtype), len(self.x) + 3, device, precision or dtype
+        )
+        one = np.dtype(dtype).type
+        rows, labels = self.x.astype(dtype), self.labels.astype(np.int32)
+        count = len(rows)
+        buffers = upload(device, rows), upload(device, labels)
+        return plan, DeviceRows(count, *buffers, one(1), one(0), width(count))
+
+    def device_gradient(
+        self, plan: Any, rows: DeviceRows, out: Any = None, add: bool = False
+    ) -> Any:
+        """Return the parts of the gradient and the totals, like ``gradient``."""
+        network, device = plan.network, plan.device
+        if out is None:
+            out = upload(device, np.full(network.size, np.nan, network.dtype))
+        parameters = upload(device, self.parameters(network))
+        plan.load(rows, 0, rows.rows)
+        plan.gradient(parameters, rows.rows, out, add)
+        flat = device.read(out, network.size)
+        layers = range(1, network.depth + 1)
+        parts = [f(flat, layer) for layer in layers for f in (network.weights, network.biases)]
+        return [part.copy() for part in parts], plan.take_totals(rows.rows)
 
     def gradient(self, plan: Any, out: Any = None, add: bool = False) -> Any:
         """Return the parts (dweight, dbias, …) of the gradient and the totals."""

@@ -121,4 +121,4 @@ def test_unreadable_toml(tmp_path: Path) -> None:
 
 
 def test_resolve_keeps_what_was_given() -> None:
-    assert resolve({}, {}) == RunConfig(dtype="float32")
+    assert resolve({}, {}) == RunConfig(dtype="float32", matmul_precision="float32")

@@ -43,6 +43,9 @@ ATTRIBUTES = [
     "cpu_model",
     "mpi_library",
     "blas_library",
+    "gpu_model",
+    "gpu_library",
+    "precision",
     "dataset",
     "dataset_sha256",
     "seed",
@@ -125,10 +128,10 @@ def test_xarray_reads_it_as_a_tree(run_file: Path) -> None:
 def record(ranks: int) -> RunRecord:
     """A record of two epochs on many ranks, made up."""
     network = Network((3, 2))
-    place = RankPlace("host", "cpu", "0")
+    place = RankPlace("host", "cpu", "0", "none")
     segment = Segment(
         1, 8, "2026-01-01T00:00:00+00:00", ranks, 1, 1, "gemm", "allreduce", "0", "m", "b",
-        0.0, False, [place] * ranks,
+        "none", "none", "host", 0, 0.0, False, [place] * ranks,
     )  # fmt: skip
     random = np.random.default_rng(0)
     history = History(

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from hpcpgd import mpi
-from hpcpgd.clock import COMPUTE, DATA, UPDATE, PhaseClock
-from hpcpgd.data import Split
-from hpcpgd.kernels import Plan
-from hpcpgd.kernels.elementwise import descend
-from hpcpgd.kernels.network import Array
-from hpcpgd.loader import Loader
+from hpcpgd.clock import PhaseClock
+from hpcpgd.engine import Engine, Rows
 from hpcpgd.sampler import Sampler
 
 
@@ -22,35 +15,19 @@ class AllreduceStep:
     Parameters
     ----------
     comm : Comm
-    plan : Plan
-        The backend; its buffers hold one chunk of this rank's slice.
-    loader : Loader
+    engine : Engine
+        This rank's arithmetic; the parameters are the same on all ranks.
     sampler : Sampler
-    parameters : ndarray, shape (size,)
-        Flat vector, the same on all ranks, updated in place.
     clock : PhaseClock
     """
 
-    def __init__(
-        self,
-        comm: Any,
-        plan: Plan,
-        loader: Loader,
-        sampler: Sampler,
-        parameters: Array,
-        clock: PhaseClock,
-    ) -> None:
+    def __init__(self, comm: Any, engine: Engine, sampler: Sampler, clock: PhaseClock) -> None:
         self._comm = comm
-        self._plan = plan
-        self._loader = loader
+        self._engine = engine
         self._sampler = sampler
-        self._parameters = parameters
         self._clock = clock
-        self._gradient = plan.network.zeros()
-        self._numbers = np.zeros(plan.work.capacity, np.int64)
-        self._real = np.dtype(plan.network.dtype).type
 
-    def step(self, train: Split, epoch: int, step: int, rate: float) -> bool:
+    def step(self, epoch: int, step: int, rate: float) -> bool:
         """Make minibatch ``step`` (from 0) of ``epoch`` (from 1); collective.
 
         The sum over all examples is divided once, by their global number: uneven slices
@@ -59,28 +36,26 @@ class AllreduceStep:
         Returns
         -------
         bool
-            False, on every rank, if NaN or Inf stood in the summed gradient.
+            False, on every rank, if NaN or Inf is known to have stood in a summed gradient.
         """
-        comm, clock = self._comm, self._clock
-        start, stop = self._sampler.minibatch(step)
-        begin, end = self._sampler.slice(step, comm.size, comm.rank)
-        clock.begin_step(end - begin)
-        self._partial(train, epoch, begin, end)
-        mpi.sum_in_place(comm, self._gradient)
-        clock.lap_reduction()
-        finite = descend(self._parameters, self._gradient, self._real(rate / (stop - start)))
-        clock.lap(UPDATE)
-        return bool(finite)
+        engine = self._engine
+        rows, scaled = self._shape(step, rate)
+        self._clock.begin_step(rows[1] - rows[0])
+        if self._comm.size == 1:
+            engine.step(epoch, rows, scaled)
+        else:
+            engine.partial(epoch, rows)
+            engine.sum(self._comm)
+            engine.update(scaled)
+        return engine.bad_step is None
 
-    def _partial(self, train: Split, epoch: int, begin: int, end: int) -> None:
-        """Sum the gradient over this rank's slice, chunk by chunk."""
-        if begin == end:
-            self._gradient[:] = 0
-            self._clock.lap(COMPUTE)
-        for first in range(begin, end, self._plan.work.capacity):
-            numbers = self._numbers[: min(self._plan.work.capacity, end - first)]
-            self._sampler.numbers(epoch, first, numbers)
-            self._loader.load(train, numbers)
-            self._clock.lap(DATA)
-            self._plan.gradient(self._parameters, numbers.size, self._gradient, first > begin)
-            self._clock.lap(COMPUTE)
+    def warm_up(self, rate: float) -> None:
+        """Prepare the engine for the two shapes that steps have: full and last minibatch."""
+        numbers = (0, self._sampler.steps - 1)
+        self._engine.warm_up([self._shape(step, rate) for step in numbers])
+
+    def _shape(self, step: int, rate: float) -> tuple[Rows, float]:
+        """Return this rank's slice of a minibatch and the rate of a sum of gradients."""
+        start, stop = self._sampler.minibatch(step)
+        rows = self._sampler.slice(step, self._comm.size, self._comm.rank)
+        return rows, rate / (stop - start)

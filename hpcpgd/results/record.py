@@ -12,11 +12,12 @@ from hpcpgd.kernels.network import Array, Network
 
 @dataclass(frozen=True)
 class RankPlace:
-    """Where one rank ran."""
+    """Where one rank ran; ``gpu`` names its model and bus, or is ``none``."""
 
     host: str
     cpu_model: str
     affinity: str
+    gpu: str
 
 
 @dataclass
@@ -31,6 +32,12 @@ class Segment:
         ISO 8601, UTC.
     compile_seconds : float
         Compiling the kernels or loading them from the cache, the maximum over the ranks.
+    gpu_model, gpu_library : str
+        Of rank 0; ``none`` without a GPU.
+    transport : str
+        Where the Allreduce of the gradient reads and writes.
+    ranks_per_gpu : int
+        The most that any GPU has; 0 without.
     places : list of RankPlace
         Of every rank.
     """
@@ -46,6 +53,10 @@ class Segment:
     hpcpgd_version: str
     mpi_library: str
     blas_library: str
+    gpu_model: str
+    gpu_library: str
+    transport: str
+    ranks_per_gpu: int
     compile_seconds: float
     oversubscribed: bool
     places: list[RankPlace]

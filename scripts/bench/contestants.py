@@ -15,10 +15,13 @@ import numpy as np
 from bench import cloops
 from bench.setting import RATE, SEED, Setting
 from hpcpgd.config import RunConfig
+from hpcpgd.engine import HostEngine
 from hpcpgd.kernels.network import Array
-from hpcpgd.loader import make_loader
+from hpcpgd.planning import make_trainer
 from hpcpgd.reductions.allreduce import AllreduceStep
-from hpcpgd.training import Trainer, make_trainer, warm_up
+from hpcpgd.resources import Resources
+from hpcpgd.training import Trainer
+from hpcpgd.warmup import warm_up
 
 # A power of two: the step taken with it shows the gradient and loses none of its digits.
 GAIN = 2.0**20
@@ -59,17 +62,18 @@ class ProgramRunner:
         trainer = self._trainer
         for number in range(self._made, self._made + steps):
             epoch, step = divmod(number, self._setting.steps)
-            if not trainer.reduction.step(trainer.dataset.train, epoch + 1, step, RATE):
+            if not trainer.reduction.step(epoch + 1, step, RATE):
                 raise ArithmeticError("NaN or Inf in the gradient of a benchmark's step")
         self._made += steps
 
     def gradient(self) -> Array:
         """Take the gradient from the very step that is timed, update and all."""
         trainer, batch = self._trainer, self._setting.batch
-        before = trainer.parameters.astype(np.float64)
-        trainer.reduction.step(trainer.dataset.train, 1, 0, GAIN * batch)
-        gradient = (before - trainer.parameters) / GAIN
-        trainer.parameters[:] = before
+        parameters = trainer.engine.parameters
+        before = parameters.astype(np.float64)
+        trainer.reduction.step(1, 0, GAIN * batch)
+        gradient = (before - parameters) / GAIN
+        parameters[:] = before
         return np.asarray(gradient)
 
 
@@ -79,7 +83,7 @@ def _trainer(backend: str, setting: Setting, threads: int) -> Trainer:
     )
     return make_trainer(
         setting.comm, config, setting.dataset, setting.network, setting.parameters(),
-        threads, setting.blas,
+        Resources(threads, False, setting.blas),
     )  # fmt: skip
 
 
@@ -90,12 +94,12 @@ def _program(backend: str, setting: Setting, threads: int) -> Runner:
 def _compiled_c(flags: tuple[str, ...], setting: Setting, threads: int) -> Runner:
     """Put the C loops where the numba loops are; all else of the step stays."""
     trainer = _trainer("loops", setting, threads)
-    plan = cloops.Plan(setting.network, trainer.plan.work.capacity, flags)
-    loader = make_loader(setting.dataset, plan.work)
-    step = AllreduceStep(
-        setting.comm, plan, loader, trainer.sampler, trainer.parameters, trainer.clock
+    plan = cloops.Plan(setting.network, trainer.engine.capacity, flags)
+    engine = HostEngine(
+        plan, setting.dataset, trainer.sampler, trainer.engine.parameters, trainer.clock
     )
-    return ProgramRunner(setting, replace(trainer, plan=plan, loader=loader, reduction=step))
+    step = AllreduceStep(setting.comm, engine, trainer.sampler, trainer.clock)
+    return ProgramRunner(setting, replace(trainer, engine=engine, reduction=step))
 
 
 GEMM = Contestant("gemm", partial(_program, "gemm"))

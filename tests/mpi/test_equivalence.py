@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpcpgd import gpu
 from hpcpgd.config import RunConfig
 from hpcpgd.data import Dataset, load, prepare
 from hpcpgd.history import History
 from hpcpgd.kernels import blas
 from hpcpgd.model import initial_parameters, make_network
 from hpcpgd.mpi import MPI
-from hpcpgd.training import make_trainer
+from hpcpgd.planning import make_trainer
+from hpcpgd.resources import Resources
+from hpcpgd.warmup import warm_up
+from tests.emulation.build import compiler
+from tests.emulation.device import EmulatedDevice
 
 MINI = Path(__file__).parent.parent / "data" / "mnist-mini"
 BOUND = {"float64": 1e-12, "float32": 1e-4}
@@ -27,22 +32,33 @@ def dataset() -> Dataset:
     return prepare(load(str(MINI), seed=0), seed=0, train_rows=120, test_fraction=None)
 
 
-def train(comm: Any, config: RunConfig, threads: int = 1) -> tuple[Any, History]:
+def emulated_gpu(comm: Any, transport: str) -> tuple[gpu.Gpu, EmulatedDevice]:
+    device = EmulatedDevice()
+    way = gpu.ALONE if comm.size == 1 else transport
+    return gpu.Gpu(device, device.name, comm.size, device.free_bytes(), way), device
+
+
+def train(
+    comm: Any, config: RunConfig, threads: int = 1, on: gpu.Gpu | None = None
+) -> tuple[Any, History]:
     """Return the parts of the weights after the configured epochs, in float64."""
     network = make_network(config, dataset().n_in, dataset().n_classes)
     parameters = initial_parameters(network, config.seed)
     found = blas.find()
-    trainer = make_trainer(comm, config, dataset(), network, parameters, threads, found)
+    resources = Resources(threads, False, found, on)
+    trainer = make_trainer(comm, config, dataset(), network, parameters, resources)
+    warm_up(trainer)
     trainer.run(config.epochs, lambda number, epoch: None)
     layers = range(1, network.depth + 1)
-    views = [f(parameters, layer) for layer in layers for f in (network.weights, network.biases)]
+    trained = trainer.engine.parameters
+    views = [f(trained, layer) for layer in layers for f in (network.weights, network.biases)]
     return [view.astype(np.float64) for view in views], trainer.history
 
 
 def config(backend: str, dtype: str, batch: int | str) -> RunConfig:
     return RunConfig(
         backend=backend, dtype=dtype, batch_size=batch, hidden=(12, 9), epochs=3,
-        learning_rate=0.5, reduction="allreduce",
+        learning_rate=0.5, reduction="allreduce", matmul_precision=dtype,
     )  # fmt: skip
 
 
@@ -71,6 +87,34 @@ def test_weights_after_three_epochs(comm: Any, backend: str, dtype: str, batch: 
     if dtype == "float64":
         for name in ("train_accuracy", "validation_accuracy"):
             assert np.array_equal(history.column(name), expected.column(name))
+
+
+@pytest.mark.mpi
+@pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
+@pytest.mark.parametrize("transport", [gpu.STAGED, gpu.DIRECT])
+@pytest.mark.parametrize("batch", [37, 2, "full"])
+@pytest.mark.parametrize(
+    ("backend", "dtype"),
+    [("cuda", "float64"), ("cuda", "float32"), ("cuda-loops", "float64")],
+)
+def test_weights_of_ranks_that_share_a_gpu(
+    comm: Any, backend: str, dtype: str, batch: int | str, transport: str
+) -> None:
+    """The same as on the host, by two recorded graphs a step, on one rank by one."""
+    exact, expected = reference(batch)
+    on, device = emulated_gpu(comm, transport)
+    parts, history = train(comm, config(backend, dtype, batch), on=on)
+    for part, truth in zip(parts, exact, strict=True):
+        assert np.max(np.abs(part - truth)) < BOUND[dtype]
+    for name in ("train_loss", "validation_loss"):
+        np.testing.assert_allclose(
+            history.column(name), expected.column(name), rtol=0, atol=10 * BOUND[dtype]
+        )
+    steps = 3 * -(-100 // batch) if isinstance(batch, int) else 3
+    if comm.size == 1:
+        assert device.graphs == steps
+    else:  # a rank without rows has no gradient to compute
+        assert steps <= device.graphs <= 2 * steps
 
 
 @pytest.mark.mpi

@@ -1,0 +1,218 @@
+"""An engine whose dataset, parameters and gradient stay on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from hpcpgd import mpi
+from hpcpgd.clock import COMPUTE, UPDATE, PhaseClock
+from hpcpgd.data import Dataset
+from hpcpgd.device_rows import upload
+from hpcpgd.engine import Rows
+from hpcpgd.gpu import ALONE, STAGED, Gpu
+from hpcpgd.kernels.device_plan import DevicePlan
+from hpcpgd.kernels.network import Array, Network
+from hpcpgd.sampler import Sampler
+
+CHECK_EVERY = 256  # steps between looks for NaN and Inf: each look waits for the GPU
+
+
+class Chunk(NamedTuple):
+    """A part of a slice that the plan works on at once."""
+
+    first: int  # position in the order of the epoch
+    rows: int
+    add: bool  # to the gradient of the chunks before
+    last: bool
+
+
+class DeviceEngine:
+    """An engine on a GPU.  Steps are recorded as graphs and run behind the host's back.
+
+    On one rank a step is one graph; on several it is two, around the MPI call: rows to
+    gradient, and update.  The clock cannot look into a graph: gathering the rows counts as
+    ``compute``, and so does an update that the next step's gradient has to wait for.
+
+    Parameters
+    ----------
+    plan : DevicePlan
+    gpu : Gpu
+    dataset : Dataset
+        Copied to the device as it is stored.
+    sampler : Sampler
+    parameters : ndarray, shape (size,)
+        Initial values.
+    clock : PhaseClock
+    """
+
+    def __init__(
+        self,
+        plan: DevicePlan,
+        gpu: Gpu,
+        dataset: Dataset,
+        sampler: Sampler,
+        parameters: Array,
+        clock: PhaseClock,
+    ) -> None:
+        self.network: Network = plan.network
+        self.capacity = plan.capacity
+        self.steps = 0
+        self.bad_step: int | None = None
+        self._plan, self._device = plan, plan.device
+        self._sampler, self._clock = sampler, clock
+        self._splits = upload(self._device, dataset, self.network.dtype)
+        self._parameters = self._device.buffer(self.network.size, self.network.dtype)
+        self._gradient = self._device.buffer(self.network.size, self.network.dtype)
+        self._device.write(self._parameters, parameters)
+        self._alone = gpu.transport == ALONE
+        self._staging: Array | None = None
+        if gpu.transport == STAGED:
+            self._staging = self._device.pinned(self.network.size, self.network.dtype)
+        self._recorded: dict[tuple[object, ...], Callable[[], None]] = {}
+        self._examples = 0
+        self._at: tuple[int, int, int] | None = None  # epoch, position, step on the device
+
+    @property
+    def parameters(self) -> Array:
+        """A copy of the flat vector of parameters; waits for pending steps."""
+        return self._device.read(self._parameters, self.network.size)
+
+    def warm_up(self, steps: Sequence[tuple[Rows, float]]) -> None:
+        """Compile the kernels, run each shape of a step once, and record the graphs."""
+        for rows, _ in steps:
+            for chunk in self._chunks(rows):
+                self._plan.seek(0, chunk.first, 0)  # no permutation has positions beyond its end
+                self._differentiate(chunk.rows, chunk.add, chunk.last)
+        self._device.clear(self._gradient)
+        self._plan.update(self._parameters, self._gradient, 0.0)
+        self._plan.load(self._splits["train"], 0, 1)
+        self._plan.evaluate(self._parameters, 1)
+        self._plan.reset()
+        self._at = None
+        for rows, rate in steps:
+            self._prepare_step(rows, rate)
+
+    def partial(self, epoch: int, rows: Rows) -> None:
+        """Sum the gradient over this rank's slice, chunk by chunk."""
+        self._examples += rows[1] - rows[0]
+        if rows[0] == rows[1]:
+            # The device counts a slice for each step, this one too.
+            self._seek(epoch, rows[0], self.steps + 1)
+            self._device.clear(self._gradient)
+            self._stage()
+        for chunk in self._chunks(rows):
+            self._seek(epoch, chunk.first, self.steps)
+            self._gradient_graph(chunk)()
+            self._at = (epoch, chunk.first + chunk.rows, self.steps + 1)
+
+    def sum(self, comm: Any) -> None:
+        """Replace the gradient by its sum over the ranks; collective.
+
+        The one place where a GPU's work meets MPI: the stream is empty before the call,
+        and nothing is put in it before MPI is done.
+        """
+        self._device.synchronize()
+        self._clock.lap(COMPUTE)
+        staging = self._staging
+        mpi.sum_in_place(comm, self._device.exposed(self._gradient) if staging is None else staging)
+        self._clock.lap_reduction()
+
+    def update(self, rate: float) -> None:
+        """Subtract ``rate`` times the gradient from the parameters."""
+        self._update_graph(rate)()
+        self._end_step(UPDATE)
+
+    def step(self, epoch: int, rows: Rows, rate: float) -> None:
+        """Make a whole step on one rank: one graph, unless the rows need several chunks."""
+        if rows[1] - rows[0] > self.capacity:
+            self.partial(epoch, rows)
+            self.update(rate)
+            return
+        count = rows[1] - rows[0]
+        self._examples += count
+        self._seek(epoch, rows[0], self.steps)
+        self._step_graph(count, rate)()
+        self._at = (epoch, rows[1], self.steps + 1)
+        self._end_step(COMPUTE)
+
+    def settle(self) -> None:
+        """Wait for pending steps and find out about NaN and Inf."""
+        self.bad_step = self._plan.first_bad()
+        self._clock.lap(COMPUTE)
+
+    def score(self, split: str, first: int, count: int) -> None:
+        """Predict rows ``first …`` of a split and add up loss and correct answers."""
+        self._examples += count
+        self._plan.load(self._splits[split], first, count)
+        self._plan.evaluate(self._parameters, count)
+
+    def predicted(self, count: int) -> Array:
+        """Return the classes that ``score`` predicted, int32 (count,)."""
+        return self._plan.predicted(count)
+
+    def take_totals(self) -> Array:
+        """Return loss, correct answers and examples, float64 (8,), and start again at 0."""
+        examples, self._examples = self._examples, 0
+        return self._plan.take_totals(examples)
+
+    def _end_step(self, phase: int) -> None:
+        self.steps += 1
+        self._clock.lap(phase)
+        if self.steps % CHECK_EVERY == 0:
+            self.settle()
+
+    def _chunks(self, rows: Rows) -> Iterator[Chunk]:
+        for first in range(*rows, self.capacity):
+            count = min(self.capacity, rows[1] - first)
+            yield Chunk(first, count, first > rows[0], first + count == rows[1])
+
+    def _seek(self, epoch: int, position: int, step: int) -> None:
+        """Tell the device where it is, unless its own count has come there."""
+        if self._at != (epoch, position, step):
+            self._plan.seek(self._sampler.key(epoch), position, step)
+            self._at = (epoch, position, step)
+
+    def _differentiate(self, count: int, add: bool, last: bool) -> None:
+        self._plan.load_next(self._splits["train"], count)
+        self._plan.gradient(self._parameters, count, self._gradient, add)
+        if last:
+            self._stage()
+
+    def _stage(self) -> None:
+        if self._staging is not None:
+            self._device.copy_out(self._gradient, self._staging)
+
+    def _descend(self, rate: float) -> None:
+        if self._staging is not None:
+            self._device.copy_in(self._staging, self._gradient)
+        self._plan.update(self._parameters, self._gradient, rate)
+
+    def _prepare_step(self, rows: Rows, rate: float) -> None:
+        """Record the graphs of a step, so that none is recorded while steps are timed."""
+        if self._alone and rows[1] - rows[0] <= self.capacity:
+            self._step_graph(rows[1] - rows[0], rate)
+            return
+        for chunk in self._chunks(rows):
+            self._gradient_graph(chunk)
+        self._update_graph(rate)
+
+    def _step_graph(self, count: int, rate: float) -> Callable[[], None]:
+        def work() -> None:
+            self._differentiate(count, False, True)
+            self._descend(rate)
+
+        return self._graph(("step", count, rate), work)
+
+    def _gradient_graph(self, chunk: Chunk) -> Callable[[], None]:
+        shape = (chunk.rows, chunk.add, chunk.last)
+        return self._graph(("gradient", *shape), lambda: self._differentiate(*shape))
+
+    def _update_graph(self, rate: float) -> Callable[[], None]:
+        return self._graph(("update", rate), lambda: self._descend(rate))
+
+    def _graph(self, key: tuple[object, ...], work: Callable[[], None]) -> Callable[[], None]:
+        """Return the launch of the graph of ``work``, recorded when first asked for."""
+        if key not in self._recorded:
+            self._recorded[key] = self._device.record(work)
+        return self._recorded[key]

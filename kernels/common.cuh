@@ -1,0 +1,41 @@
+// What all CUDA sources share.  REAL is float or double: who compiles says which.
+// Letters: B rows, I fan_in, O fan_out; every matrix is row-major.
+
+typedef REAL real;
+
+#ifndef SHARED_IS_WATCHED  // the emulation on the CPU watches every access instead
+template <typename T>
+using shared = T;
+#endif
+
+// The codes of network.py.
+enum Function { LINEAR, SIGMOID, TANH, RELU, SOFTMAX };
+enum Loss { MSE, CROSS_ENTROPY };
+
+// Where a run stands, on the device, so that one recorded graph can make every step.
+struct Control {
+    unsigned long long key;        // of the epoch's permutation
+    long long position;            // of the first row of the next slice in the epoch
+    long long step;                // slices begun since the run began
+    unsigned long long first_bad;  // first step whose gradient held NaN or Inf
+};
+
+// Eq. (5).  Written so that NaN, which compares false, is kept.
+__device__ inline real activate(int function, real z) {
+    switch (function) {
+        case SIGMOID: return real(1) / (real(1) + exp(-z));
+        case TANH: return tanh(z);
+        case RELU: return z < real(0) ? real(0) : z;
+        default: return z;
+    }
+}
+
+// f'(z) in terms of a = f(z).
+__device__ inline real slope(int function, real a) {
+    switch (function) {
+        case SIGMOID: return a * (real(1) - a);
+        case TANH: return real(1) - a * a;
+        case RELU: return a > real(0) ? real(1) : a * real(0);
+        default: return real(1);
+    }
+}

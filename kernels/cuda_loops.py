@@ -1,0 +1,73 @@
+"""Backend ``cuda-loops``: our own CUDA kernels, the paper's GPU Parallel.
+
+Five kernels make a step: forward, output delta, hidden delta, weight gradient (with the
+bias gradient, summed over the minibatch) and update.
+
+Letters: B rows, I fan_in, O fan_out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hpcpgd.kernels.device import C_TYPES, NULL, Buffer, Device
+from hpcpgd.kernels.device_plan import THREADS, DevicePlan
+from hpcpgd.kernels.network import LINEAR, SOFTMAX, Network
+
+SIDE = 16  # a block is 16 x 16 threads, each with MICRO x MICRO outputs
+# Sides of a thread's part, the largest first: larger ones move fewer bytes a product,
+# smaller ones keep more multiprocessors busy.  8 x 8 in float64 does not fit in registers.
+MICROS = {"float32": (8, 4, 2), "float64": (4, 2)}
+
+
+class Plan(DevicePlan):
+    """Forward and backward propagation of up to ``capacity`` rows on one GPU."""
+
+    def __init__(self, network: Network, capacity: int, device: Device, precision: str) -> None:
+        super().__init__(network, capacity, device, precision)
+        real = C_TYPES[network.dtype]
+        self._modules = {
+            micro: device.module("cuda_loops.cu", REAL=real, MICRO=micro)
+            for micro in MICROS[network.dtype]
+        }
+
+    def forward(self, parameters: Buffer, count: int) -> None:
+        """Algorithm 3: activations of every layer; a softmax is left to the output."""
+        widths = self.network.widths
+        for l in range(1, self.network.depth + 1):
+            function = self.function(l)
+            arguments = (
+                *(self.activations(l - 1), self.weights(parameters, l)),  # (B, I), (I, O)
+                *(self.biases(parameters, l), self.activations(l)),  # (O,), (B, O)
+                *(np.int64(count), np.int32(widths[l - 1]), np.int32(widths[l])),
+                np.int32(LINEAR) if function == SOFTMAX else function,
+            )
+            self._launch("forward", (count, widths[l]), arguments)
+
+    def rest_of_output(self, parameters: Buffer) -> tuple[np.uint64, np.int32]:
+        """Return no biases, and softmax where that is the output's function."""
+        function = self.function(self.network.depth)
+        return NULL, function if function == SOFTMAX else np.int32(LINEAR)
+
+    def backward(self, parameters: Buffer, count: int, out: Buffer, add: bool) -> None:
+        """Algorithm 4 from the output's delta on: sums of ∂W and ∂b, last layer first."""
+        widths = self.network.widths
+        for l in range(self.network.depth, 0, -1):
+            a, delta = self.activations(l - 1), self.delta(l)  # (B, I), (B, O)
+            sizes = (np.int64(count), np.int32(widths[l - 1]), np.int32(widths[l]))
+            dparts = (self.weights(out, l), self.biases(out, l))
+            arguments = (a, delta, *dparts, *sizes, np.int32(add))
+            self._launch("weight_gradient", (widths[l - 1], widths[l]), arguments)
+            if l > 1:
+                weights, back = self.weights(parameters, l), self.delta(l - 1)
+                arguments = (delta, weights, a, back, *sizes, self.slope(l - 1))
+                self._launch("hidden_delta", (count, widths[l - 1]), arguments)
+
+    def _launch(self, name: str, shape: tuple[int, int], arguments: tuple[np.generic, ...]) -> None:
+        """Cover ``shape`` with the largest tiles that occupy every multiprocessor."""
+        for micro in self._modules:
+            tile = SIDE * micro
+            blocks = -(-shape[0] // tile) * -(-shape[1] // tile)
+            if blocks >= self.device.multiprocessors:
+                break
+        self._modules[micro].launch(name, blocks, THREADS, *arguments)

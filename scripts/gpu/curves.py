@@ -1,0 +1,75 @@
+"""Loss curves on real data: the GPU's against those of ``reference``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpu.kernels import Finding
+from hpcpgd.config import RunConfig
+from hpcpgd.data import Dataset, load, prepare
+from hpcpgd.gpu import Gpu
+from hpcpgd.kernels import blas
+from hpcpgd.kernels.network import Array
+from hpcpgd.model import initial_parameters, make_network
+from hpcpgd.planning import make_trainer
+from hpcpgd.resources import Resources
+from hpcpgd.training import Trainer
+from hpcpgd.warmup import warm_up
+
+EPOCHS = 3
+MNIST = Path(__file__).parents[2] / "tests" / "data" / "mnist-mini"
+PROBLEMS = {"digits": ("digits", (32,), 32, 1.0), "mnist": (str(MNIST), (1024,), 32, 0.1)}
+WAYS = (
+    ("cuda-loops", "float32", "float32", 1e-4),
+    ("cuda-loops", "float64", "float64", 1e-10),
+    ("cuda", "float32", "float32", 1e-4),
+    ("cuda", "float32", "tf32", 2e-2),
+    ("cuda", "float64", "float64", 1e-10),
+)
+
+
+def make(comm: Any, problem: str, way: tuple[str, str, str], gpu: Gpu | None) -> Trainer:
+    """Return a trainer of a real problem, ready to run."""
+    name, hidden, batch, rate = PROBLEMS[problem]
+    backend, dtype, precision = way
+    config = RunConfig(
+        dataset=name, hidden=hidden, batch_size=batch, learning_rate=rate, epochs=EPOCHS,
+        backend=backend, dtype=dtype, matmul_precision=precision,
+    )  # fmt: skip
+    dataset = _dataset(name)
+    network = make_network(config, dataset.n_in, dataset.n_classes)
+    resources = Resources(1, False, None if gpu else blas.find(), gpu)
+    parameters = initial_parameters(network, 0)
+    trainer = make_trainer(comm, config, dataset, network, parameters, resources)
+    warm_up(trainer)
+    return trainer
+
+
+def _dataset(name: str) -> Dataset:
+    return prepare(load(name, seed=0), seed=0, train_rows=None, test_fraction=None)
+
+
+def trained(trainer: Trainer) -> Array:
+    """Train and return the flat parameters."""
+    trainer.run(EPOCHS, lambda number, epoch: None)
+    return trainer.engine.parameters
+
+
+def check_curves(comm: Any, gpu: Gpu) -> Iterator[Finding]:
+    """Compare the training and validation loss of every epoch; one rank."""
+    for problem in PROBLEMS:
+        exact = make(comm, problem, ("reference", "float64", "float64"), None)
+        trained(exact)
+        for *way, bound in WAYS:
+            backend, dtype, precision = way
+            trainer = make(comm, problem, (backend, dtype, precision), gpu)
+            trained(trainer)
+            error = 0.0
+            for name in ("train_loss", "validation_loss"):
+                pair = [t.history.column(name) for t in (trainer, exact)]
+                error = max(error, float(np.max(np.abs(pair[0] - pair[1]))))
+            yield Finding(f"{backend} {precision} loss on {problem}", error, bound)

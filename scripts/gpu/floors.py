@@ -1,0 +1,84 @@
+"""What the step is measured against: bare cuBLAS products, and the CPU's loops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bench.setting import RATE, SEED, Setting
+from hpcpgd.config import RunConfig
+from hpcpgd.cores import affinity
+from hpcpgd.gpu import Gpu
+from hpcpgd.kernels.cublas import Product
+from hpcpgd.kernels.network import Network
+from hpcpgd.planning import make_trainer
+from hpcpgd.resources import Resources
+from hpcpgd.warmup import warm_up
+
+
+class Products:
+    """The products of a step alone, same shapes and precision, as one CUDA graph."""
+
+    def __init__(self, device: Any, network: Network, batch: int, precision: str) -> None:
+        self._device = device
+        widths = network.widths
+        size = max(batch, *widths) * max(widths)
+        random = np.random.default_rng(0)
+        self._buffers = [device.buffer(size, np.float32) for _ in range(3)]
+        for buffer in self._buffers[:2]:
+            device.write(buffer, random.standard_normal(size, np.float32))
+        self._shapes = []
+        for l in range(1, network.depth + 1):
+            i, o = widths[l - 1], widths[l]
+            self._shapes.append(((False, False), (batch, o, i)))
+            self._shapes.append(((True, False), (i, o, batch)))
+            if l > 1:
+                self._shapes.append(((False, True), (batch, i, o)))
+        self._precision = precision
+        self._work()
+        self._launch = device.record(self._work)
+
+    def _work(self) -> None:
+        a, b, c = (buffer.address for buffer in self._buffers)
+        for transposed, shape in self._shapes:
+            self._device.gemm(Product(transposed, shape, a, b, c, 0.0, self._precision))
+
+    def run(self, steps: int) -> None:
+        """Launch the graph and wait."""
+        for _ in range(steps):
+            self._launch()
+        self._device.synchronize()
+
+
+class Loops:
+    """Backend ``loops`` on this machine's processor."""
+
+    def __init__(self, setting: Setting, threads: int) -> None:
+        self._setting = setting
+        config = RunConfig(
+            backend="loops", batch_size=setting.batch, seed=SEED, learning_rate=RATE,
+            dtype="float32", matmul_precision="float32",
+        )  # fmt: skip
+        resources = Resources(threads, False, None)
+        self._trainer = make_trainer(
+            setting.comm, config, setting.dataset, setting.network, setting.parameters(), resources
+        )
+        warm_up(self._trainer)
+
+    def run(self, steps: int) -> None:
+        """Make training steps, the first of the epoch again and again."""
+        for _ in range(steps):
+            self._trainer.reduction.step(1, 0, RATE)
+
+
+def floors(setting: Setting, gpu: Gpu, precision: str, cpu: bool) -> dict[str, Products | Loops]:
+    """Return what is timed beside the contestants, by name."""
+    found: dict[str, Products | Loops] = {
+        "cuBLAS alone": Products(gpu.device, setting.network, setting.batch, precision)
+    }
+    if cpu:
+        cores = len(affinity())
+        found["loops, 1 core"] = Loops(setting, 1)
+        found[f"loops, {cores} cores"] = Loops(setting, cores)
+    return found

@@ -1,0 +1,61 @@
+"""Several ranks on the GPUs of this machine against one rank."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpu.curves import make, trained
+from gpu.kernels import Finding
+from hpcpgd import mpi
+from hpcpgd.gpu import claim_gpu
+from hpcpgd.launch import without_launcher
+
+RANKS = (2, 4)
+BOUND = 1e-5  # of weights of size 1, after 3 epochs in float32
+SECONDS = 300.0
+WAYS = (("cuda", "float32", "float32"), ("cuda-loops", "float32", "float32"))
+
+
+def part(ranks: mpi.Ranks, path: Path) -> None:
+    """Train on all ranks and let rank 0 write the weights; collective."""
+    found = {}
+    gpu = claim_gpu(ranks, "cuda")
+    for way in WAYS:
+        found[way[0]] = trained(make(ranks.comm, "digits", way, gpu))
+    if ranks.rank == 0:
+        np.savez(path, transport=np.array(gpu.transport), **found)
+
+
+def launcher() -> str | None:
+    """Return the ``mpiexec`` beside this Python, else the one in PATH."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    return str(beside) if beside.exists() else shutil.which("mpiexec")
+
+
+def check_ranks(alone: dict[str, Any]) -> Iterator[Finding]:
+    """Compare the weights of several ranks with those of one, ``alone`` by backend."""
+    mpiexec = launcher()
+    for count in RANKS if mpiexec else ():
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "weights.npz"
+            script = sys.orig_argv[: sys.orig_argv.index(sys.argv[0]) + 1]
+            command = [str(mpiexec), "-n", str(count), *script, "--ranks-part", str(path)]
+            env = without_launcher(os.environ)
+            done = subprocess.run(command, env=env, timeout=SECONDS, check=False)
+            if done.returncode:
+                yield Finding(f"{count} ranks: exit code {done.returncode}", np.inf, BOUND)
+                continue
+            with np.load(path) as found:
+                for backend, weights in alone.items():
+                    error = float(np.max(np.abs(found[backend] - weights)))
+                    what = f"{backend} float32 weights of {count} ranks ({found['transport']})"
+                    yield Finding(what, error, BOUND)

@@ -1,0 +1,35 @@
+"""``python -m tests.emulation.job``: the program's own command on emulated GPUs.
+
+``EMULATED_MPI`` says whether MPI is taken to be GPU-aware: ``direct`` or ``staged``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from hpcpgd import jitcache, mpi, train
+
+
+def emulate() -> None:
+    """Let the program find emulated GPUs."""
+    # As the program does it, before numba is imported.
+    mpi.start()
+    ranks = mpi.join(mpi.MPI.COMM_WORLD)
+    jitcache.share_folder(ranks)
+    mpi.leave(ranks)
+
+    from hpcpgd import gpu
+    from tests.emulation.device import EmulatedDevice
+
+    gpu.open_device = lambda backend, node_rank: EmulatedDevice()
+    gpu.mpi_is_gpu_aware = lambda: os.environ["EMULATED_MPI"] == "direct"
+
+
+def main() -> int:
+    emulate()
+    return train.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

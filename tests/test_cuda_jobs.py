@@ -1,0 +1,104 @@
+"""The program on emulated GPUs, and what it says where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from hpcpgd.launch import without_launcher
+from tests.emulation.build import compiler
+from tests.support import TRAIN, Done, environment, python
+
+EMULATED = ("-m", "tests.emulation.job")
+ROOT = Path(__file__).parent.parent
+emulated = pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
+
+
+def no_device() -> bool:
+    """Return whether this machine has no GPU that CuPy sees."""
+    try:
+        import cupy
+
+        return bool(cupy.cuda.runtime.getDeviceCount() == 0)
+    except Exception:
+        return True
+
+
+def job(folder: Path, *arguments: str, ranks: int | None = None, mpi: str = "staged") -> Done:
+    env = environment(EMULATED_MPI=mpi, PYTHONPATH=str(ROOT))
+    return python(*EMULATED, *arguments, ranks=ranks, cwd=folder, env=env)
+
+
+@emulated
+@pytest.mark.parametrize("mpi", ["staged", "direct"])
+def test_two_ranks_that_share_a_gpu_say_so(tmp_path: Path, mpi: str) -> None:
+    one = job(tmp_path, "--backend", "cuda", "--epochs", "2", "--output", "one.h5")
+    two = job(
+        tmp_path, "--backend", "cuda", "--epochs", "2", "--output", "two.h5", ranks=2, mpi=mpi
+    )
+    assert (one.code, one.err, two.code, two.err) == (0, "", 0, "")
+    assert "GPU emulated, float32 products" in one.out
+    way = "through pinned host memory" if mpi == "staged" else "on the GPUs by GPU-aware MPI"
+    assert f"GPU emulated, 2 ranks share one, gradients summed {way}, float32 products" in two.out
+    with h5py.File(tmp_path / "one.h5") as alone, h5py.File(tmp_path / "two.h5") as shared:
+        assert shared.attrs["gpu_model"] == "emulated"
+        assert shared.attrs["precision"] == "float32"
+        assert shared["segments/transport"].asstr()[0] == {"direct": "device"}.get(mpi, mpi)
+        assert shared["segments/ranks_per_gpu"][0] == 2
+        assert list(shared["ranks/segment1/gpu"].asstr()) == ["emulated 0000:00:00.0"] * 2
+        for layer in ("layer1", "layer2"):
+            weights = [file[f"model/{layer}/weights"][...] for file in (alone, shared)]
+            np.testing.assert_allclose(*weights, rtol=0, atol=1e-5)
+        assert shared["timing/segment1/rows"][...].sum() == 2 * 1250
+
+
+@emulated
+def test_divergence_ends_all_ranks(tmp_path: Path) -> None:
+    wild = ("--activation", "relu", "--output-activation", "linear", "--learning-rate", "1e30")
+    done = job(tmp_path, "--backend", "cuda", *wild, "--output", "r.h5", ranks=3)
+    assert done.code == 3
+    assert len(done.err.splitlines()) == 1
+    assert "epoch 1, step" in done.err
+    with h5py.File(tmp_path / "r.h5") as file:
+        assert file.attrs["status"] == "diverged"
+        assert f"step {file['segments/last_step'][0]} of" in done.err
+
+
+@pytest.mark.parametrize("ranks", [None, 3])
+@pytest.mark.parametrize("backend", ["cuda", "cuda-loops"])
+@pytest.mark.skipif(not no_device(), reason="there is a GPU")
+def test_without_a_gpu_one_line_says_so(backend: str, ranks: int | None, tmp_path: Path) -> None:
+    done = python(*TRAIN, "--backend", backend, ranks=ranks, cwd=tmp_path)
+    assert done.code == 69
+    assert done.err.count("\n") == 1
+    assert f"backend {backend}: " in done.err
+    assert "hpcpgd[gpu" in done.err or "no CUDA device is visible" in done.err
+    assert done.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--matmul-precision", "tf32"), ("backend gemm", "needs backend cuda")),
+        (("--backend", "cuda-loops", "--matmul-precision", "tf32"), ("needs backend cuda",)),
+        (("--backend", "cuda", "--dtype", "float64", "--matmul-precision", "tf32"), ("float32",)),
+        (("--backend", "cuda", "--matmul-precision", "float64"), ("set dtype to float64",)),
+        (("--backend", "cuda", "--threads", "4"), ("leave threads out", "4")),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    flags: tuple[str, ...], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = python(*TRAIN, *flags, cwd=tmp_path)
+    assert (done.code, done.out, done.err.count("\n")) == (78, "", 1)
+    assert all(word in done.err for word in words)
+
+
+def test_children_do_not_think_they_are_ranks() -> None:
+    ours = {"PATH": "/bin", "OMPI_MCA_pml": "ucx", "OMPI_ALLOW_RUN_AS_ROOT": "1"}
+    theirs = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PMI_FD")
+    assert without_launcher({**ours, **dict.fromkeys(theirs, "1")}) == ours
