@@ -44,7 +44,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what this machine could not run, whatever the verbosity."""
     reports = terminalreporter.stats.get("skipped", [])
     skipped = len(reports)
-    on_gpu = sum("gpu" in report.keywords for report in reports)
+    on_gpu = sum("gpu" in getattr(report, "keywords", ()) for report in reports)
     if on_gpu:
         terminalreporter.write_line(f"{on_gpu} tests that need a GPU were left out")
     if skipped:
