@@ -12,6 +12,7 @@ from hpcpgd.version import __version__
 
 COMMANDS = {
     "train": ("hpcpgd.train", "train a network, alone or under mpirun or srun"),
+    "study": ("hpcpgd.study.cli", "plan, run, collect and report a scaling study"),
     "data": ("hpcpgd.data.cli", "fetch a dataset, or tell what is in one"),
 }
 

@@ -133,6 +133,22 @@ def _merge(values: dict[str, Any], origin: str) -> dict[str, Any]:
     return {**others, "hidden": NETWORKS[values["network"]]}
 
 
+def read_document(path: str, what: str) -> dict[str, Any]:
+    """Return the tables of the TOML file that ``what`` names.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read or is no TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{what} {path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number too long
+        raise ConfigError(f"{what} {path}: not a TOML file: {error}") from None
+
+
 def read_toml(path: str) -> dict[str, Any]:
     """Read and check the table ``[train]`` of a TOML file.
 
@@ -141,12 +157,7 @@ def read_toml(path: str) -> dict[str, Any]:
     ConfigError
         If the file cannot be read, is no TOML, or holds an unknown key or a bad value.
     """
-    try:
-        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--config {path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number too long
-        raise ConfigError(f"--config {path}: not a TOML file: {error}") from None
+    document = read_document(path, "--config")
     for key in document:
         if key != "train":
             raise ConfigError(f"{path}: unknown table or key '{key}': expected the table [train]")

@@ -66,7 +66,8 @@ def test_console_command(tmp_path: Path) -> None:
     done = run([command, "trian"], 60)
     assert done.code == 2
     assert done.err.splitlines() == [
-        "hpcpgd: error: unknown command 'trian': expected one of train, data; did you mean 'train'?"
+        "hpcpgd: error: unknown command 'trian': expected one of train, study, data; "
+        "did you mean 'train'?"
     ]
     done = run([command], 60)
     assert done.code == 2

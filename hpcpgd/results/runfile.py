@@ -21,10 +21,10 @@ from hpcpgd.history import Epoch
 from hpcpgd.kernels.network import Array
 from hpcpgd.model import params_sha256
 from hpcpgd.results.atomic import write_atomically
+from hpcpgd.results.netcdf import put
 from hpcpgd.results.record import RankPlace, RunRecord, Segment
 
 SCHEMA = "hpcpgd.run/1"
-TEXT = h5py.string_dtype()
 MAX_RANK_ROWS = 1024  # above, /timing holds statistics over the ranks
 STATISTICS = ("minimum", "median", "maximum")
 UNITS = {
@@ -58,16 +58,6 @@ def write_run_file(path: Path, record: RunRecord) -> None:
     with h5py.File(image, "r+") as file:
         _write_attributes(file, record)
     write_atomically(path, image.getbuffer())
-
-
-def _put(group: Any, name: str, dims: tuple[str, ...], data: Any, **attributes: str) -> None:
-    """Create a variable; texts are stored as UTF-8 of variable length."""
-    texts = len(data) > 0 and isinstance(data[0], str)
-    array = np.array(data, object) if texts else np.asarray(data)
-    variable = group.create_variable(name, dims, TEXT if texts else array.dtype)
-    variable[...] = array
-    for key, value in attributes.items():
-        variable.attrs[key] = value
 
 
 def _write_attributes(file: h5py.File, record: RunRecord) -> None:
@@ -112,23 +102,23 @@ def _write_attributes(file: h5py.File, record: RunRecord) -> None:
 def _write_segments(file: Any, record: RunRecord) -> None:
     group = file.create_group("segments")
     group.dimensions = {"segment": len(record.segments)}
-    _put(group, "segment", ("segment",), np.arange(1, len(record.segments) + 1))
+    put(group, "segment", ("segment",), np.arange(1, len(record.segments) + 1))
     for name in SEGMENT_COLUMNS:
         values = [getattr(segment, name) for segment in record.segments]
         flags = isinstance(values[0], bool)  # netCDF knows no booleans
-        _put(group, name, ("segment",), np.array(values, np.int8) if flags else values)
+        put(group, name, ("segment",), np.array(values, np.int8) if flags else values)
     for number, segment in enumerate(record.segments, 1):
         ranks = file.create_group(f"ranks/segment{number}")
         ranks.dimensions = {"rank": len(segment.places)}
-        _put(ranks, "rank", ("rank",), np.arange(len(segment.places)))
+        put(ranks, "rank", ("rank",), np.arange(len(segment.places)))
         for place in fields(RankPlace):
             column = [getattr(p, place.name) for p in segment.places]
-            _put(ranks, place.name, ("rank",), column)
+            put(ranks, place.name, ("rank",), column)
 
 
 def _epochs(group: Any, count: int, **others: int) -> None:
     group.dimensions = {"epoch": count, **others}
-    _put(group, "epoch", ("epoch",), np.arange(1, count + 1))
+    put(group, "epoch", ("epoch",), np.arange(1, count + 1))
 
 
 def _write_history(group: Any, record: RunRecord) -> None:
@@ -136,7 +126,7 @@ def _write_history(group: Any, record: RunRecord) -> None:
     _epochs(group, len(history.epochs))
     for column in fields(Epoch):
         units = {"units": UNITS[column.name]} if column.name in UNITS else {}
-        _put(group, column.name, ("epoch",), history.column(column.name), **units)
+        put(group, column.name, ("epoch",), history.column(column.name), **units)
 
 
 def over_ranks(values: Array) -> Array:
@@ -155,20 +145,20 @@ def _write_timing(group: Any, record: RunRecord) -> None:
     else:
         axis, names = "rank", tuple(range(seconds.shape[1]))
     _epochs(group, len(seconds), phase=len(PHASES), **{axis: len(names)})
-    _put(group, axis, (axis,), names)
-    _put(group, "phase", ("phase",), list(PHASES))
-    _put(group, "seconds", ("epoch", axis, "phase"), seconds, units="s")
-    _put(group, "rows", ("epoch", axis), rows)
+    put(group, axis, (axis,), names)
+    put(group, "phase", ("phase",), list(PHASES))
+    put(group, "seconds", ("epoch", axis, "phase"), seconds, units="s")
+    put(group, "rows", ("epoch", axis), rows)
 
 
 def _write_test(group: Any, test: Scores) -> None:
     classes = np.arange(len(test.confusion))
     group.dimensions = {"true": len(classes), "predicted": len(classes)}
-    _put(group, "true", ("true",), classes)
-    _put(group, "predicted", ("predicted",), classes)
+    put(group, "true", ("true",), classes)
+    put(group, "predicted", ("predicted",), classes)
     for name in ("loss", "accuracy"):
         group.create_variable(name, (), np.float64)[...] = getattr(test, name)
-    _put(group, "confusion", ("true", "predicted"), test.confusion)
+    put(group, "confusion", ("true", "predicted"), test.confusion)
 
 
 def _write_model(group: Any, record: RunRecord, flat: Array) -> None:
@@ -177,12 +167,12 @@ def _write_model(group: Any, record: RunRecord, flat: Array) -> None:
     group.attrs["input_offset"] = record.offset
     group.attrs["loss"] = network.loss
     group.dimensions = {"class": network.widths[-1]}
-    _put(group, "class_labels", ("class",), np.arange(network.widths[-1]))
+    put(group, "class_labels", ("class",), np.arange(network.widths[-1]))
     for layer in range(1, network.depth + 1):
         weights, biases = network.weights(flat, layer), network.biases(flat, layer)
         part = group.create_group(f"layer{layer}")
         part.dimensions = {"fan_in": weights.shape[0], "fan_out": weights.shape[1]}
         last = layer == network.depth
         part.attrs["activation"] = network.output_activation if last else network.activation
-        _put(part, "weights", ("fan_in", "fan_out"), weights)
-        _put(part, "biases", ("fan_out",), biases)
+        put(part, "weights", ("fan_in", "fan_out"), weights)
+        put(part, "biases", ("fan_out",), biases)

@@ -1,0 +1,97 @@
+"""``python -m hpcpgd.study``: plan, run, collect and report scaling studies."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hpcpgd.errors import UsageError, nearest
+from hpcpgd.launch import guarded
+from hpcpgd.parser import OneLineParser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run ``hpcpgd study`` and return its exit code."""
+
+    def run() -> int:
+        arguments = _parse(sys.argv[1:] if argv is None else argv)
+        return _COMMANDS[arguments.command](arguments)
+
+    return guarded("hpcpgd study", run)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    if argv and not argv[0].startswith("-") and argv[0] not in _COMMANDS:
+        known = ", ".join(_COMMANDS)
+        hint = nearest(argv[0], _COMMANDS)
+        raise UsageError(f"unknown command {argv[0]!r}: expected {known}{hint}")
+    parser = OneLineParser(prog="hpcpgd study", description="Scaling studies.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    folder = "where its runs are (default: hpcpgd-study-NAME in this folder)"
+    texts = {
+        "plan": "say what would be run, what it costs, what is done",
+        "run": "run what is not done; can be stopped and run again",
+        "collect": "copy all runs into one study file",
+    }
+    parts = {}
+    for name, text in texts.items():
+        parts[name] = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        parts[name].add_argument("study", type=Path, metavar="STUDY.toml")
+        parts[name].add_argument("--folder", type=Path, metavar="DIR", help=folder)
+    parts["run"].add_argument(
+        "--retry-failed", action="store_true", help="run what failed or timed out once more"
+    )
+    one = parts["collect"]
+    one.add_argument("--output", type=Path, metavar="FILE.h5", help="default: study.h5 in DIR")
+    one.add_argument(
+        "--also", action="append", default=[], metavar="LABEL=DIR",
+        help="runs of the same study on another machine; repeatable",
+    )  # fmt: skip
+    one.add_argument("--label", help="of this machine (default: its processor)")
+    text = "draw the figures and print the tables of a study file"
+    one = commands.add_parser("report", help=text, description=text, allow_abbrev=False)
+    one.add_argument("file", type=Path, metavar="STUDY.h5")
+    one.add_argument("--figures", type=Path, metavar="DIR", help="default: figures beside it")
+    return parser.parse_args(argv)
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from hpcpgd.study.commands import plan
+
+    return plan(arguments.study, arguments.folder)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from hpcpgd.study.commands import run
+
+    return run(arguments.study, arguments.folder, arguments.retry_failed)
+
+
+def _collect(arguments: argparse.Namespace) -> int:
+    from hpcpgd.study.commands import collect
+
+    also = [_labelled(text) for text in arguments.also]
+    return collect(arguments.study, arguments.folder, arguments.output, arguments.label, also)
+
+
+def _labelled(text: str) -> tuple[str, Path]:
+    label, sign, folder = text.partition("=")
+    if not (label and sign and folder):
+        raise UsageError(f"--also {text}: expected LABEL=DIR")
+    return label, Path(folder)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from hpcpgd.study.commands import report
+
+    return report(arguments.file, arguments.figures)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "plan": _plan,
+    "run": _run,
+    "collect": _collect,
+    "report": _report,
+}

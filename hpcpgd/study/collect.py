@@ -1,0 +1,118 @@
+"""Make the study file, schema ``hpcpgd.study/1``: all runs copied into one HDF5 file."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import h5netcdf
+import h5py
+import numpy as np
+
+from hpcpgd.data.guard import file_size, refuse_bad_file
+from hpcpgd.errors import DataError
+from hpcpgd.results.atomic import write_atomically
+from hpcpgd.results.netcdf import put
+from hpcpgd.study.folder import StudyFolder
+from hpcpgd.study.grid import points
+from hpcpgd.study.rows import UNITS, Row, failed_row, read_row
+from hpcpgd.study.studyfile import StudyFile
+from hpcpgd.study.summary import Summary, summarise
+from hpcpgd.version import __version__
+
+SCHEMA = "hpcpgd.study/1"
+SUMMARY_UNITS = {**UNITS, "median": "s", "ci_low": "s", "ci_high": "s"}
+
+
+def gather(study: StudyFile, folder: StudyFolder, machine: str | None) -> list[Row]:
+    """Return a row for each run of the study that has ended, well or not.
+
+    Raises
+    ------
+    DataError
+        If a run file is damaged.
+    """
+    rows = []
+    for point in points(study):
+        for repeat in range(1, study.repeats + 1):
+            failure = folder.read_failure(point, repeat)
+            path = folder.run_file(point, repeat)
+            if path.exists():
+                rows.append(read_row(path, point, repeat, study.warmup_epochs, machine))
+            elif failure is not None:
+                rows.append(failed_row(point, repeat, failure, machine or ""))
+    return rows
+
+
+def write(path: Path, study: StudyFile, rows: list[Row]) -> list[Summary]:
+    """Write the study file, whole or not at all; return its summary.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    found = summarise(rows, study.kind, study.base)
+    image = io.BytesIO()
+    with h5netcdf.File(image, "w") as file:
+        _table(file, "runs", "run", rows, UNITS)
+        _table(file, "summary", "point", found, SUMMARY_UNITS)
+    with h5py.File(image, "r+") as file:
+        attributes = {
+            "schema": SCHEMA,
+            "hpcpgd_version": __version__,
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "name": study.name,
+            "kind": study.kind,
+            "repeats": study.repeats,
+            "warmup_epochs": study.warmup_epochs,
+            "base": json.dumps(study.base),
+        }
+        for key, value in attributes.items():
+            file.attrs[key] = value
+    write_atomically(path, image.getbuffer())
+    return found
+
+
+def _table(file: Any, name: str, dimension: str, rows: list[Any], units: dict[str, str]) -> None:
+    group = file.create_group(name)
+    group.dimensions = {dimension: len(rows)}
+    put(group, dimension, (dimension,), np.arange(len(rows)))
+    for column in fields(rows[0]):
+        values: Any = [getattr(row, column.name) for row in rows]
+        if isinstance(values[0], bool):  # netCDF knows no booleans
+            values = np.array(values, np.int8)
+        about = {"units": units[column.name]} if column.name in units else {}
+        put(group, column.name, (dimension,), values, **about)
+
+
+def read(path: Path) -> tuple[dict[str, Any], list[Row], list[Summary]]:
+    """Return attributes, runs and summary of a study file.
+
+    Raises
+    ------
+    DataError
+        If it is damaged or none.
+    """
+    file_size(path)
+    with refuse_bad_file(path), h5py.File(path, "r") as file:
+        attributes = dict(file.attrs)
+        if attributes.get("schema") != SCHEMA:
+            raise DataError(f"{path}: schema {attributes.get('schema')!r}, expected {SCHEMA!r}")
+        return attributes, _rows(file["runs"], Row), _rows(file["summary"], Summary)
+
+
+def _rows(group: h5py.Group, kind: Any) -> list[Any]:
+    columns = {}
+    for column in fields(kind):
+        values = group[column.name]
+        text = values.dtype.kind == "O"
+        columns[column.name] = list(values.asstr()[...]) if text else values[...].tolist()
+        if column.type == "bool":
+            columns[column.name] = [bool(value) for value in columns[column.name]]
+    count = len(next(iter(columns.values())))
+    return [kind(**{name: values[i] for name, values in columns.items()}) for i in range(count)]

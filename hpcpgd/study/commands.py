@@ -1,0 +1,131 @@
+"""What the commands of ``hpcpgd study`` do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hpcpgd.cores import affinity, quota
+from hpcpgd.data.guard import physical_memory
+from hpcpgd.errors import DataError
+from hpcpgd.launch import say
+from hpcpgd.study.collect import gather, read, write
+from hpcpgd.study.cost import Costs
+from hpcpgd.study.execute import Job, execute, order
+from hpcpgd.study.folder import Failure, StudyFolder
+from hpcpgd.study.grid import network_name, points
+from hpcpgd.study.studyfile import StudyFile
+from hpcpgd.study.studyfile import read as read_study
+from hpcpgd.study.tables import aligned, factors_table, failures, figure, summary_table, time
+
+
+def open_study(path: Path, folder: Path | None) -> tuple[StudyFile, StudyFolder]:
+    """Read a study file and name its folder."""
+    study = read_study(path)
+    return study, StudyFolder(folder or Path(f"hpcpgd-study-{study.name}"))
+
+
+def plan(path: Path, folder: Path | None) -> int:
+    """Print every point with its cost, and what is done."""
+    study, place = open_study(path, folder)
+    found = points(study)
+    cores = int(min(len(affinity()), quota()))
+    costs = Costs(cores)
+    head = ("backend", "reduction", "network", "rows", "batch", "ranks", "threads", "GFLOP",
+            "expected", "memory", "done")  # fmt: skip
+    lines, left = [], 0.0
+    for point in found:
+        cost, c = costs.of(point), point.config
+        done = sum(place.is_done(point, repeat) for repeat in range(1, study.repeats + 1))
+        left += cost.seconds * (study.repeats - done)
+        lines.append((
+            c.backend, c.reduction, network_name(c), str(cost.rows), str(c.batch_size),
+            str(point.ranks), str(c.threads), figure(cost.gflop), time(cost.seconds),
+            f"{cost.nbytes / 2**20:.0f} MiB", f"{done}/{study.repeats}",
+        ))  # fmt: skip
+    memory = physical_memory() / 2**20
+    say(aligned(head, lines))
+    say(
+        f"{len(found)} points x {study.repeats} repeats; about {time(left)} left, from assumed "
+        f"rates; {cores} cores, {memory:.0f} MiB here; runs in {place.path}"
+    )
+    return 0
+
+
+def run(path: Path, folder: Path | None, retry: bool) -> int:
+    """Run what is not done; exit 1 if a run did not end well."""
+    study, place = open_study(path, folder)
+    jobs = order(points(study), study.repeats)
+    place.make()
+    with place.locked():
+        if retry:
+            for job in jobs:
+                place.failure_file(job.point, job.repeat).unlink(missing_ok=True)
+        _execute(study, place, jobs)
+    bad = [f for job in jobs if (f := place.read_failure(job.point, job.repeat))]
+    say(f"{len(jobs) - len(bad)} of {len(jobs)} runs ended well; in {place.path}")
+    return 1 if bad else 0
+
+
+def _execute(study: StudyFile, place: StudyFolder, jobs: list[Job]) -> None:
+    from tqdm import tqdm
+
+    done = sum(place.is_done(job.point, job.repeat) for job in jobs)
+    with tqdm(total=len(jobs), initial=done, unit="run", disable=None, file=sys.stderr) as bar:
+
+        def told(job: Job, failure: Failure | None) -> None:
+            bar.update()
+            if failure is not None:
+                name = place.run_file(job.point, job.repeat).stem
+                bar.write(f"{failure.status}: {name}: {failure.error}", file=sys.stderr)
+
+        execute(place, jobs, study.time_limit, told)
+
+
+def collect(
+    path: Path,
+    folder: Path | None,
+    output: Path | None,
+    label: str | None,
+    also: list[tuple[str, Path]],
+) -> int:
+    """Make the study file from the runs of one or several machines."""
+    study, place = open_study(path, folder)
+    rows = gather(study, place, label)
+    for name, other in also:
+        rows += gather(study, StudyFolder(other), name)
+    if not rows:
+        raise DataError(f"{place.path}: no run of study {study.name} has ended: run it first")
+    target = output or place.path / "study.h5"
+    write(target, study, rows)
+    wanted = len(points(study)) * study.repeats * (1 + len(also))
+    say(f"{len(rows)} of {wanted} runs in {target}")
+    return 0
+
+
+def report(path: Path, figures: Path | None) -> int:
+    """Print the tables and draw the figures of a study file."""
+    from hpcpgd.study.figures import draw
+
+    attributes, rows, found = read(path)
+    for text in (_head(attributes), summary_table(found), factors_table(found), failures(rows)):
+        if text:
+            say(text + "\n")
+    drawn = draw(found, attributes["kind"], figures or path.parent / "figures",
+                 str(attributes["written"])[:10])  # fmt: skip
+    say("\n".join(f"figure  {name}" for name in drawn))
+    return 0
+
+
+def _head(attributes: dict[str, Any]) -> str:
+    weak = (
+        "; rows and batch grow with the ranks, and so the trajectory changes"
+        if attributes["kind"] == "weak"
+        else ""
+    )
+    return (
+        f"study {attributes['name']}, {attributes['kind']}{weak}: times are medians over the "
+        f"repeats of each run's median epoch, compilation and the first "
+        f"{attributes['warmup_epochs']} epochs left out"
+    )

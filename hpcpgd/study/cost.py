@@ -1,0 +1,91 @@
+"""What a study will cost, before it is run: operations, seconds, memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpcpgd.data import Dataset, load, prepare
+from hpcpgd.kernels.network import Network
+from hpcpgd.model import make_network
+from hpcpgd.study.grid import Point
+
+# 10⁹ operations a second that one core may reach, for want of a measurement: the order of
+# magnitude on an AVX-512 machine.
+ASSUMED_GFLOPS = {"reference": 20.0, "loops": 30.0, "gemv": 10.0, "gemm": 150.0}
+ASSUMED_GPU_GFLOPS = 10_000.0
+START_SECONDS = 3.0  # of a run: launcher, MPI, imports, kernels from the cache
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run of a point takes.
+
+    Attributes
+    ----------
+    gflop : float
+        10⁹ floating-point operations of all epochs' products.
+    seconds : float
+        Expected, from assumed rates.
+    nbytes : int
+        Of all ranks together: datasets, parameters, gradients and buffers.
+    rows : int
+        Training rows of an epoch.
+    """
+
+    gflop: float
+    seconds: float
+    nbytes: int
+    rows: int
+
+
+class Costs:
+    """Costs of points; each dataset is read once."""
+
+    def __init__(self, cores: int) -> None:
+        self._cores = cores
+        self._shapes: dict[tuple[object, ...], tuple[int, int, int, int]] = {}
+
+    def of(self, point: Point) -> Cost:
+        """Return the cost of one run.
+
+        Raises
+        ------
+        DataError
+            If its dataset is missing or bad.
+        """
+        config = point.config
+        rows, n_in, n_classes, nbytes = self._shape(point)
+        network = make_network(config, n_in, n_classes)
+        batch = rows if config.batch_size == "full" else min(int(config.batch_size), rows)
+        gflop = network.flops_per_example * rows * config.epochs / 1e9
+        memory = point.ranks * (nbytes + _buffers(network, -(-batch // point.ranks)))
+        seconds = START_SECONDS + gflop / self._gflops(point)
+        return Cost(gflop, seconds, memory, rows)
+
+    def _gflops(self, point: Point) -> float:
+        config = point.config
+        if config.backend not in ASSUMED_GFLOPS:
+            return ASSUMED_GPU_GFLOPS
+        threads = self._cores if config.threads == "auto" else int(config.threads)
+        return ASSUMED_GFLOPS[config.backend] * min(point.ranks * threads, self._cores)
+
+    def _shape(self, point: Point) -> tuple[int, int, int, int]:
+        """Return training rows, inputs, classes and bytes of a point's dataset."""
+        c = point.config
+        key = (c.dataset, c.train_rows, c.test_fraction, c.seed)
+        if key not in self._shapes:
+            rows = None if c.train_rows == "all" else int(c.train_rows)
+            fraction = None if c.test_fraction == "auto" else float(c.test_fraction)
+            raw = load(c.dataset, seed=c.seed)
+            found = prepare(raw, seed=c.seed, train_rows=rows, test_fraction=fraction)
+            self._shapes[key] = (found.train.rows, found.n_in, found.n_classes, _bytes(found))
+        return self._shapes[key]
+
+
+def _bytes(dataset: Dataset) -> int:
+    splits = (dataset.train, dataset.validation, dataset.test)
+    return sum(split.features.nbytes + split.labels.nbytes for split in splits)
+
+
+def _buffers(network: Network, rows: int) -> int:
+    return 2 * network.size * network.itemsize + rows * network.bytes_per_row()

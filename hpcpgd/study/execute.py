@@ -1,0 +1,136 @@
+"""Run what a study has not yet run, one run after the other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcpgd.errors import DivergedError, UnavailableError
+from hpcpgd.launch import without_launcher
+from hpcpgd.study.folder import Failure, StudyFolder
+from hpcpgd.study.grid import Point
+
+GRACE = 10.0  # seconds between asking a run to end and killing it
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process to run."""
+
+    point: Point
+    repeat: int
+
+
+def order(points: list[Point], repeats: int) -> list[Job]:
+    """Return all runs, the repeats outermost: drift of the machine meets all points alike."""
+    return [Job(point, repeat) for repeat in range(1, repeats + 1) for point in points]
+
+
+def find_launcher() -> str:
+    """Return the ``mpiexec`` beside this Python, else the one in PATH.
+
+    Raises
+    ------
+    UnavailableError
+        If there is none.
+    """
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        raise UnavailableError(
+            "no mpiexec was found beside Python or in PATH: load the site's MPI module, "
+            "or pip install 'hpcpgd[mpich]'"
+        )
+    return found
+
+
+def execute(
+    folder: StudyFolder,
+    jobs: list[Job],
+    time_limit: float,
+    report: Callable[[Job, Failure | None], None],
+) -> None:
+    """Run those of ``jobs`` that are not done, and call ``report`` after each.
+
+    Raises
+    ------
+    UnavailableError
+        Without a launcher.
+    """
+    launcher = find_launcher()
+    for job in jobs:
+        if not folder.is_done(job.point, job.repeat):
+            report(job, _run(folder, job, launcher, time_limit))
+
+
+def _run(folder: StudyFolder, job: Job, launcher: str, time_limit: float) -> Failure | None:
+    point, repeat = job.point, job.repeat
+    unfinished = folder.running_file(point, repeat)
+    command = [launcher, "-n", str(point.ranks), sys.executable, "-m", "hpcpgd.train"]
+    command += [*point.flags(), "--output", str(unfinished), "--overwrite", "--quiet"]
+    code, error = run_limited(command, time_limit)
+    if code == 0:
+        unfinished.replace(folder.run_file(point, repeat))
+        return None
+    unfinished.unlink(missing_ok=True)
+    status = {DivergedError.exit_code: "diverged", None: "timed out"}.get(code, "failed")
+    failure = Failure(status, -1 if code is None else code, error)
+    folder.write_failure(point, repeat, failure)
+    return failure
+
+
+def run_limited(command: list[str], time_limit: float) -> tuple[int | None, str]:
+    """Run a command in a process group of its own, and end the group past the limit.
+
+    Returns
+    -------
+    code : int or None
+        None if it was ended.
+    error : str
+        The last line of its standard error.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=without_launcher(os.environ),
+        start_new_session=True,
+    )
+    try:
+        _, error = process.communicate(timeout=time_limit)
+        return process.returncode, _last_line(error)
+    except subprocess.TimeoutExpired:
+        return None, f"no end after {time_limit:g} s" + _told(_end(process))
+    except BaseException:  # Ctrl-C: the ranks are in a group of their own and did not hear it
+        _end(process)
+        raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> bytes:
+    """End a process group, kindly first; return what it said."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=GRACE)[1]
+    return b""
+
+
+def _told(error: bytes) -> str:
+    line = _last_line(error)
+    return f": {line}" if line else ""
+
+
+def _last_line(error: bytes) -> str:
+    lines = [" ".join(line.split()) for line in error.decode(errors="replace").splitlines()]
+    said = [line for line in lines if line]
+    ours = [line for line in said if line.startswith("hpcpgd")]
+    return (ours or said or [""])[-1][:500]

@@ -1,0 +1,128 @@
+"""The figures of a report: speedup beside efficiency, and where the time went."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.study.rows import PHASE_COLUMNS
+from hpcpgd.study.style import COLOURS, HATCHES, MARKERS, pyplot, save
+from hpcpgd.study.summary import Summary
+
+PHASE_ORDER = ("compute", "update", "data", "reduce", "wait")
+Series = dict[str, list[Summary]]
+
+
+def series(points: list[Summary]) -> Series:
+    """Return points that differ in ranks and threads alone, by the name of their series."""
+    found: Series = defaultdict(list)
+    for p in points:
+        name = f"{p.network}, batch {p.batch_size}, {p.backend}, {p.reduction}, {p.dtype}"
+        found[name].append(p)
+    return {name: sorted(group, key=lambda p: p.workers) for name, group in found.items()}
+
+
+def weak_series(points: list[Summary]) -> Series:
+    """Return the points of a weak study: rows and batch grow with the ranks."""
+    found: Series = defaultdict(list)
+    for p in points:
+        per_rank = f"{p.rows // p.ranks} rows, batch {p.batch_size // p.ranks} a rank"
+        found[f"{p.network}, {per_rank}, {p.backend}, {p.reduction}"].append(p)
+    return {name: sorted(group, key=lambda p: p.workers) for name, group in found.items()}
+
+
+def draw(points: list[Summary], kind: str, folder: Path, date: str) -> list[Path]:
+    """Draw what a study of ``kind`` has to show; return the files.
+
+    Machines never share a figure.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    machines = list(dict.fromkeys(p.machine for p in points))
+    for number, machine in enumerate(machines):
+        own = [p for p in points if p.machine == machine and p.repeats]
+        suffix = f"-{number + 1}" if len(machines) > 1 else ""
+        caption = f"{machine}, {date}"
+        groups = weak_series(own) if kind == "weak" else series(own)
+        if any(not np.isnan(p.speedup) for p in own):
+            paths += _scaling(groups, kind, folder, f"scaling{suffix}", caption)
+        paths += _phases(own, folder, f"phases{suffix}", caption)
+    return paths
+
+
+def _scaling(groups: Series, kind: str, folder: Path, name: str, caption: str) -> list[Path]:
+    figure, (left, right) = pyplot().subplots(1, 2, figsize=(9, 4.2))
+    most = max(p.workers for group in groups.values() for p in group)
+    for number, (label, group) in enumerate(groups.items()):
+        if all(np.isnan(p.speedup) for p in group):
+            continue
+        look = {"color": COLOURS[number % 7], "marker": MARKERS[number % 7]}
+        _line(left, group, "speedup", look, label)
+        _line(right, group, "efficiency", look, None)
+    left.plot([1, most], [1, most], "--", color="#888888", label="ideal")
+    right.axhline(1, ls="--", color="#888888")
+    left.set(xscale="log", yscale="log", xlabel="ranks x threads", ylabel="speedup")
+    right.set(xlabel="ranks x threads", ylabel="efficiency", ylim=(0, None))
+    ticks = sorted({p.workers for group in groups.values() for p in group})
+    left.set_yticks(ticks, list(map(str, ticks)))
+    for axes in (left, right):
+        axes.set_xticks(ticks, list(map(str, ticks)))
+        axes.minorticks_off()
+    left.legend(fontsize=7)
+    bases = sorted({p.base for group in groups.values() for p in group if p.base})
+    weak = "weak scaling: rows and batch grow with the ranks, and so the trajectory changes; "
+    figure.suptitle("Speedup and efficiency", fontsize=11)
+    note = (
+        f"{weak if kind == 'weak' else ''}base: {'; '.join(bases)}; hollow: more threads than cores"
+    )
+    return save(figure, folder, name, f"{caption}\n{note}")
+
+
+def _line(axes: Any, group: list[Summary], name: str, look: dict[str, Any], label: Any) -> None:
+    """Join what scales; points with more threads than cores stand apart, hollow."""
+    honest = [p for p in group if not p.oversubscribed]
+    axes.plot([p.workers for p in honest], [getattr(p, name) for p in honest], label=label, **look)
+    rest = [p for p in group if p.oversubscribed]
+    axes.plot(
+        [p.workers for p in rest], [getattr(p, name) for p in rest], ls="none",
+        markerfacecolor="none", label=None if honest else label, **look,
+    )  # fmt: skip
+
+
+def _phases(points: list[Summary], folder: Path, name: str, caption: str) -> list[Path]:
+    """Draw stacked bars, one a point, one panel a backend: their times differ too much."""
+    known = [p for p in points if not np.isnan(p.compute_s)]
+    backends = list(dict.fromkeys(p.backend for p in known))
+    if not backends:
+        return []
+    counts = [sum(p.backend == backend for p in known) for backend in backends]
+    figure, panels = pyplot().subplots(
+        1, len(backends), figsize=(0.55 * len(known) + 1.2 * len(backends) + 1, 4.4),
+        width_ratios=counts, squeeze=False,
+    )  # fmt: skip
+    for axes, backend in zip(panels[0], backends, strict=True):
+        _bars(axes, [p for p in known if p.backend == backend])
+        axes.set_title(backend, fontsize=9)
+    panels[0][0].set_ylabel("time of an epoch, mean over ranks / s")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=5, fontsize=7)
+    figure.suptitle("Where the time went", fontsize=11, x=0.02, ha="left")
+    return save(figure, folder, name, f"{caption}\nlast line of a label: ranks x threads")
+
+
+def _bars(axes: Any, points: list[Summary]) -> None:
+    bottom, places = np.zeros(len(points)), np.arange(len(points))
+    for number, phase in enumerate(PHASE_ORDER):
+        heights = np.array([getattr(p, PHASE_COLUMNS[phase]) for p in points])
+        axes.bar(
+            places, heights, bottom=bottom, color=COLOURS[number], hatch=HATCHES[number],
+            edgecolor="white", linewidth=0.5, label=phase,
+        )  # fmt: skip
+        bottom += heights
+    labels = [f"{p.network}\nb {p.batch_size}\n{p.ranks}x{p.threads}" for p in points]
+    axes.set_xticks(places, labels, fontsize=6)
+    axes.set_ylim(0, None)
+    axes.grid(visible=False, axis="x")

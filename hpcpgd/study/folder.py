@@ -1,0 +1,110 @@
+"""The folder of a study: one class owns every file name in it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hpcpgd.errors import DataError, OutputError
+from hpcpgd.results.atomic import write_atomically
+from hpcpgd.study.grid import Point
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that did not end well.
+
+    Attributes
+    ----------
+    status : str
+        ``failed``, ``diverged`` or ``timed out``.
+    code : int
+        Exit code, that of the launcher.
+    error : str
+        The last line of its standard error.
+    """
+
+    status: str
+    code: int
+    error: str
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Run files, failures and results of a study."""
+
+    path: Path
+
+    def make(self) -> None:
+        """Make the folder.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be made.
+        """
+        try:
+            (self.path / "runs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"--folder {self.path}: {error.strerror}") from None
+
+    def run_file(self, point: Point, repeat: int) -> Path:
+        """Return where a finished run is."""
+        return self.path / "runs" / f"{point.key}-{repeat:03d}.h5"
+
+    def running_file(self, point: Point, repeat: int) -> Path:
+        """Return where a run writes before it has finished."""
+        return self.path / "runs" / f".{point.key}-{repeat:03d}.running.h5"
+
+    def failure_file(self, point: Point, repeat: int) -> Path:
+        """Return where a failed run is told of."""
+        return self.run_file(point, repeat).with_suffix(".failed.json")
+
+    def is_done(self, point: Point, repeat: int) -> bool:
+        """Return whether a run has finished, well or not."""
+        files = (self.run_file(point, repeat), self.failure_file(point, repeat))
+        return any(path.exists() for path in files)
+
+    def write_failure(self, point: Point, repeat: int, failure: Failure) -> None:
+        """Keep what is known of a run that did not end well."""
+        data = json.dumps(asdict(failure), indent=1).encode()
+        write_atomically(self.failure_file(point, repeat), data)
+
+    def read_failure(self, point: Point, repeat: int) -> Failure | None:
+        """Return what is known of a failed run, None if it has not failed.
+
+        Raises
+        ------
+        DataError
+            If the file is no such note.
+        """
+        path = self.failure_file(point, repeat)
+        if not path.exists():
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return Failure(str(found["status"]), int(found["code"]), str(found["error"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: no note of a failed run: {error}") from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from running the same study at the same time.
+
+        Raises
+        ------
+        OutputError
+            If one does.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise OutputError(
+                    f"{self.path}: another process runs this study: wait for it, or end it"
+                ) from None
+            yield

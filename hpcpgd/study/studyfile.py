@@ -1,0 +1,178 @@
+"""The study file: TOML with the tables ``[study]``, ``[grid]``, ``[train]`` and ``[base]``.
+
+``[grid]`` holds a list for each key that varies, ``[train]`` what all runs have in common;
+their keys are ``ranks`` and those of ``hpcpgd train --config``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpcpgd.config import FIELDS, NETWORKS, read_document
+from hpcpgd.errors import ConfigError, nearest
+from hpcpgd.kinds import Choice, Integer, Kind, Text
+
+KINDS = ("strong", "weak", "sweep")
+# Set by the study itself.
+OURS = ("output", "overwrite", "quiet")
+PER_RANK = ("rows_per_rank", "batch_per_rank")
+RANKS = Integer(1, maximum=2**20)
+UNITS = {"s": 1, "min": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """What a study file says, checked.
+
+    Attributes
+    ----------
+    name : str
+    kind : str
+        ``strong``: the same problem on more ranks or threads; ``weak``: rows and batch per
+        rank constant; ``sweep``: anything, and no claim of scaling.
+    repeats : int
+        Processes of their own for each point.
+    warmup_epochs : int
+        Epochs at the beginning of each run that are not counted.
+    time_limit : float
+        Seconds after which a run is ended.
+    grid : dict
+        Lists of values.
+    train : dict
+        Values common to all runs.
+    base : dict
+        Which points speedups are counted from: values of keys of the grid.
+    """
+
+    name: str
+    kind: str = "sweep"
+    repeats: int = 5
+    warmup_epochs: int = 1
+    time_limit: float = 3600.0
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+    base: dict[str, Any] = field(default_factory=dict)
+
+
+def seconds(text: Any) -> float:
+    """Return a duration such as ``90s``, ``10min`` or ``2h`` in seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", text) if isinstance(text, str) else None
+    if found is None or float(found[1]) == 0:
+        raise ValueError
+    return float(found[1]) * UNITS[found[2]]
+
+
+SETTINGS: dict[str, tuple[str, Kind | None]] = {
+    "name": ("a text of letters, digits, '-', '_' and '.'", Text("")),
+    "kind": ("one of " + ", ".join(KINDS), Choice(KINDS)),
+    "repeats": ("a whole number, 1 or more", Integer(1, maximum=1000)),
+    "warmup_epochs": ("a whole number, 0 or more", Integer(0, maximum=1000)),
+    "time_limit": ("a duration such as '90s', '10min' or '2h'", None),
+}
+TABLES = ("study", "grid", "train", "base")
+
+
+def read(path: Path) -> StudyFile:
+    """Read and check a study file.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key, what was seen and what would be valid.
+    """
+    document = read_document(str(path), "study file")
+    for table in document:
+        if table not in TABLES:
+            hint = nearest(table, TABLES)
+            raise ConfigError(f"{path}: unknown table [{table}]: expected {_list(TABLES)}{hint}")
+        if not isinstance(document[table], dict):
+            raise ConfigError(f"{path}: '{table}' must be a table: [{table}]")
+    settings = _settings(document.get("study", {}), path)
+    settings.setdefault("name", path.stem)
+    grid = {k: _column(k, v, f"{path}: [grid] ") for k, v in document.get("grid", {}).items()}
+    train = {k: _value(k, v, f"{path}: [train] ") for k, v in document.get("train", {}).items()}
+    base = {k: _value(k, v, f"{path}: [base] ") for k, v in document.get("base", {}).items()}
+    study = StudyFile(**settings, grid=grid, train=train, base=base)
+    _check_together(study, path)
+    return study
+
+
+def _list(words: tuple[str, ...]) -> str:
+    return ", ".join(words)
+
+
+def _settings(table: dict[str, Any], path: Path) -> dict[str, Any]:
+    found = {}
+    for key, value in table.items():
+        where = f"{path}: [study] {key}"
+        if key not in SETTINGS:
+            hint = nearest(key, SETTINGS) or f"; the keys are {', '.join(SETTINGS)}"
+            raise ConfigError(f"{path}: [study]: unknown key '{key}'{hint}")
+        expected, kind = SETTINGS[key]
+        try:
+            found[key] = seconds(value) if kind is None else kind.check(value)
+            if key == "name" and not re.fullmatch(r"[\w.-]{1,80}", value):
+                raise ValueError
+        except ValueError as problem:
+            raise ConfigError(f"{where}: expected {expected}, got {value!r}{problem}") from None
+    return found
+
+
+def _kind(key: str, where: str) -> Kind:
+    known = [*(k for k in FIELDS if k not in OURS), "network", "ranks", *PER_RANK]
+    if key not in known:
+        more = "; the study itself sets it" if key in OURS else nearest(key, known)
+        raise ConfigError(f"{where.rstrip()}: unknown key '{key}'{more}")
+    if key == "network":
+        return Choice(tuple(NETWORKS))
+    if key == "ranks" or key in PER_RANK:
+        return RANKS
+    kind: Kind = FIELDS[key].metadata["kind"]
+    return kind
+
+
+def _value(key: str, value: Any, where: str) -> Any:
+    kind = _kind(key, where)
+    try:
+        return kind.check(value)
+    except ValueError as problem:
+        text = f"{where}{key}: expected {kind.expected()}, got {value!r}{problem}"
+        raise ConfigError(text) from None
+
+
+def _column(key: str, values: Any, where: str) -> list[Any]:
+    _kind(key, where)
+    if not isinstance(values, list) or not values:
+        raise ConfigError(f"{where}{key}: expected a list of values, got {values!r}")
+    found = [_value(key, value, where) for value in values]
+    if any(value in found[:i] for i, value in enumerate(found)):
+        raise ConfigError(f"{where}{key}: the same value stands twice in {values!r}")
+    return found
+
+
+def _check_together(study: StudyFile, path: Path) -> None:
+    both = set(study.grid) & set(study.train)
+    if both:
+        raise ConfigError(f"{path}: '{min(both)}' stands in [grid] and in [train]: keep one")
+    keys = {*study.grid, *study.train}
+    for pair in (("network", "hidden"), ("train_rows", PER_RANK[0]), ("batch_size", PER_RANK[1])):
+        if keys.issuperset(pair):
+            raise ConfigError(f"{path}: {pair[0]} and {pair[1]} contradict each other: keep one")
+    if study.kind == "weak" and not keys.issuperset(PER_RANK):
+        raise ConfigError(
+            f"{path}: kind weak means that rows and batch per rank are constant: give "
+            f"{' and '.join(PER_RANK)} (in [train] or [grid]), or call it a sweep"
+        )
+    if study.kind != "weak" and keys & set(PER_RANK):
+        raise ConfigError(f"{path}: {min(keys & set(PER_RANK))} goes with kind weak only")
+    if study.kind in ("strong", "weak") and not {"ranks", "threads"} & set(study.grid):
+        raise ConfigError(f"{path}: kind {study.kind} needs several ranks or threads in [grid]")
+    for key, value in study.base.items():
+        if key not in study.grid or value not in study.grid[key]:
+            raise ConfigError(
+                f"{path}: [base] {key} = {value!r} is not in [grid]: "
+                f"expected one of {study.grid.get(key, 'its keys: ' + ', '.join(study.grid))}"
+            )

@@ -1,0 +1,56 @@
+"""One look for all figures: colours that colour-blind readers tell apart, units, a caption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+# Okabe and Ito's palette; markers and dashes differ too, for prints without colour.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+HATCHES = ("", "//", "..", "xx", "\\\\", "++", "--")
+SETTINGS: Any = {
+    "font.size": 9,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.3,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+}
+
+
+def pyplot() -> Any:
+    """Return matplotlib's pyplot without a window, in our style.
+
+    Raises
+    ------
+    UnavailableError
+        If matplotlib is not installed.
+    """
+    from hpcpgd.errors import UnavailableError
+
+    try:
+        import matplotlib
+    except ImportError:
+        raise UnavailableError(
+            "matplotlib is not installed: pip install 'hpcpgd[report]'"
+        ) from None
+    matplotlib.use("Agg")
+    matplotlib.rcParams.update(SETTINGS)
+    from matplotlib import pyplot as plt
+
+    return plt
+
+
+def save(figure: Any, folder: Path, name: str, caption: str) -> list[Path]:
+    """Write a figure as PNG and PDF with its caption below; return the paths."""
+    figure.supxlabel(caption, fontsize=7, color="#444444")
+    paths = [folder / f"{name}.{kind}" for kind in ("png", "pdf")]
+    for path in paths:
+        figure.savefig(path, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
+    pyplot().close(figure)
+    return paths

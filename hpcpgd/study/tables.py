@@ -1,0 +1,83 @@
+"""The tables of a report, for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from hpcpgd.progress import duration
+from hpcpgd.study.rows import Row
+from hpcpgd.study.summary import Summary
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table whose columns are as wide as they need to be."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [[cell.rjust(w) for cell, w in zip(row, widths, strict=True)] for row in (head, *rows)]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def figure(value: float, digits: int = 3) -> str:
+    """Return a number with some digits, ``-`` where there is none."""
+    return "-" if math.isnan(value) else f"{value:.{digits}g}"
+
+
+def time(value: float) -> str:
+    """Return a duration, ``-`` where there is none."""
+    return "-" if math.isnan(value) else duration(value)
+
+
+def remarks(point: Summary) -> str:
+    """Return what must be said beside a point's figures."""
+    said = []
+    if point.oversubscribed:
+        said.append("more threads than cores: no scaling")
+    if point.superlinear and not point.oversubscribed:
+        said.append("superlinear")
+    if point.repeats < point.wanted:
+        said.append(f"{point.wanted - point.repeats} of {point.wanted} runs did not end well")
+    return "; ".join(said)
+
+
+def summary_table(points: list[Summary]) -> str:
+    """Return one line a point: time per epoch with its interval, rate, speedup."""
+    head = (
+        "network", "batch", "rows", "backend", "reduction", "ranks", "threads", "time/epoch",
+        "95 % interval", "GFLOP/s", "speedup", "efficiency", "against", "remarks",
+    )  # fmt: skip
+    lines = [
+        (
+            p.network, str(p.batch_size), str(p.rows), p.backend, p.reduction, str(p.ranks),
+            str(p.threads), time(p.median), f"{time(p.ci_low)} … {time(p.ci_high)}",
+            figure(p.gflops), figure(p.speedup), figure(p.efficiency), p.base or "-", remarks(p),
+        )
+        for p in points
+    ]  # fmt: skip
+    return aligned(head, lines)
+
+
+def factors_table(points: list[Summary]) -> str:
+    """Return the factors of the parallel efficiency, one line a point."""
+    head = (
+        "network", "batch", "backend", "ranks", "threads", "load balance", "communication",
+        "computation", "product",
+    )  # fmt: skip
+    lines = [
+        (
+            p.network, str(p.batch_size), p.backend, str(p.ranks), str(p.threads),
+            figure(p.load_balance), figure(p.communication), figure(p.computation),
+            figure(p.load_balance * p.communication * p.computation),
+        )
+        for p in points
+    ]  # fmt: skip
+    return aligned(head, lines)
+
+
+def failures(rows: list[Row]) -> str:
+    """Return one line a run that did not end well."""
+    bad = [row for row in rows if row.status != "complete"]
+    return "\n".join(
+        f"{row.status}: {row.backend} {row.reduction} {row.network} batch {row.batch_size}, "
+        f"{row.ranks} ranks, repeat {row.repeat}: {row.error}"
+        for row in bad
+    )

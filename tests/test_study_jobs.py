@@ -1,0 +1,228 @@
+"""Studies as a user runs them: stopped, failed, collected, reported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from hpcpgd.launch import without_launcher
+from tests.support import Done, python
+
+SMALL = """
+[study]
+name = "small"
+kind = "strong"
+repeats = 3
+time_limit = "60s"
+[grid]
+ranks = [1, 2, 3]
+[train]
+dataset = "digits"
+epochs = 2
+threads = 1
+"""
+MIXED = """
+[study]
+name = "mixed"
+repeats = 1
+time_limit = "6s"
+[grid]
+learning_rate = [0.1, 1e30]
+activation = ["relu"]
+hidden = [[32], [3000, 3000]]
+[train]
+output_activation = "linear"
+epochs = 2000
+batch_size = "full"
+threads = 1
+"""
+# As the contract lists them.
+COLUMNS = """
+paper_row backend reduction network dataset dtype precision rows batch_size ranks threads nodes
+group_size repeat epochs tpe_seconds gflop_per_epoch gflops compute_s reduce_s wait_s data_s
+update_s oversubscribed status error hostname cpu_model gpu_model params_sha256 run_file_sha256
+"""
+
+
+def study(folder: Path, *words: str, timeout: float = 120) -> Done:
+    return python("-m", "hpcpgd.study", *words, cwd=folder, timeout=timeout)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study, run and collected."""
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "small.toml").write_text(SMALL)
+    done = study(folder, "run", "small.toml")
+    assert (done.code, done.out) == (0, "9 of 9 runs ended well; in hpcpgd-study-small\n"), done.err
+    done = study(folder, "collect", "small.toml", "--label", "box")
+    assert (done.code, done.err) == (0, "")
+    return folder
+
+
+def test_plan_tells_costs_before_and_progress_after(tmp_path: Path, finished: Path) -> None:
+    (tmp_path / "small.toml").write_text(SMALL)
+    done = study(tmp_path, "plan", "small.toml")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert len(lines) == 1 + 3 + 1
+    assert lines[1].split()[-1] == "0/3"
+    assert "3 points x 3 repeats" in lines[-1]
+    assert list(tmp_path.iterdir()) == [tmp_path / "small.toml"]
+    assert study(finished, "plan", "small.toml").out.count("3/3") == 3
+
+
+def test_the_study_file_holds_every_run(finished: Path) -> None:
+    path = finished / "hpcpgd-study-small" / "study.h5"
+    with h5py.File(path) as file:
+        assert file.attrs["schema"] == "hpcpgd.study/1"
+        runs = file["runs"]
+        for column in COLUMNS.split():
+            assert runs[column].shape == (9,), column
+        assert runs["tpe_seconds"].attrs["units"] == "s"
+        assert sorted(zip(runs["ranks"][...], runs["repeat"][...], strict=True)) == [
+            (ranks, repeat) for ranks in (1, 2, 3) for repeat in (1, 2, 3)
+        ]
+        assert set(runs["machine"].asstr()) == {"box"}
+        assert (runs["epochs"][...] == 1).all()  # the first of two warms up
+        assert set(runs["rows"][...]) == {1250}
+        hashes = set(runs["params_sha256"].asstr()[runs["ranks"][...] == 1])
+        assert len(hashes) == 1
+        summary = file["summary"]
+        assert list(summary["ranks"][...]) == [1, 2, 3]
+        low, middle, high = (summary[n][...] for n in ("ci_low", "median", "ci_high"))
+        assert (low <= middle).all()
+        assert (middle <= high).all()
+        assert list(summary["base"].asstr()) == ["gemm allreduce 1x1"] * 3
+        assert summary["speedup"][0] == 1
+
+
+def test_a_run_file_is_what_the_row_says(finished: Path) -> None:
+    folder = finished / "hpcpgd-study-small"
+    with h5py.File(folder / "study.h5") as file:
+        seconds = dict(
+            zip(file["runs/run_file_sha256"].asstr(), file["runs/tpe_seconds"], strict=True)
+        )
+
+    for path in (folder / "runs").glob("*.h5"):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with h5py.File(path) as run:
+            assert seconds[digest] == run["history/epoch_seconds"][1]
+
+
+def test_xarray_and_pandas_read_it_in_three_lines(finished: Path) -> None:
+    path = finished / "hpcpgd-study-small" / "study.h5"
+    tree = xr.open_datatree(path, engine="h5netcdf")
+    frame = tree["runs"].to_dataset().to_dataframe()
+    assert isinstance(frame, pd.DataFrame)
+    middle = frame.groupby("ranks")["tpe_seconds"].median()
+    np.testing.assert_allclose(middle, tree["summary/median"])
+    tree.close()
+
+
+def test_report_draws_figures_and_prints_tables(finished: Path) -> None:
+    done = study(finished, "report", "hpcpgd-study-small/study.h5")
+    assert (done.code, done.err) == (0, "")
+    assert "load balance" in done.out
+    assert "the first 1 epochs left out" in done.out
+    names = {p.name for p in (finished / "hpcpgd-study-small" / "figures").iterdir()}
+    assert names == {"scaling.png", "scaling.pdf", "phases.png", "phases.pdf"}
+
+
+def test_two_machines_stand_apart(finished: Path, tmp_path: Path) -> None:
+    place = str(finished / "hpcpgd-study-small")
+    words = ("--folder", place, "--label", "one", "--also", f"two={place}", "--output", "both.h5")
+    done = study(tmp_path, "collect", str(finished / "small.toml"), *words)
+    assert (done.code, done.err) == (0, "")
+    assert "18 of 18 runs" in done.out
+    with h5py.File(tmp_path / "both.h5") as file:
+        assert list(file["summary/machine"].asstr()) == ["one"] * 3 + ["two"] * 3
+    done = study(tmp_path, "report", "both.h5", "--figures", "f")
+    assert done.code == 0
+    assert (tmp_path / "f" / "scaling-2.png").exists()
+
+
+def test_killed_at_any_moment_and_run_again_each_run_is_there_once(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(SMALL)
+    command = [sys.executable, "-m", "hpcpgd.study", "run", "small.toml"]
+    random = np.random.default_rng(5)
+    for _ in range(3):
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=without_launcher(os.environ), start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(1 + 2 * random.random())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = study(tmp_path, "run", "small.toml")
+    assert done.code == 0, done.err
+    runs = tmp_path / "hpcpgd-study-small" / "runs"
+    names = sorted(p.name for p in runs.iterdir() if not p.name.startswith("."))
+    assert len(names) == 9
+    stamps = {name: (runs / name).stat().st_mtime_ns for name in names}
+    again = study(tmp_path, "run", "small.toml")
+    assert (again.code, "9 of 9" in again.out) == (0, True)
+    assert {name: (runs / name).stat().st_mtime_ns for name in names} == stamps
+
+
+def test_failed_diverged_and_timed_out_runs_are_named(tmp_path: Path) -> None:
+    (tmp_path / "mixed.toml").write_text(MIXED)
+    done = study(tmp_path, "run", "mixed.toml")
+    assert done.code == 1
+    assert "2 of 4 runs ended well" in done.out or "1 of 4 runs ended well" in done.out
+    runs = tmp_path / "hpcpgd-study-mixed" / "runs"
+    found = sorted(json.loads(p.read_text())["status"] for p in runs.glob("*.failed.json"))
+    assert "diverged" in found
+    assert "timed out" in found
+    assert "diverged: gemm" in done.err
+    assert "timed out: gemm" in done.err
+    assert not list(runs.glob(".*running*"))
+    study(tmp_path, "collect", "mixed.toml")
+    report = study(tmp_path, "report", "hpcpgd-study-mixed/study.h5")
+    assert report.code == 0
+    assert "NaN or Inf" in report.out
+    assert "no end after 6 s" in report.out
+
+
+def test_a_dataset_that_is_not_there_is_a_failed_run(tmp_path: Path) -> None:
+    text = '[study]\nrepeats = 1\n[grid]\ndataset = ["digits", "none.npz"]\n[train]\nepochs = 1\n'
+    (tmp_path / "s.toml").write_text(text)
+    done = study(tmp_path, "run", "s.toml")
+    assert done.code == 1
+    assert "failed: " in done.err
+    assert "none.npz" in done.err
+    again = study(tmp_path, "run", "s.toml", "--retry-failed")
+    assert "failed: " in again.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "hint"),
+    [
+        (("runn", "s.toml"), 2, "did you mean 'run'"),
+        (("run", "none.toml"), 78, "cannot be read"),
+        (("collect", "s.toml"), 65, "run it first"),
+        (("report", "none.h5"), 65, "no such file"),
+        (("report", "s.toml"), 65, "cannot be read"),
+        (("collect", "s.toml", "--also", "x"), 2, "LABEL=DIR"),
+        ((), 2, "COMMAND"),
+    ],
+)
+def test_one_line_for_each_mistake(
+    words: tuple[str, ...], code: int, hint: str, tmp_path: Path
+) -> None:
+    (tmp_path / "s.toml").write_text("[grid]\nranks = [1]\n")
+    done = study(tmp_path, *words)
+    assert (done.code, done.err.count("\n")) == (code, 1)
+    assert hint in done.err
