@@ -228,6 +228,8 @@ def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
         For a combination that cannot work, naming those that do.
     """
     values = {**toml, **flags}
+    if "dtype" in flags and values.get("matmul_precision") == toml.get("dtype", "auto"):
+        values.pop("matmul_precision", None)  # it followed the dtype that is overridden
     if values.get("dtype", "auto") == "auto":
         values["dtype"] = "float64" if values.get("backend") == "reference" else "float32"
     if values.get("matmul_precision", "auto") == "auto":

@@ -11,7 +11,7 @@ from hpcpgd.data import Dataset
 from hpcpgd.device_rows import upload
 from hpcpgd.engine import Rows
 from hpcpgd.gpu import ALONE, STAGED, Gpu
-from hpcpgd.kernels.device_plan import DevicePlan
+from hpcpgd.kernels.device_plan import DevicePlan, Move
 from hpcpgd.kernels.network import Array, Network
 from hpcpgd.sampler import Sampler
 
@@ -24,7 +24,7 @@ class Chunk(NamedTuple):
     first: int  # position in the order of the epoch
     rows: int
     add: bool  # to the gradient of the chunks before
-    last: bool
+    move: Move  # of the device's position, to where the next chunk or slice begins
 
 
 class DeviceEngine:
@@ -83,7 +83,7 @@ class DeviceEngine:
         for rows, _ in steps:
             for chunk in self._chunks(rows):
                 self._plan.seek(0, chunk.first, 0)  # no permutation has positions beyond its end
-                self._differentiate(chunk.rows, chunk.add, chunk.last)
+                self._differentiate(chunk)
         self._device.clear(self._gradient)
         self._plan.update(self._parameters, self._gradient, 0.0)
         self._plan.load(self._splits["train"], 0, 1)
@@ -104,7 +104,7 @@ class DeviceEngine:
         for chunk in self._chunks(rows):
             self._seek(epoch, chunk.first, self.steps)
             self._gradient_graph(chunk)()
-            self._at = (epoch, chunk.first + chunk.rows, self.steps + 1)
+            self._moved(epoch, chunk)
 
     def sum(self, comm: Any) -> None:
         """Replace the gradient by its sum over the ranks; collective.
@@ -125,15 +125,15 @@ class DeviceEngine:
 
     def step(self, epoch: int, rows: Rows, rate: float) -> None:
         """Make a whole step on one rank: one graph, unless the rows need several chunks."""
-        if rows[1] - rows[0] > self.capacity:
+        if not 0 < rows[1] - rows[0] <= self.capacity:
             self.partial(epoch, rows)
             self.update(rate)
             return
-        count = rows[1] - rows[0]
-        self._examples += count
-        self._seek(epoch, rows[0], self.steps)
-        self._step_graph(count, rate)()
-        self._at = (epoch, rows[1], self.steps + 1)
+        (chunk,) = self._chunks(rows)
+        self._examples += chunk.rows
+        self._seek(epoch, chunk.first, self.steps)
+        self._step_graph(chunk, rate)()
+        self._moved(epoch, chunk)
         self._end_step(COMPUTE)
 
     def settle(self) -> None:
@@ -165,7 +165,14 @@ class DeviceEngine:
     def _chunks(self, rows: Rows) -> Iterator[Chunk]:
         for first in range(*rows, self.capacity):
             count = min(self.capacity, rows[1] - first)
-            yield Chunk(first, count, first > rows[0], first + count == rows[1])
+            ends = first + count == rows[1]
+            # The same slice of the next minibatch begins a whole minibatch further on.
+            further = rows[0] + self._sampler.batch_size - first if ends else count
+            yield Chunk(first, count, first > rows[0], Move(further, ends))
+
+    def _moved(self, epoch: int, chunk: Chunk) -> None:
+        """Follow the device's own count of where it is."""
+        self._at = (epoch, chunk.first + chunk.move.rows, self.steps + chunk.move.ends)
 
     def _seek(self, epoch: int, position: int, step: int) -> None:
         """Tell the device where it is, unless its own count has come there."""
@@ -173,10 +180,11 @@ class DeviceEngine:
             self._plan.seek(self._sampler.key(epoch), position, step)
             self._at = (epoch, position, step)
 
-    def _differentiate(self, count: int, add: bool, last: bool) -> None:
-        self._plan.load_next(self._splits["train"], count)
-        self._plan.gradient(self._parameters, count, self._gradient, add)
-        if last:
+    def _differentiate(self, chunk: Chunk) -> None:
+        plan, count = self._plan, chunk.rows
+        plan.load_next(self._splits["train"], count)
+        plan.gradient(self._parameters, count, self._gradient, chunk.add, chunk.move)
+        if chunk.move.ends:
             self._stage()
 
     def _stage(self) -> None:
@@ -190,23 +198,23 @@ class DeviceEngine:
 
     def _prepare_step(self, rows: Rows, rate: float) -> None:
         """Record the graphs of a step, so that none is recorded while steps are timed."""
-        if self._alone and rows[1] - rows[0] <= self.capacity:
-            self._step_graph(rows[1] - rows[0], rate)
+        chunks = list(self._chunks(rows))
+        if self._alone and len(chunks) == 1:
+            self._step_graph(chunks[0], rate)
             return
-        for chunk in self._chunks(rows):
+        for chunk in chunks:
             self._gradient_graph(chunk)
         self._update_graph(rate)
 
-    def _step_graph(self, count: int, rate: float) -> Callable[[], None]:
+    def _step_graph(self, chunk: Chunk, rate: float) -> Callable[[], None]:
         def work() -> None:
-            self._differentiate(count, False, True)
+            self._differentiate(chunk)
             self._descend(rate)
 
-        return self._graph(("step", count, rate), work)
+        return self._graph(("step", *chunk[1:], rate), work)
 
     def _gradient_graph(self, chunk: Chunk) -> Callable[[], None]:
-        shape = (chunk.rows, chunk.add, chunk.last)
-        return self._graph(("gradient", *shape), lambda: self._differentiate(*shape))
+        return self._graph(("gradient", *chunk[1:]), lambda: self._differentiate(chunk))
 
     def _update_graph(self, rate: float) -> Callable[[], None]:
         return self._graph(("update", rate), lambda: self._descend(rate))

@@ -6,13 +6,17 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from traceback import walk_tb
 from typing import Any
 
 import numpy as np
 
 from hpcpgd import mpi
 from hpcpgd.errors import UnavailableError
+from hpcpgd.kernels.cublas import CublasError
 from hpcpgd.launch import without_launcher
 
 # How a gradient is summed over the ranks.
@@ -21,7 +25,8 @@ HOST = "host"  # backends without a GPU
 DIRECT = "device"  # by GPU-aware MPI
 STAGED = "staged"  # through pinned host memory
 PROBE_SECONDS = 120.0
-NAME_BYTES = 128  # of host and bus, which tell GPUs apart
+CHECKED = 2**20  # numbers of a first sum on the GPUs: as large as a gradient
+NAME_BYTES = 64  # of what tells the GPUs of a node apart
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Gpu:
         Of its memory, before the job took any.
     transport : str
         ``ALONE``, ``DIRECT`` or ``STAGED``, the same on all ranks.
+    reason : str
+        Why it is ``STAGED``, on rank 0.
     """
 
     device: Any
@@ -45,6 +52,7 @@ class Gpu:
     sharing: int
     free_bytes: int
     transport: str
+    reason: str = ""
 
     @property
     def place(self) -> str:
@@ -57,7 +65,7 @@ class Gpu:
         ways = {
             ALONE: "",
             DIRECT: ", gradients summed on the GPUs by GPU-aware MPI",
-            STAGED: ", gradients summed through pinned host memory",
+            STAGED: f", gradients summed through pinned host memory ({self.reason})",
         }
         return f"GPU {self.model}{shared}{ways[self.transport]}"
 
@@ -75,7 +83,7 @@ def open_device(backend: str, node_rank: int) -> Any:
     """
     try:
         import cupy
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
         cause = "CuPy is not installed" if missing else f"CuPy cannot be loaded: {error}"
         raise UnavailableError(
@@ -88,9 +96,35 @@ def open_device(backend: str, node_rank: int) -> Any:
         count = cupy.cuda.runtime.getDeviceCount()
         if count == 0:
             raise UnavailableError(_no_device(backend, "0 devices"))
-        return CudaDevice(node_rank % count)
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise UnavailableError(_no_device(backend, str(error))) from None
+    with device_errors(f"backend {backend}: GPU {node_rank % count} of {count}"):
+        return CudaDevice(node_rank % count)
+
+
+@contextmanager
+def device_errors(what: str) -> Iterator[None]:
+    """Turn what goes wrong in CuPy, its compiler, CUDA or cuBLAS into one line.
+
+    Raises
+    ------
+    UnavailableError
+        In place of their exceptions; it begins with ``what``.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not (isinstance(error, MemoryError | CublasError) or _from_cupy(error)):
+            raise
+        text = " ".join(str(error).split())[:400]
+        raise UnavailableError(f"{what}: {type(error).__name__}: {text}") from error
+
+
+def _from_cupy(error: Exception) -> bool:
+    """Return whether CuPy raised an exception: its own, or another's from within it."""
+    places = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    names = (type(error).__module__, places[-1] if places else "")
+    return any(name.split(".")[0] in ("cupy", "cupy_backends") for name in names)
 
 
 def _no_device(backend: str, cause: str) -> str:
@@ -116,48 +150,62 @@ def claim_gpu(ranks: mpi.Ranks, backend: str) -> Gpu:
     device = found[0]
     free = device.free_bytes()
     sharing = _sharing(ranks, device)  # collective: nobody allocates before all have looked
-    return Gpu(device, device.name, sharing, free, _transport(ranks, device))
+    return Gpu(device, device.name, sharing, free, *_transport(ranks, device))
 
 
 def _sharing(ranks: mpi.Ranks, device: Any) -> int:
     """Return the most ranks that any GPU of the job has; collective."""
     name = np.zeros(NAME_BYTES, np.uint8)
-    text = device.bus_id.encode()[:NAME_BYTES]
+    text = device.identity.encode()[:NAME_BYTES]
     name[: len(text)] = np.frombuffer(text, np.uint8)
     same = (mpi.all_rows(ranks.node, name) == name).all(axis=1)
     return int(mpi.largest(ranks.comm, float(same.sum())))
 
 
-def _transport(ranks: mpi.Ranks, device: Any) -> str:
-    """Find out whether MPI sums what lies on GPUs, and shows it on all ranks; collective."""
+def _transport(ranks: mpi.Ranks, device: Any) -> tuple[str, str]:
+    """Find out whether MPI sums what lies on GPUs, and shows it on all ranks; collective.
+
+    Returns
+    -------
+    transport : str
+    reason : str
+        Why not ``DIRECT``, from the first rank of this node.
+    """
     if ranks.size == 1:
-        return ALONE
-    works = 1.0
-    if ranks.node.rank == 0:
-        works = float(mpi_is_gpu_aware())
-    if -mpi.largest(ranks.comm, -works) < 1:
-        return STAGED
-    buffer = device.buffer(3, np.float32)
-    device.write(buffer, np.array([1, ranks.rank, 0.5], np.float32))
+        return ALONE, ""
+    problem = why_mpi_is_not_gpu_aware() if ranks.node.rank == 0 else ""
+    if mpi.largest(ranks.comm, float(bool(problem))) > 0:
+        return STAGED, problem or "MPI is not GPU-aware on another node"
+    buffer = device.buffer(CHECKED, np.float32)
+    device.write(buffer, np.full(CHECKED, 1 + ranks.rank, np.float32))
     device.synchronize()
-    mpi.sum_in_place(ranks.comm, device.exposed(buffer))
-    size = ranks.size
-    right = device.read(buffer, 3).tolist() == [size, size * (size - 1) / 2, size / 2]
-    return DIRECT if -mpi.largest(ranks.comm, -float(right)) == 1 else STAGED
+    worked = mpi.try_sum(ranks.comm, device.exposed(buffer))
+    total = ranks.size * (ranks.size + 1) / 2
+    right = worked and bool((device.read(buffer, CHECKED) == total).all())
+    if mpi.largest(ranks.comm, float(not right)) > 0:
+        return STAGED, "a sum on the GPUs came out wrong"
+    return DIRECT, ""
 
 
-def mpi_is_gpu_aware() -> bool:
-    """Try MPI on device memory in a process of its own: where it does not work it crashes."""
+def why_mpi_is_not_gpu_aware() -> str:
+    """Try MPI on device memory in a process of its own: where it does not work it crashes.
+
+    Returns
+    -------
+    str
+        What went wrong, "" if it works.
+    """
     command = [sys.executable, "-m", "hpcpgd.gpu_probe"]
+    environment = without_launcher(os.environ)
     try:
         done = subprocess.run(
-            command,
-            env=without_launcher(os.environ),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=PROBE_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+            command, env=environment, capture_output=True, text=True,
+            timeout=PROBE_SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"MPI's probe: {error}"
+    if done.returncode == 0:
+        return ""
+    said = [" ".join(line.split()) for line in done.stderr.splitlines() if line.strip()]
+    last = f": {said[-1][:120]}" if said else ""
+    return f"MPI is not GPU-aware: its probe ended with {done.returncode}{last}"

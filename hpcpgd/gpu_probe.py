@@ -7,21 +7,28 @@ program of its own.
 
 from __future__ import annotations
 
+import resource
 import sys
 
+import numpy as np
+
 from hpcpgd import mpi
+
+SIZE = 2**20  # numbers: large messages go another way than small ones
 
 
 def main() -> int:
     """Return 0 if what MPI moved and added on the device is right."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is an answer, not a file
+    world = mpi.start()  # before CUDA, as in the program
     import cupy
 
-    ones = cupy.ones(4096, cupy.float32)
-    twos = 2 * ones
-    moved = cupy.zeros_like(ones)
+    ones = cupy.asarray(np.full(SIZE, 1, np.float32))
+    twos = cupy.asarray(np.full(SIZE, 2, np.float32))
+    moved = cupy.asarray(np.zeros(SIZE, np.float32))
     cupy.cuda.Device().synchronize()
-    mpi.exchange_and_add(mpi.start(), ones, twos, moved)
-    right = bool((moved == 1).all()) and bool((twos == 3).all())
+    mpi.exchange_and_add(world, ones, twos, moved)
+    right = bool((moved.get() == 1).all()) and bool((twos.get() == 3).all())
     mpi.finish()
     return 0 if right else 1
 

@@ -89,6 +89,8 @@ def share_folder(ranks: mpi.Ranks) -> None:
             path = str(choose_folder())
     path = os.fsdecode(mpi.broadcast_bytes(ranks.node, os.fsencode(path)))
     os.environ["NUMBA_CACHE_DIR"] = path
+    # CuPy makes its own, in the home folder, when it is imported, and fails where it cannot.
+    os.environ.setdefault("CUPY_CACHE_DIR", str(Path(path) / "cupy"))
     if "numba" in sys.modules:  # a caller of the library imported it before us
         from numba.core import config
 

@@ -214,6 +214,15 @@ def agreed(comm: Any) -> Iterator[None]:
     raise agreement from error
 
 
+def try_sum(comm: Any, array: Any) -> bool:
+    """Sum ``array`` in place over the ranks; False if MPI reports an error."""
+    try:
+        sum_in_place(comm, array)
+    except MPI.Exception:
+        return False
+    return True
+
+
 def exchange_and_add(comm: Any, array: Any, total: Any, moved: Any) -> None:
     """Send ``array`` to this rank itself, into ``moved``, and add it to ``total``."""
     comm.Sendrecv(array, dest=comm.rank, recvbuf=moved, source=comm.rank)

@@ -12,6 +12,7 @@ from hpcpgd.device_engine import DeviceEngine
 from hpcpgd.device_rows import ensure_room
 from hpcpgd.engine import Engine, HostEngine
 from hpcpgd.errors import UnavailableError
+from hpcpgd.gpu import Gpu, device_errors
 from hpcpgd.kernels import make_device_plan, make_plan
 from hpcpgd.kernels.network import Array, Network
 from hpcpgd.reductions.allreduce import AllreduceStep
@@ -38,6 +39,7 @@ class ChunkLimits:
 
 HOST_CHUNK = ChunkLimits(256 * 2**20, 512)
 DEVICE_CHUNK = ChunkLimits(2**30, 8192)
+TF32_GENERATION = 80  # compute capability, times ten
 
 
 def chunk_rows(network: Network, slice_rows: int, evaluation_rows: int, limits: ChunkLimits) -> int:
@@ -79,13 +81,21 @@ def make_trainer(
         engine = HostEngine(plan, dataset, sampler, parameters, clock)
     else:
         gpu = resources.gpu
+        _check_generation(gpu, config)
         ensure_room(gpu, network, dataset, capacity)
-        try:
+        with device_errors(gpu.place):
             on_device = make_device_plan(
                 config.backend, network, capacity, gpu.device, config.matmul_precision
             )
             engine = DeviceEngine(on_device, gpu, dataset, sampler, parameters, clock)
-        except MemoryError as error:  # somebody else's program took some meanwhile
-            raise UnavailableError(f"{gpu.model}: out of memory: {error}") from None
     step = AllreduceStep(comm, engine, sampler, clock)
     return Trainer(comm, dataset, engine, sampler, clock, step, config.learning_rate)
+
+
+def _check_generation(gpu: Gpu, config: RunConfig) -> None:
+    """Refuse TF32 where cuBLAS would compute in float32 without a word."""
+    if config.matmul_precision == "tf32" and gpu.device.generation < TF32_GENERATION:
+        raise UnavailableError(
+            f"{gpu.model}: matmul-precision tf32 needs compute capability 8.0 or more, "
+            f"this GPU has {gpu.device.generation / 10}: leave it out"
+        )

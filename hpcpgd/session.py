@@ -17,7 +17,7 @@ from hpcpgd.data import Dataset
 from hpcpgd.distribute import SPLITS, load_on_all
 from hpcpgd.errors import DivergedError
 from hpcpgd.evaluation import Scores
-from hpcpgd.gpu import HOST, Gpu
+from hpcpgd.gpu import HOST, Gpu, device_errors
 from hpcpgd.jitcache import is_temporary
 from hpcpgd.kernels.network import Network
 from hpcpgd.memory import ensure_memory
@@ -75,12 +75,13 @@ class Session:
         self._ensure_memory(dataset, network)
         with mpi.agreed(self.ranks.comm):  # a GPU may be too small
             trainer = self._plan(dataset, network, resources)
-        compile_seconds = compile_kernels(self.ranks, trainer)
+        compile_seconds = compile_kernels(self.ranks, trainer, resources.gpu)
         segment = self._segment(resources, compile_seconds)
         record = self._record(dataset, network, segment, trainer)
         self._announce(dataset, record, resources)
         self._write(record)
-        self._train(trainer, record)
+        with device_errors("the GPU failed while it trained"):
+            self._train(trainer, record)
         return self.path
 
     def _ensure_memory(self, dataset: Dataset, network: Network) -> None:

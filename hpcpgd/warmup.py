@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from hpcpgd import mpi
+from hpcpgd.gpu import Gpu, device_errors
 from hpcpgd.jitcache import repaired
 from hpcpgd.training import Trainer
 
@@ -14,19 +15,32 @@ def warm_up(trainer: Trainer) -> None:
     trainer.reduction.warm_up(trainer.rate)
 
 
-def compile_kernels(ranks: mpi.Ranks, trainer: Trainer) -> float:
+def compile_kernels(ranks: mpi.Ranks, trainer: Trainer, gpu: Gpu | None) -> float:
     """Compile on one rank a node, load on the others; collective.
 
     Returns
     -------
     float
         Seconds, the maximum over the ranks.
+
+    Raises
+    ------
+    UnavailableError
+        On every rank, if a GPU's libraries or compiler fail.
     """
     start = perf_counter()
     with mpi.agreed(ranks.comm):  # the others wait here
         if ranks.node.rank == 0:
-            repaired(lambda: warm_up(trainer))
-    if ranks.node.rank > 0:
-        warm_up(trainer)
-    mpi.patient_barrier(ranks.comm)
+            _warm_up_on(trainer, gpu)
+    with mpi.agreed(ranks.comm):
+        if ranks.node.rank > 0:
+            _warm_up_on(trainer, gpu)
     return mpi.largest(ranks.comm, perf_counter() - start)
+
+
+def _warm_up_on(trainer: Trainer, gpu: Gpu | None) -> None:
+    if gpu is None:
+        repaired(lambda: warm_up(trainer))
+        return
+    with device_errors(gpu.place):  # none of which a new cache of numba's would mend
+        warm_up(trainer)

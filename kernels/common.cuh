@@ -16,7 +16,7 @@ enum Loss { MSE, CROSS_ENTROPY };
 struct Control {
     unsigned long long key;        // of the epoch's permutation
     long long position;            // of the first row of the next slice in the epoch
-    long long step;                // slices begun since the run began
+    long long step;                // slices ended since the run began
     unsigned long long first_bad;  // first step whose gradient held NaN or Inf
 };
 

@@ -14,7 +14,6 @@ WORKSPACE_BYTES = 32 * 2**20  # what cuBLAS would take on a Hopper; a graph may 
 _NORMAL, _TRANSPOSED = 0, 1
 _DEFAULT_ALGORITHM = -1
 _TYPES = {"float32": (0, 68), "tf32": (0, 77), "float64": (1, 70)}
-PRECISIONS = tuple(_TYPES)
 
 
 @dataclass(frozen=True)

@@ -1,95 +1,136 @@
 // What backend cuda does around cuBLAS's products: bias and activation, and the deltas
-// with their sums.  A block of 32 x 8 threads works on 32 columns.
+// with their sums.  A block of 32 x 8 threads works on 32 columns of a chunk of rows.
 
 #include "common.cuh"
 
 constexpr int COLUMNS = 32;
 constexpr int LINES = 8;
-constexpr int CHUNK = 256;  // rows of a block
+constexpr int DEEP = 4;  // rows that a thread reads before it writes: loads in flight
 
 // This block's columns and rows: blocks go through the columns of a chunk first.
 struct Chunk {
-    int tile, column;
+    int tile, column, line;
     long long number, begin, end;
 
-    __device__ Chunk(long long count, int width) {
+    __device__ Chunk(long long count, int width, int rows) {
         int tiles = (width + COLUMNS - 1) / COLUMNS;
         tile = blockIdx.x % tiles;
         column = tile * COLUMNS + threadIdx.x % COLUMNS;
+        line = threadIdx.x / COLUMNS;
         number = blockIdx.x / tiles;
-        begin = number * CHUNK;
-        end = begin + CHUNK < count ? begin + CHUNK : count;
+        begin = number * rows;
+        end = begin + rows < count ? begin + rows : count;
     }
 };
 
-// z (B, O) = f(z + biases (O,)), in place: eq. (4)'s bias, then eq. (5).
+// z (B, O) = f(z + biases (O,)), in place: eq. (4)'s bias, then eq. (5).  `rows` of a chunk.
 extern "C" __global__ void __launch_bounds__(COLUMNS * LINES) add_bias_and_activate(
-    real* z, const real* biases, long long count, int width, int function) {
-    Chunk chunk(count, width);
+    real* z, const real* biases, long long count, int width, int rows, int function) {
+    Chunk chunk(count, width, rows);
     if (chunk.column >= width) {
         return;
     }
     real bias = biases[chunk.column];
-#pragma unroll 4
-    for (long long i = chunk.begin + threadIdx.x / COLUMNS; i < chunk.end; i += LINES) {
-        long long k = i * width + chunk.column;
-        z[k] = activate(function, z[k] + bias);
+    for (long long i = chunk.begin + chunk.line; i < chunk.end; i += LINES * DEEP) {
+        real part[DEEP];
+#pragma unroll
+        for (int n = 0; n < DEEP; ++n) {
+            long long row = i + n * LINES;
+            part[n] = row < chunk.end ? z[row * width + chunk.column] : real(0);
+        }
+#pragma unroll
+        for (int n = 0; n < DEEP; ++n) {
+            long long row = i + n * LINES;
+            if (row < chunk.end) {
+                z[row * width + chunk.column] = activate(function, part[n] + bias);
+            }
+        }
     }
 }
 
-// Multiply `delta` (B, O) by f'(z) at a (B, O) in place, unless the slope is LINEAR's, and
-// sum it over the rows into dbias (O,): added to what is there, or replacing it.
-//
-// Each block writes the sums of its chunk to `partial` (chunks, O); the block that comes
-// last to a tile of columns, as `tickets` (tiles,) tell, adds them up in the order of
-// the chunks, so that the same bits come out whichever is last.
-extern "C" __global__ void __launch_bounds__(COLUMNS * LINES) delta_and_bias_gradient(
-    const real* a, real* delta, long long count, int width, int slope_code, real* partial,
-    unsigned* tickets, real* dbias, int add) {
-    __shared__ shared<real> sums[COLUMNS * LINES];
-    __shared__ shared<int> last;
-    Chunk chunk(count, width);
-    long long chunks = (count + CHUNK - 1) / CHUNK;
-    int line = threadIdx.x / COLUMNS;
-    bool sums_up = line == 0 && chunk.column < width;
+// Multiply this thread's column of `delta` by f'(z) at `a` in place, unless the slope is
+// LINEAR's; return its sum over the thread's rows.
+__device__ inline real apply_slope(
+    const real* a, real* delta, const Chunk& chunk, int width, int slope_code) {
     real sum = 0;
-    if (chunk.column < width) {
-#pragma unroll 4
-        for (long long i = chunk.begin + line; i < chunk.end; i += LINES) {
-            long long k = i * width + chunk.column;
-            real value = delta[k];
-            if (slope_code != LINEAR) {
-                value *= slope(slope_code, a[k]);
-                delta[k] = value;
+    for (long long i = chunk.begin + chunk.line; i < chunk.end; i += LINES * DEEP) {
+        real part[DEEP];
+#pragma unroll
+        for (int n = 0; n < DEEP; ++n) {
+            long long row = i + n * LINES, k = row * width + chunk.column;
+            bool inside = row < chunk.end;
+            part[n] = inside ? delta[k] : real(0);
+            if (inside && slope_code != LINEAR) {
+                part[n] *= slope(slope_code, a[k]);
             }
-            sum += value;
+        }
+#pragma unroll
+        for (int n = 0; n < DEEP; ++n) {
+            long long row = i + n * LINES;
+            if (row < chunk.end && slope_code != LINEAR) {
+                delta[row * width + chunk.column] = part[n];
+            }
+            sum += part[n];
         }
     }
-    sums[threadIdx.x] = sum;
+    return sum;
+}
+
+// The sum of the lines' values, to the threads of line 0.  All threads of the block call,
+// with a barrier between one call and the next.
+__device__ inline real sum_of_lines(real value) {
+    __shared__ shared<real> values[COLUMNS * LINES];
+    values[threadIdx.x] = value;
     __syncthreads();
-    if (sums_up) {
-        for (int i = 1; i < LINES; ++i) {
-            sum += sums[i * COLUMNS + threadIdx.x];
+    if (threadIdx.x < COLUMNS) {
+        for (int line = 1; line < LINES; ++line) {
+            value += values[line * COLUMNS + threadIdx.x];
         }
-        partial[chunk.number * width + chunk.column] = sum;
-        __threadfence();  // before the ticket, which says that it is there
     }
+    return value;
+}
+
+// Whether this block is the last of its tile of columns to come here, by its ticket.  What
+// all blocks of the tile wrote before is then there to be read.
+__device__ inline bool is_last(unsigned* ticket, long long chunks) {
+    __shared__ shared<int> last;
+    __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
-        last = atomicAdd(&tickets[chunk.tile], 1u) == chunks - 1;
-        __threadfence();  // before others' sums are read
+        last = atomicAdd(ticket, 1u) == chunks - 1;
+        __threadfence();
     }
     __syncthreads();
-    if (!last) {
+    return last;
+}
+
+// Multiply `delta` (B, O) by f'(z) at a (B, O) in place, and sum it over the rows into
+// dbias (O,): added to what is there, or replacing it.
+//
+// Each block writes the sums of its chunk to `partial` (chunks, O); the block that comes
+// last to a tile of columns, as `tickets` (tiles,) tell, adds them up in a fixed order, so
+// that the same bits come out whichever is last.
+extern "C" __global__ void __launch_bounds__(COLUMNS * LINES) delta_and_bias_gradient(
+    const real* a, real* delta, long long count, int width, int rows, int slope_code,
+    real* partial, unsigned* tickets, real* dbias, int add) {
+    Chunk chunk(count, width, rows);
+    bool inside = chunk.column < width;
+    real sum = sum_of_lines(inside ? apply_slope(a, delta, chunk, width, slope_code) : real(0));
+    if (chunk.line == 0 && inside) {
+        partial[chunk.number * width + chunk.column] = sum;
+    }
+    long long chunks = (count + rows - 1) / rows;
+    if (!is_last(&tickets[chunk.tile], chunks)) {
         return;
     }
-    if (sums_up) {
-        const volatile real* there = partial + chunk.column;
-        real total = add ? dbias[chunk.column] : real(0);
-        for (long long i = 0; i < chunks; ++i) {
-            total += there[i * width];
-        }
-        dbias[chunk.column] = total;
+    const volatile real* there = partial + chunk.column;
+    real total = 0;
+    for (long long i = chunk.line; inside && i < chunks; i += LINES) {
+        total += there[i * width];
+    }
+    total = sum_of_lines(total);
+    if (chunk.line == 0 && inside) {
+        dbias[chunk.column] = add ? dbias[chunk.column] + total : total;
     }
     if (threadIdx.x == 0) {
         tickets[chunk.tile] = 0;  // for the next launch

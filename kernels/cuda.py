@@ -12,7 +12,14 @@ from hpcpgd.kernels.device import C_TYPES, Buffer, Device
 from hpcpgd.kernels.device_plan import THREADS, DevicePlan
 from hpcpgd.kernels.network import LINEAR, Network
 
-COLUMNS, CHUNK = 32, 256  # what a block of cuda.cu works on
+COLUMNS = 32  # that a block of cuda.cu works on
+# Rows of a block: few where there are few rows, so that all multiprocessors have some.
+FEW_ROWS, SMALL_CHUNK, CHUNK = 1024, 32, 256
+
+
+def _chunk(count: int) -> int:
+    """Return the rows of a block; a function of ``count`` alone, because sums hang on it."""
+    return SMALL_CHUNK if count <= FEW_ROWS else CHUNK
 
 
 class Plan(DevicePlan):
@@ -22,7 +29,8 @@ class Plan(DevicePlan):
         super().__init__(network, capacity, device, precision)
         self._module = device.module("cuda.cu", REAL=C_TYPES[network.dtype])
         widest = max(network.widths[1:])
-        self._partial = device.buffer(-(-capacity // CHUNK) * widest, self.real)
+        chunks = max(-(-count // _chunk(count)) for count in (min(capacity, FEW_ROWS), capacity))
+        self._partial = device.buffer(chunks * widest, self.real)
         self._tickets = device.buffer(-(-widest // COLUMNS), np.uint32)
 
     def forward(self, parameters: Buffer, count: int) -> None:
@@ -38,7 +46,8 @@ class Plan(DevicePlan):
                     self._blocks(count, widths[l]),
                     THREADS,
                     *(self.activations(l), self.biases(parameters, l)),
-                    *(np.int64(count), np.int32(widths[l]), self.function(l)),
+                    *(np.int64(count), np.int32(widths[l]), np.int32(_chunk(count))),
+                    self.function(l),
                 )
 
     def rest_of_output(self, parameters: Buffer) -> tuple[np.uint64, np.int32]:
@@ -70,12 +79,12 @@ class Plan(DevicePlan):
             self._blocks(count, width),
             THREADS,
             *(self.activations(layer), self.delta(layer), np.int64(count), np.int32(width)),
-            *(slope, self._partial.at(), self._tickets.at()),
+            *(np.int32(_chunk(count)), slope, self._partial.at(), self._tickets.at()),
             *(self.biases(out, layer), np.int32(add)),
         )
 
     def _blocks(self, count: int, width: int) -> int:
-        return -(-count // CHUNK) * -(-width // COLUMNS)
+        return -(-count // _chunk(count)) * -(-width // COLUMNS)
 
     def _gemm(
         self,

@@ -62,7 +62,9 @@ class Device(Protocol):
 
     name: str
     bus_id: str
+    identity: str
     library: str
+    generation: int
     multiprocessors: int
 
     def buffer(self, size: int, dtype: npt.DTypeLike) -> Buffer: ...  # noqa: D102
@@ -117,6 +119,9 @@ class CudaDevice:
         self.name: str = properties["name"].decode()
         self.multiprocessors: int = properties["multiProcessorCount"]
         self.bus_id: str = self._device.pci_bus_id
+        # Slices of a GPU (MIG) share its bus, but not its identity.
+        self.identity: str = bytes(properties.get("uuid", b"")).hex() or self.bus_id
+        self.generation = int(self._device.compute_capability)
         versions = (cupy.cuda.runtime.runtimeGetVersion(), cupy.cuda.runtime.driverGetVersion())
         runtime, driver = (f"{v // 1000}.{v % 1000 // 10}" for v in versions)
         self.library = f"CUDA {runtime}, driver for {driver}, CuPy {cupy.__version__}"
@@ -204,7 +209,6 @@ class CudaDevice:
 
     def _open_blas(self) -> Cublas:
         major = self._cupy.cuda.runtime.runtimeGetVersion() // 1000
-        # CuPy has loaded the library already, from wherever it was installed.
-        self._cupy.cuda.device.get_cublas_handle()
+        _ = self._cupy.cuda.cublas  # loads the library, from wherever it was installed
         workspace = self.buffer(WORKSPACE_BYTES, np.uint8)
         return Cublas(f"libcublas.so.{major}", self._stream.ptr, workspace)

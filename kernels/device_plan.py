@@ -7,7 +7,7 @@ the device's stream and return; those that say so wait for it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,6 +51,13 @@ class DeviceRows:
     scale: np.floating
     offset: np.floating
     bits: int
+
+
+class Move(NamedTuple):
+    """How the device's position in the epoch moves on after some rows."""
+
+    rows: int
+    ends: bool  # the slice, and so the step
 
 
 class DevicePlan:
@@ -149,22 +156,27 @@ class DevicePlan:
         """Return what ``forward`` has left of the output layer: biases and function."""
         raise NotImplementedError
 
-    def gradient(self, parameters: Buffer, count: int, out: Buffer, add: bool) -> None:
+    def gradient(
+        self, parameters: Buffer, count: int, out: Buffer, add: bool, move: Move | None = None
+    ) -> None:
         """Sum the gradient over the first ``count`` rows into ``out``, and their scores.
 
-        The position moves on by ``count`` rows and one step.
+        The position moves on as ``move`` says, by default by ``count`` rows and a step.
         """
         self.forward(parameters, count)
-        self._finish(parameters, count, self.delta(self.network.depth), self._control.at())
+        delta = self.delta(self.network.depth)
+        self._finish(parameters, count, delta, move or Move(count, True))
         self.backward(parameters, count, out, add)
 
     def evaluate(self, parameters: Buffer, count: int) -> None:
         """Predict the first ``count`` rows and add up loss and correct answers."""
         self.forward(parameters, count)
-        self._finish(parameters, count, NULL, NULL)
+        self._finish(parameters, count, NULL, None)
 
-    def _finish(self, parameters: Buffer, count: int, delta: np.uint64, control: np.uint64) -> None:
+    def _finish(self, parameters: Buffer, count: int, delta: np.uint64, move: Move | None) -> None:
         last = self.network.depth
+        control = NULL if move is None else self._control.at()
+        advance, ends = move or (0, False)
         biases, function = self.rest_of_output(parameters)
         self._output.launch(
             "output_delta",
@@ -172,7 +184,8 @@ class DevicePlan:
             32 * ROWS_A_BLOCK,
             *(self.activations(last), biases, self._labels.at(), self._predicted.at()),
             *(self._totals.at(), delta, np.int64(count), np.int32(self.network.widths[-1])),
-            *(function, self.slope(last), np.int32(LOSS_CODES[self.network.loss]), control),
+            *(function, self.slope(last), np.int32(LOSS_CODES[self.network.loss])),
+            *(control, np.int64(advance), np.int32(ends)),
         )
 
     def update(self, parameters: Buffer, gradient: Buffer, rate: float) -> None:

@@ -6,6 +6,34 @@
 
 typedef FEATURE feature;
 
+// Four at a time where the width allows: rows then begin on whole packs.
+struct alignas(4 * sizeof(feature)) Features {
+    feature x[4];
+};
+struct alignas(4 * sizeof(real)) Inputs {
+    real x[4];
+};
+
+__device__ inline void copy_row(
+    const feature* __restrict__ source, real* __restrict__ target, int width, real scale,
+    real offset) {
+    if (width % 4 == 0) {
+        for (int j = threadIdx.x; j < width / 4; j += blockDim.x) {
+            Features pack = ((const Features*)source)[j];
+            Inputs scaled;
+            for (int i = 0; i < 4; ++i) {
+                scaled.x[i] = real(pack.x[i]) * scale + offset;
+            }
+            ((Inputs*)target)[j] = scaled;
+        }
+        return;
+    }
+#pragma unroll 4
+    for (int j = threadIdx.x; j < width; j += blockDim.x) {
+        target[j] = real(source[j]) * scale + offset;
+    }
+}
+
 // With `control` the rows at its position in the epoch's order, without it rows first, ….
 extern "C" __global__ void __launch_bounds__(128) gather(
     const feature* features, const int* labels, long long rows, int width, int bits,
@@ -22,9 +50,5 @@ extern "C" __global__ void __launch_bounds__(128) gather(
         number = row;
     }
     __syncthreads();
-    const feature* source = features + number * width;
-    real* target = inputs + i * width;
-    for (int j = threadIdx.x; j < width; j += blockDim.x) {
-        target[j] = real(source[j]) * scale + offset;
-    }
+    copy_row(features + number * width, inputs + i * width, width, scale, offset);
 }

@@ -76,16 +76,17 @@ __device__ inline double loss_of(int loss, bool softmaxed, real a, bool hit) {
 
 // Finish the outputs `a` (B, O): add `biases` if given, apply `function`; then add each
 // row's loss and hit to `totals` (B, 2), name the predicted class and, where `delta` (B, O)
-// is given, compute algorithm 4's (a - y) f'(z).  `control`, if given, moves on by a slice.
+// is given, compute algorithm 4's (a - y) f'(z).  `control`, if given, moves on by `advance`
+// rows and, if these rows end a slice, by a step.
 extern "C" __global__ void __launch_bounds__(LANES * ROWS_A_BLOCK) output_delta(
     real* a, const real* biases, const int* labels, int* predicted, double* totals,
     real* delta, long long count, int width, int function, int slope_code, int loss,
-    Control* control) {
+    Control* control, long long advance, int ends) {
     int lane = threadIdx.x % LANES;
     long long i = (long long)blockIdx.x * ROWS_A_BLOCK + threadIdx.x / LANES;
     if (control && blockIdx.x == 0 && threadIdx.x == 0) {
-        control->position += count;
-        control->step += 1;
+        control->position += advance;
+        control->step += ends;
     }
     if (i >= count) {
         return;

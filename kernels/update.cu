@@ -22,7 +22,7 @@ extern "C" __global__ void __launch_bounds__(256) update(
     }
     *(Quad*)(parameters + k) = p;
     if (probe != real(0)) {
-        // The slice of this step has been counted.
+        // The slice of this step has been counted already.
         atomicMin(&control->first_bad, (unsigned long long)(control->step - 1));
     }
 }

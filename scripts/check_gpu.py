@@ -1,34 +1,43 @@
 """Check the GPU backends against reference, then time them beside PyTorch and JAX.
 
-    python scripts/check_gpu.py [--quick] [--rounds 9] [--output FILE.h5]
+    python scripts/check_gpu.py [--quick] [--only PART] [--network NAME] [--output FILE.h5]
 
-Needs a GPU, CuPy, mpi4py, h5py and numba; PyTorch, JAX and mpiexec are used where they are,
-and named where they are not.  Exits 1 if a comparison with reference fails.
+Needs a GPU, CuPy, mpi4py, h5py, numba and threadpoolctl; PyTorch, JAX and mpiexec are used
+where they are, and named where they are not.  Exits 1 if a comparison with reference fails.
+The results so far are written after each part and each timed cell.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hpcpgd import jitcache, mpi
-from hpcpgd.errors import HpcpgdError
+from hpcpgd.errors import HpcpgdError, UsageError
 from hpcpgd.launch import complain
 
 BATCHES = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 CPU_BATCHES = (128, 16384)
 ODD_BATCHES = (128, 1024, 16384)
 QUICK_BATCHES = (32,)
+NETWORKS = ("net-1h", "net-2h", "784-1000-10")
+PARTS = ("kernels", "curves", "ranks", "timing")
+CPU_ROUNDS = 3
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contestant")
     parser.add_argument("--quick", action="store_true", help="to see that everything runs")
+    add = parser.add_argument
+    add("--only", action="append", choices=PARTS, help="repeatable; default: all")
+    add("--network", action="append", choices=NETWORKS, help="to time; repeatable; default: all")
     parser.add_argument(
         "--output", type=Path, help="default: scripts/results/MACHINE-DATE/check_gpu.h5"
     )
@@ -61,71 +70,97 @@ def _run(ranks: mpi.Ranks, options: argparse.Namespace) -> int:
     if options.ranks_part:
         part(ranks, options.ranks_part)
         return 0
-    return _check(ranks, options)
+    if ranks.size > 1:
+        raise UsageError(f"started on {ranks.size} ranks: start one, it starts the others")
+    return Check(ranks, options).run()
 
 
-def _check(ranks: mpi.Ranks, options: argparse.Namespace) -> int:
-    from gpu import report
-    from gpu.claims import claims
-    from gpu.kernels import Finding
-    from hpcpgd.gpu import claim_gpu
+class Check:
+    """The parts in their order, with what they have found so far."""
 
-    gpu = claim_gpu(ranks, "cuda")
-    print(f"{gpu.describe()}; {gpu.device.library}", flush=True)
-    findings: list[Finding] = []
-    for found in _comparisons(ranks, gpu, options.quick):
-        findings += found
-        print(report.findings_table(findings), flush=True)
-    cells = _cells(ranks, gpu, options)
-    print(report.timing_table(cells), flush=True)
-    print(report.claims_table(claims(cells)), flush=True)
-    path = options.output or report.default_path(gpu)
-    report.write(path, gpu, findings, cells)
-    print(f"results  {path}", flush=True)
-    return 0 if all(f.right for f in findings) else 1
+    def __init__(self, ranks: mpi.Ranks, options: argparse.Namespace) -> None:
+        from gpu import report
+        from hpcpgd.gpu import claim_gpu
 
+        self.ranks, self.options, self.report = ranks, options, report
+        self.gpu = claim_gpu(ranks, "cuda")
+        self.path = options.output or report.default_path(self.gpu)
+        self.findings: list[Any] = []
+        self.cells: list[Any] = []
 
-def _comparisons(ranks: mpi.Ranks, gpu: object, quick: bool) -> Iterable[list]:
-    from gpu import curves
-    from gpu.kernels import check_kernels
-    from gpu.ranks import WAYS, check_ranks, launcher
+    def run(self) -> int:
+        """Run the parts; return the exit code."""
+        from gpu.claims import claims
 
-    yield list(check_kernels(gpu.device, quick))
-    yield list(curves.check_curves(ranks.comm, gpu))
-    if launcher() is None:
-        print("several ranks: not run, there is no mpiexec", flush=True)
-        return
-    alone = {way[0]: curves.trained(curves.make(ranks.comm, "digits", way, gpu)) for way in WAYS}
-    yield list(check_ranks(alone))
+        report = self.report
+        print(f"{self.gpu.describe()}; {self.gpu.device.library}", flush=True)
+        for part in self.options.only or PARTS:
+            getattr(self, f"_{part}")()
+            self._keep()
+            print(f"{part}: {report.findings_table(self.findings)}", flush=True)
+        if self.cells:
+            print(report.timing_table(self.cells), flush=True)
+            print(report.claims_table(claims(self.cells)), flush=True)
+        print(f"results  {self.path}", flush=True)
+        return 0 if all(f.right for f in self.findings) else 1
 
+    def _keep(self) -> None:
+        self.report.write(self.path, self.gpu, self.findings, self.cells)
 
-def _cells(ranks: mpi.Ranks, gpu: object, options: argparse.Namespace) -> list:
-    from bench.setting import Setting, load_data, make_network
-    from gpu.contestants import contestants
-    from gpu.floors import floors
-    from gpu.timing import QUICK_SECONDS, SECONDS, Cell, make_runners, time_cell
-    from hpcpgd.kernels.network import Network
+    def _kernels(self) -> None:
+        from gpu.kernels import check_kernels
 
-    dataset = load_data()
-    shapes = {"net-1h": make_network("net-1h"), "net-2h": make_network("net-2h")}
-    wanted = [(name, batch) for name in shapes for batch in BATCHES]
-    shapes["784-1000-10"] = Network((784, 1000, 10))
-    wanted += [("784-1000-10", batch) for batch in ODD_BATCHES]
-    if options.quick:
-        wanted = [("net-1h", batch) for batch in QUICK_BATCHES]
-    rounds, target = (2, QUICK_SECONDS) if options.quick else (options.rounds, SECONDS)
-    cells = []
-    for name, batch in wanted:
-        for precision in ("float32", "tf32"):
-            setting = Setting(ranks.comm, dataset, shapes[name], batch, None)
-            cell = Cell(name, batch, precision, shapes[name].flops_per_example)
-            runners = make_runners(cell, setting, contestants(gpu, precision))
-            cpu = precision == "float32" and batch in CPU_BATCHES and name == "net-1h"
-            runners |= floors(setting, gpu, precision, cpu)
-            time_cell(cell, runners, rounds, target)
-            cells.append(cell)
-            print(f"timed {name} batch {batch} {precision}", file=sys.stderr, flush=True)
-    return cells
+        self.findings += check_kernels(self.gpu.device, self.options.quick)
+
+    def _curves(self) -> None:
+        from gpu.curves import check_curves
+
+        self.findings += check_curves(self.ranks.comm, self.gpu)
+
+    def _ranks(self) -> None:
+        from gpu.curves import make, trained
+        from gpu.ranks import WAYS, check_ranks, launcher
+
+        if launcher() is None:
+            print("several ranks: not run, there is no mpiexec", flush=True)
+            return
+        comm, gpu = self.ranks.comm, self.gpu
+        alone = {way[0]: trained(make(comm, "digits", way, gpu)) for way in WAYS}
+        self.findings += check_ranks(alone)
+
+    def _timing(self) -> None:
+        from bench.setting import load_data
+
+        dataset = load_data()
+        for name in self.options.network or NETWORKS:
+            batches = BATCHES if name != NETWORKS[-1] else ODD_BATCHES
+            if self.options.quick:
+                batches = QUICK_BATCHES if name == NETWORKS[0] else ()
+            for batch, precision in product(batches, ("float32", "tf32")):
+                self._time(dataset, name, batch, precision)
+                self._keep()
+                print(f"timed {name} batch {batch} {precision}", file=sys.stderr, flush=True)
+
+    def _time(self, dataset: Any, name: str, batch: int, precision: str) -> None:
+        from bench.setting import Setting, make_network
+        from gpu.contestants import contestants
+        from gpu.floors import Products, cpu_loops
+        from gpu.timing import QUICK_SECONDS, SECONDS, Cell, make_runners, time_cell
+        from hpcpgd.kernels.network import Network
+
+        network = make_network(name) if name.startswith("net") else Network((784, 1000, 10))
+        setting = Setting(self.ranks.comm, dataset, network, batch, None)
+        cell = Cell(name, batch, precision, network.flops_per_example)
+        runners, found = make_runners(cell, setting, contestants(self.gpu, precision))
+        self.findings += found
+        self.cells.append(cell)
+        quick = self.options.quick
+        rounds, target = (2, QUICK_SECONDS) if quick else (self.options.rounds, SECONDS)
+        bare = Products(self.gpu.device, network, batch, precision)
+        time_cell(cell, {**runners, "cuBLAS alone": bare}, rounds, target)
+        # Apart: a GPU that waits for seconds slows down.
+        if precision == "float32" and batch in CPU_BATCHES and name == NETWORKS[0]:
+            time_cell(cell, cpu_loops(setting), CPU_ROUNDS, target)
 
 
 if __name__ == "__main__":

@@ -122,3 +122,12 @@ def test_unreadable_toml(tmp_path: Path) -> None:
 
 def test_resolve_keeps_what_was_given() -> None:
     assert resolve({}, {}) == RunConfig(dtype="float32", matmul_precision="float32")
+
+
+def test_a_precision_that_followed_the_dtype_follows_it_again() -> None:
+    """A run file's configuration names both; overriding the dtype is enough."""
+    kept = {"backend": "gemm", "dtype": "float32", "matmul_precision": "float32"}
+    found = resolve(kept, {"dtype": "float64"})
+    assert (found.dtype, found.matmul_precision) == ("float64", "float64")
+    with pytest.raises(ConfigError, match="matmul-precision float32"):
+        resolve({}, {"dtype": "float64", "matmul_precision": "float32"})

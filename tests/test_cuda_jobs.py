@@ -8,6 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
+from hpcpgd.errors import UnavailableError
+from hpcpgd.gpu import device_errors, why_mpi_is_not_gpu_aware
+from hpcpgd.kernels.cublas import CublasError
 from hpcpgd.launch import without_launcher
 from tests.emulation.build import compiler
 from tests.support import TRAIN, Done, environment, python
@@ -41,7 +44,8 @@ def test_two_ranks_that_share_a_gpu_say_so(tmp_path: Path, mpi: str) -> None:
     )
     assert (one.code, one.err, two.code, two.err) == (0, "", 0, "")
     assert "GPU emulated, float32 products" in one.out
-    way = "through pinned host memory" if mpi == "staged" else "on the GPUs by GPU-aware MPI"
+    staged = "through pinned host memory (as told)"
+    way = staged if mpi == "staged" else "on the GPUs by GPU-aware MPI"
     assert f"GPU emulated, 2 ranks share one, gradients summed {way}, float32 products" in two.out
     with h5py.File(tmp_path / "one.h5") as alone, h5py.File(tmp_path / "two.h5") as shared:
         assert shared.attrs["gpu_model"] == "emulated"
@@ -98,7 +102,46 @@ def test_what_does_not_go_together_is_refused(
     assert all(word in done.err for word in words)
 
 
+def test_without_a_gpu_mpi_is_not_gpu_aware() -> None:
+    """The probe in its own process, as far as it comes here: it must not be taken for a yes."""
+    if no_device():
+        assert "ended with" in why_mpi_is_not_gpu_aware()
+
+
 def test_children_do_not_think_they_are_ranks() -> None:
     ours = {"PATH": "/bin", "OMPI_MCA_pml": "ucx", "OMPI_ALLOW_RUN_AS_ROOT": "1"}
     theirs = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PMI_FD")
     assert without_launcher({**ours, **dict.fromkeys(theirs, "1")}) == ours
+
+
+@pytest.mark.parametrize(
+    ("error", "translated"),
+    [
+        (MemoryError("out of memory"), True),
+        (CublasError("cublasCreate_v2 returned status 1"), True),
+        (
+            type("CompileException", (Exception,), {"__module__": "cupy.cuda.compiler"})("a\nb"),
+            True,
+        ),
+        (RuntimeError("a defect of ours"), False),
+        (OSError("no space"), False),
+    ],
+)
+def test_what_the_gpu_s_software_raises_becomes_one_line(
+    error: Exception, translated: bool
+) -> None:
+    with (
+        pytest.raises(UnavailableError if translated else type(error)) as caught,
+        device_errors("X"),
+    ):
+        raise error
+    if translated:
+        assert str(caught.value).startswith(f"X: {type(error).__name__}: ")
+        assert "\n" not in str(caught.value)
+
+
+def test_an_error_from_within_cupy_is_its_own() -> None:
+    """A plain RuntimeError, as CuPy raises where headers are missing."""
+    code = compile("raise RuntimeError('headers')", "raw.pyx", "exec")
+    with pytest.raises(UnavailableError, match="RuntimeError: headers"), device_errors("X"):
+        exec(code, {"__name__": "cupy._core.raw"})

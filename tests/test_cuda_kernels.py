@@ -77,8 +77,8 @@ def test_every_size_of_tile(dtype: str, micro: int, monkeypatch: pytest.MonkeyPa
         assert device.conflicts == 0
 
 
-def test_tiles_are_as_large_as_keeps_every_multiprocessor_busy() -> None:
-    for multiprocessors, micro in ((1, 8), (5, 4), (100, 2)):
+def test_tiles_are_smaller_where_multiprocessors_would_be_idle() -> None:
+    for multiprocessors, micro in ((1, 8), (16, 4), (100, 2)):
         device = EmulatedDevice(multiprocessors=multiprocessors)
         problem = Problem((200, 200), 200, FUNCTIONS[0])
         plan, rows = problem.device_plan("cuda-loops", "float32", device)
@@ -167,24 +167,26 @@ def test_the_device_permutes_rows_as_the_host_does(rows: int) -> None:
     while len(seen) < rows:
         count = min(37, rows - len(seen))
         plan.load_next(table, count)
-        seen += device.view(plan._activations)[:count].tolist()
+        seen += device.read(plan._activations, count).tolist()
         assert np.array_equal(device.read(plan._labels, count), seen[-count:])
         plan.gradient(parameters, count, out, False)
+    device.synchronize()
     assert np.array_equal(seen, permutation(rows, 11, 3, 2))
 
 
 @pytest.mark.parametrize("feature", ["uint8", "float32", "float64"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_features_are_scaled_as_on_the_host(feature: str, dtype: str) -> None:
+@pytest.mark.parametrize("width_in", [150, 784, 1])
+def test_features_are_scaled_as_on_the_host(feature: str, dtype: str, width_in: int) -> None:
     device = EmulatedDevice()
-    problem = Problem((150, 2), 9, FUNCTIONS[0])
+    problem = Problem((width_in, 2), 9, FUNCTIONS[0])
     plan, _ = problem.device_plan("cuda", dtype, device)
-    x = np.random.default_rng(0).integers(0, 255, (9, 150)).astype(feature)
+    x = np.random.default_rng(0).integers(0, 255, (9, width_in)).astype(feature)
     real = np.dtype(dtype).type
     labels = upload(device, np.zeros(9, np.int32))
     rows = DeviceRows(9, upload(device, x), labels, real(1 / 255), real(0.25), width(9))
     plan.load(rows, 2, 6)
-    seen = device.view(plan._activations)[: 6 * 150].reshape(6, 150)
+    seen = device.read(plan._activations, 6 * width_in).reshape(6, width_in)
     bound = 1e-15 if dtype == "float64" else 1e-6
     np.testing.assert_allclose(seen, x[2:8].astype(np.float64) / 255 + 0.25, rtol=0, atol=bound)
 
@@ -229,10 +231,11 @@ def test_predictions_take_the_first_of_equal_outputs_and_survive_nan() -> None:
     plan.evaluate(parameters, 3)
     assert plan.predicted(3).tolist() == [0, 3, 69]
     # The products turn Inf into NaN; put the outputs there as they are.
+    device.synchronize()
     last = device.view(plan._activations)[int(plan.table[1, 3]) :][: 6 * 70]
     last[:] = outputs.reshape(-1)
     plan.take_totals(3)
-    plan._finish(parameters, 6, NULL, NULL)
+    plan._finish(parameters, 6, NULL, None)
     assert plan.predicted(6).tolist() == [0, 3, 69, 0, 0, 40]
     assert plan.take_totals(6)[1] == 6
 
@@ -260,9 +263,11 @@ def test_the_step_is_five_kernels() -> None:
     parameters: Any = upload(device, problem.parameters(plan.network))
     out = device.buffer(plan.network.size, "float32")
     plan.load(rows, 0, 8)
+    device.synchronize()
     device.launches.clear()
     plan.gradient(parameters, 8, out, False)
     plan.update(parameters, out, 0.1)
+    device.synchronize()
     assert device.launches == [
         "forward", "forward", "output_delta", "weight_gradient", "hidden_delta",
         "weight_gradient", "update",

@@ -2,25 +2,29 @@
 
 The peers are given what favours them: one minibatch, gathered, scaled and on the GPU, for
 every step.  Ours finds, gathers and scales new rows in each.  A step of PyTorch is one
-CUDA graph; JAX makes all steps of a call in one loop on the device.
+CUDA graph; JAX makes many steps in one compiled loop.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
 
+from bench.contestants import GAIN
 from bench.setting import RATE, SEED, Setting
 from hpcpgd.config import RunConfig
 from hpcpgd.gpu import Gpu
 from hpcpgd.kernels.network import Array
 from hpcpgd.planning import make_trainer
 from hpcpgd.resources import Resources
+from hpcpgd.training import Trainer
 from hpcpgd.warmup import warm_up
 
+LOOP = 64  # steps of JAX's loop
 TORCH_WARM_UP = 3  # steps that PyTorch must have made before it records one
 
 
@@ -30,10 +34,10 @@ class Runner(Protocol):
     def run(self, steps: int) -> None:
         """Make training steps and wait until they are done."""
 
-    def first_update(self) -> list[Array]:
-        """Make one step; return what it took from weights and biases, float64.
+    def gradient(self) -> list[Array]:
+        """Return the summed gradient of the first minibatch at the initial weights.
 
-        Called first, once: from the initial weights, with the first minibatch.
+        Weights and biases of each layer, float64.  To be called before any step.
         """
 
 
@@ -41,17 +45,25 @@ class Ours:
     """The program's own step."""
 
     def __init__(self, setting: Setting, gpu: Gpu, backend: str, precision: str) -> None:
+        self._make = lambda rate: self._trainer_of(setting, gpu, backend, precision, rate)
         self._setting = setting
+        self._trainer = self._make(RATE)
+        self._made = 0
+
+    @staticmethod
+    def _trainer_of(
+        setting: Setting, gpu: Gpu, backend: str, precision: str, rate: float
+    ) -> Trainer:
         config = RunConfig(
-            backend=backend, batch_size=setting.batch, seed=SEED, learning_rate=RATE,
+            backend=backend, batch_size=setting.batch, seed=SEED, learning_rate=rate,
             dtype="float32", matmul_precision=precision,
         )  # fmt: skip
         resources = Resources(1, False, None, gpu)
-        self._trainer = make_trainer(
+        trainer = make_trainer(
             setting.comm, config, setting.dataset, setting.network, setting.parameters(), resources
         )
-        self._made = 0
-        warm_up(self._trainer)
+        warm_up(trainer)
+        return trainer
 
     def run(self, steps: int) -> None:
         """Make training steps, one epoch after the other."""
@@ -63,11 +75,14 @@ class Ours:
         if self._trainer.engine.bad_step is not None:
             raise ArithmeticError("NaN or Inf in the gradient of a benchmark's step")
 
-    def first_update(self) -> list[Array]:
-        """Make the first step."""
-        self.run(1)
-        network, after = self._setting.network, self._trainer.engine.parameters
-        return differences(self._setting, layers(network, after))
+    def gradient(self) -> list[Array]:
+        """Take the gradient from a step so large that the weights before it do not count."""
+        trainer, network = self._make(GAIN * self._setting.batch), self._setting.network
+        trainer.reduction.step(1, 0, GAIN * self._setting.batch)
+        after = layers(network, trainer.engine.parameters)
+        before = layers(network, self._setting.parameters())
+        pairs = zip(before, after, strict=True)
+        return [(b.astype(np.float64) - a.astype(np.float64)) / GAIN for b, a in pairs]
 
 
 class Torch:
@@ -85,17 +100,21 @@ class Torch:
         self._first = [p.detach().clone() for p in self._parameters]
         self._graph = self._record()
 
-    def _step(self) -> None:
+    def _gradients(self) -> Any:
         torch, parameters = self._torch, self._parameters
         a = self._x
         for weights, biases in zip(parameters[::2], parameters[1::2], strict=True):
             a = torch.sigmoid(torch.addmm(biases, a, weights))
         loss = 0.5 * ((a - self._y) ** 2).sum() / self._setting.batch
-        gradients = torch.autograd.grad(loss, parameters)
-        with torch.no_grad():
-            torch._foreach_add_(parameters, gradients, alpha=-RATE)
+        return torch.autograd.grad(loss, parameters)
+
+    def _step(self) -> None:
+        gradients = self._gradients()
+        with self._torch.no_grad():
+            self._torch._foreach_add_(self._parameters, gradients, alpha=-RATE)
 
     def _record(self) -> Any:
+        """Record a step after some that count for nothing."""
         torch = self._torch
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -104,7 +123,7 @@ class Torch:
                 self._step()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._step()
         with torch.no_grad():
             for parameter, first in zip(self._parameters, self._first, strict=True):
@@ -117,54 +136,69 @@ class Torch:
             self._graph.replay()
         self._torch.cuda.synchronize()
 
-    def first_update(self) -> list[Array]:
-        """Make the first step."""
-        self.run(1)
-        after = [p.detach().cpu().numpy() for p in self._parameters]
-        return differences(self._setting, after)
+    def gradient(self) -> list[Array]:
+        """Compute it as the step does."""
+        batch = self._setting.batch
+        return [batch * g.double().cpu().numpy() for g in self._gradients()]
 
 
 class Jax:
-    """JAX: one compiled loop of steps."""
+    """JAX: 64 steps in one compiled loop, or one by one, whichever is faster here."""
 
     def __init__(self, setting: Setting, precision: str) -> None:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         import jax
-        import jax.numpy as jnp
 
         if jax.default_backend() != "gpu":
             raise RuntimeError(f"JAX computes on {jax.default_backend()} here")
         self._jax, self._setting = jax, setting
-        x, y = minibatch(setting)
-        self._data = (jnp.asarray(x), jnp.asarray(y))
-        self._parameters = [jnp.asarray(p) for p in layers(setting.network, setting.parameters())]
-        name = {"float32": "highest", "tf32": "tensorfloat32"}[precision]
+        self._name = {"float32": "highest", "tf32": "tensorfloat32"}[precision]
+        first = layers(setting.network, setting.parameters())
+        self._data = tuple(jax.numpy.asarray(a) for a in minibatch(setting))
+        self._parameters = [jax.numpy.asarray(p) for p in first]
+        self._gradient = jax.jit(jax.grad(self._loss))
+        # The number of steps is part of the program: XLA then knows how long the loop is.
+        self._one, self._many = (jax.jit(self._loop(n), donate_argnums=0) for n in (1, LOOP))
+        self._looped: bool | None = None
 
-        def loss(parameters: Any, x: Any, y: Any) -> Any:
+    def _loss(self, parameters: Any, x: Any, y: Any) -> Any:
+        with self._jax.default_matmul_precision(self._name):
             a = x
             for weights, biases in zip(parameters[::2], parameters[1::2], strict=True):
-                a = jax.nn.sigmoid(a @ weights + biases)
-            return 0.5 * jnp.sum((a - y) ** 2) / setting.batch
+                a = self._jax.nn.sigmoid(a @ weights + biases)
+            return 0.5 * self._jax.numpy.sum((a - y) ** 2) / self._setting.batch
 
-        def many(parameters: Any, x: Any, y: Any, steps: Any) -> Any:
-            def step(_: Any, now: Any) -> Any:
-                gradients = jax.grad(loss)(now, x, y)
-                return [p - RATE * g for p, g in zip(now, gradients, strict=True)]
+    def _loop(self, steps: int) -> Any:
+        def step(_: Any, state: Any) -> Any:
+            parameters, x, y = state
+            gradients = self._jax.grad(self._loss)(parameters, x, y)
+            return [p - RATE * g for p, g in zip(parameters, gradients, strict=True)], x, y
 
-            with jax.default_matmul_precision(name):
-                return jax.lax.fori_loop(0, steps, step, parameters)
+        def run(parameters: Any, x: Any, y: Any) -> Any:
+            return self._jax.lax.fori_loop(0, steps, step, (parameters, x, y))[0]
 
-        self._many = jax.jit(many, donate_argnums=0)
+        return run
+
+    def _make(self, loops: int, singles: int) -> float:
+        start = perf_counter()
+        for program, count in ((self._many, loops), (self._one, singles)):
+            for _ in range(count):
+                self._parameters = program(self._parameters, *self._data)
+        self._jax.block_until_ready(self._parameters)
+        return perf_counter() - start
 
     def run(self, steps: int) -> None:
-        """Make the steps in one call."""
-        self._parameters = self._many(self._parameters, *self._data, steps)
-        self._jax.block_until_ready(self._parameters)
+        """Make the steps, by the faster way once both are known."""
+        if self._looped is None:
+            self._make(1, 1)  # compiles
+            self._looped = self._make(1, 0) < self._make(0, LOOP)
+        loops = steps // LOOP if self._looped else 0
+        self._make(loops, steps - LOOP * loops)
 
-    def first_update(self) -> list[Array]:
-        """Make the first step."""
-        self.run(1)
-        return differences(self._setting, [np.asarray(p) for p in self._parameters])
+    def gradient(self) -> list[Array]:
+        """Compute it as the step does."""
+        found = self._gradient(self._parameters, *self._data)
+        return [self._setting.batch * np.asarray(g, np.float64) for g in found]
 
 
 def minibatch(setting: Setting) -> tuple[Array, Array]:
@@ -178,13 +212,6 @@ def layers(network: Any, flat: Array) -> list[Array]:
     """Return weights and biases of all layers, in order."""
     numbers = range(1, network.depth + 1)
     return [f(flat, l).copy() for l in numbers for f in (network.weights, network.biases)]
-
-
-def differences(setting: Setting, after: list[Array]) -> list[Array]:
-    """Return what a step took from the initial parameters."""
-    before = layers(setting.network, setting.parameters())
-    pairs = zip(before, after, strict=True)
-    return [b.astype(np.float64) - a.astype(np.float64) for b, a in pairs]
 
 
 def contestants(gpu: Gpu, precision: str) -> dict[str, Callable[[Setting], Runner]]:

@@ -9,7 +9,6 @@ import numpy as np
 from bench.setting import RATE, SEED, Setting
 from hpcpgd.config import RunConfig
 from hpcpgd.cores import affinity
-from hpcpgd.gpu import Gpu
 from hpcpgd.kernels.cublas import Product
 from hpcpgd.kernels.network import Network
 from hpcpgd.planning import make_trainer
@@ -72,13 +71,7 @@ class Loops:
             self._trainer.reduction.step(1, 0, RATE)
 
 
-def floors(setting: Setting, gpu: Gpu, precision: str, cpu: bool) -> dict[str, Products | Loops]:
-    """Return what is timed beside the contestants, by name."""
-    found: dict[str, Products | Loops] = {
-        "cuBLAS alone": Products(gpu.device, setting.network, setting.batch, precision)
-    }
-    if cpu:
-        cores = len(affinity())
-        found["loops, 1 core"] = Loops(setting, 1)
-        found[f"loops, {cores} cores"] = Loops(setting, cores)
-    return found
+def cpu_loops(setting: Setting) -> dict[str, Loops]:
+    """Return the loops on one core and on all, by name."""
+    cores = len(affinity())
+    return {"loops, 1 core": Loops(setting, 1), f"loops, {cores} cores": Loops(setting, cores)}

@@ -12,14 +12,14 @@ from typing import Any
 import h5py
 import numpy as np
 
-from gpu.claims import Claim
+from gpu.claims import Claim, claims
 from gpu.kernels import Finding
 from gpu.timing import Cell
 from hpcpgd import __version__, provenance
 from hpcpgd.gpu import Gpu
 
 RESULTS = Path(__file__).parents[1] / "results"
-PACKAGES = ("cupy-cuda12x", "cupy-cuda13x", "jax", "mpi4py", "numba", "numpy", "torch")
+PACKAGES = ("cupy-cuda12x", "cupy-cuda13x", "jax", "jaxlib", "mpi4py", "numba", "numpy", "torch")
 
 
 def default_path(gpu: Gpu) -> Path:
@@ -66,7 +66,7 @@ def claims_table(claims: list[Claim]) -> str:
 
 
 def write(path: Path, gpu: Gpu, findings: list[Finding], cells: list[Cell]) -> None:
-    """Write the HDF5 file; names no host and no path."""
+    """Write the HDF5 file, over an older state of it; names no host and no path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         file.attrs["schema"] = "hpcpgd.check-gpu/1"
@@ -76,6 +76,8 @@ def write(path: Path, gpu: Gpu, findings: list[Finding], cells: list[Cell]) -> N
         for name in ("what", "error", "bound"):
             column = [getattr(finding, name) for finding in findings]
             file.create_dataset(f"correctness/{name}", data=column)
+        for name in ("what", "value", "asked", "at_least"):
+            file.create_dataset(f"claims/{name}", data=[getattr(c, name) for c in claims(cells)])
         for number, cell in enumerate(cells):
             _write_cell(file.create_group(f"timing/{number:03d}"), cell)
 

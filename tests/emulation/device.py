@@ -1,7 +1,7 @@
 """The device that the plans and the engine see, on the CPU.
 
-Work put in the stream is done at once, or kept while it is recorded.  Arrays have margins
-that must stay as they are; their elements begin as NaN unless the plan asks for zeros.
+Work put in the stream waits there until somebody synchronises, as late as a GPU may be; or
+is kept while it is recorded.  Arrays have margins that must stay as they are.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class EmulatedDevice:
     """
 
     name = "emulated"
-    bus_id = "0000:00:00.0"
+    bus_id = identity = "0000:00:00.0"
+    generation = 90
     library = "emulation"
 
     def __init__(
@@ -102,16 +103,14 @@ class EmulatedDevice:
         self.launches: list[str] = []
         self.graphs = 0
         self.conflicts = self.warp_accesses = 0
+        self._stream: list[Callable[[], None]] = []
         self._recording: list[Callable[[], None]] | None = None
         self.cublas = EmulatedLibrary(self)
         self.blas = Cublas(self.cublas, 77, self.buffer(WORKSPACE_BYTES, np.uint8))
 
     def do(self, work: Callable[[], None]) -> None:
         """Put work in the stream."""
-        if self._recording is None:
-            work()
-        else:
-            self._recording.append(work)
+        (self._stream if self._recording is None else self._recording).append(work)
 
     def buffer(self, size: int, dtype: npt.DTypeLike) -> Buffer:
         assert self._recording is None, "a graph may not allocate"
@@ -124,6 +123,7 @@ class EmulatedDevice:
         return np.zeros(size, dtype)
 
     def view(self, buffer: Buffer) -> Array:
+        """Return what the memory holds now, with work still pending."""
         return np.asarray(buffer.owner.inside[: buffer.nbytes].view(buffer.dtype))
 
     def clear(self, buffer: Buffer) -> None:
@@ -131,10 +131,11 @@ class EmulatedDevice:
 
     def write(self, buffer: Buffer, array: Array) -> None:
         assert self._recording is None, "a graph would read memory that has gone"
-        self.view(buffer)[: array.size] = array.reshape(-1)
+        kept = array.reshape(-1).copy()
+        self.do(lambda: np.copyto(self.view(buffer)[: kept.size], kept))
 
     def read(self, buffer: Buffer, size: int) -> Array:
-        assert self._recording is None, "a graph cannot wait"
+        self.wait()
         return self.view(buffer)[:size].copy()
 
     def copy_out(self, buffer: Buffer, pinned: Array) -> None:
@@ -161,13 +162,19 @@ class EmulatedDevice:
 
         def replay() -> None:
             self.graphs += 1
-            for part in recorded:
-                part()
+            self._stream += recorded
 
         return replay
 
     def synchronize(self) -> None:
+        self.wait()
+
+    def wait(self) -> None:
+        """Do what is pending."""
         assert self._recording is None, "a graph cannot wait"
+        pending, self._stream = self._stream, []
+        for work in pending:
+            work()
 
     def free_bytes(self) -> int:
         return 4 * 2**30

@@ -116,3 +116,14 @@ def test_waiting_is_what_the_last_rank_does_not_do(comm: Any) -> None:
     again, none = clock.take()
     assert not again.any()
     assert none == 0
+
+
+def test_what_the_gpu_s_probe_asks_of_mpi(comm: Any) -> None:
+    """With arrays of the host, which every MPI moves and adds."""
+    ones, twos = np.ones(1000, np.float32), np.full(1000, 2, np.float32)
+    moved = np.zeros(1000, np.float32)
+    mpi.exchange_and_add(comm, ones, twos, moved)
+    assert (moved == 1).all()
+    assert (twos == 3).all()
+    assert mpi.try_sum(comm, ones)
+    assert (ones == comm.size).all()

@@ -118,6 +118,23 @@ def test_weights_of_ranks_that_share_a_gpu(
 
 
 @pytest.mark.mpi
+@pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
+@pytest.mark.parametrize("transport", [gpu.STAGED, gpu.DIRECT])
+def test_a_sum_that_does_not_wait_for_the_gpu_would_be_noticed(
+    comm: Any, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The emulated stream runs as late as it may: without the wait the weights are wrong."""
+    if comm.size == 1:
+        return
+    monkeypatch.setattr(EmulatedDevice, "synchronize", lambda self: None)
+    exact, _ = reference(37)
+    on, _ = emulated_gpu(comm, transport)
+    parts, _ = train(comm, config("cuda", "float64", 37), on=on)
+    worst = max(np.max(np.abs(p - t)) for p, t in zip(parts, exact, strict=True))
+    assert not worst < BOUND["float64"]
+
+
+@pytest.mark.mpi
 @pytest.mark.parametrize("backend", ["loops", "gemm"])
 def test_ranks_times_threads(comm: Any, backend: str) -> None:
     exact, _ = reference(37)
