@@ -92,6 +92,14 @@ def join(comm: Any) -> Ranks:
     return Ranks(own, node, own.rank, own.size, int(leaders[0]))
 
 
+def split(ranks: Ranks, colour: int) -> Ranks:
+    """Return this rank's part of ``ranks``: those that gave the same colour; collective."""
+    part = ranks.comm.Split(colour, ranks.rank)
+    own = join(part)
+    part.Free()
+    return own
+
+
 def leave(ranks: Ranks) -> None:
     """Free the communicators of ``join``."""
     ranks.node.Free()

@@ -16,7 +16,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run ``hpcpgd study`` and return its exit code."""
 
     def run() -> int:
-        arguments = _parse(sys.argv[1:] if argv is None else argv)
+        words = sys.argv[1:] if argv is None else argv
+        if words[:1] == ["select"]:  # its flags are those of train; it may run on many ranks
+            from hpcpgd.study import select
+
+            return select.main(words[1:])
+        arguments = _parse(words)
         return _COMMANDS[arguments.command](arguments)
 
     return guarded("hpcpgd study", run)
@@ -24,8 +29,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     if argv and not argv[0].startswith("-") and argv[0] not in _COMMANDS:
-        known = ", ".join(_COMMANDS)
-        hint = nearest(argv[0], _COMMANDS)
+        words = (*_COMMANDS, "select")
+        known, hint = ", ".join(words), nearest(argv[0], words)
         raise UsageError(f"unknown command {argv[0]!r}: expected {known}{hint}")
     parser = OneLineParser(prog="hpcpgd study", description="Scaling studies.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -1,0 +1,163 @@
+"""The training behind ``hpcpgd study select``, on all ranks of a job."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hpcpgd import jitcache, mpi
+from hpcpgd.agreement import require_same_config
+from hpcpgd.config import RunConfig
+from hpcpgd.errors import ConfigError, DivergedError, HpcpgdError
+from hpcpgd.kernels.partition import block_range
+from hpcpgd.launch import complain, launcher_rank
+from hpcpgd.progress import Progress
+from hpcpgd.results.atomic import check_writable, write_atomically
+from hpcpgd.study.select import RATES, Choice, best_of, table
+
+PROGRAM = "hpcpgd study select"
+SCHEMA = "hpcpgd.selection/1"
+
+
+def run(config: RunConfig) -> int:
+    """Start MPI, select, and return the exit code; collective over the world."""
+    try:
+        world = mpi.start()
+    except HpcpgdError as error:
+        return complain(PROGRAM, error, launcher_rank() == 0)
+    try:
+        select(world, config)
+    except HpcpgdError as error:
+        if not error.agreed:
+            complain(PROGRAM, error, True)
+            mpi.abort(world, error.exit_code)
+        code = complain(PROGRAM, error, world.rank == 0)
+        mpi.finish()
+        return code
+    except BaseException as error:
+        mpi.abort_with_traceback(world, error)
+    mpi.finish()
+    return 0
+
+
+def select(comm: Any, config: RunConfig) -> Choice:
+    """Train with each rate, choose, test once; collective over ``comm``.
+
+    Raises
+    ------
+    HpcpgdError
+        The same on every rank where ``agreed`` is true.
+    """
+    ranks = mpi.join(comm)
+    jitcache.share_folder(ranks)  # before numba is imported
+    from hpcpgd.distribute import load_on_all
+
+    require_same_config(ranks.comm, config)
+    progress = Progress(config.quiet or ranks.rank > 0, config.epochs)
+    dataset = load_on_all(ranks, config)
+    with mpi.agreed(ranks.comm):
+        if not dataset.validation.rows or not dataset.has_accuracy:
+            raise ConfigError(f"dataset {dataset.name}: has no validation rows to choose by")
+        if config.output != "auto" and ranks.rank == 0:
+            _check_output(config)
+    groups = min(ranks.size, len(RATES))
+    group = ranks.rank * groups // ranks.size
+    own = mpi.split(ranks, group)
+    candidates = _train_all(own, config, dataset, range(*block_range(len(RATES), groups, group)))
+    choice = _choose(ranks, own, candidates)
+    progress.say(table(config, choice))
+    with mpi.agreed(ranks.comm):
+        if config.output != "auto" and ranks.rank == 0:
+            _write(config, choice)
+    mpi.leave(own)
+    mpi.leave(ranks)
+    return choice
+
+
+def _check_output(config: RunConfig) -> None:
+    check_writable(Path(config.output), config.overwrite, Path(config.dataset))
+
+
+@dataclass
+class Candidate:
+    """A rate and what training with it led to; ``trainer`` is kept for the test."""
+
+    accuracy: float
+    loss: float
+    trainer: Any
+
+
+def _train_all(
+    own: mpi.Ranks, config: RunConfig, dataset: Any, numbers: range
+) -> dict[int, Candidate]:
+    """Train this group's rates, one after the other; collective over the group."""
+    from hpcpgd.model import initial_parameters, make_network
+    from hpcpgd.planning import make_trainer
+    from hpcpgd.resources import claim
+    from hpcpgd.warmup import compile_kernels
+
+    network = make_network(config, dataset.n_in, dataset.n_classes)
+    found = {}
+    for number in numbers:
+        one = replace(config, learning_rate=RATES[number], reduction="allreduce")
+        resources = claim(own, one, 0.0)
+        parameters = initial_parameters(network, config.seed)
+        with mpi.agreed(own.comm):
+            trainer = make_trainer(own.comm, one, dataset, network, parameters, resources)
+        compile_kernels(own, trainer, resources.gpu)
+        try:
+            trainer.run(config.epochs, lambda epoch, scores: None)
+        except DivergedError:  # raised on all ranks of the group
+            found[number] = Candidate(np.nan, np.nan, None)
+            continue
+        last = trainer.history.epochs[-1]
+        found[number] = Candidate(last.validation_accuracy, last.validation_loss, trainer)
+    return found
+
+
+def _choose(ranks: mpi.Ranks, own: mpi.Ranks, candidates: dict[int, Candidate]) -> Choice:
+    """Agree on the best rate, and let its group open the test set; collective."""
+    shown = np.zeros((2, len(RATES)))
+    for number, candidate in candidates.items():
+        if own.rank == 0:
+            shown[:, number] = candidate.accuracy, candidate.loss
+    mpi.sum_in_place(ranks.comm, shown)
+    best = best_of(RATES, shown[0])
+    if best is None:
+        error = DivergedError("training diverged with every learning rate")
+        error.agreed = True  # all ranks see the same accuracies
+        raise error
+    tested = np.zeros(2)
+    if best in candidates:
+        scores = candidates[best].trainer.test()
+        if own.rank == 0:
+            tested[:] = scores.accuracy, scores.loss
+    mpi.sum_in_place(ranks.comm, tested)
+    accuracies, losses = (tuple(map(float, row)) for row in shown)
+    return Choice(RATES, accuracies, losses, best, float(tested[0]), float(tested[1]))
+
+
+def _write(config: RunConfig, choice: Choice) -> None:
+    """Write rates, accuracies and choice.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        file.attrs["schema"] = SCHEMA
+        file.attrs["config"] = config.to_toml()
+        file.attrs["chosen_learning_rate"] = choice.rates[choice.best]
+        file.attrs["test_accuracy"] = choice.test_accuracy
+        file.attrs["test_loss"] = choice.test_loss
+        file["learning_rate"] = np.array(choice.rates)
+        file["validation_accuracy"] = np.array(choice.accuracies)
+        file["validation_loss"] = np.array(choice.losses)
+    write_atomically(Path(config.output), image.getbuffer())
