@@ -59,6 +59,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     one = commands.add_parser("report", help=text, description=text, allow_abbrev=False)
     one.add_argument("file", type=Path, metavar="STUDY.h5")
     one.add_argument("--figures", type=Path, metavar="DIR", help="default: figures beside it")
+    text = "run Table 1 of the paper, draw its figures 5 to 10, judge its ten claims"
+    one = commands.add_parser("paper", help=text, description=text, allow_abbrev=False)
+    one.add_argument("--quick", action="store_true", help="2,000 training rows, two repeats")
+    one.add_argument("--dataset", help="default: mnist, else fashion-mnist")
+    one.add_argument("--folder", type=Path, metavar="DIR", help="where its runs are")
     return parser.parse_args(argv)
 
 
@@ -94,9 +99,16 @@ def _report(arguments: argparse.Namespace) -> int:
     return report(arguments.file, arguments.figures)
 
 
+def _paper(arguments: argparse.Namespace) -> int:
+    from hpcpgd.study.paper_command import paper
+
+    return paper(arguments.quick, arguments.dataset, arguments.folder)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "plan": _plan,
     "run": _run,
     "collect": _collect,
     "report": _report,
+    "paper": _paper,
 }

@@ -62,13 +62,14 @@ def run(path: Path, folder: Path | None, retry: bool) -> int:
         if retry:
             for job in jobs:
                 place.failure_file(job.point, job.repeat).unlink(missing_ok=True)
-        _execute(study, place, jobs)
+        execute_all(place, jobs, study.time_limit)
     bad = [f for job in jobs if (f := place.read_failure(job.point, job.repeat))]
     say(f"{len(jobs) - len(bad)} of {len(jobs)} runs ended well; in {place.path}")
     return 1 if bad else 0
 
 
-def _execute(study: StudyFile, place: StudyFolder, jobs: list[Job]) -> None:
+def execute_all(place: StudyFolder, jobs: list[Job], time_limit: float) -> None:
+    """Run what is not done, with a bar; failures are told as they come."""
     from tqdm import tqdm
 
     done = sum(place.is_done(job.point, job.repeat) for job in jobs)
@@ -80,7 +81,7 @@ def _execute(study: StudyFile, place: StudyFolder, jobs: list[Job]) -> None:
                 name = place.run_file(job.point, job.repeat).stem
                 bar.write(f"{failure.status}: {name}: {failure.error}", file=sys.stderr)
 
-        execute(place, jobs, study.time_limit, told)
+        execute(place, jobs, time_limit, told)
 
 
 def collect(
