@@ -42,8 +42,8 @@ def paper(quick: bool, dataset: str | None, folder: Path | None) -> int:
     results = plan.Results(rows)
     counted = next(row.rows for row in rows if row.status == "complete")
     caption = (
-        f"{cpu_model()}, {cores} cores, {datetime.now(UTC):%Y-%m-%d}; {Path(name).name}, {counted} training "
-        f"rows an epoch, float32; medians of {size.repeats} runs"
+        f"{cpu_model()}, {cores} cores, {datetime.now(UTC):%Y-%m-%d}; {Path(name).name}, "
+        f"{counted} training rows an epoch, float32; medians of {size.repeats} runs"
     )
     drawn = draw(results, devices, place.path / "figures", caption)
     say(f"{caption}\n\n{_times(results, devices)}\n\n{_verdicts(judge(results, cores))}\n")
