@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +20,48 @@ def run(config: RunConfig | HpcpgdError, argv: Sequence[str]) -> int:
 
     Collective over all ranks of the launcher.  A rank whose arguments were wrong hands
     over its error instead of a configuration: the others, whose may be right, then wait
-    for nobody.  An expected error that all ranks agree on ends them with one line and its
-    code; anything else on any rank ends the whole job.
+    for nobody.
     """
-    try:
-        world = mpi.start()
-    except HpcpgdError as error:
-        own = config if isinstance(config, HpcpgdError) else error
-        return complain(PROGRAM, own, launcher_rank() == 0)
-    try:
+
+    def body(world: Any) -> None:
         with mpi.agreed(world):
             if isinstance(config, HpcpgdError):
                 raise config
         train(world, config, argv)
+
+    return on_world(PROGRAM, body, config if isinstance(config, HpcpgdError) else None)
+
+
+def on_world(program: str, body: Callable[[Any], object], own: HpcpgdError | None = None) -> int:
+    """Start MPI, run ``body`` on the world communicator and return the exit code.
+
+    Collective over all ranks of the launcher.  An expected error that all ranks agree on
+    ends them with one line and its code; anything else on any rank ends the whole job.
+
+    Parameters
+    ----------
+    program : str
+        What begins the line.
+    body : callable
+    own : HpcpgdError, optional
+        This rank's own error, which is told where MPI cannot be started.
+    """
+    try:
+        world = mpi.start()
+    except HpcpgdError as error:
+        return complain(program, own or error, launcher_rank() == 0)
+    try:
+        body(world)
     except HpcpgdError as error:
         if not error.agreed:
-            complain(PROGRAM, error, True)
+            complain(program, error, True)
             mpi.abort(world, error.exit_code)
-        code = complain(PROGRAM, error, world.rank == 0)
+        code = complain(program, error, world.rank == 0)
         mpi.finish()
         return code
     except KeyboardInterrupt:
         if world.rank == 0:
-            print(f"{PROGRAM}: interrupted", file=sys.stderr)
+            print(f"{program}: interrupted", file=sys.stderr)
         mpi.abort(world, INTERRUPTED)
     except BaseException as error:
         mpi.abort_with_traceback(world, error)

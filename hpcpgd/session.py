@@ -158,7 +158,7 @@ class Session:
             mpi_library=mpi.implementation(),
             blas_library=provenance.blas_library(resources.blas),
             gpu_model="none" if gpu is None else gpu.model,
-            gpu_library="none" if gpu is None else gpu.device.library,
+            gpu_library="none" if gpu is None else gpu.device.versions,
             transport=HOST if gpu is None else gpu.transport,
             ranks_per_gpu=0 if gpu is None else gpu.sharing,
             compile_seconds=compile_seconds,

@@ -63,7 +63,7 @@ class Device(Protocol):
     name: str
     bus_id: str
     identity: str
-    library: str
+    versions: str
     generation: int
     multiprocessors: int
 
@@ -124,7 +124,7 @@ class CudaDevice:
         self.generation = int(self._device.compute_capability)
         versions = (cupy.cuda.runtime.runtimeGetVersion(), cupy.cuda.runtime.driverGetVersion())
         runtime, driver = (f"{v // 1000}.{v % 1000 // 10}" for v in versions)
-        self.library = f"CUDA {runtime}, driver for {driver}, CuPy {cupy.__version__}"
+        self.versions = f"CUDA {runtime}, driver for {driver}, CuPy {cupy.__version__}"
 
     def buffer(self, size: int, dtype: npt.DTypeLike) -> Buffer:
         """Return an array of zeros on the device."""

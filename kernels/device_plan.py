@@ -6,6 +6,7 @@ the device's stream and return; those that say so wait for it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ class Move(NamedTuple):
     ends: bool  # the slice, and so the step
 
 
-class DevicePlan:
+class DevicePlan(ABC):
     """Forward and backward propagation of up to ``capacity`` rows on one GPU.
 
     Parameters
@@ -144,17 +145,17 @@ class DevicePlan:
             *(rows.scale, rows.offset, self.activations(0), self._labels.at()),
         )
 
+    @abstractmethod
     def forward(self, parameters: Buffer, count: int) -> None:
         """Algorithm 3: activations of the hidden layers, and what `output` needs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def backward(self, parameters: Buffer, count: int, out: Buffer, add: bool) -> None:
         """Algorithm 4 from the output's delta on: sums of ∂W and ∂b, last layer first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rest_of_output(self, parameters: Buffer) -> tuple[np.uint64, np.int32]:
         """Return what ``forward`` has left of the output layer: biases and function."""
-        raise NotImplementedError
 
     def gradient(
         self, parameters: Buffer, count: int, out: Buffer, add: bool, move: Move | None = None

@@ -93,7 +93,7 @@ class Check:
         from gpu.claims import claims
 
         report = self.report
-        print(f"{self.gpu.describe()}; {self.gpu.device.library}", flush=True)
+        print(f"{self.gpu.describe()}; {self.gpu.device.versions}", flush=True)
         for part in self.options.only or PARTS:
             getattr(self, f"_{part}")()
             self._keep()

@@ -13,9 +13,9 @@ import numpy as np
 from hpcpgd import jitcache, mpi
 from hpcpgd.agreement import require_same_config
 from hpcpgd.config import RunConfig
-from hpcpgd.errors import ConfigError, DivergedError, HpcpgdError
+from hpcpgd.errors import ConfigError, DivergedError
+from hpcpgd.job import on_world
 from hpcpgd.kernels.partition import block_range
-from hpcpgd.launch import complain, launcher_rank
 from hpcpgd.progress import Progress
 from hpcpgd.results.atomic import check_writable, write_atomically
 from hpcpgd.study.select import RATES, Choice, best_of, table
@@ -26,23 +26,7 @@ SCHEMA = "hpcpgd.selection/1"
 
 def run(config: RunConfig) -> int:
     """Start MPI, select, and return the exit code; collective over the world."""
-    try:
-        world = mpi.start()
-    except HpcpgdError as error:
-        return complain(PROGRAM, error, launcher_rank() == 0)
-    try:
-        select(world, config)
-    except HpcpgdError as error:
-        if not error.agreed:
-            complain(PROGRAM, error, True)
-            mpi.abort(world, error.exit_code)
-        code = complain(PROGRAM, error, world.rank == 0)
-        mpi.finish()
-        return code
-    except BaseException as error:
-        mpi.abort_with_traceback(world, error)
-    mpi.finish()
-    return 0
+    return on_world(PROGRAM, lambda world: select(world, config))
 
 
 def select(comm: Any, config: RunConfig) -> Choice:

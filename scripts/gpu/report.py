@@ -85,7 +85,7 @@ def write(path: Path, gpu: Gpu, findings: list[Finding], cells: list[Cell]) -> N
 def _machine(gpu: Gpu) -> dict[str, Any]:
     found = {
         "gpu_model": gpu.model,
-        "gpu_library": gpu.device.library,
+        "gpu_library": gpu.device.versions,
         "cpu_model": provenance.cpu_model(),
         "git_revision": provenance.git_revision(),
         "hpcpgd_version": __version__,

@@ -18,7 +18,7 @@ from hpcpgd.kernels.cublas import WORKSPACE_BYTES, Cublas, Product
 from hpcpgd.kernels.device import Buffer
 from hpcpgd.kernels.network import Array
 from tests.emulation.build import Library, build
-from tests.emulation.library import EmulatedLibrary
+from tests.emulation.cublas import EmulatedLibrary
 
 MARGIN = 4096  # bytes on either side of an array
 FILL = 0xFF  # NaN, so that what is read from there shows
@@ -45,11 +45,11 @@ class Memory:
 
 class EmulatedModule:
     def __init__(self, device: EmulatedDevice, library: Library, real: str) -> None:
-        self.device, self.library, self.real = device, library, real
+        self.device, self.built, self.real = device, library, real
 
     def launch(self, name: str, blocks: int, threads: int, *arguments: np.generic) -> None:
         """Check the arguments against the kernel's own parameters, then run it."""
-        types = self.library.parameters[name]
+        types = self.built.parameters[name]
         assert len(arguments) == len(types), f"{name}: {len(arguments)} arguments, not {types}"
         for argument, kind in zip(arguments, types, strict=True):
             expected = "uint64" if kind.endswith("*") else WIDTHS.get(kind, self.real)
@@ -61,13 +61,13 @@ class EmulatedModule:
     def _run(self, name: str, blocks: int, threads: int, arguments: Any) -> None:
         cells = [np.array([argument]) for argument in arguments]
         pointers = (ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells))
-        function = getattr(self.library.handle, f"launch_{name}")
+        function = getattr(self.built.handle, f"launch_{name}")
         function.restype = ctypes.c_char_p
         error = function(
             pointers, ctypes.c_uint(blocks), ctypes.c_uint(threads), ctypes.c_int(self.device.order)
         )
         self.device.launches.append(name)
-        self.device.collect(self.library)
+        self.device.collect(self.built)
         assert error == b"", f"{name}: {error.decode()}"
         self.device.check_margins()
 
@@ -88,7 +88,7 @@ class EmulatedDevice:
     name = "emulated"
     bus_id = identity = "0000:00:00.0"
     generation = 90
-    library = "emulation"
+    versions = "emulation"
 
     def __init__(
         self,
