@@ -114,17 +114,18 @@ def device_errors(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not (isinstance(error, MemoryError | CublasError) or _from_cupy(error)):
+        kinds = MemoryError | CublasError | ImportError  # the last: a library of CUDA is missing
+        if not (isinstance(error, kinds) or _from_cupy(error)):
             raise
         text = " ".join(str(error).split())[:400]
         raise UnavailableError(f"{what}: {type(error).__name__}: {text}") from error
 
 
 def _from_cupy(error: Exception) -> bool:
-    """Return whether CuPy raised an exception: its own, or another's from within it."""
+    """Return whether CuPy or NVIDIA's packages raised it: their own, or from within them."""
     places = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
     names = (type(error).__module__, places[-1] if places else "")
-    return any(name.split(".")[0] in ("cupy", "cupy_backends") for name in names)
+    return any(name.split(".")[0] in ("cupy", "cupy_backends", "cuda") for name in names)
 
 
 def _no_device(backend: str, cause: str) -> str:

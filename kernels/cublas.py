@@ -47,6 +47,13 @@ class CublasError(RuntimeError):
     """A call of cuBLAS failed: a defect of ours or of the installation."""
 
 
+def _open(name: str) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(name)
+    except OSError as error:
+        raise CublasError(f"cuBLAS cannot be loaded: {error}") from None
+
+
 class Cublas:
     """A handle on one stream.
 
@@ -61,7 +68,7 @@ class Cublas:
     """
 
     def __init__(self, library: Any, stream: int, workspace: Any) -> None:
-        self._library = ctypes.CDLL(library) if isinstance(library, str) else library
+        self._library = _open(library) if isinstance(library, str) else library
         self._workspace = workspace  # kept alive
         self._handle = ctypes.c_void_p()
         call, address = self._call, ctypes.c_void_p

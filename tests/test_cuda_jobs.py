@@ -10,7 +10,7 @@ import pytest
 
 from hpcpgd.errors import UnavailableError
 from hpcpgd.gpu import device_errors, why_mpi_is_not_gpu_aware
-from hpcpgd.kernels.cublas import CublasError
+from hpcpgd.kernels.cublas import Cublas, CublasError
 from hpcpgd.launch import without_launcher
 from tests.emulation.build import compiler
 from tests.support import TRAIN, Done, environment, python
@@ -123,6 +123,7 @@ def test_children_do_not_think_they_are_ranks() -> None:
             type("CompileException", (Exception,), {"__module__": "cupy.cuda.compiler"})("a\nb"),
             True,
         ),
+        (ImportError('Failure finding "libcublasLt.so.13"'), True),
         (RuntimeError("a defect of ours"), False),
         (OSError("no space"), False),
     ],
@@ -145,3 +146,8 @@ def test_an_error_from_within_cupy_is_its_own() -> None:
     code = compile("raise RuntimeError('headers')", "raw.pyx", "exec")
     with pytest.raises(UnavailableError, match="RuntimeError: headers"), device_errors("X"):
         exec(code, {"__name__": "cupy._core.raw"})
+
+
+def test_a_cublas_that_is_not_there_is_named() -> None:
+    with pytest.raises(CublasError, match=r"cannot be loaded: libcublas\.so\.99"):
+        Cublas("libcublas.so.99", 0, None)

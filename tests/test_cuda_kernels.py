@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from functools import partial
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from hpcpgd.kernels import cuda_loops, cuda_source
 from hpcpgd.kernels.device import NULL
 from hpcpgd.kernels.device_plan import DeviceRows
-from hpcpgd.kernels.permutation import key, permutation, width
-from tests.emulation.build import compiler
+from hpcpgd.kernels.permutation import key, permutation, permuted_range, width
+from tests.emulation.build import build, compiler
 from tests.emulation.device import EmulatedDevice
 from tests.problems import FUNCTIONS, Problem, upload
 
@@ -56,6 +57,47 @@ def test_float64_without_races_and_bank_conflicts(backend: str, hidden: int) -> 
     device = EmulatedDevice(watched=True)
     compare(Problem((hidden, hidden, 10), 7, FUNCTIONS[0]), backend, "float64", device)
     assert (device.conflicts, device.warp_accesses > 0) == (0, True)
+
+
+@pytest.mark.parametrize("rows", [600, 1025, 2600])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_many_rows(backend: str, rows: int) -> None:
+    """More chunks of rows than a block has lines, small chunks and large ones."""
+    compare(Problem((20, 40, 10), rows, FUNCTIONS[0]), backend, "float64", EmulatedDevice())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("rows", [1, 7, 33])
+def test_rows_beyond_the_count_are_left_alone(backend: str, rows: int) -> None:
+    device = EmulatedDevice()
+    problem = Problem((9, 17, 5), rows, FUNCTIONS[0])
+    plan, table = problem.device_plan(backend, "float32", device)
+    for buffer in (plan._activations, plan._deltas):
+        device.write(buffer, np.full(buffer.size, 123, np.float32))
+    problem.device_gradient(plan, table)
+    for layer, width_of in enumerate(plan.network.widths):
+        begin = int(plan.table[layer, 3])
+        beyond = slice(begin + rows * width_of, begin + plan.capacity * width_of)
+        assert (device.view(plan._activations)[beyond] == 123).all()
+        if layer:
+            first = int(plan.table[1, 3])
+            here = slice(beyond.start - first, beyond.stop - first)
+            assert (device.view(plan._deltas)[here] == 123).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("functions", FUNCTIONS)
+def test_nan_is_never_swallowed(backend: str, functions: tuple[str, str, str]) -> None:
+    """One NaN in one weight of the first layer: in every gradient that hangs on it."""
+    device = EmulatedDevice()
+    problem = Problem((6, 4, 3, 2), 5, functions)
+    problem.parts[0][0][2, 1] = np.nan
+    plan, rows = problem.device_plan(backend, "float32", device)
+    parts, _ = problem.device_gradient(plan, rows)
+    expected, _ = problem.gradient(problem.plan("reference", "float64"))
+    for part, exact in zip(parts, expected, strict=True):
+        assert np.isnan(part).any() == np.isnan(exact).any()
+    assert np.isnan(parts[0]).any()
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -172,6 +214,33 @@ def test_the_device_permutes_rows_as_the_host_does(rows: int) -> None:
         plan.gradient(parameters, count, out, False)
     device.synchronize()
     assert np.array_equal(seen, permutation(rows, 11, 3, 2))
+
+
+PERMUTE = """
+extern "C" __global__ void __launch_bounds__(1) permute(
+    unsigned long long key, long long start, long long rows, int bits, long long* out) {
+    out[blockIdx.x] = permuted(key, start + blockIdx.x, rows, bits);
+}
+"""
+
+
+@pytest.mark.parametrize("rows", [2**31 + 11, 2**33 - 5, 2**40 + 1])
+def test_more_rows_than_32_bits_count(rows: int) -> None:
+    library = build(cuda_source.read("permutation.cuh") + PERMUTE, False, ())
+    for start in (0, 2**31, rows - 50):
+        expected = np.zeros(50, np.int64)
+        permuted_range(rows, 5, 3, 2, start, expected)
+        out = np.zeros(50, np.int64)
+        arguments = [
+            np.array([value], kind)
+            for value, kind in (
+                (key(5, 3, 2), np.uint64), (start, np.int64), (rows, np.int64),
+                (width(rows), np.int32), (out.ctypes.data, np.uint64),
+            )
+        ]  # fmt: skip
+        pointers = (ctypes.c_void_p * 5)(*(cell.ctypes.data for cell in arguments))
+        library.handle.launch_permute(pointers, 50, 1, 0)
+        assert np.array_equal(out, expected)
 
 
 @pytest.mark.parametrize("feature", ["uint8", "float32", "float64"])
