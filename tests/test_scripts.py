@@ -19,6 +19,13 @@ def test_check_clock_runs() -> None:
     assert all("ratio" in line for line in lines)
 
 
+def test_check_timers_runs() -> None:
+    done = python(str(SCRIPTS / "check_timers.py"), "--quick", timeout=120)
+    assert (done.code, done.err) == (0, "")
+    # Beginning, data, compute and update.
+    assert done.out.startswith("4 readings a step")
+
+
 SHELL = sorted(SCRIPTS.glob("*.sh")) + sorted((SCRIPTS.parent / "slurm").glob("*.sbatch"))
 
 

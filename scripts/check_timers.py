@@ -1,0 +1,86 @@
+"""What the clock of a run costs: readings a step, times the cost of one, over the step.
+
+    python scripts/check_timers.py [--quick]
+
+Counts the calls in steps of the program itself on one rank, and times an empty call.  Exits
+1 if they take more than 1 % of a step of Net-1h at batch 128.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from time import perf_counter
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from hpcpgd import jitcache, mpi
+
+BOUND = 0.01
+CALLS = 20_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true", help="few steps")
+    steps = 10 if parser.parse_args().quick else 200
+    world = mpi.start()
+    jitcache.share_folder(mpi.join(world))  # before numba is imported
+    share, readings, cost, step = measure(steps)
+    print(
+        f"{readings:g} readings a step x {1e9 * cost:.0f} ns = {100 * share:.3f} % "
+        f"of a step of {1e3 * step:.2f} ms (Net-1h, batch 128, 1 rank; at most 1 % is asked)"
+    )
+    mpi.finish()
+    return 0 if share <= BOUND else 1
+
+
+def measure(steps: int) -> tuple[float, float, float, float]:
+    """Return share, readings a step, seconds of a reading, median seconds of a step."""
+    from threadpoolctl import threadpool_limits
+
+    from bench.setting import RATE, Setting, load_data, make_network
+    from hpcpgd.clock import COMPUTE
+    from hpcpgd.config import RunConfig
+    from hpcpgd.planning import make_trainer
+    from hpcpgd.resources import Resources, find_blas
+    from hpcpgd.warmup import warm_up
+
+    setting = Setting(mpi.MPI.COMM_SELF, load_data(), make_network("net-1h"), 128, None)
+    config = RunConfig(backend="gemm", batch_size=128, dtype="float32", learning_rate=RATE)
+    trainer = make_trainer(
+        setting.comm, config, setting.dataset, setting.network, setting.parameters(),
+        Resources(1, False, find_blas("gemm")),
+    )  # fmt: skip
+    threadpool_limits(1, user_api="blas")  # as in the program
+    warm_up(trainer)
+    clock, calls = trainer.clock, [0]
+    times = []
+    for number in range(steps):
+        start = perf_counter()
+        trainer.reduction.step(1, number, RATE)
+        times.append(perf_counter() - start)
+    start = perf_counter()
+    for _ in range(CALLS):
+        clock.lap(COMPUTE)
+    cost = (perf_counter() - start) / CALLS
+    for name in ("begin_step", "lap", "lap_reduction"):
+        setattr(clock, name, _counted(getattr(clock, name), calls))
+    trainer.reduction.step(1, 0, RATE)
+    step = float(np.median(times))
+    return calls[0] * cost / step, float(calls[0]), cost, step
+
+
+def _counted(inner, calls):
+    def call(*arguments):
+        calls[0] += 1
+        return inner(*arguments)
+
+    return call
+
+
+if __name__ == "__main__":
+    sys.exit(main())
