@@ -61,6 +61,9 @@ class RunConfig:
         32, Integer(1, "full"), "global minibatch, over all ranks; full: batch gradient descent"
     )
     epochs: int = _option(30, Integer(1), "passes over the training rows")
+    max_steps: int | str = _option(
+        "none", Integer(1, "none"), "end after N steps, be it within an epoch"
+    )
     learning_rate: float = _option(1.0, Real(0), "step size")
     seed: int = _option(0, Integer(0), "of the split, the initial weights and the order")
     backend: str = _option("gemm", Choice(tuple(BACKENDS)), "what computes the gradient")

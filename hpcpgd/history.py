@@ -26,8 +26,10 @@ class Epoch:
     gflops : float
         Rate: 10⁹ floating-point operations a second, of all ranks together.
     gflop_per_epoch : float
-        Work: 10⁹ floating-point operations of the epoch's products.
+        Work: 10⁹ floating-point operations of the products of the epoch's steps.
     learning_rate : float
+    steps : int
+        Minibatches of this epoch that were trained: all, or fewer where ``max_steps`` ended it.
     """
 
     train_loss: float
@@ -39,6 +41,7 @@ class Epoch:
     gflops: float
     gflop_per_epoch: float
     learning_rate: float
+    steps: int
 
 
 @dataclass
@@ -57,5 +60,5 @@ class History:
     rows: list[Array] = field(default_factory=list)
 
     def column(self, name: str) -> Array:
-        """Return one attribute of all epochs, float64 (epochs,)."""
-        return np.array([getattr(epoch, name) for epoch in self.epochs], np.float64)
+        """Return one attribute of all epochs, (epochs,)."""
+        return np.array([getattr(epoch, name) for epoch in self.epochs])

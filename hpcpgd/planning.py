@@ -89,7 +89,8 @@ def make_trainer(
             )
             engine = DeviceEngine(on_device, gpu, dataset, sampler, parameters, clock)
     step = AllreduceStep(comm, engine, sampler, clock)
-    return Trainer(comm, dataset, engine, sampler, clock, step, config.learning_rate)
+    limit = None if config.max_steps == "none" else int(config.max_steps)
+    return Trainer(comm, dataset, engine, sampler, clock, step, config.learning_rate, limit)
 
 
 def _check_generation(gpu: Gpu, config: RunConfig) -> None:

@@ -24,12 +24,12 @@ class Progress:
     silent : bool
         Say nothing at all.
     epochs : int
-        Epochs to come.
+        Epochs to come; a plain attribute, as it may be known better later.
     """
 
     def __init__(self, silent: bool, epochs: int) -> None:
         self._silent = silent or sys.stdout is None  # None where it was closed
-        self._epochs = epochs
+        self.epochs = epochs
         self._bar: Any = None
 
     def say(self, text: str) -> None:
@@ -47,7 +47,7 @@ class Progress:
         if self._silent:
             return
         if not on_terminal():
-            self.say(f"epoch {number:>{len(str(self._epochs))}}/{self._epochs}  {line(epoch)}")
+            self.say(f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}  {line(epoch)}")
             return
         with suppress(OSError):  # a terminal that has gone does not end the run
             self._draw(epoch)
@@ -56,7 +56,7 @@ class Progress:
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=self._epochs, unit="epoch", file=sys.stdout, dynamic_ncols=True)
+            self._bar = tqdm(total=self.epochs, unit="epoch", file=sys.stdout, dynamic_ncols=True)
         self._bar.set_postfix_str(line(epoch), refresh=False)
         self._bar.update()
 

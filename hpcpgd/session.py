@@ -99,6 +99,7 @@ class Session:
     def _train(self, trainer: Trainer, record: RunRecord) -> None:
         segment = record.segments[-1]
         try:
+            self.progress.epochs = trainer.epochs_to_come(self.config.epochs)
             trainer.run(self.config.epochs, self.progress.epoch)
         except DivergedError:  # raised on all ranks after the same step
             self.progress.close()
@@ -118,6 +119,9 @@ class Session:
 
     def _conclude(self, trainer: Trainer, test: Scores) -> None:
         text = summary(trainer.history, test.loss, test.accuracy, str(self.path))
+        last, every = trainer.history.epochs[-1].steps, trainer.sampler.steps
+        if last < every:
+            text = f"--max-steps: the last epoch has {last} of its {every} steps\n{text}"
         self.progress.say(text)
 
     def _output_path(self) -> Path:

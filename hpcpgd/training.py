@@ -37,6 +37,8 @@ class Trainer:
         What makes a step.
     rate : float
         Learning rate.
+    max_steps : int or None
+        Steps after which the run ends, be it within an epoch.
     history : History
         What the epochs so far recorded.
     """
@@ -48,6 +50,7 @@ class Trainer:
     clock: PhaseClock
     reduction: AllreduceStep
     rate: float
+    max_steps: int | None = None
     history: History = field(default_factory=History)
 
     @property
@@ -57,7 +60,7 @@ class Trainer:
         return self.engine.steps if bad is None else bad + 1
 
     def run(self, epochs: int, report: Callable[[int, Epoch], None]) -> None:
-        """Train for ``epochs`` and call ``report`` after each; collective.
+        """Train for ``epochs`` or ``max_steps``; call ``report`` after each epoch; collective.
 
         Raises
         ------
@@ -65,7 +68,10 @@ class Trainer:
             On every rank, after the same step.
         """
         for number in range(1, epochs + 1):
-            epoch = self._train(number)
+            steps = self._steps_left()
+            if not steps:
+                break
+            epoch = self._train(number, steps)
             start = perf_counter()
             scores = self.validate()
             seconds = mpi.largest(self.comm, perf_counter() - start)
@@ -77,6 +83,12 @@ class Trainer:
             )
             self.history.epochs.append(epoch)
             report(number, epoch)
+
+    def epochs_to_come(self, epochs: int) -> int:
+        """Return how many epochs ``run`` will begin."""
+        if self.max_steps is None:
+            return epochs
+        return min(epochs, -(-(self.max_steps - self.engine.steps) // self.sampler.steps))
 
     def validate(self) -> Scores:
         """Score the validation rows; collective."""
@@ -90,11 +102,18 @@ class Trainer:
         scores = evaluate(self.comm, self.engine, self.dataset, split, confusion)
         return scores if self.dataset.has_accuracy else replace(scores, accuracy=np.nan)
 
-    def _train(self, number: int) -> Epoch:
-        """Make the steps of one epoch."""
+    def _steps_left(self) -> int:
+        """Return how many steps the next epoch may make."""
+        every = self.sampler.steps
+        if self.max_steps is None:
+            return every
+        return min(every, self.max_steps - self.engine.steps)
+
+    def _train(self, number: int, steps: int) -> Epoch:
+        """Make the first ``steps`` of one epoch."""
         self.comm.Barrier()  # so that nobody's clock runs while another still validates
         start = perf_counter()
-        for step in range(self.sampler.steps):
+        for step in range(steps):
             if not self.reduction.step(number, step, self.rate):
                 break
         self.engine.settle()
@@ -106,7 +125,7 @@ class Trainer:
         if not np.isfinite(self.engine.parameters).all():
             raise self._diverged(f"the weights after epoch {number}")
         self._keep_times()
-        return self._epoch(seconds)
+        return self._epoch(seconds, steps)
 
     def _diverged(self, where: str) -> DivergedError:
         error = DivergedError(f"NaN or Inf in {where}: lower the learning rate (now {self.rate:g})")
@@ -121,7 +140,7 @@ class Trainer:
             self.history.seconds.append(all_seconds)
             self.history.rows.append(all_rows)
 
-    def _epoch(self, seconds: float) -> Epoch:
+    def _epoch(self, seconds: float, steps: int) -> Epoch:
         totals = self.engine.take_totals()
         mpi.sum_in_place(self.comm, totals)
         rows = totals[EXAMPLES]
@@ -136,4 +155,5 @@ class Trainer:
             gflops=gflop / seconds,
             gflop_per_epoch=gflop,
             learning_rate=self.rate,
+            steps=steps,
         )

@@ -135,7 +135,7 @@ def record(ranks: int) -> RunRecord:
     )  # fmt: skip
     random = np.random.default_rng(0)
     history = History(
-        [Epoch(*range(9))] * 2,
+        [Epoch(*range(10))] * 2,
         [random.random((ranks, 5)) for _ in range(2)],
         [random.integers(0, 9, ranks) for _ in range(2)],
     )

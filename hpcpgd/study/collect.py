@@ -19,7 +19,8 @@ from hpcpgd.results.atomic import write_atomically
 from hpcpgd.results.netcdf import put
 from hpcpgd.study.folder import StudyFolder
 from hpcpgd.study.grid import points
-from hpcpgd.study.rows import UNITS, Row, failed_row, read_row
+from hpcpgd.study.read_run import read_row
+from hpcpgd.study.rows import UNITS, Row, failed_row
 from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.summary import Summary, summarise
 from hpcpgd.version import __version__

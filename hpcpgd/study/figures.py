@@ -11,6 +11,7 @@ import numpy as np
 from hpcpgd.study.rows import PHASE_COLUMNS
 from hpcpgd.study.style import COLOURS, HATCHES, MARKERS, pyplot, save
 from hpcpgd.study.summary import Summary
+from hpcpgd.study.tables import SCALED, scaled_note
 
 PHASE_ORDER = ("compute", "update", "data", "reduce", "wait")
 Series = dict[str, list[Summary]]
@@ -78,7 +79,12 @@ def _scaling(groups: Series, kind: str, folder: Path, name: str, caption: str) -
     note = (
         f"{weak if kind == 'weak' else ''}base: {'; '.join(bases)}; hollow: more threads than cores"
     )
-    return save(figure, folder, name, f"{caption}\n{note}")
+    scaled = scaled_note([p for group in groups.values() for p in group])
+    return save(figure, folder, name, _lines(caption, note, scaled))
+
+
+def _lines(*texts: str) -> str:
+    return "\n".join(text for text in texts if text)
 
 
 def _line(axes: Any, group: list[Summary], name: str, look: dict[str, Any], label: Any) -> None:
@@ -90,6 +96,10 @@ def _line(axes: Any, group: list[Summary], name: str, look: dict[str, Any], labe
         [p.workers for p in rest], [getattr(p, name) for p in rest], ls="none",
         markerfacecolor="none", label=None if honest else label, **look,
     )  # fmt: skip
+    for p in group:
+        if p.scaled:
+            place = (p.workers, getattr(p, name))
+            axes.annotate(SCALED, place, xytext=(4, 2), textcoords="offset points")
 
 
 def _phases(points: list[Summary], folder: Path, name: str, caption: str) -> list[Path]:
@@ -110,7 +120,8 @@ def _phases(points: list[Summary], folder: Path, name: str, caption: str) -> lis
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=5, fontsize=7)
     figure.suptitle("Where the time went", fontsize=11, x=0.02, ha="left")
-    return save(figure, folder, name, f"{caption}\nlast line of a label: ranks x threads")
+    note = "last line of a label: ranks x threads"
+    return save(figure, folder, name, _lines(caption, note, scaled_note(known)))
 
 
 def _bars(axes: Any, points: list[Summary]) -> None:
@@ -122,7 +133,10 @@ def _bars(axes: Any, points: list[Summary]) -> None:
             edgecolor="white", linewidth=0.5, label=phase,
         )  # fmt: skip
         bottom += heights
-    labels = [f"{p.network}\nb {p.batch_size}\n{p.ranks}x{p.threads}" for p in points]
+    labels = [
+        f"{p.network}\nb {p.batch_size}\n{p.ranks}x{p.threads}{SCALED if p.scaled else ''}"
+        for p in points
+    ]
     axes.set_xticks(places, labels, fontsize=6)
     axes.set_ylim(0, None)
     axes.grid(visible=False, axis="x")

@@ -14,7 +14,8 @@ from hpcpgd.errors import DataError
 from hpcpgd.study.execute import Job
 from hpcpgd.study.folder import Failure, StudyFolder
 from hpcpgd.study.grid import Point
-from hpcpgd.study.rows import Row, failed_row, read_row
+from hpcpgd.study.read_run import read_row
+from hpcpgd.study.rows import Row, failed_row
 from hpcpgd.study.summary import Summary, summarise
 
 BATCHES = (32, 64, 128, 256, 512, 1024)

@@ -1,20 +1,10 @@
-"""One row a run: what a study keeps of a run file."""
+"""One row a run: what a study keeps of it."""
 
 from __future__ import annotations
 
-import hashlib
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import h5py
-import numpy as np
-
-from hpcpgd.clock import COMPUTE, DATA, PHASES, UPDATE
-from hpcpgd.data.guard import file_size, refuse_bad_file
-from hpcpgd.errors import DataError
-from hpcpgd.results.runfile import SCHEMA
+from hpcpgd.clock import PHASES
 from hpcpgd.study.folder import Failure
 from hpcpgd.study.grid import Point, network_name
 
@@ -46,13 +36,20 @@ class Row:
     machine : str
         Label under which figures are comparable.
     tpe_seconds : float
-        Time per epoch: the median over the counted epochs, the slowest rank each.
+        Time per epoch: the median over the counted epochs, the slowest rank each; where
+        ``scaled``, of the steps that were timed, times the rows of an epoch over theirs.
     data_s … update_s : float
         Mean over the ranks of the phases of that epoch, medians over the epochs.
     useful_mean_s, useful_max_s : float
         Data, compute and update together, mean and largest over the ranks.
     epochs : int
         Epochs that were counted, those for warming up left out.
+    steps : int
+        Steps that were counted.
+    scaled : bool
+        No whole epoch was counted: every time is that of ``steps``, scaled to an epoch.
+    software : str
+        The program that ran and its version.
     """
 
     machine: str
@@ -71,6 +68,8 @@ class Row:
     group_size: int
     repeat: int
     epochs: int = 0
+    steps: int = 0
+    scaled: bool = False
     tpe_seconds: float = NAN
     gflop_per_epoch: float = NAN
     gflops: float = NAN
@@ -88,6 +87,7 @@ class Row:
     hostname: str = ""
     cpu_model: str = ""
     gpu_model: str = ""
+    software: str = ""
     params_sha256: str = ""
     run_file_sha256: str = ""
 
@@ -108,66 +108,3 @@ def failed_row(point: Point, repeat: int, failure: Failure, machine: str) -> Row
         config.matmul_precision, numbers[0], numbers[1], point.ranks, threads, 0, 0, repeat,
         status=failure.status, error=f"exit code {failure.code}: {failure.error}",
     )  # fmt: skip
-
-
-def read_row(path: Path, point: Point, repeat: int, warmup: int, machine: str | None) -> Row:
-    """Return the row of a run file.
-
-    Raises
-    ------
-    DataError
-        If the file is damaged, of another schema, or of another run than the point's.
-    """
-    file_size(path)
-    with refuse_bad_file(path), h5py.File(path, "r") as file:
-        attributes = dict(file.attrs)
-        if attributes.get("schema") != SCHEMA:
-            raise DataError(f"{path}: schema {attributes.get('schema')!r}, expected {SCHEMA!r}")
-        config = tomllib.loads(attributes["config"])["train"]
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        times = _times(file, warmup)
-        batch, rows = config["batch_size"], int(attributes["train_rows"])
-        ranks, threads = int(attributes["ranks"]), int(attributes["threads"])
-        accuracy = float(file["test/accuracy"][()]) if "test" in file else NAN
-        return Row(
-            machine or str(attributes["cpu_model"]),
-            paper_row(str(attributes["backend"]), ranks, threads),
-            str(attributes["backend"]), str(attributes["reduction"]),
-            network_name(point.config), str(attributes["dataset"]),
-            str(attributes["dtype"]), str(attributes["precision"]), rows,
-            rows if batch == "full" else min(int(batch), rows), ranks, threads,
-            int(attributes["nodes"]), 0, repeat,
-            test_accuracy=accuracy,
-            oversubscribed=bool(file["segments/oversubscribed"][-1]),
-            hostname=_text(file["ranks/segment1/host"][0]),
-            cpu_model=str(attributes["cpu_model"]), gpu_model=str(attributes["gpu_model"]),
-            params_sha256=str(attributes.get("params_sha256", "")), run_file_sha256=digest,
-            **times,
-        )  # fmt: skip
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _times(file: h5py.File, warmup: int) -> dict[str, Any]:
-    """Return the medians over the counted epochs; a single epoch counts itself."""
-    total = file["history/epoch_seconds"].shape[0]
-    counted = slice(min(warmup, total - 1), None)
-    seconds = file["history/epoch_seconds"][counted]
-    work = float(file["history/gflop_per_epoch"][-1])
-    phases = file["timing/segment1/seconds"][counted]  # (epoch, rank or statistic, phase)
-    tpe = float(np.median(seconds))
-    found: dict[str, Any] = {
-        "epochs": len(seconds),
-        "tpe_seconds": tpe,
-        "gflop_per_epoch": work,
-        "gflops": work / tpe,
-    }
-    if "rank" in file["timing/segment1"]:
-        for number, name in enumerate(PHASE_COLUMNS.values()):
-            found[name] = float(np.median(phases[:, :, number].mean(axis=1)))
-        useful = phases[:, :, [DATA, COMPUTE, UPDATE]].sum(axis=2)
-        found["useful_mean_s"] = float(np.median(useful.mean(axis=1)))
-        found["useful_max_s"] = float(np.median(useful.max(axis=1)))
-    return found

@@ -49,6 +49,10 @@ class Summary:
         Efficiency beyond 1.02: caches, or a slow base.
     oversubscribed : bool
         More threads than cores: no scaling can be read off.
+    steps : int
+        Fewest steps that a run's times stand for.
+    scaled : bool
+        Those of fewer steps than an epoch has, scaled to one.
     """
 
     paper_row: str
@@ -84,6 +88,8 @@ class Summary:
     computation: float
     superlinear: bool
     oversubscribed: bool
+    steps: int
+    scaled: bool
 
     @property
     def workers(self) -> int:
@@ -161,6 +167,8 @@ def _summary(
         computation=computation,
         superlinear=bool(efficiency > SUPERLINEAR),
         oversubscribed=any(row.oversubscribed for row in good),
+        steps=min((row.steps for row in good), default=0),
+        scaled=any(row.scaled for row in good),
     )
 
 

@@ -9,6 +9,8 @@ from hpcpgd.progress import duration
 from hpcpgd.study.rows import Row
 from hpcpgd.study.summary import Summary
 
+SCALED = "*"  # marks a point whose time was scaled to an epoch
+
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table whose columns are as wide as they need to be."""
@@ -32,11 +34,22 @@ def remarks(point: Summary) -> str:
     said = []
     if point.oversubscribed:
         said.append("more threads than cores: no scaling")
+    if point.scaled:
+        said.append(f"{point.steps} steps timed, scaled to an epoch")
     if point.superlinear and not point.oversubscribed:
         said.append("superlinear")
     if point.repeats < point.wanted:
         said.append(f"{point.wanted - point.repeats} of {point.wanted} runs did not end well")
     return "; ".join(said)
+
+
+def scaled_note(points: Sequence[Summary]) -> str:
+    """Return what a figure or table with marked points must say, "" without any."""
+    steps = [p.steps for p in points if p.scaled]
+    if not steps:
+        return ""
+    span = f"{min(steps)}" if min(steps) == max(steps) else f"{min(steps)} to {max(steps)}"
+    return f"{SCALED} {span} steps timed, scaled to an epoch"
 
 
 def summary_table(points: list[Summary]) -> str:
