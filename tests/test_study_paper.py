@@ -2,61 +2,137 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 
-from hpcpgd.study.claims import DOES_NOT, HOLDS, NOT_RUN, judge
-from hpcpgd.study.paper import BATCHES, FULL, QUICK, ROWS, Results, jobs, paper_points
+from hpcpgd.data import RawData, Split, load
+from hpcpgd.study.folder import Failure, StudyFolder
+from hpcpgd.study.paper.claims import judge
+from hpcpgd.study.paper.library import LibraryTask
+from hpcpgd.study.paper.plan import BATCHES, FULL, QUICK, Plan, Size
+from hpcpgd.study.paper.problem import Problems
+from hpcpgd.study.paper.results import Results
+from hpcpgd.study.paper.table import ROW, ROWS
+from hpcpgd.study.paper.table import rows as table_rows
+from hpcpgd.study.paper.tasks import Tasks, absent_rows, make_tasks
+from hpcpgd.study.paper.verdict import DOES_NOT, HOLDS, NOT_RUN
 from hpcpgd.study.rows import Row
 from tests.support import environment, python
 
 MINI = Path(__file__).parent / "data" / "mnist-mini"
+ABSENT = Failure("no device", 0, "none")
 
 
-def row(name: str, network: str, batch: int, seconds: float) -> Row:
-    backend = next(r.backend for r in ROWS if r.name == name)
+def row(name: str, network: str, batch: int, seconds: float, **others: Any) -> Row:
+    found = ROW[name]
     made = Row(
-        "m", name, backend, "allreduce", network, "mnist", "float32", "float32", 2048, batch,
-        1, 2 if "Parallel" in name else 1, 1, 0, 1,
+        "m", name, found.backend, "allreduce", network, "mnist", "float32", "float32", 2048, batch,
+        1, 2 if found.parallel else 1, 1, 0, 1,
     )  # fmt: skip
-    return replace(made, epochs=1, tpe_seconds=seconds, gflops=100 / seconds)
+    return replace(made, epochs=1, tpe_seconds=seconds, gflops=100 / seconds, **others)
 
 
 def results(times: dict[str, dict[int, float]]) -> Results:
     """Return results with the same times on both networks."""
-    return Results([
+    rows = [
         row(name, network, batch, seconds)
         for name, by_batch in times.items()
         for network in ("net-1h", "net-2h")
         for batch, seconds in by_batch.items()
-    ])  # fmt: skip
+    ]
+    return Results(rows, BATCHES)
 
 
 def verdicts(times: dict[str, dict[int, float]]) -> dict[str, str]:
     return {v.letter: v.verdict for v in judge(results(times), 2)}
 
 
+def raw(rows: int) -> RawData:
+    return replace(load(str(MINI), seed=0), train=Split(np.zeros((rows, 784)), np.arange(rows)))
+
+
+def plan(size: Size, rows: int = 60000, cores: int = 2) -> Plan:
+    return Plan("mnist", raw(rows), size, cores, ROWS)
+
+
+def tasks(planned: Plan, absent: dict[str, Failure], folder: Path) -> Tasks:
+    problems = Problems(StudyFolder(folder), raw(60000))
+    return make_tasks(planned.points(), absent, "python", 2, problems)
+
+
 def test_every_row_network_and_batch_once() -> None:
-    points = paper_points("digits", FULL, 2)
     assert BATCHES == (32, 64, 128, 256, 512, 1024)
-    assert len(points) == len(ROWS) * 2 * 6 == len({p.point.key for p in points})
+    points = plan(QUICK).points()
+    names = {(p.row.name, p.point.config.hidden, p.point.config.batch_size) for p in points}
+    odd = 2 * len(BATCHES)  # widths for the GPU alone
+    assert len(points) == len(names) == len(ROWS) * 2 * len(BATCHES) + odd
     threads = {p.row.name: p.point.config.threads for p in points}
     assert (threads["Naive Serial"], threads["Multicore Parallel"]) == (1, 2)
-    without = jobs(points, QUICK, devices=False)
-    assert not any(job.point.config.backend.startswith("cuda") for job in without)
-    assert len(without) == 6 * 12 * QUICK.repeats
-    assert len(jobs(points, QUICK, devices=True)) == 8 * 12 * QUICK.repeats
+
+
+def test_the_full_study_varies_rows_and_widths_too() -> None:
+    found = [p.point.config for p in plan(FULL).points() if p.row.name == "gemm serial"]
+    assert len(found) == len(set(map(repr, found)))
+    at_128 = [c for c in found if c.batch_size == 128]
+    for hidden in ((1024,), (1024, 1024)):
+        rows = {c.train_rows for c in at_128 if c.hidden == hidden}
+        assert rows == {6000, 12000, 24000, 36000, 48000, "all"}
+    widths = {c.hidden for c in at_128}
+    assert widths == {(w,) * k for w in (256, 512, 1024, 2048, 4096) for k in (1, 2)}
+    few = [p.point.config.train_rows for p in plan(FULL, rows=12000).points()]
+    assert {*few} == {6000, "all"}
+
+
+def test_long_epochs_are_timed_in_part() -> None:
+    limited = [p for p in plan(FULL).points() if p.point.config.max_steps != "none"]
+    assert {p.row.backend for p in limited} == {"loops", "gemv"}
+    assert all(p.point.config.epochs == 1 for p in limited)
+    assert any(p.point.config.hidden == (4096, 4096) for p in limited)
+
+
+def test_libraries_have_one_process_a_network_after_our_own(tmp_path: Path) -> None:
+    absent = {r.name: ABSENT for r in ROWS if r.on_gpu}
+    jobs = tasks(plan(QUICK), absent, tmp_path).jobs(2)
+    names = [isinstance(job.task, LibraryTask) for job in jobs]
+    assert names == 2 * ([False] * 6 * 2 * 6 + [True] * 6 * 2)
+    assert not any("cuda" in job.task.key for job in jobs)
+    library = jobs[-1].task
+    assert isinstance(library, LibraryTask)
+    assert [p.config.batch_size for p in library.points] == list(BATCHES)
+    everything = tasks(plan(QUICK), {}, tmp_path).jobs(1)
+    assert len(everything) == 8 * 2 * 6 + 2 * 6 + 8 * 2
+    assert len({job.task.key for job in everything}) == len(everything)
+
+
+def test_only_gpu(tmp_path: Path) -> None:
+    rows = table_rows(only_gpu=True)
+    assert [r.name for r in rows] == ["GPU Parallel", "cuda", "Keras/JAX GPU", "PyTorch GPU"]
+    planned = Plan("mnist", raw(60000), QUICK, 2, rows)
+    jobs = tasks(planned, {}, tmp_path).jobs(1)
+    library = jobs[-1].task
+    assert isinstance(library, LibraryTask)
+    assert {p.config.backend for p in library.points} == {"cuda"}  # whose losses it must find
+
+
+def test_one_core_has_serial_and_parallel_rows_of_one_process(tmp_path: Path) -> None:
+    rows = tuple(r for r in ROWS if not (r.library or r.on_gpu))
+    planned = Plan("mnist", raw(60000), QUICK, 1, rows)
+    assert len(tasks(planned, {}, tmp_path).jobs(1)) == 3 * 2 * 6
+    one = row("Naive Serial", "net-1h", 32, 2.0)
+    both = [one, replace(one, paper_row="Multicore Parallel")]
+    assert Results(both, BATCHES).speedups(ROW["Multicore Parallel"], "net-1h") == {32: 1.0}
 
 
 def test_speedups_count_from_the_paper_s_bases() -> None:
     found = results({"Naive Serial": {32: 8.0, 64: 8.0}, "Multicore Parallel": {32: 5.0, 64: 4.0}})
-    multicore = next(r for r in ROWS if r.name == "Multicore Parallel")
-    assert found.speedups(multicore, "net-1h") == {32: 1.6, 64: 2.0}
-    fast = next(r for r in ROWS if r.name == "Fast Parallel")
-    assert found.speedups(fast, "net-1h") == {}
+    assert found.speedups(ROW["Multicore Parallel"], "net-1h") == {32: 1.6, 64: 2.0}
+    assert found.speedups(ROW["Fast Parallel"], "net-1h") == {}
 
 
 def test_claims_that_hold() -> None:
@@ -67,10 +143,7 @@ def test_claims_that_hold() -> None:
         "Fast Parallel": {32: 0.6, 1024: 0.6},
         "GPU Parallel": {32: 0.3, 1024: 0.1},
     })  # fmt: skip
-    assert found == {
-        "a": HOLDS, "b": HOLDS, "c": HOLDS, "d": HOLDS, "e": HOLDS, "f": HOLDS, "g": NOT_RUN,
-        "h": NOT_RUN, "i": HOLDS, "j": NOT_RUN,
-    }  # fmt: skip
+    assert found == {**dict.fromkeys("abcdefi", HOLDS), **dict.fromkeys("ghj", NOT_RUN)}
 
 
 def test_claims_that_do_not() -> None:
@@ -94,36 +167,133 @@ def test_claims_without_a_gpu_are_not_run() -> None:
     assert "x2.00 with 2 cores, efficiency 1.00 (the paper's 0.31); GPU not run" in numbers
 
 
+LIBRARIES = {
+    "Naive Serial": {32: 8.0, 128: 8.0, 1024: 8.0},
+    "Fast Serial": {32: 0.8, 128: 0.8, 1024: 0.8},
+    "GPU Parallel": {32: 0.3, 128: 0.2, 1024: 0.15},
+    "gemm parallel": {1024: 0.2},
+    "PyTorch serial": {32: 0.7, 128: 0.7, 1024: 0.6},
+    "PyTorch GPU": {32: 0.8, 128: 0.4, 1024: 0.1},
+}
+
+
+def test_claims_about_libraries() -> None:
+    found = {v.letter: v for v in judge(results(LIBRARIES), 2)}
+    assert {k: found[k].verdict for k in "ghi"} == dict.fromkeys("ghi", HOLDS)
+    assert "PyTorch GPU 0.1 s, GPU Parallel 0.15 s, gemm parallel 0.2 s" in found["g"].numbers
+    assert "own 0.2 s, PyTorch GPU 0.4 s; from batch 32 to 1024 x2.0 and x8.0" in found["h"].numbers
+    slow = {**LIBRARIES, "PyTorch GPU": {32: 0.2, 128: 0.19, 1024: 0.18}}
+    slow["PyTorch serial"] = {32: 0.1, 128: 0.1}
+    found = {v.letter: v for v in judge(results(slow), 2)}
+    assert {k: found[k].verdict for k in "ghi"} == dict.fromkeys("ghi", DOES_NOT)
+
+
+@pytest.mark.parametrize(("last", "verdict"), [(1.5, HOLDS), (1.0, DOES_NOT)])
+def test_the_claim_about_widths(last: float, verdict: str) -> None:
+    rows = []
+    for width, slower in ((1024, {32: 1.0, 1024: 1.0}), (1023, {32: 1.1, 1024: last})):
+        network = "net-1h" if width == 1024 else str(width)
+        for batch, factor in slower.items():
+            rows.append(row("GPU Parallel", network, batch, 2.0 * factor))
+    found = {v.letter: v for v in judge(Results(rows, BATCHES), 2)}
+    assert found["j"].verdict == verdict
+    assert f"width 1023 takes x1.10 (batch 32) to x{last:.2f} (batch 1024)" in found["j"].numbers
+
+
 PATCHED = """
 import sys
-from hpcpgd.study import paper, paper_command
-paper.BATCHES = (32, 64)
-from hpcpgd.study import paper_figures
-paper_figures.BATCHES = paper.BATCHES
-paper.QUICK = paper.Size(120, 2, 1, 60.0)
-paper.has_device = lambda: False
+from pathlib import Path
+from hpcpgd.study.paper import axes, command, library, plan, results, tasks
+command.QUICK = plan.Size(120, 3, 1, 60.0, 60.0, True, (32, 64))
+plan.AXIS_BATCH = axes.AXIS_BATCH = results.AXIS_BATCH = 32
+plan.AXIS_ROWS, plan.AXIS_WIDTHS = (60, 90), (16, 32)
+axes.AXIS_WIDTHS = plan.AXIS_WIDTHS
+tasks.has_device = lambda: False
+library.LIBRARIES["pytorch"] = str(Path(sys.argv[2]).resolve())
 from hpcpgd.study.cli import main
-sys.exit(main(["paper", "--quick", "--dataset", sys.argv[1], "--folder", "p"]))
+sys.exit(main(["paper", "--quick", "--dataset", sys.argv[1], "--folder", "p", *sys.argv[3:]]))
 """
+NUMPY = Path(__file__).parent / "numpy_library.py"
 
 
-def test_the_whole_command(tmp_path: Path) -> None:
-    done = python("-c", PATCHED, str(MINI), cwd=tmp_path, timeout=240)
+def paper(folder: Path, program: Path, *flags: str) -> Any:
+    return python("-c", PATCHED, str(MINI), str(program), *flags, cwd=folder, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The whole command, where NumPy in float64 stands for PyTorch."""
+    folder = tmp_path_factory.mktemp("paper")
+    return paper(folder, NUMPY), folder
+
+
+def test_the_whole_command(whole: Any) -> None:
+    done, folder = whole
     assert done.code == 0, done.err
-    assert done.out.count("no device") >= 2 * 2 * 2
     for letter in "abcdefghij":
         assert f"({letter}) " in done.out
-    names = {path.name for path in (tmp_path / "p" / "figures").iterdir()}
+    assert "no device: cuda: this machine has no GPU that CuPy sees" in done.out
+    assert "not installed: Keras/JAX serial: " in done.out
+    assert "requirements.txt; then --library-python" in done.out
+    names = {path.name for path in (folder / "p" / "figures").iterdir()}
     numbers = {5: "net-1h", 6: "net-1h", 7: "net-2h", 8: "net-2h", 9: "net-1h", 10: "net-2h"}
-    assert names == {
-        f"figure-{n:02d}-{net}.{kind}" for n, net in numbers.items() for kind in ("png", "pdf")
-    }
-    with h5py.File(tmp_path / "p" / "study.h5") as file:
-        status = list(file["runs/status"].asstr())
-        assert status.count("complete") == 6 * 2 * 2
-        assert status.count("no device") == 2 * 2 * 2
-        assert "Fast Parallel" in set(file["runs/paper_row"].asstr())
-        assert (file["runs/epochs"][...][[s == "complete" for s in status]] == 1).all()
+    stems = [*(f"{n:02d}-{net}" for n, net in numbers.items()), "rows", "widths"]
+    assert names == {f"figure-{stem}.{kind}" for stem in stems for kind in ("png", "pdf")}
+
+
+def test_its_study_file(whole: Any) -> None:
+    _, folder = whole
+    with h5py.File(folder / "p" / "study.h5") as file:
+        runs = {name: list(file["runs"][name].asstr()) for name in ("status", "paper_row")}
+        wanted = 2 * 2 + 2 * 2 + 2 * 2  # networks by batches, by rows, by widths
+        for name in ("Naive Serial", "Fast Parallel", "gemm serial", "PyTorch serial"):
+            status = [s for s, n in zip(*runs.values(), strict=True) if n == name]
+            assert status == ["complete"] * wanted
+        complete = np.array([s == "complete" for s in runs["status"]])
+        assert (file["runs/epochs"][...][complete] == 2).all()
+        assert runs["status"].count("no device") == 4 * wanted + 2 * 2
+        assert runs["status"].count("not installed") == 4 * wanted
+        assert {"NumPy in float64", ""} < set(file["runs/software"].asstr())
+        assert (np.isfinite(file["runs/tpe_seconds"][...]) == complete).all()
+
+
+def test_run_again_it_runs_nothing(whole: Any) -> None:
+    _, folder = whole
+    before = {path: path.stat().st_mtime_ns for path in (folder / "p" / "runs").iterdir()}
+    assert paper(folder, NUMPY).code == 0
+    assert before == {path: path.stat().st_mtime_ns for path in (folder / "p" / "runs").iterdir()}
+
+
+def test_a_library_is_given_what_it_needs(whole: Any) -> None:
+    _, folder = whole
+    losses = json.loads(next((folder / "p" / "problems").glob("pytorch-cpu-net-1h*")).read_text())
+    assert set(losses) <= {"32", "64"}
+    with np.load(next((folder / "p" / "problems").glob("*.npz"))) as problem:
+        order = problem["order"]
+        assert all((np.sort(epoch) == np.arange(order.shape[1])).all() for epoch in order)
+
+
+def test_a_library_that_trains_otherwise_is_not_timed(whole: Any) -> None:
+    _, folder = whole
+    program = folder / "wrong.py"
+    text = NUMPY.read_text()
+    assert "self.rate / " in text
+    program.write_text(text.replace("self.rate / ", "50 * self.rate / "))
+    for path in (folder / "p" / "runs").glob("pytorch*"):
+        path.unlink()
+    done = paper(folder, program)
+    assert done.code == 1
+    assert "failed: pytorch none net-1h" in done.out
+    assert "after epoch 1, expected" in done.out
+    assert not [*(folder / "p" / "runs").glob("pytorch*[0-9].json")]
+    again = paper(folder, NUMPY, "--retry-failed")
+    assert again.code == 0, again.err
+
+
+def test_a_missing_interpreter_is_told(tmp_path: Path) -> None:
+    found = absent_rows((ROW["PyTorch serial"],), str(tmp_path / "nothing"))
+    assert found["PyTorch serial"].status == "not installed"
+    assert "No such file" in found["PyTorch serial"].error
 
 
 def test_without_data_one_line_says_what_to_fetch(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser = OneLineParser(prog="hpcpgd study", description="Scaling studies.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     folder = "where its runs are (default: hpcpgd-study-NAME in this folder)"
+    retry = "run what failed or timed out once more"
     texts = {
         "plan": "say what would be run, what it costs, what is done",
         "run": "run what is not done; can be stopped and run again",
@@ -45,9 +46,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         parts[name] = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         parts[name].add_argument("study", type=Path, metavar="STUDY.toml")
         parts[name].add_argument("--folder", type=Path, metavar="DIR", help=folder)
-    parts["run"].add_argument(
-        "--retry-failed", action="store_true", help="run what failed or timed out once more"
-    )
+    parts["run"].add_argument("--retry-failed", action="store_true", help=retry)
     one = parts["collect"]
     one.add_argument("--output", type=Path, metavar="FILE.h5", help="default: study.h5 in DIR")
     one.add_argument(
@@ -61,9 +60,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     one.add_argument("--figures", type=Path, metavar="DIR", help="default: figures beside it")
     text = "run Table 1 of the paper, draw its figures 5 to 10, judge its ten claims"
     one = commands.add_parser("paper", help=text, description=text, allow_abbrev=False)
-    one.add_argument("--quick", action="store_true", help="2,000 training rows, two repeats")
+    one.add_argument("--quick", action="store_true", help="2,048 training rows, one repeat")
+    one.add_argument("--only", choices=["gpu"], help="the rows that need a GPU alone")
     one.add_argument("--dataset", help="default: mnist, else fashion-mnist")
     one.add_argument("--folder", type=Path, metavar="DIR", help="where its runs are")
+    one.add_argument(
+        "--library-python", metavar="PYTHON",
+        help="interpreter that has PyTensor, Keras with JAX, and PyTorch (default: this one)",
+    )  # fmt: skip
+    one.add_argument("--retry-failed", action="store_true", help=retry)
     return parser.parse_args(argv)
 
 
@@ -100,9 +105,12 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _paper(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.paper_command import paper
+    from hpcpgd.study.paper.command import Options, paper
 
-    return paper(arguments.quick, arguments.dataset, arguments.folder)
+    a = arguments
+    gpu = a.only == "gpu"
+    options = Options(a.quick, gpu, a.dataset, a.folder, a.library_python, a.retry_failed)
+    return paper(options)
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {

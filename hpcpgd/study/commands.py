@@ -12,8 +12,8 @@ from hpcpgd.errors import DataError
 from hpcpgd.launch import say
 from hpcpgd.study.collect import gather, read, write
 from hpcpgd.study.cost import Costs
-from hpcpgd.study.execute import Job, execute, order
-from hpcpgd.study.folder import Failure, StudyFolder
+from hpcpgd.study.execute import execute, order
+from hpcpgd.study.folder import Failure, Job, StudyFolder
 from hpcpgd.study.grid import network_name, points
 from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.studyfile import read as read_study
@@ -40,7 +40,7 @@ def plan(path: Path, folder: Path | None) -> int:
         done = sum(place.is_done(point, repeat) for repeat in range(1, study.repeats + 1))
         left += cost.seconds * (study.repeats - done)
         lines.append((
-            c.backend, c.reduction, network_name(c), str(cost.rows), str(c.batch_size),
+            c.backend, c.reduction, network_name(c.hidden), str(cost.rows), str(c.batch_size),
             str(point.ranks), str(c.threads), figure(cost.gflop), time(cost.seconds),
             f"{cost.nbytes / 2**20:.0f} MiB", f"{done}/{study.repeats}",
         ))  # fmt: skip
@@ -60,10 +60,9 @@ def run(path: Path, folder: Path | None, retry: bool) -> int:
     place.make()
     with place.locked():
         if retry:
-            for job in jobs:
-                place.failure_file(job.point, job.repeat).unlink(missing_ok=True)
+            place.forget_failures(jobs)
         execute_all(place, jobs, study.time_limit)
-    bad = [f for job in jobs if (f := place.read_failure(job.point, job.repeat))]
+    bad = [f for job in jobs if (f := place.read_failure(job.task, job.repeat))]
     say(f"{len(jobs) - len(bad)} of {len(jobs)} runs ended well; in {place.path}")
     return 1 if bad else 0
 
@@ -72,13 +71,13 @@ def execute_all(place: StudyFolder, jobs: list[Job], time_limit: float) -> None:
     """Run what is not done, with a bar; failures are told as they come."""
     from tqdm import tqdm
 
-    done = sum(place.is_done(job.point, job.repeat) for job in jobs)
+    done = sum(place.is_done(job.task, job.repeat) for job in jobs)
     with tqdm(total=len(jobs), initial=done, unit="run", disable=None, file=sys.stderr) as bar:
 
         def told(job: Job, failure: Failure | None) -> None:
             bar.update()
             if failure is not None:
-                name = place.run_file(job.point, job.repeat).stem
+                name = place.run_file(job.task, job.repeat).stem
                 bar.write(f"{failure.status}: {name}: {failure.error}", file=sys.stderr)
 
         execute(place, jobs, time_limit, told)

@@ -7,30 +7,20 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from hpcpgd.errors import DivergedError, UnavailableError
+from hpcpgd.errors import DataError, DivergedError, UnavailableError
 from hpcpgd.launch import without_launcher
-from hpcpgd.study.folder import Failure, StudyFolder
-from hpcpgd.study.grid import Point
+from hpcpgd.study.folder import Failure, Job, StudyFolder, Task
 
 GRACE = 10.0  # seconds between asking a run to end and killing it
 
 
-@dataclass(frozen=True)
-class Job:
-    """One process to run."""
-
-    point: Point
-    repeat: int
-
-
-def order(points: list[Point], repeats: int) -> list[Job]:
+def order(tasks: Sequence[Task], repeats: int) -> list[Job]:
     """Return all runs, the repeats outermost: drift of the machine meets all points alike."""
-    return [Job(point, repeat) for repeat in range(1, repeats + 1) for point in points]
+    return [Job(task, repeat) for repeat in range(1, repeats + 1) for task in tasks]
 
 
 def find_launcher() -> str:
@@ -66,24 +56,31 @@ def execute(
     """
     launcher = find_launcher()
     for job in jobs:
-        if not folder.is_done(job.point, job.repeat):
+        if not folder.is_done(job.task, job.repeat):
             report(job, _run(folder, job, launcher, time_limit))
 
 
 def _run(folder: StudyFolder, job: Job, launcher: str, time_limit: float) -> Failure | None:
-    point, repeat = job.point, job.repeat
-    unfinished = folder.running_file(point, repeat)
-    command = [launcher, "-n", str(point.ranks), sys.executable, "-m", "hpcpgd.train"]
-    command += [*point.flags(), "--output", str(unfinished), "--overwrite", "--quiet"]
-    code, error = run_limited(command, time_limit)
+    task, repeat = job.task, job.repeat
+    unfinished = folder.running_file(task, repeat)
+    code, error = _outcome(task, launcher, unfinished, time_limit)
     if code == 0:
-        unfinished.replace(folder.run_file(point, repeat))
+        unfinished.replace(folder.run_file(task, repeat))
         return None
     unfinished.unlink(missing_ok=True)
     status = {DivergedError.exit_code: "diverged", None: "timed out"}.get(code, "failed")
     failure = Failure(status, -1 if code is None else code, error)
-    folder.write_failure(point, repeat, failure)
+    folder.write_failure(task, repeat, failure)
     return failure
+
+
+def _outcome(task: Task, launcher: str, output: Path, time_limit: float) -> tuple[int | None, str]:
+    """Run a task; what keeps it from being started counts as its own failure."""
+    try:
+        command = task.command(launcher, output)
+    except DataError as error:
+        return error.exit_code, str(error)
+    return run_limited(command, time_limit)
 
 
 def run_limited(command: list[str], time_limit: float) -> tuple[int | None, str]:

@@ -4,14 +4,41 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from hpcpgd.errors import DataError, OutputError
 from hpcpgd.results.atomic import write_atomically
-from hpcpgd.study.grid import Point
+
+
+class Task(Protocol):
+    """What one process of a study does: a point of the grid, or a program of others."""
+
+    suffix: str
+
+    @property
+    def key(self) -> str:
+        """A file name of its own."""
+
+    def command(self, launcher: str, output: Path) -> list[str]:
+        """Return what runs it and leaves its result at ``output``.
+
+        Raises
+        ------
+        DataError
+            If something that it needs is missing.
+        """
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process to run."""
+
+    task: Task
+    repeat: int
 
 
 @dataclass(frozen=True)
@@ -52,29 +79,34 @@ class StudyFolder:
         except OSError as error:
             raise OutputError(f"--folder {self.path}: {error.strerror}") from None
 
-    def run_file(self, point: Point, repeat: int) -> Path:
+    def run_file(self, task: Task, repeat: int) -> Path:
         """Return where a finished run is."""
-        return self.path / "runs" / f"{point.key}-{repeat:03d}.h5"
+        return self.path / "runs" / f"{task.key}-{repeat:03d}{task.suffix}"
 
-    def running_file(self, point: Point, repeat: int) -> Path:
+    def running_file(self, task: Task, repeat: int) -> Path:
         """Return where a run writes before it has finished."""
-        return self.path / "runs" / f".{point.key}-{repeat:03d}.running.h5"
+        return self.path / "runs" / f".{task.key}-{repeat:03d}.running{task.suffix}"
 
-    def failure_file(self, point: Point, repeat: int) -> Path:
+    def failure_file(self, task: Task, repeat: int) -> Path:
         """Return where a failed run is told of."""
-        return self.run_file(point, repeat).with_suffix(".failed.json")
+        return self.run_file(task, repeat).with_suffix(".failed.json")
 
-    def is_done(self, point: Point, repeat: int) -> bool:
+    def is_done(self, task: Task, repeat: int) -> bool:
         """Return whether a run has finished, well or not."""
-        files = (self.run_file(point, repeat), self.failure_file(point, repeat))
+        files = (self.run_file(task, repeat), self.failure_file(task, repeat))
         return any(path.exists() for path in files)
 
-    def write_failure(self, point: Point, repeat: int, failure: Failure) -> None:
+    def write_failure(self, task: Task, repeat: int, failure: Failure) -> None:
         """Keep what is known of a run that did not end well."""
         data = json.dumps(asdict(failure), indent=1).encode()
-        write_atomically(self.failure_file(point, repeat), data)
+        write_atomically(self.failure_file(task, repeat), data)
 
-    def read_failure(self, point: Point, repeat: int) -> Failure | None:
+    def forget_failures(self, jobs: Iterable[Job]) -> None:
+        """Let what did not end well be run once more."""
+        for job in jobs:
+            self.failure_file(job.task, job.repeat).unlink(missing_ok=True)
+
+    def read_failure(self, task: Task, repeat: int) -> Failure | None:
         """Return what is known of a failed run, None if it has not failed.
 
         Raises
@@ -82,7 +114,7 @@ class StudyFolder:
         DataError
             If the file is no such note.
         """
-        path = self.failure_file(point, repeat)
+        path = self.failure_file(task, repeat)
         if not path.exists():
             return None
         try:

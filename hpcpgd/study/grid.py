@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hpcpgd.config import NETWORKS, RunConfig, flag_name, resolve
@@ -30,13 +32,14 @@ class Point:
     config: RunConfig
     given: tuple[tuple[str, Any], ...]
 
+    suffix = ".h5"
+
     @property
     def key(self) -> str:
         """A file name: what a person wants to see, and a hash of everything."""
         c = self.config
-        text = json.dumps([self.ranks, self.given], sort_keys=True, default=list)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        return f"{c.backend}-{c.reduction}-b{c.batch_size}-r{self.ranks}-t{c.threads}-{digest}"
+        name = f"{c.backend}-{c.reduction}-b{c.batch_size}-r{self.ranks}-t{c.threads}"
+        return f"{name}-{digest([self.ranks, self.given])}"
 
     def flags(self) -> list[str]:
         """Return the flags of ``hpcpgd train``."""
@@ -45,6 +48,17 @@ class Point:
             text = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
             found += [flag_name(key), text]
         return found
+
+    def command(self, launcher: str, output: Path) -> list[str]:
+        """Return what runs this point and leaves its run file at ``output``."""
+        command = [launcher, "-n", str(self.ranks), sys.executable, "-m", "hpcpgd.train"]
+        return [*command, *self.flags(), "--output", str(output), "--overwrite", "--quiet"]
+
+
+def digest(parts: Any) -> str:
+    """Return eight letters that tell different values apart."""
+    text = json.dumps(parts, sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def points(study: StudyFile) -> list[Point]:
@@ -80,7 +94,7 @@ def _config(given: dict[str, Any]) -> RunConfig:
     return resolve(values, {})
 
 
-def network_name(config: RunConfig) -> str:
+def network_name(hidden: tuple[int, ...]) -> str:
     """Return the paper's name of the network, or its hidden widths."""
     names = {widths: name for name, widths in NETWORKS.items()}
-    return names.get(config.hidden, "-".join(map(str, config.hidden)))
+    return names.get(hidden, "-".join(map(str, hidden)))

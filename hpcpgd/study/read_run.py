@@ -42,7 +42,7 @@ def read_row(path: Path, point: Point, repeat: int, warmup: int, machine: str | 
             machine or str(attributes["cpu_model"]),
             paper_row(str(attributes["backend"]), ranks, threads),
             str(attributes["backend"]), str(attributes["reduction"]),
-            network_name(point.config), str(attributes["dataset"]),
+            network_name(point.config.hidden), str(attributes["dataset"]),
             str(attributes["dtype"]), str(attributes["precision"]), rows,
             batch, ranks, threads, int(attributes["nodes"]), 0, repeat,
             test_accuracy=accuracy,

@@ -101,10 +101,11 @@ def failed_row(point: Point, repeat: int, failure: Failure, machine: str) -> Row
     """Return the row of a run that did not end well."""
     config = point.config
     threads = 0 if config.threads == "auto" else int(config.threads)
+    code = f"exit code {failure.code}: " if failure.code else ""
     numbers = [0 if isinstance(v, str) else int(v) for v in (config.train_rows, config.batch_size)]
     return Row(
         machine, paper_row(config.backend, point.ranks, threads), config.backend,
-        config.reduction, network_name(config), config.dataset, config.dtype,
+        config.reduction, network_name(config.hidden), config.dataset, config.dtype,
         config.matmul_precision, numbers[0], numbers[1], point.ranks, threads, 0, 0, repeat,
-        status=failure.status, error=f"exit code {failure.code}: {failure.error}",
+        status=failure.status, error=f"{code}{failure.error}",
     )  # fmt: skip

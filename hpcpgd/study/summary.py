@@ -19,8 +19,8 @@ SEED = 20_160_101
 
 # What makes two runs the same point.
 POINT = (
-    "machine", "backend", "reduction", "network", "dataset", "dtype", "precision", "rows",
-    "batch_size", "ranks", "threads", "nodes", "group_size",
+    "machine", "paper_row", "backend", "reduction", "network", "dataset", "dtype", "precision",
+    "rows", "batch_size", "ranks", "threads", "nodes", "group_size",
 )  # fmt: skip
 RESOURCES = ("ranks", "threads", "nodes", "group_size")
 
@@ -150,7 +150,6 @@ def _summary(
     balance, communication, computation = _factors(group, origin)
     phases: dict[str, Any] = {name: _middle(group, name) for name in PHASE_COLUMNS.values()}
     return Summary(
-        paper_row=first.paper_row,
         **{name: getattr(first, name) for name in POINT},
         wanted=len(group),
         repeats=len(good),
@@ -183,7 +182,7 @@ def _base_of(
 
     Always of the same machine.
     """
-    free = set(RESOURCES) | set(base)
+    free = {"paper_row", *RESOURCES, *base}
     if kind == "sweep" and not base:
         return None
     if kind == "weak":

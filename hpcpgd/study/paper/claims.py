@@ -2,55 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from hpcpgd.config import NETWORKS
-from hpcpgd.study.paper import ROWS, Results
+from hpcpgd.study.paper.library_claims import library_at_large, odd_widths, own_kernels
+from hpcpgd.study.paper.results import Results
+from hpcpgd.study.paper.table import (
+    FAST,
+    FAST_PARALLEL,
+    GPU,
+    LIBRARY_ROWS,
+    MULTICORE,
+    NAIVE,
+    ROW,
+    PaperRow,
+)  # fmt: skip
+from hpcpgd.study.paper.verdict import NOT_RUN, Verdict, over, said
 
-HOLDS, DOES_NOT, NOT_RUN = "holds", "does not", "not run here"
 CONSTANT = 1.1  # largest over smallest time, within which times are called constant
 PAPER_CORES = 32
-ROW = {row.name: row for row in ROWS}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One claim: its letter, its words, our numbers, and whether it holds."""
-
-    letter: str
-    claim: str
-    numbers: str
-    verdict: str
+LITTLE = 2.0  # times slower that is still called a little
 
 
 def judge(results: Results, cores: int) -> list[Verdict]:
     """Return the verdicts (a) to (j)."""
     return [
         _constant(results, "a", "serial time constant over the batch size",
-                  ("Naive Serial", "Fast Serial")),
+                  (NAIVE, FAST)),
         _falls(results),
         _gpu_beats(results),
         _constant(results, "d", "Fast Parallel's time constant over the batch size",
-                  ("Fast Parallel",)),
+                  (FAST_PARALLEL,)),
         _mean_speedups(results, cores),
         _blas_against_examples(results),
-        Verdict("g", "the library has the lowest time at large batches", "", NOT_RUN),
-        Verdict("h", "own CUDA kernels beat the library's GPU near batch 128", "", NOT_RUN),
+        library_at_large(results),
+        own_kernels(results),
         _blas_serial(results),
-        Verdict("j", "GPU bank conflicts grow with the batch; widths off 32 lose", "", NOT_RUN),
+        odd_widths(results),
     ]  # fmt: skip
-
-
-def _said(texts: list[str]) -> str:
-    return "; ".join(texts)
-
-
-def _over(found: bool, good: bool) -> str:
-    if not found:
-        return NOT_RUN
-    return HOLDS if good else DOES_NOT
 
 
 def _constant(results: Results, letter: str, claim: str, rows: tuple[str, ...]) -> Verdict:
@@ -64,14 +53,14 @@ def _constant(results: Results, letter: str, claim: str, rows: tuple[str, ...]) 
             spread = max(times) / min(times)
             good &= spread <= CONSTANT
             texts.append(f"{row} {network} {spread:.2f}")
-    text = f"largest over smallest: {_said(texts)}" if found else ""
-    return Verdict(letter, claim, text, _over(found, good))
+    text = f"largest over smallest: {said(texts)}" if found else ""
+    return Verdict(letter, claim, text, over(found, good))
 
 
 def _falls(results: Results) -> Verdict:
     """Compare the smallest and the largest batch of the rows parallel over examples."""
     texts, good, found = [], True, False
-    for row in ("Multicore Parallel", "GPU Parallel"):
+    for row in (MULTICORE, GPU):
         for network in NETWORKS:
             times = results.seconds(row, network)
             if len(times) < 2:
@@ -81,8 +70,8 @@ def _falls(results: Results) -> Verdict:
             good &= ratio < 1 / CONSTANT
             texts.append(f"{row} {network} {ratio:.2f}")
     claim = "example-parallel and GPU time falls with the batch size"
-    text = f"time at the largest batch over the smallest: {_said(texts)}" if found else ""
-    return Verdict("b", claim, text, _over(found, good))
+    text = f"time at the largest batch over the smallest: {said(texts)}" if found else ""
+    return Verdict("b", claim, text, over(found, good))
 
 
 def _ratios(results: Results, slow: str, fast: str) -> dict[str, list[float]]:
@@ -97,16 +86,16 @@ def _ratios(results: Results, slow: str, fast: str) -> dict[str, list[float]]:
 
 
 def _gpu_beats(results: Results) -> Verdict:
-    found = _ratios(results, "Multicore Parallel", "GPU Parallel")
+    found = _ratios(results, MULTICORE, GPU)
     texts = [f"{network} at least x{min(r):.1f}" for network, r in found.items()]
     good = all(min(r) > 1 for r in found.values())
     claim = "the GPU beats multicore at every batch size"
-    return Verdict("c", claim, _said(texts), _over(bool(found), good))
+    return Verdict("c", claim, said(texts), over(bool(found), good))
 
 
 def _mean_speedups(results: Results, cores: int) -> Verdict:
     """Compare efficiencies, as this machine has other cores than the paper's."""
-    ratios = _ratios(results, "Naive Serial", "Multicore Parallel")
+    ratios = _ratios(results, NAIVE, MULTICORE)
     every = [value for values in ratios.values() for value in values]
     claim = "mean speedup 10 with 32 cores, 25 on the GPU"
     if not every:
@@ -117,40 +106,51 @@ def _mean_speedups(results: Results, cores: int) -> Verdict:
         f"(the paper's {10 / PAPER_CORES:.2f})"
     )
     good = mean / cores >= 10 / PAPER_CORES
-    gpu = [v for r in _ratios(results, "Naive Serial", "GPU Parallel").values() for v in r]
+    gpu = [v for r in _ratios(results, NAIVE, GPU).values() for v in r]
     if gpu:
         text += f"; GPU x{np.mean(gpu):.0f}"
         good &= float(np.mean(gpu)) >= 25
     else:
         text += "; GPU not run here"
-    return Verdict("e", claim, text, _over(True, good))
+    return Verdict("e", claim, text, over(True, good))
 
 
 def _blas_against_examples(results: Results) -> Verdict:
+    """Compare Fast Parallel and the libraries' parallel rows with Multicore Parallel."""
     texts, good, found = [], True, False
+    rows = [ROW[FAST_PARALLEL], *(r for r in LIBRARY_ROWS if r.parallel)]
     for network in NETWORKS:
-        blas = results.speedups(ROW["Fast Parallel"], network)
-        examples = results.speedups(ROW["Multicore Parallel"], network)
-        if not blas or not examples:
-            continue
-        found = True
-        speedups = [float(np.mean(list(s.values()))) for s in (blas, examples)]
-        rates = [
-            float(np.mean(list(results.gflops(row, network).values())))
-            for row in ("Fast Parallel", "Multicore Parallel")
-        ]
-        good &= speedups[0] < speedups[1] and rates[0] > rates[1]
-        texts.append(
-            f"{network}: x{speedups[0]:.2f} against x{speedups[1]:.2f}, "
-            f"{rates[0]:.1f} against {rates[1]:.1f} GFLOP/s"
-        )
-    claim = "BLAS rows speed up less than example-parallel, but win in GFLOPS"
-    return Verdict("f", claim, _said(texts), _over(found, good))
+        examples = _means(results, ROW[MULTICORE], network)
+        others = {row.name: _means(results, row, network) for row in rows}
+        for name, blas in others.items():
+            if examples is None or blas is None:
+                continue
+            found = True
+            good &= blas[0] < examples[0] and blas[1] > examples[1]
+            texts.append(
+                f"{name} {network}: x{blas[0]:.2f} against x{examples[0]:.2f}, "
+                f"{blas[1]:.1f} against {examples[1]:.1f} GFLOP/s"
+            )
+    claim = "BLAS and library rows speed up less than example-parallel, but win in GFLOPS"
+    return Verdict("f", claim, said(texts), over(found, good))
+
+
+def _means(results: Results, row: PaperRow, network: str) -> tuple[float, float] | None:
+    """Return the mean speedup and the mean rate of a row, None if it was not run."""
+    speedups = list(results.speedups(row, network).values())
+    if not speedups:
+        return None
+    rates = list(results.gflops(row.name, network).values())
+    return float(np.mean(speedups)), float(np.mean(rates))
 
 
 def _blas_serial(results: Results) -> Verdict:
-    found = _ratios(results, "Naive Serial", "Fast Serial")
-    texts = [f"{network} x{np.median(r):.2f}" for network, r in found.items()]
+    found = _ratios(results, NAIVE, FAST)
+    texts = [f"x{np.median(r):.2f} ({network})" for network, r in found.items()]
     good = all(5 <= np.median(r) <= 20 for r in found.values())
-    claim = "BLAS serial about 10 times naive serial"
-    return Verdict("i", claim, _said(texts), _over(bool(found), good))
+    for row in (r for r in LIBRARY_ROWS if not (r.parallel or r.on_gpu)):
+        for network, ratios in _ratios(results, FAST, row.name).items():
+            texts.append(f"{row.name} x{np.median(ratios):.2f} faster still ({network})")
+            good &= bool(1 <= np.median(ratios) <= LITTLE)
+    claim = "BLAS serial about 10 times naive serial, a little slower than the library's serial"
+    return Verdict("i", claim, said(texts), over(bool(found), good))

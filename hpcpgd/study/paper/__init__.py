@@ -1,0 +1,1 @@
+"""The paper's own study: Table 1, its figures and its claims, on this machine."""

@@ -1,0 +1,136 @@
+"""What ``hpcpgd study paper`` does: run, collect, draw, judge."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hpcpgd.cores import affinity, quota
+from hpcpgd.data import check_name, load
+from hpcpgd.errors import DataError
+from hpcpgd.launch import say
+from hpcpgd.provenance import cpu_model
+from hpcpgd.study.collect import write
+from hpcpgd.study.commands import execute_all
+from hpcpgd.study.folder import StudyFolder
+from hpcpgd.study.paper import axes, figures
+from hpcpgd.study.paper.claims import judge
+from hpcpgd.study.paper.library import NOT_INSTALLED, programs
+from hpcpgd.study.paper.plan import (
+    FULL,
+    QUICK,
+    WARM_UP,
+    Plan,
+    Size,
+    draw_rows,
+    find_dataset,
+)
+from hpcpgd.study.paper.problem import Problems
+from hpcpgd.study.paper.results import Results, gather
+from hpcpgd.study.paper.table import rows as table_rows
+from hpcpgd.study.paper.tasks import absent_rows, make_tasks
+from hpcpgd.study.paper.texts import claims_text, times_table
+from hpcpgd.study.rows import Row
+from hpcpgd.study.studyfile import StudyFile
+from hpcpgd.study.tables import failures
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said.
+
+    Attributes
+    ----------
+    quick : bool
+        Few rows, one repeat.
+    only_gpu : bool
+        Rows that need a device alone.
+    dataset : str or None
+    folder : Path or None
+    library_python : str or None
+        The interpreter that has the libraries; None is our own.
+    retry_failed : bool
+        Run once more what failed or timed out.
+    """
+
+    quick: bool
+    only_gpu: bool
+    dataset: str | None
+    folder: Path | None
+    library_python: str | None
+    retry_failed: bool
+
+    @property
+    def size(self) -> Size:
+        """How much is run."""
+        return QUICK if self.quick else FULL
+
+    @property
+    def place(self) -> StudyFolder:
+        """Where the runs are."""
+        words = ["quick"] * self.quick + ["gpu"] * self.only_gpu
+        return StudyFolder(self.folder or Path("-".join(["hpcpgd-study-paper", *words])))
+
+
+def paper(options: Options) -> int:
+    """Run what is not done; exit 1 if a run did not end well, rows that cannot run apart."""
+    name = options.dataset or find_dataset()
+    check_name(name)
+    size, place, chosen = options.size, options.place, table_rows(options.only_gpu)
+    python = options.library_python or sys.executable
+    place.make()
+    with place.locked():
+        raw = load(name, seed=0)
+        if size.rows is not None:
+            name = str(draw_rows(raw, size.rows, place.path))
+            raw = load(name, seed=0)
+        cores = int(min(len(affinity()), quota()))
+        points = Plan(name, raw, size, cores, chosen).points()
+        tasks = make_tasks(points, absent_rows(chosen, python), python, cores, Problems(place, raw))
+        jobs = tasks.jobs(size.repeats)
+        if options.retry_failed:
+            place.forget_failures(jobs)
+        execute_all(place, jobs, size.time_limit)
+        found = gather(points, tasks, place, size.repeats, cpu_model())
+    legend = figures.Legend(chosen, {row: why.status for row, why in tasks.absent.items()})
+    return _tell(options, found, legend, cores, name)
+
+
+def _tell(options: Options, rows: list[Row], legend: figures.Legend, cores: int, name: str) -> int:
+    """Write the study file, draw, print; return the exit code."""
+    size, folder = options.size, options.place.path
+    bad = [row for row in rows if row.status != "complete" and row.paper_row not in legend.absent]
+    study = StudyFile("paper", "sweep", size.repeats, WARM_UP, size.time_limit)
+    write(folder / "study.h5", study, rows)
+    absent = _absent_text(rows, legend)
+    if not any(row.status == "complete" for row in rows):
+        seen = failures(bad).splitlines() or absent.splitlines()
+        raise DataError(f"{folder}: no run ended well: {seen[0]}")
+    results = Results(rows, size.batches)
+    caption = (
+        f"{cpu_model()}, {cores} cores, {datetime.now(UTC):%Y-%m-%d}; {Path(name).name}, "
+        f"{results.rows} training rows an epoch, float32; medians of {size.repeats} run(s), "
+        f"{size.epochs - WARM_UP} epochs each"
+    )
+    drawn = figures.draw(results, legend, folder / "figures", caption)
+    if size.axes:
+        drawn += axes.draw(results, legend, folder / "figures", caption)
+    texts = (caption, times_table(results, legend), claims_text(judge(results, cores)), absent,
+             failures(bad))  # fmt: skip
+    say("\n\n".join(text for text in texts if text) + "\n")
+    say(f"study file  {folder / 'study.h5'}\n" + "\n".join(f"figure  {p}" for p in drawn))
+    return 1 if bad else 0
+
+
+def _absent_text(rows: list[Row], legend: figures.Legend) -> str:
+    """Return one line a row of the table that cannot run here: why, and what helps."""
+    found = {row.paper_row: row for row in rows if row.paper_row in legend.absent}
+    lines = [f"{row.status}: {name}: {row.error}" for name, row in found.items()]
+    if any(row.status == NOT_INSTALLED for row in found.values()):
+        lines.append(
+            f"to install them: python3 -m venv libraries; libraries/bin/pip install -r "
+            f"{programs() / 'requirements.txt'}; then --library-python libraries/bin/python"
+        )
+    return "\n".join(lines)

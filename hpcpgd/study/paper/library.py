@@ -1,0 +1,129 @@
+"""The library rows: programs of others on the same problem, checked before they are timed.
+
+Each is a script of ``hpcpgd/study/libraries`` that knows nothing of hpcpgd, run by a Python
+that has the libraries.  It gets the same rows in the same order, the same initial weights and
+the same rate, and ends with an error unless its losses are those that our own run found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from hpcpgd.errors import DataError
+from hpcpgd.study.folder import Failure
+from hpcpgd.study.grid import Point, digest, network_name
+from hpcpgd.study.paper.problem import Problems
+from hpcpgd.study.paper.table import LIBRARIES, PaperRow
+from hpcpgd.study.rows import Row
+
+PROBE_SECONDS = 120.0
+NO_DEVICE, NOT_INSTALLED = "no device", "not installed"
+
+
+def programs() -> Path:
+    """Return the folder of the programs and their requirements."""
+    return Path(str(resources.files("hpcpgd.study.libraries")))
+
+
+def device(row: PaperRow) -> str:
+    """Return the word by which the programs know where to compute."""
+    return "gpu" if row.on_gpu else "cpu"
+
+
+def probe(row: PaperRow, python: str) -> Failure | None:
+    """Return None if the library's program can run here, or what is missing."""
+    command = [python, str(programs() / LIBRARIES[row.backend]), "--versions"]
+    try:
+        done = subprocess.run(
+            [*command, "--device", device(row)],
+            capture_output=True, text=True, timeout=PROBE_SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Failure(NOT_INSTALLED, 0, f"{python}: {error}")
+    if done.returncode == 0:
+        return None
+    said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    return Failure(NO_DEVICE if row.on_gpu else NOT_INSTALLED, 0, said)
+
+
+@dataclass(frozen=True)
+class LibraryTask:
+    """One process of a library: a network and its rows, its batch sizes one after the other.
+
+    Attributes
+    ----------
+    row : PaperRow
+    python : str
+        The interpreter that has the libraries.
+    threads : int
+    points : tuple of Point
+        Our own runs of the same, one a batch size.
+    problems : Problems
+    """
+
+    row: PaperRow
+    python: str
+    threads: int
+    points: tuple[Point, ...]
+    problems: Problems
+
+    suffix = ".json"
+
+    @property
+    def key(self) -> str:
+        """A file name: what a person wants to see, and a hash of everything."""
+        network = network_name(self.points[0].config.hidden)
+        name = f"{self.row.backend}-{device(self.row)}-{network}-t{self.threads}"
+        return f"{name}-{digest([point.key for point in self.points])}"
+
+    def command(self, launcher: str, output: Path) -> list[str]:
+        """Write the problem and return the command; a library needs no launcher.
+
+        Raises
+        ------
+        DataError
+            If the runs whose losses are to be found have not ended well.
+        """
+        config = self.points[0].config
+        expected = self.problems.expect(self.key, self.points)
+        return [
+            self.python, str(programs() / LIBRARIES[self.row.backend]),
+            str(self.problems.write(config)), str(expected), str(output),
+            "--rate", str(config.learning_rate), "--epochs", str(config.epochs),
+            "--threads", str(self.threads), "--device", device(self.row),
+        ]  # fmt: skip
+
+
+def read_library_row(path: Path, row: PaperRow, own: Row, repeat: int) -> Row:
+    """Return the row of one batch size; ``own`` is our run's, of the same problem.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged.
+    """
+    try:
+        content = path.read_bytes()
+        found = json.loads(content)
+        seconds = [float(t) for t in found["epoch_seconds"][str(own.batch_size)]]
+        threads, where, software = int(found["threads"]), found["device"], found["software"]
+        tpe = float(np.median(seconds))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: no result of a library: {error}") from None
+    steps = -(-own.rows // own.batch_size)
+    return Row(
+        own.machine, row.name, row.backend, "none", own.network, own.dataset, "float32",
+        "float32", own.rows, own.batch_size, 1, threads, 1, 0, repeat,
+        epochs=len(seconds), steps=steps * len(seconds), tpe_seconds=tpe,
+        gflop_per_epoch=own.gflop_per_epoch, gflops=own.gflop_per_epoch / tpe,
+        hostname=own.hostname, cpu_model=own.cpu_model,
+        gpu_model=str(where) if row.on_gpu else "none", software=str(software),
+        run_file_sha256=hashlib.sha256(content).hexdigest(),
+    )  # fmt: skip
