@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from typing import Any
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "--")
+LETTERS = 16  # of a caption that fit into an inch
 SETTINGS: Any = {
     "font.size": 9,
     "axes.grid": True,
@@ -46,9 +48,20 @@ def pyplot() -> Any:
     return plt
 
 
+def logarithmic(axes: Any) -> None:
+    """Make the vertical axis logarithmic, with plain numbers at its ticks."""
+    from matplotlib.ticker import LogFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+
+
 def save(figure: Any, folder: Path, name: str, caption: str) -> list[Path]:
     """Write a figure as PNG and PDF with its caption below; return the paths."""
-    figure.supxlabel(caption, fontsize=7, color="#444444")
+    width = int(LETTERS * figure.get_figwidth())
+    lines = [textwrap.fill(line, width) for line in caption.splitlines()]
+    figure.supxlabel("\n".join(lines), fontsize=7, color="#444444")
     paths = [folder / f"{name}.{kind}" for kind in ("png", "pdf")]
     for path in paths:
         figure.savefig(path, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)

@@ -10,7 +10,7 @@ from hpcpgd.study.paper.figures import RATE, SECONDS, Legend, look
 from hpcpgd.study.paper.plan import AXIS_BATCH, AXIS_WIDTHS
 from hpcpgd.study.paper.results import Results
 from hpcpgd.study.paper.table import PaperRow
-from hpcpgd.study.style import MARKERS, pyplot, save
+from hpcpgd.study.style import MARKERS, logarithmic, pyplot, save
 from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import SCALED, scaled_note
 
@@ -48,7 +48,8 @@ def _figure(
             _line(axes, by_row[row.name], value, row, MARKERS[number % len(MARKERS)], label)
         ticks = sorted({x for points in by_row.values() for x in points})
         title = network if name == "rows" else f"{len(NETWORKS[network])} hidden layer(s)"
-        axes.set(xscale="log", yscale="log", xlabel=labels[0], title=title)
+        axes.set(xscale="log", xlabel=labels[0], title=title)
+        logarithmic(axes)
         axes.set_xticks(ticks, list(map(str, ticks)))
         axes.minorticks_off()
     panels[0].set_ylabel(labels[1])

@@ -12,6 +12,7 @@ from hpcpgd.data import check_name, load
 from hpcpgd.errors import DataError
 from hpcpgd.launch import say
 from hpcpgd.provenance import cpu_model
+from hpcpgd.results.atomic import write_atomically
 from hpcpgd.study.collect import write
 from hpcpgd.study.commands import execute_all
 from hpcpgd.study.folder import StudyFolder
@@ -78,27 +79,33 @@ def paper(options: Options) -> int:
     """Run what is not done; exit 1 if a run did not end well, rows that cannot run apart."""
     name = options.dataset or find_dataset()
     check_name(name)
+    options.place.make()
+    with options.place.locked():
+        rows, legend, name = _run(options, name)
+    return _tell(options, rows, legend, name)
+
+
+def _run(options: Options, name: str) -> tuple[list[Row], figures.Legend, str]:
+    """Run what is not done; return all rows, and the dataset's name."""
     size, place, chosen = options.size, options.place, table_rows(options.only_gpu)
     python = options.library_python or sys.executable
-    place.make()
-    with place.locked():
+    raw = load(name, seed=0)
+    if size.rows is not None:
+        name = str(draw_rows(raw, size.rows, place.path))
         raw = load(name, seed=0)
-        if size.rows is not None:
-            name = str(draw_rows(raw, size.rows, place.path))
-            raw = load(name, seed=0)
-        cores = int(min(len(affinity()), quota()))
-        points = Plan(name, raw, size, cores, chosen).points()
-        tasks = make_tasks(points, absent_rows(chosen, python), python, cores, Problems(place, raw))
-        jobs = tasks.jobs(size.repeats)
-        if options.retry_failed:
-            place.forget_failures(jobs)
-        execute_all(place, jobs, size.time_limit)
-        found = gather(points, tasks, place, size.repeats, cpu_model())
-    legend = figures.Legend(chosen, {row: why.status for row, why in tasks.absent.items()})
-    return _tell(options, found, legend, cores, name)
+    cores = int(min(len(affinity()), quota()))
+    points = Plan(name, raw, size, cores, chosen).points()
+    tasks = make_tasks(points, absent_rows(chosen, python), python, cores, Problems(place, raw))
+    jobs = tasks.jobs(size.repeats)
+    if options.retry_failed:
+        place.forget_failures(jobs)
+    execute_all(place, jobs, size.time_limit)
+    rows = gather(points, tasks, place, size.repeats, cpu_model())
+    absent = {row: failure.status for row, failure in tasks.absent.items()}
+    return rows, figures.Legend(cores, chosen, absent), name
 
 
-def _tell(options: Options, rows: list[Row], legend: figures.Legend, cores: int, name: str) -> int:
+def _tell(options: Options, rows: list[Row], legend: figures.Legend, name: str) -> int:
     """Write the study file, draw, print; return the exit code."""
     size, folder = options.size, options.place.path
     bad = [row for row in rows if row.status != "complete" and row.paper_row not in legend.absent]
@@ -109,19 +116,26 @@ def _tell(options: Options, rows: list[Row], legend: figures.Legend, cores: int,
         seen = failures(bad).splitlines() or absent.splitlines()
         raise DataError(f"{folder}: no run ended well: {seen[0]}")
     results = Results(rows, size.batches)
-    caption = (
-        f"{cpu_model()}, {cores} cores, {datetime.now(UTC):%Y-%m-%d}; {Path(name).name}, "
-        f"{results.rows} training rows an epoch, float32; medians of {size.repeats} run(s), "
-        f"{size.epochs - WARM_UP} epochs each"
-    )
+    caption = _caption(options, results, legend, name)
     drawn = figures.draw(results, legend, folder / "figures", caption)
     if size.axes:
         drawn += axes.draw(results, legend, folder / "figures", caption)
-    texts = (caption, times_table(results, legend), claims_text(judge(results, cores)), absent,
-             failures(bad))  # fmt: skip
-    say("\n\n".join(text for text in texts if text) + "\n")
-    say(f"study file  {folder / 'study.h5'}\n" + "\n".join(f"figure  {p}" for p in drawn))
+    claims = claims_text(judge(results, legend.cores))
+    texts = (caption, times_table(results, legend), claims, absent, failures(bad))
+    report = "\n\n".join(text for text in texts if text) + "\n"
+    write_atomically(folder / "report.txt", report.encode())
+    files = [folder / "study.h5", folder / "report.txt", *drawn]
+    say(report + "\n" + "\n".join(map(str, files)))
     return 1 if bad else 0
+
+
+def _caption(options: Options, results: Results, legend: figures.Legend, name: str) -> str:
+    size = options.size
+    return (
+        f"{cpu_model()}, {legend.cores} cores, {datetime.now(UTC):%Y-%m-%d}; {Path(name).name}, "
+        f"{results.rows} training rows an epoch, float32; {size.repeats} run(s) of "
+        f"{size.epochs - WARM_UP} epochs, medians"
+    )
 
 
 def _absent_text(rows: list[Row], legend: figures.Legend) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from hpcpgd.study.paper.results import Results
 from hpcpgd.study.paper.table import PaperRow
-from hpcpgd.study.style import COLOURS, pyplot, save
+from hpcpgd.study.style import COLOURS, logarithmic, pyplot, save
 from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import SCALED, scaled_note
 
@@ -26,11 +26,14 @@ class Legend:
 
     Attributes
     ----------
+    cores : int
+        That the parallel rows use.
     rows : tuple of PaperRow
     absent : dict
         Why a row has no bars, by its name.
     """
 
+    cores: int
     rows: tuple[PaperRow, ...]
     absent: dict[str, str]
 
@@ -102,16 +105,18 @@ class Chart:
     def _scale(self, axes: Any) -> None:
         if self.what == SPEEDUP:
             axes.axhline(1, color="#888888", lw=0.8)
+            axes.axhline(self.legend.cores, color="#888888", lw=0.8, ls="--")
         else:
-            axes.set_yscale("log")
+            logarithmic(axes)
 
     def _note(self) -> str:
         points = [p for row in self._rows for p in self._points(row).values()]
         notes = [scaled_note(points)] if scaled_note(points) else []
         if self.what == SPEEDUP:
-            bases = "; ".join(f"{row.name} over {row.base}" for row in self._rows)
-            half = bases.find("; ", len(bases) // 2)
-            notes.append(f"{bases[:half]};\n{bases[half + 2 :]}" if half > 0 else bases)
+            bases = dict.fromkeys(row.base for row in self._rows)
+            over = {b: [row.name for row in self._rows if row.base == b] for b in bases}
+            notes.append(f"dashed: linear on {self.legend.cores} cores, beyond it superlinear")
+            notes += [f"{' and '.join(names)} over {base}" for base, names in over.items()]
         else:
             notes.append("logarithmic")
         return f"{self.what}, {', '.join(notes)}"

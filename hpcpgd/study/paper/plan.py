@@ -56,7 +56,7 @@ class Size:
 
 
 FULL = Size(None, 3, 5, 3600.0, 30.0, True)
-QUICK = Size(2457, 3, 1, 120.0, 120.0, False)  # 2,048 training rows: 2 minibatches of 1,024
+QUICK = Size(2457, 4, 1, 120.0, 120.0, False)  # 2,048 training rows: 2 minibatches of 1,024
 
 
 @dataclass(frozen=True)
