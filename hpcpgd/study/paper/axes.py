@@ -33,13 +33,13 @@ def draw(results: Results, legend: Legend, folder: Path, caption: str) -> list[P
     }
     first = _figure(rows, "median", ("training rows", SECONDS), legend, folder, "rows", caption)
     second = _figure(widths, "gflops", ("width of each hidden layer", RATE), legend, folder,
-                     "widths", caption)  # fmt: skip
+                     "widths", caption, f"{results.rows} training rows")  # fmt: skip
     return [*first, *second]
 
 
 def _figure(
     found: dict[str, dict[str, Points]], value: str, labels: tuple[str, str], legend: Legend,
-    folder: Path, name: str, caption: str,
+    folder: Path, name: str, caption: str, counted: str = "",
 ) -> list[Path]:  # fmt: skip
     figure, panels = pyplot().subplots(1, len(found), figsize=(9.5, 5), sharey=True)
     for axes, (network, by_row) in zip(panels, found.items(), strict=True):
@@ -47,11 +47,13 @@ def _figure(
             label = legend.name(row) if axes is panels[0] else None
             _line(axes, by_row[row.name], value, row, MARKERS[number % len(MARKERS)], label)
         ticks = sorted({x for points in by_row.values() for x in points})
-        title = network if name == "rows" else f"{len(NETWORKS[network])} hidden layer(s)"
+        depth = len(NETWORKS[network])
+        layers = f"{depth} hidden layer{'s' if depth > 1 else ''}"
+        title = network if name == "rows" else f"{layers}, {counted}"
         axes.set(xscale="log", xlabel=labels[0], title=title)
         logarithmic(axes)
         axes.set_xticks(ticks, list(map(str, ticks)))
-        axes.minorticks_off()
+        axes.xaxis.minorticks_off()
     panels[0].set_ylabel(labels[1])
     figure.legend(loc="outside upper center", ncols=4, fontsize=7)
     points = [p for by_row in found.values() for own in by_row.values() for p in own.values()]

@@ -116,12 +116,13 @@ def _tell(options: Options, rows: list[Row], legend: figures.Legend, name: str) 
         seen = failures(bad).splitlines() or absent.splitlines()
         raise DataError(f"{folder}: no run ended well: {seen[0]}")
     results = Results(rows, size.batches)
-    caption = _caption(options, results, legend, name)
+    caption = _caption(options, legend, name)
     drawn = figures.draw(results, legend, folder / "figures", caption)
     if size.axes:
         drawn += axes.draw(results, legend, folder / "figures", caption)
     claims = claims_text(judge(results, legend.cores))
-    texts = (caption, times_table(results, legend), claims, absent, failures(bad))
+    head = f"{caption}; {results.rows} training rows an epoch"
+    texts = (head, times_table(results, legend), claims, absent, failures(bad))
     report = "\n\n".join(text for text in texts if text) + "\n"
     write_atomically(folder / "report.txt", report.encode())
     files = [folder / "study.h5", folder / "report.txt", *drawn]
@@ -129,11 +130,11 @@ def _tell(options: Options, rows: list[Row], legend: figures.Legend, name: str) 
     return 1 if bad else 0
 
 
-def _caption(options: Options, results: Results, legend: figures.Legend, name: str) -> str:
+def _caption(options: Options, legend: figures.Legend, name: str) -> str:
     size = options.size
     return (
         f"{cpu_model()}, {legend.cores} cores, {datetime.now(UTC):%Y-%m-%d}; {Path(name).name}, "
-        f"{results.rows} training rows an epoch, float32; {size.repeats} run(s) of "
+        f"float32; {size.repeats} run(s) of "
         f"{size.epochs - WARM_UP} epochs, medians"
     )
 

@@ -119,6 +119,7 @@ class Chart:
             notes += [f"{' and '.join(names)} over {base}" for base, names in over.items()]
         else:
             notes.append("logarithmic")
+        notes.insert(0, f"{self.results.rows} training rows an epoch")
         return f"{self.what}, {', '.join(notes)}"
 
     def _points(self, row: PaperRow) -> dict[int, Summary]:
