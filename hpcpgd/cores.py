@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,17 +30,26 @@ def quota(membership: Path = MEMBERSHIP, root: Path = ROOT) -> float:
     return min(set_ones, default=float("inf"))
 
 
-def fair_share(node: Any) -> float:
+def machine_identity() -> bytes:
+    """Return what tells this machine from others, also where it plays several nodes."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    except OSError:
+        return socket.gethostname().encode()
+
+
+def fair_share(machine: Any, sharers: int) -> float:
     """Return this rank's share, in cores, of the cores that it may use.
 
-    A core that several ranks of the node may use counts in parts; a quota is divided
-    evenly.  Below 1, the node has more ranks than cores.  Collective over ``node``.
+    A core that several ranks of the machine may use counts in parts; a quota is divided
+    evenly over the ``sharers``, ranks of one node.  Below 1, there are more ranks than cores.
+    Collective over ``machine``.
     """
     mine = np.zeros(MAX_CORES, np.uint8)
     mine[affinity()] = 1
-    users = mpi.all_rows(node, mine).astype(np.int64).sum(axis=0)
+    users = mpi.all_rows(machine, mine).astype(np.int64).sum(axis=0)
     share = float(np.sum(1.0 / users[mine > 0]))
-    return min(share, quota() / int(node.size))
+    return min(share, quota() / sharers)
 
 
 def fair_threads(share: float) -> int:

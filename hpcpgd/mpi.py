@@ -5,6 +5,7 @@ Every function that takes ``comm`` first and talks is collective over it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import time
@@ -98,6 +99,19 @@ def split(ranks: Ranks, colour: int) -> Ranks:
     own = join(part)
     part.Free()
     return own
+
+
+def same_machine(comm: Any, identity: bytes) -> Any:
+    """Return the communicator of the ranks that gave the same ``identity``; collective.
+
+    A colour has 31 bits: two splits make a coincidence of different ones out of the question.
+    """
+    digest = hashlib.sha256(identity).digest()
+    first, second = (int.from_bytes(part, "big") >> 1 for part in (digest[:4], digest[4:8]))
+    half = comm.Split(first, comm.rank)
+    found = half.Split(second, comm.rank)
+    half.Free()
+    return found
 
 
 def leave(ranks: Ranks) -> None:

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from hpcpgd import mpi
 from hpcpgd.config import RunConfig
-from hpcpgd.cores import fair_share, fair_threads
+from hpcpgd.cores import fair_share, fair_threads, machine_identity
 from hpcpgd.errors import UnavailableError
 from hpcpgd.gpu import Gpu, claim_gpu
 from hpcpgd.kernels import DEVICE_BACKENDS
@@ -33,7 +33,7 @@ class Resources:
     threads : int
         Threads of this rank, the same on all ranks.
     oversubscribed : bool
-        Whether some node has more threads than cores that its ranks may use.
+        Whether some machine has more threads than cores that its ranks may use.
     blas : Blas, MatmulStandIn or None
     gpu : Gpu or None
         None for backends that compute in the host's memory.
@@ -88,7 +88,9 @@ def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
     UnavailableError
         The same on every rank.
     """
-    share = fair_share(ranks.node)
+    machine = mpi.same_machine(ranks.comm, machine_identity())
+    share = fair_share(machine, ranks.node.size)
+    machine.Free()
     threads = config.threads
     if threads == "auto" and config.backend in DEVICE_BACKENDS:
         threads = 1

@@ -39,6 +39,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     texts = {
         "plan": "say what would be run, what it costs, what is done",
         "run": "run what is not done; can be stopped and run again",
+        "submit": "send what is neither done nor queued to SLURM, one array for each size",
+        "status": "say what is done, running, pending, failed and missing",
         "collect": "copy all runs into one study file",
     }
     parts = {}
@@ -47,6 +49,19 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         parts[name].add_argument("study", type=Path, metavar="STUDY.toml")
         parts[name].add_argument("--folder", type=Path, metavar="DIR", help=folder)
     parts["run"].add_argument("--retry-failed", action="store_true", help=retry)
+    one = parts["submit"]
+    text = "what the cluster wants to be told"
+    one.add_argument("--site", type=Path, required=True, metavar="SITE.toml", help=text)
+    one.add_argument("--dry-run", action="store_true", help="print the scripts and stop")
+    one.add_argument("--wait", action="store_true", help="wait until all have ended")
+    parts["run"].add_argument(
+        "--launcher", metavar="COMMAND",
+        help="what starts the ranks, such as 'srun --mpi=pmi2' in an allocation "
+        "(default: the mpiexec beside this Python or in PATH)",
+    )  # fmt: skip
+    parts["run"].add_argument(
+        "--task", metavar="NAME", help="make one run alone, beside other processes of the study"
+    )
     one = parts["collect"]
     one.add_argument("--output", type=Path, metavar="FILE.h5", help="default: study.h5 in DIR")
     one.add_argument(
@@ -79,9 +94,23 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.commands import run
+    from hpcpgd.study.commands import RunOptions, run
 
-    return run(arguments.study, arguments.folder, arguments.retry_failed)
+    a = arguments
+    return run(a.study, a.folder, RunOptions(a.launcher, a.task, a.retry_failed))
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    from hpcpgd.study.slurm.commands import submit
+
+    a = arguments
+    return submit(a.study, a.folder, a.site, a.dry_run, a.wait)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from hpcpgd.study.slurm.commands import status
+
+    return status(arguments.study, arguments.folder)
 
 
 def _collect(arguments: argparse.Namespace) -> int:
@@ -116,6 +145,8 @@ def _paper(arguments: argparse.Namespace) -> int:
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "plan": _plan,
     "run": _run,
+    "submit": _submit,
+    "status": _status,
     "collect": _collect,
     "report": _report,
     "paper": _paper,

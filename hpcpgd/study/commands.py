@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcpgd.cores import affinity, quota
 from hpcpgd.data.guard import physical_memory
-from hpcpgd.errors import DataError
+from hpcpgd.errors import DataError, UsageError, nearest
 from hpcpgd.launch import say
+from hpcpgd.study import launchers
 from hpcpgd.study.collect import gather, read, write
 from hpcpgd.study.cost import Costs
 from hpcpgd.study.execute import execute, order
 from hpcpgd.study.folder import Failure, Job, StudyFolder
 from hpcpgd.study.grid import network_name, points
+from hpcpgd.study.launchers import Launcher
 from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.studyfile import read as read_study
 from hpcpgd.study.tables import aligned, factors_table, failures, figure, summary_table, time
@@ -53,21 +56,53 @@ def plan(path: Path, folder: Path | None) -> int:
     return 0
 
 
-def run(path: Path, folder: Path | None, retry: bool) -> int:
+@dataclass(frozen=True)
+class RunOptions:
+    """What ``hpcpgd study run`` was told.
+
+    Attributes
+    ----------
+    launcher : str or None
+        What starts the ranks, in place of this machine's ``mpiexec``.
+    task : str or None
+        The name of the only run to make, beside others that other processes make.
+    retry_failed : bool
+    """
+
+    launcher: str | None
+    task: str | None
+    retry_failed: bool
+
+
+def run(path: Path, folder: Path | None, options: RunOptions) -> int:
     """Run what is not done; exit 1 if a run did not end well."""
     study, place = open_study(path, folder)
+    launcher = launchers.find(options.launcher)
     jobs = order(points(study), study.repeats)
     place.make()
-    with place.locked():
-        if retry:
-            place.forget_failures(jobs)
-        execute_all(place, jobs, study.time_limit)
+    if options.task is not None:
+        jobs = [_named(jobs, options.task, path)]
+        execute_all(place, jobs, study.time_limit, launcher)
+    else:
+        with place.locked():
+            if options.retry_failed:
+                place.forget_failures(jobs)
+            execute_all(place, jobs, study.time_limit, launcher)
     bad = [f for job in jobs if (f := place.read_failure(job.task, job.repeat))]
-    say(f"{len(jobs) - len(bad)} of {len(jobs)} runs ended well; in {place.path}")
-    return 1 if bad else 0
+    left = sum(not place.is_done(job.task, job.repeat) for job in jobs)
+    stopped = f", {left} not made" if left else ""
+    say(f"{len(jobs) - len(bad) - left} of {len(jobs)} runs ended well{stopped}; in {place.path}")
+    return 1 if bad or left else 0
 
 
-def execute_all(place: StudyFolder, jobs: list[Job], time_limit: float) -> None:
+def _named(jobs: list[Job], name: str, path: Path) -> Job:
+    found = {job.name: job for job in jobs}
+    if name not in found:
+        raise UsageError(f"--task {name}: no run of {path} has this name{nearest(name, found)}")
+    return found[name]
+
+
+def execute_all(place: StudyFolder, jobs: list[Job], time_limit: float, launcher: Launcher) -> None:
     """Run what is not done, with a bar; failures are told as they come."""
     from tqdm import tqdm
 
@@ -77,10 +112,9 @@ def execute_all(place: StudyFolder, jobs: list[Job], time_limit: float) -> None:
         def told(job: Job, failure: Failure | None) -> None:
             bar.update()
             if failure is not None:
-                name = place.run_file(job.task, job.repeat).stem
-                bar.write(f"{failure.status}: {name}: {failure.error}", file=sys.stderr)
+                bar.write(f"{failure.status}: {job.name}: {failure.error}", file=sys.stderr)
 
-        execute(place, jobs, time_limit, told)
+        execute(place, jobs, time_limit, launcher, told)
 
 
 def collect(

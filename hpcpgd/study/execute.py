@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from hpcpgd.errors import DataError, DivergedError, UnavailableError
-from hpcpgd.launch import without_launcher
+from hpcpgd.errors import DataError, DivergedError
 from hpcpgd.study.folder import Failure, Job, StudyFolder, Task
+from hpcpgd.study.launchers import Launcher
 
 GRACE = 10.0  # seconds between asking a run to end and killing it
 
@@ -23,44 +21,29 @@ def order(tasks: Sequence[Task], repeats: int) -> list[Job]:
     return [Job(task, repeat) for repeat in range(1, repeats + 1) for task in tasks]
 
 
-def find_launcher() -> str:
-    """Return the ``mpiexec`` beside this Python, else the one in PATH.
-
-    Raises
-    ------
-    UnavailableError
-        If there is none.
-    """
-    beside = Path(sys.executable).with_name("mpiexec")
-    found = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if found is None:
-        raise UnavailableError(
-            "no mpiexec was found beside Python or in PATH: load the site's MPI module, "
-            "or pip install 'hpcpgd[mpich]'"
-        )
-    return found
-
-
 def execute(
     folder: StudyFolder,
     jobs: list[Job],
     time_limit: float,
+    launcher: Launcher,
     report: Callable[[Job, Failure | None], None],
 ) -> None:
     """Run those of ``jobs`` that are not done, and call ``report`` after each.
 
-    Raises
-    ------
-    UnavailableError
-        Without a launcher.
+    A run that SLURM ended together with this job is neither done nor failed: the rest is left.
     """
-    launcher = find_launcher()
     for job in jobs:
-        if not folder.is_done(job.task, job.repeat):
-            report(job, _run(folder, job, launcher, time_limit))
+        if folder.is_done(job.task, job.repeat):
+            continue
+        failure = _run(folder, job, launcher, time_limit)
+        if failure is not None and launcher.was_cancelled():
+            return
+        if failure is not None:
+            folder.write_failure(job.task, job.repeat, failure)
+        report(job, failure)
 
 
-def _run(folder: StudyFolder, job: Job, launcher: str, time_limit: float) -> Failure | None:
+def _run(folder: StudyFolder, job: Job, launcher: Launcher, time_limit: float) -> Failure | None:
     task, repeat = job.task, job.repeat
     unfinished = folder.running_file(task, repeat)
     code, error = _outcome(task, launcher, unfinished, time_limit)
@@ -69,21 +52,23 @@ def _run(folder: StudyFolder, job: Job, launcher: str, time_limit: float) -> Fai
         return None
     unfinished.unlink(missing_ok=True)
     status = {DivergedError.exit_code: "diverged", None: "timed out"}.get(code, "failed")
-    failure = Failure(status, -1 if code is None else code, error)
-    folder.write_failure(task, repeat, failure)
-    return failure
+    return Failure(status, -1 if code is None else code, error)
 
 
-def _outcome(task: Task, launcher: str, output: Path, time_limit: float) -> tuple[int | None, str]:
+def _outcome(
+    task: Task, launcher: Launcher, output: Path, time_limit: float
+) -> tuple[int | None, str]:
     """Run a task; what keeps it from being started counts as its own failure."""
     try:
         command = task.command(launcher, output)
     except DataError as error:
         return error.exit_code, str(error)
-    return run_limited(command, time_limit)
+    return run_limited(command, time_limit, launcher.environment())
 
 
-def run_limited(command: list[str], time_limit: float) -> tuple[int | None, str]:
+def run_limited(
+    command: list[str], time_limit: float, environment: dict[str, str]
+) -> tuple[int | None, str]:
     """Run a command in a process group of its own, and end the group past the limit.
 
     Returns
@@ -98,7 +83,7 @@ def run_limited(command: list[str], time_limit: float) -> tuple[int | None, str]
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env=without_launcher(os.environ),
+        env=environment,
         start_new_session=True,
     )
     try:

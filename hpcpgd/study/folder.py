@@ -12,6 +12,7 @@ from typing import Protocol
 
 from hpcpgd.errors import DataError, OutputError
 from hpcpgd.results.atomic import write_atomically
+from hpcpgd.study.launchers import Launcher
 
 
 class Task(Protocol):
@@ -23,7 +24,7 @@ class Task(Protocol):
     def key(self) -> str:
         """A file name of its own."""
 
-    def command(self, launcher: str, output: Path) -> list[str]:
+    def command(self, launcher: Launcher, output: Path) -> list[str]:
         """Return what runs it and leaves its result at ``output``.
 
         Raises
@@ -33,12 +34,22 @@ class Task(Protocol):
         """
 
 
+def run_name(task: Task, repeat: int) -> str:
+    """Return the name of one run."""
+    return f"{task.key}-{repeat:03d}"
+
+
 @dataclass(frozen=True)
 class Job:
     """One process to run."""
 
     task: Task
     repeat: int
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others of the study; its files are named so."""
+        return run_name(self.task, self.repeat)
 
 
 @dataclass(frozen=True)
@@ -81,11 +92,11 @@ class StudyFolder:
 
     def run_file(self, task: Task, repeat: int) -> Path:
         """Return where a finished run is."""
-        return self.path / "runs" / f"{task.key}-{repeat:03d}{task.suffix}"
+        return self.path / "runs" / f"{run_name(task, repeat)}{task.suffix}"
 
     def running_file(self, task: Task, repeat: int) -> Path:
         """Return where a run writes before it has finished."""
-        return self.path / "runs" / f".{task.key}-{repeat:03d}.running{task.suffix}"
+        return self.path / "runs" / f".{run_name(task, repeat)}.running{task.suffix}"
 
     def failure_file(self, task: Task, repeat: int) -> Path:
         """Return where a failed run is told of."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from hpcpgd.config import NETWORKS, RunConfig, flag_name, resolve
 from hpcpgd.errors import ConfigError
+from hpcpgd.study.launchers import Launcher
 from hpcpgd.study.studyfile import PER_RANK, StudyFile
 
 
@@ -49,9 +50,10 @@ class Point:
             found += [flag_name(key), text]
         return found
 
-    def command(self, launcher: str, output: Path) -> list[str]:
+    def command(self, launcher: Launcher, output: Path) -> list[str]:
         """Return what runs this point and leaves its run file at ``output``."""
-        command = [launcher, "-n", str(self.ranks), sys.executable, "-m", "hpcpgd.train"]
+        threads = 1 if self.config.threads == "auto" else int(self.config.threads)
+        command = [*launcher.command(self.ranks, threads), sys.executable, "-m", "hpcpgd.train"]
         return [*command, *self.flags(), "--output", str(output), "--overwrite", "--quiet"]
 
 

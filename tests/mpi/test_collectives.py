@@ -81,10 +81,18 @@ def test_the_lowest_rank_speaks_where_several_fail(comm: Any) -> None:
 
 
 def test_fair_share_of_the_cores(comm: Any) -> None:
-    ranks = mpi.join(comm)
+    machine = mpi.same_machine(comm, cores.machine_identity())
     usable = min(len(cores.affinity()), cores.quota())
-    assert cores.fair_share(ranks.node) == pytest.approx(usable / comm.size)
-    mpi.leave(ranks)
+    assert cores.fair_share(machine, comm.size) == pytest.approx(usable / comm.size)
+    machine.Free()
+
+
+def test_ranks_of_one_machine_find_each_other(comm: Any) -> None:
+    """Whatever the nodes are: of four virtual ones, every second may be the same machine."""
+    mine = mpi.same_machine(comm, b"even" if comm.rank % 2 == 0 else b"odd")
+    assert mine.size == len(range(comm.rank % 2, comm.size, 2))
+    assert mine.rank == comm.rank // 2
+    mine.Free()
 
 
 def test_a_dataset_reaches_every_rank_whole(comm: Any) -> None:

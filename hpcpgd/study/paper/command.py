@@ -13,6 +13,7 @@ from hpcpgd.errors import DataError
 from hpcpgd.launch import say
 from hpcpgd.provenance import cpu_model
 from hpcpgd.results.atomic import write_atomically
+from hpcpgd.study import launchers
 from hpcpgd.study.collect import write
 from hpcpgd.study.commands import execute_all
 from hpcpgd.study.folder import StudyFolder
@@ -99,7 +100,7 @@ def _run(options: Options, name: str) -> tuple[list[Row], figures.Legend, str]:
     jobs = tasks.jobs(size.repeats)
     if options.retry_failed:
         place.forget_failures(jobs)
-    execute_all(place, jobs, size.time_limit)
+    execute_all(place, jobs, size.time_limit, launchers.find(None))
     rows = gather(points, tasks, place, size.repeats, cpu_model())
     absent = {row: failure.status for row, failure in tasks.absent.items()}
     return rows, figures.Legend(cores, chosen, absent), name

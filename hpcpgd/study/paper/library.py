@@ -19,6 +19,7 @@ import numpy as np
 from hpcpgd.errors import DataError
 from hpcpgd.study.folder import Failure
 from hpcpgd.study.grid import Point, digest, network_name
+from hpcpgd.study.launchers import Launcher
 from hpcpgd.study.paper.problem import Problems
 from hpcpgd.study.paper.table import LIBRARIES, PaperRow
 from hpcpgd.study.rows import Row
@@ -83,7 +84,7 @@ class LibraryTask:
         name = f"{self.row.backend}-{device(self.row)}-{network}-t{self.threads}"
         return f"{name}-{digest([point.key for point in self.points])}"
 
-    def command(self, launcher: str, output: Path) -> list[str]:
+    def command(self, launcher: Launcher, output: Path) -> list[str]:
         """Write the problem and return the command; a library needs no launcher.
 
         Raises

@@ -1,0 +1,96 @@
+"""How a run of several ranks is started: by ``mpiexec`` here, or by what a user names."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcpgd.errors import UnavailableError, UsageError
+from hpcpgd.launch import LAUNCHER_PREFIXES, without_launcher
+
+ASK_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """A program that starts ranks.
+
+    Attributes
+    ----------
+    words : tuple of str
+        The program and its options, without the number of ranks.
+    in_allocation : bool
+        Whether it looks for the nodes of a SLURM job in the environment.
+    """
+
+    words: tuple[str, ...]
+    in_allocation: bool
+
+    @property
+    def is_srun(self) -> bool:
+        """Whether it is SLURM's own."""
+        return Path(self.words[0]).name == "srun"
+
+    def command(self, ranks: int, threads: int) -> list[str]:
+        """Return the words that stand before a program of so many ranks and threads."""
+        if not self.is_srun:
+            return [*self.words, "-n", str(ranks)]
+        sizes = [f"--ntasks={ranks}", f"--cpus-per-task={threads}"]
+        return [*self.words, *sizes, "--kill-on-bad-exit=1"]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of its children, who must not think they are our ranks."""
+        if not self.in_allocation:
+            return without_launcher(os.environ)
+        others = tuple(prefix for prefix in LAUNCHER_PREFIXES if prefix != "SLURM_")
+        return {k: v for k, v in os.environ.items() if not k.startswith(others)}
+
+    def was_cancelled(self) -> bool:
+        """Return whether SLURM has ended this job: a run that it took along has not failed."""
+        job = os.environ.get("SLURM_JOB_ID")
+        if not self.in_allocation or job is None:
+            return False
+        asked = subprocess.run(
+            ["squeue", "--noheader", f"--jobs={job}", "--format=%T"],
+            capture_output=True, text=True, timeout=ASK_SECONDS, check=False,
+        )  # fmt: skip
+        return asked.returncode == 0 and asked.stdout.split()[:1] not in (["RUNNING"], [])
+
+
+def find(named: str | None) -> Launcher:
+    """Return the launcher that a user names, or else the ``mpiexec`` of this machine.
+
+    Raises
+    ------
+    UnavailableError
+        If there is none.
+    UsageError
+        If what was named is empty or has an open quote.
+    """
+    if named is None:
+        return Launcher((_mpiexec(),), in_allocation=False)
+    try:
+        words = tuple(shlex.split(named))
+    except ValueError as error:
+        raise UsageError(f"--launcher {named}: {error}") from None
+    if not words:
+        raise UsageError("--launcher: expected a command such as 'srun --mpi=pmi2'")
+    if shutil.which(words[0]) is None:
+        raise UnavailableError(f"--launcher: {words[0]} was not found in PATH")
+    return Launcher(words, in_allocation=True)
+
+
+def _mpiexec() -> str:
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        raise UnavailableError(
+            "no mpiexec was found beside Python or in PATH: load the site's MPI module, "
+            "or pip install 'hpcpgd[mpich]'"
+        )
+    return found

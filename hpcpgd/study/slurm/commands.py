@@ -1,0 +1,163 @@
+"""What ``hpcpgd study submit`` and ``status`` do."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcpgd.errors import ConfigError, UnavailableError
+from hpcpgd.launch import say
+from hpcpgd.results.atomic import write_atomically
+from hpcpgd.study.commands import open_study
+from hpcpgd.study.execute import order
+from hpcpgd.study.folder import StudyFolder
+from hpcpgd.study.grid import points
+from hpcpgd.study.slurm.queue import Queue
+from hpcpgd.study.slurm.record import (
+    DONE,
+    MISSING,
+    PENDING,
+    REPORT,
+    RUNNING,
+    RunState,
+    SlurmFiles,
+    files_of,
+    run_states,
+)
+from hpcpgd.study.slurm.script import Paths, array_script, arrays, report_script
+from hpcpgd.study.slurm.site import Site
+from hpcpgd.study.slurm.site import read as read_site
+from hpcpgd.study.studyfile import StudyFile
+
+POLL_SECONDS = 2.0
+PATIENCE = 30  # times that SLURM may not answer before we give up waiting
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script, the runs of its array's tasks, and where it belongs."""
+
+    path: Path
+    text: str
+    names: tuple[str, ...]
+
+
+def submit(path: Path, folder: Path | None, site_path: Path, dry_run: bool, wait: bool) -> int:
+    """Submit what is neither done nor queued, and a report at the end."""
+    study, place = open_study(path, folder)
+    site, own = read_site(site_path), files_of(place)
+    queue = Queue(site)
+    if "\\" in str(place.path):
+        raise ConfigError(f"--folder {place.path}: SLURM's log names take no backslash")
+    states = _states(study, place, own, None if dry_run else queue)
+    wanted = {s.name for s in states if s.state == MISSING}
+    scripts = _scripts(study, site, own, place, wanted)
+    if dry_run:
+        say("\n".join(f"# {script.path}\n{script.text}" for script in scripts))
+        return 0
+    place.make()
+    with place.locked():
+        if wanted:
+            _send(scripts, own, queue, (path, site_path), in_turn=site.at_once == 1)
+    say(f"{len(wanted)} of {len(states)} runs submitted; in {place.path}")
+    return _wait(study, place, own, queue) if wait else 0
+
+
+def _states(
+    study: StudyFile, place: StudyFolder, own: SlurmFiles, queue: Queue | None
+) -> list[RunState]:
+    jobs = order(points(study), study.repeats)
+    return run_states(jobs, place, own.read(), {} if queue is None else queue.states())
+
+
+def _scripts(
+    study: StudyFile, site: Site, own: SlurmFiles, place: StudyFolder, wanted: set[str]
+) -> list[Script]:
+    paths, number = Paths(own.study, place.path), own.submissions()
+    found = []
+    for array in arrays(points(study), study.repeats, wanted):
+        text = array_script(study.name, array, study.time_limit, site, paths)
+        number += 1
+        found.append(Script(own.script(array.label, number), text, array.names))
+    report = report_script(study.name, site, paths)
+    return [*found, Script(own.script(REPORT, number + 1), report, ())]
+
+
+def _send(
+    scripts: list[Script], own: SlurmFiles, queue: Queue, files: tuple[Path, Path], in_turn: bool
+) -> None:
+    """Write the scripts and submit all of them or none."""
+    own.make()
+    for source, target in zip(files, (own.study, own.site), strict=True):
+        shutil.copyfile(source, target)
+    for script in scripts:
+        write_atomically(script.path, script.text.encode())
+    numbers: list[str] = []
+    try:
+        for script in scripts:
+            queue.check(script.path)
+        for script in scripts:
+            after = numbers if not script.names else numbers[-1:] if in_turn else []
+            numbers.append(queue.submit(script.path, own.log(script.path), after))
+    except (ConfigError, UnavailableError):
+        if numbers:
+            queue.cancel(numbers)
+        for script in scripts:
+            script.path.unlink(missing_ok=True)
+        raise
+    own.add(_record(scripts, numbers))
+
+
+def _record(scripts: list[Script], numbers: list[str]) -> dict[str, str]:
+    """Return the run of each job and array task."""
+    found: dict[str, str] = {}
+    for script, number in zip(scripts, numbers, strict=True):
+        found |= {f"{number}_{i}": name for i, name in enumerate(script.names)}
+        found |= {} if script.names else {number: REPORT}
+    return found
+
+
+def status(path: Path, folder: Path | None) -> int:
+    """Say what is done, running, pending, failed and missing; exit 1 if something failed."""
+    study, place = open_study(path, folder)
+    own = files_of(place)
+    queue = Queue(read_site(own.site)) if own.site.exists() else None
+    return _tell(_states(study, place, own, queue), study, place)
+
+
+def _tell(states: list[RunState], study: StudyFile, place: StudyFolder) -> int:
+    counts = Counter(s.state for s in states)
+    known = [DONE, RUNNING, PENDING, MISSING]
+    order_of = [*known, *sorted(set(counts) - set(known))]
+    text = ", ".join(f"{counts[state]} {state}" for state in order_of if counts[state])
+    lines = [f"{s.state}: {s.name}: {s.detail}" for s in states if s.state != DONE]
+    say("\n".join([f"study {study.name}, {len(states)} runs: {text}; in {place.path}", *lines]))
+    return 1 if set(counts) - {DONE, RUNNING, PENDING} else 0
+
+
+def _wait(study: StudyFile, place: StudyFolder, own: SlurmFiles, queue: Queue) -> int:
+    """Wait until nothing of the study is queued, then tell what became of it."""
+    record, silent = own.read(), 0
+    while True:
+        try:
+            left = set(record) & set(queue.states())
+            silent = 0
+        except UnavailableError:
+            silent += 1
+            if silent > PATIENCE:
+                raise
+            left = set(record)
+        if not left:
+            break
+        time.sleep(POLL_SECONDS)
+    code = _tell(_states(study, place, own, queue), study, place)
+    result = place.path / "study.h5"
+    if not result.exists():
+        say(f"no {result}: see the last log in {shlex.quote(str(own.path / 'logs'))}")
+        return 1
+    say(f"{result}\n{place.path / 'figures'}")
+    return code

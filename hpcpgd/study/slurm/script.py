@@ -1,0 +1,171 @@
+"""Scripts for sbatch: pure functions from a study and a site to text.
+
+User's texts stand in shell quotes below the first command, where sbatch reads no more
+options; the #SBATCH lines hold checked words and numbers alone.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcpgd.kernels import DEVICE_BACKENDS
+from hpcpgd.study.folder import run_name
+from hpcpgd.study.grid import Point
+from hpcpgd.study.slurm.site import Site
+
+MARGIN_SECONDS = 120.0  # of an allocation beyond the time limit of its run
+REPORT_MINUTES = 30
+MOST = 1000  # tasks of an array: SLURM's usual limit
+CACHE = '"${TMPDIR:-/tmp}/hpcpgd-numba-$(id -un)"'
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What the scripts of a study name.
+
+    Attributes
+    ----------
+    study : Path
+        Its file.
+    folder : Path
+        Its runs.
+    """
+
+    study: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Array:
+    """Runs of the same size: one array of jobs.
+
+    Attributes
+    ----------
+    ranks, threads : int
+    on_gpu : bool
+    names : tuple of str
+        Of the runs, by the number of the array's task.
+    """
+
+    ranks: int
+    threads: int
+    on_gpu: bool
+    names: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """What tells it from the study's other arrays."""
+        return f"{self.ranks}x{self.threads}{'-gpu' if self.on_gpu else ''}"
+
+
+def arrays(points: Sequence[Point], repeats: int, wanted: Collection[str]) -> list[Array]:
+    """Group the wanted runs by their size, the repeats outermost in each array."""
+    groups: dict[tuple[int, int, bool], list[str]] = {}
+    for repeat in range(1, repeats + 1):
+        for point in points:
+            name, config = run_name(point, repeat), point.config
+            if name in wanted:
+                threads = 1 if config.threads == "auto" else int(config.threads)
+                size = (point.ranks, threads, config.backend in DEVICE_BACKENDS)
+                groups.setdefault(size, []).append(name)
+    return [
+        Array(*size, tuple(names[begin : begin + MOST]))
+        for size, names in groups.items()
+        for begin in range(0, len(names), MOST)
+    ]
+
+
+def array_script(name: str, array: Array, limit: float, site: Site, paths: Paths) -> str:
+    """Return the script of an array.
+
+    Parameters
+    ----------
+    name : str
+        Of the study: letters, digits, ``-``, ``_`` and ``.``.
+    array : Array
+    limit : float
+        Seconds of one run.
+    site : Site
+    paths : Paths
+    """
+    minutes = math.ceil((limit + MARGIN_SECONDS) / 60)
+    directives = [
+        f"--job-name=hpcpgd-{name}-{array.label}",
+        *_nodes(array, site),
+        f"--ntasks={array.ranks}",
+        f"--cpus-per-task={array.threads}",
+        *([site.gpu_option] if array.on_gpu else []),
+        *(["--exclusive"] if site.exclusive else []),
+        f"--time={minutes}",
+        f"--array=0-{len(array.names) - 1}%{site.at_once}",
+        *_common(site),
+    ]
+    names = "\n".join(f"    {shlex.quote(run)}" for run in array.names)
+    python, study, folder = _quoted(site.python, paths.study, paths.folder)
+    return (
+        f"{_head(directives, site)}\n"
+        f"names=(\n{names}\n)\n"
+        f"exec {python} -m hpcpgd.study run {study} --folder {folder} \\\n"
+        f"    --launcher {shlex.quote(_launcher(site))} "
+        '--task "${names[$SLURM_ARRAY_TASK_ID]}"\n'
+    )
+
+
+def report_script(name: str, site: Site, paths: Paths) -> str:
+    """Return the script that ends a study: collect, then report."""
+    directives = [
+        f"--job-name=hpcpgd-{name}-report", "--nodes=1", "--ntasks=1", "--cpus-per-task=1",
+        f"--time={REPORT_MINUTES}", *_common(site),
+    ]  # fmt: skip
+    python, study, folder = _quoted(site.python, paths.study, paths.folder)
+    result = shlex.quote(str(paths.folder / "study.h5"))
+    return (
+        f"{_head(directives, site)}\n"
+        f"{python} -m hpcpgd.study collect {study} --folder {folder}\n"
+        f"{python} -m hpcpgd.study report {result}\n"
+    )
+
+
+def _quoted(*texts: object) -> list[str]:
+    return [shlex.quote(str(text)) for text in texts]
+
+
+def _nodes(array: Array, site: Site) -> list[str]:
+    if not site.cores_per_node:
+        return []
+    ranks_per_node = max(site.cores_per_node // array.threads, 1)
+    return [f"--nodes={-(-array.ranks // ranks_per_node)}"]
+
+
+def _common(site: Site) -> list[str]:
+    words = {
+        "partition": site.partition, "account": site.account, "qos": site.qos,
+        "constraint": site.constraint, "mem-per-cpu": site.memory_per_cpu,
+    }  # fmt: skip
+    given = [f"--{option}={word}" for option, word in words.items() if word]
+    return ["--open-mode=append", *given, *site.options]
+
+
+def _head(directives: list[str], site: Site) -> str:
+    """Return options, then the site's modules, lines and variables."""
+    lines = ["#!/bin/bash", *(f"#SBATCH {text}" for text in directives), "set -eo pipefail"]
+    if site.modules:
+        lines.append(f"module load {' '.join(_quoted(*site.modules))}")
+    lines += site.setup
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in site.environment]
+    # Compiled kernels go to the node's own disk, so that nodes do not share one folder.
+    lines.append(f"export NUMBA_CACHE_DIR=${{NUMBA_CACHE_DIR:-{CACHE}}}")
+    # srun does not inherit --cpus-per-task from sbatch (SLURM 22.05 and later).
+    lines.append('export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"')
+    return "\n".join(lines)
+
+
+def _launcher(site: Site) -> str:
+    if site.launcher == "mpirun":
+        return "mpirun"
+    mpi = f" --mpi={site.mpi}" if site.mpi else ""
+    return f"srun{mpi} --cpu-bind={site.cpu_bind}"

@@ -1,0 +1,152 @@
+"""The site file: what one cluster wants to be told, as TOML."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hpcpgd.config import read_document
+from hpcpgd.errors import ConfigError, nearest
+from hpcpgd.kinds import Choice, Flag, Integer, Kind, Text
+
+TABLES = ("site", "environment")
+# Words that stand in #SBATCH lines, which know no quoting.
+PLAIN = re.compile(r"[\w.@:+/,=%^&|()\[\]*-]+", re.ASCII)
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Plain(Kind):
+    """A word without blanks, quotes and dollar signs."""
+
+    metavar: str = "WORD"
+
+    def expected(self) -> str:
+        """Name what can stand in an #SBATCH line."""
+        return "a word of letters, digits and _.@:+/,=%^&|()[]*-"
+
+    def check(self, value: Any) -> str:
+        """Return the word."""
+        if not isinstance(value, str) or not PLAIN.fullmatch(value):
+            raise ValueError
+        return value
+
+
+@dataclass(frozen=True)
+class Lines(Kind):
+    """A list of texts, each checked by ``one``."""
+
+    one: Kind
+    metavar: str = "LIST"
+
+    def expected(self) -> str:
+        """Name a list of what its parts may be."""
+        return f"a list, each {self.one.expected()}"
+
+    def check(self, value: Any) -> tuple[str, ...]:
+        """Return the texts."""
+        if not isinstance(value, list):
+            raise ValueError
+        return tuple(self.one.check(part) for part in value)
+
+
+def _key(default: Any, kind: Kind) -> Any:
+    return field(default=default, metadata={"kind": kind})
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the scripts for one cluster say.
+
+    Attributes
+    ----------
+    partition, account, qos, constraint, memory_per_cpu : str
+        Options of sbatch; "" leaves them out.
+    options : tuple of str
+        Further options of sbatch, as they are.
+    launcher : str
+        ``srun`` or ``mpirun``.
+    mpi : str
+        Of ``srun --mpi``; "" is the site's default.
+    cpu_bind : str
+        Of ``srun --cpu-bind``.
+    cores_per_node : int
+        From which the number of nodes is counted; 0 leaves that to SLURM.
+    gpu_option : str
+        What asks for the GPUs of a run that needs them.
+    at_once : int
+        Runs of one array at the same time; with 1 the arrays too come one after the other.
+    modules : tuple of str
+        Of ``module load``.
+    setup : tuple of str
+        Lines of shell, as they are.
+    python : str
+        The interpreter on the nodes.
+    environment : tuple of (str, str)
+        Variables, of the jobs and of the commands that speak to SLURM.
+    """
+
+    partition: str = _key("", Plain())
+    account: str = _key("", Plain())
+    qos: str = _key("", Plain())
+    constraint: str = _key("", Plain())
+    memory_per_cpu: str = _key("", Plain())
+    options: tuple[str, ...] = _key((), Lines(Plain()))
+    launcher: str = _key("srun", Choice(("srun", "mpirun")))
+    mpi: str = _key("", Plain())
+    cpu_bind: str = _key("cores", Plain())
+    exclusive: bool = _key(False, Flag())
+    cores_per_node: int = _key(0, Integer(1, maximum=2**20))
+    gpu_option: str = _key("--gpus-per-task=1", Plain())
+    at_once: int = _key(1, Integer(1, maximum=2**20))
+    modules: tuple[str, ...] = _key((), Lines(Text("TEXT")))
+    setup: tuple[str, ...] = _key((), Lines(Text("TEXT")))
+    python: str = _key("python", Text("TEXT"))
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+KEYS = {f.name: f for f in fields(Site) if "kind" in f.metadata}
+
+
+def read(path: Path) -> Site:
+    """Read and check a site file.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key, what was seen and what would be valid.
+    """
+    document = read_document(str(path), "--site")
+    for table, content in document.items():
+        if table not in TABLES:
+            hint = nearest(table, TABLES)
+            raise ConfigError(
+                f"{path}: unknown table [{table}]: expected [site], [environment]{hint}"
+            )
+        if not isinstance(content, dict):
+            raise ConfigError(f"{path}: '{table}' must be a table: [{table}]")
+    values = {k: _value(path, k, v) for k, v in document.get("site", {}).items()}
+    variables = [_variable(path, k, v) for k, v in document.get("environment", {}).items()]
+    return Site(**values, environment=tuple(variables))
+
+
+def _value(path: Path, key: str, value: Any) -> Any:
+    if key not in KEYS:
+        hint = nearest(key, KEYS) or f"; the keys are {', '.join(KEYS)}"
+        raise ConfigError(f"{path}: [site]: unknown key '{key}'{hint}")
+    kind: Kind = KEYS[key].metadata["kind"]
+    try:
+        return kind.check(value)
+    except ValueError as problem:
+        text = f"{path}: [site] {key}: expected {kind.expected()}, got {value!r}{problem}"
+        raise ConfigError(text) from None
+
+
+def _variable(path: Path, name: str, value: Any) -> tuple[str, str]:
+    if not VARIABLE.fullmatch(name):
+        raise ConfigError(f"{path}: [environment]: {name!r} is no name of a variable")
+    if not isinstance(value, str) or "\0" in value:
+        raise ConfigError(f"{path}: [environment] {name}: expected a text, got {value!r}")
+    return name, value
