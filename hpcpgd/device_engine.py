@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from hpcpgd import mpi
 from hpcpgd.clock import COMPUTE, UPDATE, PhaseClock
 from hpcpgd.data import Dataset
@@ -14,6 +16,7 @@ from hpcpgd.gpu import ALONE, STAGED, Gpu
 from hpcpgd.kernels.device_plan import DevicePlan, Move
 from hpcpgd.kernels.network import Array, Network
 from hpcpgd.sampler import Sampler
+from hpcpgd.stop import StopRequest
 
 CHECK_EVERY = 256  # steps between looks for NaN and Inf: each look waits for the GPU
 
@@ -44,6 +47,8 @@ class DeviceEngine:
     parameters : ndarray, shape (size,)
         Initial values.
     clock : PhaseClock
+    stop : StopRequest
+        Looked at every ``CHECK_EVERY`` steps.
     """
 
     def __init__(
@@ -54,11 +59,14 @@ class DeviceEngine:
         sampler: Sampler,
         parameters: Array,
         clock: PhaseClock,
+        stop: StopRequest,
     ) -> None:
         self.network: Network = plan.network
         self.capacity = plan.capacity
         self.steps = 0
         self.bad_step: int | None = None
+        self.stopping = False
+        self._stop = stop
         self._plan, self._device = plan, plan.device
         self._sampler, self._clock = sampler, clock
         self._splits = upload(self._device, dataset, self.network.dtype)
@@ -116,6 +124,10 @@ class DeviceEngine:
         self._clock.lap(COMPUTE)
         staging = self._staging
         mpi.sum_in_place(comm, self._device.exposed(self._gradient) if staging is None else staging)
+        if (self.steps + 1) % CHECK_EVERY == 0:
+            raised = np.array([self._stop.requested], np.int64)
+            mpi.sum_in_place(comm, raised)
+            self.stopping = bool(raised[0])
         self._clock.lap_reduction()
 
     def update(self, rate: float) -> None:
@@ -161,6 +173,8 @@ class DeviceEngine:
         self._clock.lap(phase)
         if self.steps % CHECK_EVERY == 0:
             self.settle()
+            if self._alone:
+                self.stopping = self._stop.requested
 
     def _chunks(self, rows: Rows) -> Iterator[Chunk]:
         for first in range(*rows, self.capacity):

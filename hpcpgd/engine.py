@@ -16,10 +16,13 @@ from hpcpgd.clock import COMPUTE, DATA, UPDATE, PhaseClock
 from hpcpgd.data import Dataset
 from hpcpgd.kernels import Plan
 from hpcpgd.kernels.elementwise import descend
-from hpcpgd.kernels.network import Array, Network
+from hpcpgd.kernels.network import Array, Network, aligned_zeros
 from hpcpgd.loader import make_loader
 from hpcpgd.sampler import Sampler
+from hpcpgd.stop import StopRequest
 
+SLOTS = 16  # of flags behind the gradient: a whole cache line
+STOP = 0
 Rows = tuple[int, int]  # positions in the order of an epoch: first, and one after the last
 
 
@@ -35,12 +38,15 @@ class Engine(Protocol):
         Updates made since the run began.
     bad_step : int or None
         First step, from 0, known to have had NaN or Inf in its gradient.
+    stopping : bool
+        Whether some rank was asked to stop: the same on all, after the same step.
     """
 
     network: Network
     capacity: int
     steps: int
     bad_step: int | None
+    stopping: bool
 
     @property
     def parameters(self) -> Array:
@@ -86,21 +92,28 @@ class HostEngine:
     parameters : ndarray, shape (size,)
         Flat vector, updated in place.
     clock : PhaseClock
+    stop : StopRequest
     """
 
     def __init__(
-        self, plan: Plan, dataset: Dataset, sampler: Sampler, parameters: Array, clock: PhaseClock
-    ) -> None:
+        self, plan: Plan, dataset: Dataset, sampler: Sampler, parameters: Array,
+        clock: PhaseClock, stop: StopRequest,
+    ) -> None:  # fmt: skip
         self.plan = plan
         self.network: Network = plan.network
         self.capacity: int = plan.work.capacity
         self.parameters = parameters
         self.steps = 0
         self.bad_step: int | None = None
+        self.stopping = False
+        self._stop = stop
         self._dataset = dataset
         self._sampler = sampler
         self._clock = clock
-        self._gradient = self.network.zeros()
+        # The gradient, and slots that travel with it: each counts the ranks that raise a flag.
+        self._sums = aligned_zeros(self.network.size + SLOTS, self.network.dtype)
+        self._gradient = self._sums[: self.network.size]
+        self._slots = self._sums[self.network.size :]
         self._numbers = np.zeros(self.capacity, np.int64)
         self._real = np.dtype(self.network.dtype).type
         self.loader = make_loader(dataset, plan.work)
@@ -129,7 +142,9 @@ class HostEngine:
 
     def sum(self, comm: Any) -> None:
         """Replace the gradient by its sum over the ranks, in place; collective."""
-        mpi.sum_in_place(comm, self._gradient)
+        self._slots[STOP] = self._stop.requested
+        mpi.sum_in_place(comm, self._sums)
+        self.stopping = bool(self._slots[STOP] > 0)
         self._clock.lap_reduction()
 
     def update(self, rate: float) -> None:
@@ -143,6 +158,7 @@ class HostEngine:
         """Make a whole step on one rank."""
         self.partial(epoch, rows)
         self.update(rate)
+        self.stopping = self._stop.requested
 
     def settle(self) -> None:
         """Nothing is ever pending on the host."""

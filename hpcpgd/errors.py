@@ -51,6 +51,12 @@ class UnavailableError(HpcpgdError):
     exit_code = 69
 
 
+class StoppedError(HpcpgdError):
+    """A signal ended the run between two steps; what it had is in its file."""
+
+    exit_code = 75
+
+
 class OutputError(HpcpgdError):
     """The output cannot be written."""
 

@@ -18,6 +18,7 @@ from hpcpgd.kernels.network import Array, Network
 from hpcpgd.reductions.allreduce import AllreduceStep
 from hpcpgd.resources import Resources
 from hpcpgd.sampler import Sampler
+from hpcpgd.stop import StopRequest
 from hpcpgd.training import Trainer
 
 
@@ -61,8 +62,11 @@ def make_trainer(
     network: Network,
     parameters: Array,
     resources: Resources,
+    request: StopRequest | None = None,
 ) -> Trainer:
     """Plan a run on the host or, if ``resources`` have a GPU, on that.
+
+    ``request`` ends it between two steps; without one nothing does.
 
     Raises
     ------
@@ -70,7 +74,7 @@ def make_trainer(
         On this rank, if its GPU has too little memory.
     """
     sampler = make_sampler(config, dataset.train.rows)
-    clock = PhaseClock(comm)
+    clock, request = PhaseClock(comm), request or StopRequest()
     start, stop = sampler.slice(0, comm.size, 0)  # the largest of all slices
     others = max(dataset.validation.rows, dataset.test.rows) // comm.size + 1
     limits = HOST_CHUNK if resources.gpu is None else DEVICE_CHUNK
@@ -78,7 +82,7 @@ def make_trainer(
     engine: Engine
     if resources.gpu is None:
         plan = make_plan(config.backend, network, capacity, resources.threads, resources.blas)
-        engine = HostEngine(plan, dataset, sampler, parameters, clock)
+        engine = HostEngine(plan, dataset, sampler, parameters, clock, request)
     else:
         gpu = resources.gpu
         _check_generation(gpu, config)
@@ -87,7 +91,7 @@ def make_trainer(
             on_device = make_device_plan(
                 config.backend, network, capacity, gpu.device, config.matmul_precision
             )
-            engine = DeviceEngine(on_device, gpu, dataset, sampler, parameters, clock)
+            engine = DeviceEngine(on_device, gpu, dataset, sampler, parameters, clock, request)
     step = AllreduceStep(comm, engine, sampler, clock)
     limit = None if config.max_steps == "none" else int(config.max_steps)
     return Trainer(comm, dataset, engine, sampler, clock, step, config.learning_rate, limit)

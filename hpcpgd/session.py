@@ -15,7 +15,7 @@ from hpcpgd.config import RunConfig
 from hpcpgd.cores import affinity
 from hpcpgd.data import Dataset
 from hpcpgd.distribute import SPLITS, load_on_all
-from hpcpgd.errors import DivergedError
+from hpcpgd.errors import DivergedError, StoppedError
 from hpcpgd.evaluation import Scores
 from hpcpgd.gpu import HOST, Gpu, device_errors
 from hpcpgd.jitcache import is_temporary
@@ -29,6 +29,7 @@ from hpcpgd.resources import Resources, claim
 from hpcpgd.results.atomic import check_writable
 from hpcpgd.results.record import RankPlace, RunRecord, Segment
 from hpcpgd.results.runfile import write_run_file
+from hpcpgd.stop import StopRequest
 from hpcpgd.training import Trainer
 from hpcpgd.version import __version__
 from hpcpgd.warmup import compile_kernels
@@ -50,6 +51,7 @@ class Session:
         self.first = ranks.rank == 0
         self.started = datetime.now(UTC)
         self.argv = list(argv)
+        self.stop = StopRequest()
         self.config = replace(config, reduction=choose(config))
         self.progress = Progress(config.quiet or not self.first, config.epochs)
         require_same_config(ranks.comm, config)
@@ -80,7 +82,7 @@ class Session:
         record = self._record(dataset, network, segment, trainer)
         self._announce(dataset, record, resources)
         self._write(record)
-        with device_errors("the GPU failed while it trained"):
+        with device_errors("the GPU failed while it trained"), self.stop.listen():
             self._train(trainer, record)
         return self.path
 
@@ -94,28 +96,37 @@ class Session:
 
     def _plan(self, dataset: Dataset, network: Network, resources: Resources) -> Trainer:
         parameters = initial_parameters(network, self.config.seed)
-        return make_trainer(self.ranks.comm, self.config, dataset, network, parameters, resources)
+        return make_trainer(
+            self.ranks.comm, self.config, dataset, network, parameters, resources, self.stop
+        )
 
     def _train(self, trainer: Trainer, record: RunRecord) -> None:
-        segment = record.segments[-1]
+        self.progress.epochs = trainer.epochs_to_come(self.config.epochs)
         try:
-            self.progress.epochs = trainer.epochs_to_come(self.config.epochs)
             trainer.run(self.config.epochs, self.progress.epoch)
-        except DivergedError:  # raised on all ranks after the same step
-            self.progress.close()
-            record.status = "diverged"
-            segment.last_step = trainer.steps_done
-            self._write(record)
+        except DivergedError:  # raised on all ranks after the same step, as is the next
+            self._end(trainer, record, "diverged")
+            raise
+        except StoppedError as error:
+            record.parameters = trainer.engine.parameters
+            self._end(trainer, record, "stopped")
+            error.args = (f"{error}; the weights so far are in {self.path}",)
             raise
         self.progress.close()
         test = trainer.test()
-        record.status, record.parameters = "complete", trainer.engine.parameters
+        record.parameters = trainer.engine.parameters
         # No test rows, or labels that mean nothing: no test result.
         if trainer.dataset.test.rows and trainer.dataset.has_accuracy:
             record.test = test
-        segment.last_step = trainer.steps_done
-        self._write(record)
+        self._end(trainer, record, "complete")
         self._conclude(trainer, test)
+
+    def _end(self, trainer: Trainer, record: RunRecord, status: str) -> None:
+        """Write how the run ended."""
+        self.progress.close()
+        record.status = status
+        record.segments[-1].last_step = trainer.steps_done
+        self._write(record)
 
     def _conclude(self, trainer: Trainer, test: Scores) -> None:
         text = summary(trainer.history, test.loss, test.accuracy, str(self.path))

@@ -13,7 +13,7 @@ from hpcpgd import mpi
 from hpcpgd.clock import PhaseClock
 from hpcpgd.data import Dataset
 from hpcpgd.engine import Engine
-from hpcpgd.errors import DivergedError
+from hpcpgd.errors import DivergedError, StoppedError
 from hpcpgd.evaluation import Scores, evaluate
 from hpcpgd.history import Epoch, History
 from hpcpgd.kernels.elementwise import CORRECT, EXAMPLES, LOSS
@@ -64,7 +64,7 @@ class Trainer:
 
         Raises
         ------
-        DivergedError
+        DivergedError, StoppedError
             On every rank, after the same step.
         """
         for number in range(1, epochs + 1):
@@ -72,6 +72,9 @@ class Trainer:
             if not steps:
                 break
             epoch = self._train(number, steps)
+            if self.engine.stopping:
+                self.history.epochs.append(epoch)
+                raise self._stopped()
             start = perf_counter()
             scores = self.validate()
             seconds = mpi.largest(self.comm, perf_counter() - start)
@@ -112,7 +115,7 @@ class Trainer:
     def _train(self, number: int, steps: int) -> Epoch:
         """Make the first ``steps`` of one epoch."""
         self.comm.Barrier()  # so that nobody's clock runs while another still validates
-        start = perf_counter()
+        start, before = perf_counter(), self.engine.steps
         for step in range(steps):
             if not self.reduction.step(number, step, self.rate):
                 break
@@ -125,7 +128,13 @@ class Trainer:
         if not np.isfinite(self.engine.parameters).all():
             raise self._diverged(f"the weights after epoch {number}")
         self._keep_times()
-        return self._epoch(seconds, steps)
+        return self._epoch(seconds, self.engine.steps - before)
+
+    def _stopped(self) -> StoppedError:
+        made = len(self.history.epochs)
+        error = StoppedError(f"stopped by a signal after {self.engine.steps} steps, epoch {made}")
+        error.agreed = True
+        return error
 
     def _diverged(self, where: str) -> DivergedError:
         error = DivergedError(f"NaN or Inf in {where}: lower the learning rate (now {self.rate:g})")

@@ -36,7 +36,8 @@ class AllreduceStep:
         Returns
         -------
         bool
-            False, on every rank, if NaN or Inf is known to have stood in a summed gradient.
+            False, on every rank, if this was the last: NaN or Inf is known to have stood in
+            a summed gradient, or some rank was asked to stop.
         """
         engine = self._engine
         rows, scaled = self._shape(step, rate)
@@ -47,7 +48,7 @@ class AllreduceStep:
             engine.partial(epoch, rows)
             engine.sum(self._comm)
             engine.update(scaled)
-        return engine.bad_step is None
+        return engine.bad_step is None and not engine.stopping
 
     def warm_up(self, rate: float) -> None:
         """Prepare the engine for the two shapes that steps have: full and last minibatch."""

@@ -20,6 +20,7 @@ from hpcpgd.kernels.network import Array
 from hpcpgd.planning import make_trainer
 from hpcpgd.reductions.allreduce import AllreduceStep
 from hpcpgd.resources import Resources
+from hpcpgd.stop import StopRequest
 from hpcpgd.training import Trainer
 from hpcpgd.warmup import warm_up
 
@@ -96,7 +97,12 @@ def _compiled_c(flags: tuple[str, ...], setting: Setting, threads: int) -> Runne
     trainer = _trainer("loops", setting, threads)
     plan = cloops.Plan(setting.network, trainer.engine.capacity, flags)
     engine = HostEngine(
-        plan, setting.dataset, trainer.sampler, trainer.engine.parameters, trainer.clock
+        plan,
+        setting.dataset,
+        trainer.sampler,
+        trainer.engine.parameters,
+        trainer.clock,
+        StopRequest(),
     )
     step = AllreduceStep(setting.comm, engine, trainer.sampler, trainer.clock)
     return ProgramRunner(setting, replace(trainer, engine=engine, reduction=step))
