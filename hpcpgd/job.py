@@ -11,6 +11,7 @@ from hpcpgd import jitcache, mpi
 from hpcpgd.config import RunConfig
 from hpcpgd.errors import INTERRUPTED, HpcpgdError
 from hpcpgd.launch import complain, launcher_rank
+from hpcpgd.stop import StopRequest
 
 PROGRAM = "hpcpgd train"
 
@@ -22,12 +23,17 @@ def run(config: RunConfig | HpcpgdError, argv: Sequence[str]) -> int:
     over its error instead of a configuration: the others, whose may be right, then wait
     for nobody.
     """
+    stop = StopRequest()
+    stop.listen()
 
     def body(world: Any) -> None:
         with mpi.agreed(world):
             if isinstance(config, HpcpgdError):
                 raise config
-        train(world, config, argv)
+        try:
+            train(world, config, argv, stop)
+        finally:
+            stop.ignore()
 
     return on_world(PROGRAM, body, config if isinstance(config, HpcpgdError) else None)
 
@@ -69,8 +75,12 @@ def on_world(program: str, body: Callable[[Any], object], own: HpcpgdError | Non
     return 0
 
 
-def train(comm: Any, config: RunConfig, argv: Sequence[str] = ()) -> Path:
+def train(
+    comm: Any, config: RunConfig, argv: Sequence[str] = (), stop: StopRequest | None = None
+) -> Path:
     """Train as ``config`` says and return the run file's path; collective over ``comm``.
+
+    ``stop``, on any rank, ends the training between two steps; no signal is listened to here.
 
     Raises
     ------
@@ -84,7 +94,7 @@ def train(comm: Any, config: RunConfig, argv: Sequence[str] = ()) -> Path:
         jitcache.share_folder(ranks)
         from hpcpgd.session import Session
 
-        path = Session(ranks, config, argv).run()
+        path = Session(ranks, config, argv, stop or StopRequest()).run()
     except HpcpgdError as error:
         if error.agreed:  # else the others are elsewhere, and freeing could wait for them
             mpi.leave(ranks)

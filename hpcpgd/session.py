@@ -44,14 +44,18 @@ class Session:
     config : RunConfig
     argv : sequence of str
         The command line, for the record.
+    stop : StopRequest
+        Ends the training between two steps.
     """
 
-    def __init__(self, ranks: mpi.Ranks, config: RunConfig, argv: Sequence[str]) -> None:
+    def __init__(
+        self, ranks: mpi.Ranks, config: RunConfig, argv: Sequence[str], stop: StopRequest
+    ) -> None:
         self.ranks = ranks
         self.first = ranks.rank == 0
         self.started = datetime.now(UTC)
         self.argv = list(argv)
-        self.stop = StopRequest()
+        self.stop = stop
         self.config = replace(config, reduction=choose(config))
         self.progress = Progress(config.quiet or not self.first, config.epochs)
         require_same_config(ranks.comm, config)
@@ -82,7 +86,7 @@ class Session:
         record = self._record(dataset, network, segment, trainer)
         self._announce(dataset, record, resources)
         self._write(record)
-        with device_errors("the GPU failed while it trained"), self.stop.listen():
+        with device_errors("the GPU failed while it trained"):
             self._train(trainer, record)
         return self.path
 

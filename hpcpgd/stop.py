@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 
 # What SLURM sends before the end of a job (--signal=USR1@120), and what schedulers and
@@ -24,18 +21,19 @@ class StopRequest:
     def __init__(self) -> None:
         self.requested = False
 
-    @contextmanager
-    def listen(self) -> Iterator[None]:
-        """Take note of signals for a while, in place of ending at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # a library's user has given us a thread: signals are not ours
-            return
-        before = {number: signal.signal(number, self._note) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def listen(self) -> None:
+        """Take note of signals in place of ending at once."""
+        for number in SIGNALS:
+            signal.signal(number, self._note)
+
+    def ignore(self) -> None:
+        """Leave this process in peace as it ends.
+
+        A launcher that sees the first rank go may send one more signal, when Python has
+        already put the system's own handlers back: the job's exit code would be the signal's.
+        """
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.requested = True

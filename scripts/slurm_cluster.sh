@@ -53,6 +53,8 @@ InactiveLimit=0
 MinJobAge=30
 KillWait=5
 ReturnToService=2
+# Job numbers become names in /dev/shm, where a job that was killed may have left some.
+FirstJobId=$((RANDOM * 1000 + 1))
 SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0,batch_sched_delay=0
 NodeName=n[1-$NODES] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((FIRST_PORT + 1))-$((FIRST_PORT + NODES))] CPUs=$CPUS RealMemory=$memory
 PartitionName=virtual Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -32,21 +33,37 @@ def gpu_missing() -> str:
         return str(error)
 
 
+def slurm_missing() -> str:
+    """Say why tests marked ``slurm`` cannot run here, "" if they can."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    needed = ("munged", "slurmctld", "slurmd", "sbatch")
+    missing = [name for name in needed if shutil.which(name, path=path) is None]
+    return f"{', '.join(missing)} not found: apt-get install slurm-wlm munge" if missing else ""
+
+
+MISSING = {"gpu": gpu_missing, "slurm": slurm_missing}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out, by name, what needs a GPU where there is none."""
-    marked = [item for item in items if item.get_closest_marker("gpu")]
-    why = gpu_missing() if marked else ""
-    for item in marked if why else []:
-        item.add_marker(pytest.mark.skip(reason=f"needs a GPU: {why}"))
+    """Leave out, by name, what needs what this machine lacks; $HPCPGD_TEST_REQUIRE forbids it."""
+    required = os.environ.get("HPCPGD_TEST_REQUIRE", "").split()
+    for name, missing in MISSING.items():
+        marked = [item for item in items if item.get_closest_marker(name)]
+        why = missing() if marked else ""
+        if why and name in required:
+            raise pytest.UsageError(f"HPCPGD_TEST_REQUIRE={name}: {why}")
+        for item in marked if why else []:
+            item.add_marker(pytest.mark.skip(reason=f"needs {name}: {why}"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what this machine could not run, whatever the verbosity."""
     reports = terminalreporter.stats.get("skipped", [])
     skipped = len(reports)
-    on_gpu = sum("gpu" in getattr(report, "keywords", ()) for report in reports)
-    if on_gpu:
-        terminalreporter.write_line(f"{on_gpu} tests that need a GPU were left out")
+    for name, what in (("gpu", "a GPU"), ("slurm", "SLURM")):
+        count = sum(name in getattr(report, "keywords", ()) for report in reports)
+        if count:
+            terminalreporter.write_line(f"{count} tests that need {what} were left out")
     if skipped:
         terminalreporter.write_line(f"{skipped} tests were left out; the reasons stand above")
     if "HPCPGD_TEST_DATA" not in os.environ:

@@ -48,7 +48,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         parts[name] = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         parts[name].add_argument("study", type=Path, metavar="STUDY.toml")
         parts[name].add_argument("--folder", type=Path, metavar="DIR", help=folder)
-    parts["run"].add_argument("--retry-failed", action="store_true", help=retry)
+    for name in ("run", "submit"):
+        parts[name].add_argument("--retry-failed", action="store_true", help=retry)
     one = parts["submit"]
     text = "what the cluster wants to be told"
     one.add_argument("--site", type=Path, required=True, metavar="SITE.toml", help=text)
@@ -101,10 +102,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _submit(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.slurm.commands import submit
+    from hpcpgd.study.slurm.commands import SubmitOptions, submit
 
     a = arguments
-    return submit(a.study, a.folder, a.site, a.dry_run, a.wait)
+    options = SubmitOptions(a.site, a.dry_run, a.wait, a.retry_failed)
+    return submit(a.study, a.folder, options)
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -46,25 +46,53 @@ class Script:
     names: tuple[str, ...]
 
 
-def submit(path: Path, folder: Path | None, site_path: Path, dry_run: bool, wait: bool) -> int:
+@dataclass(frozen=True)
+class SubmitOptions:
+    """What ``hpcpgd study submit`` was told.
+
+    Attributes
+    ----------
+    site : Path
+    dry_run : bool
+        Print the scripts of all that is not done, ask SLURM nothing.
+    wait : bool
+        Until all jobs of the study have ended.
+    retry_failed : bool
+    """
+
+    site: Path
+    dry_run: bool
+    wait: bool
+    retry_failed: bool
+
+
+def submit(path: Path, folder: Path | None, options: SubmitOptions) -> int:
     """Submit what is neither done nor queued, and a report at the end."""
     study, place = open_study(path, folder)
-    site, own = read_site(site_path), files_of(place)
+    site, own = read_site(options.site), files_of(place)
     queue = Queue(site)
     if "\\" in str(place.path):
         raise ConfigError(f"--folder {place.path}: SLURM's log names take no backslash")
-    states = _states(study, place, own, None if dry_run else queue)
-    wanted = {s.name for s in states if s.state == MISSING}
-    scripts = _scripts(study, site, own, place, wanted)
-    if dry_run:
+    if options.dry_run:
+        states = _states(study, place, own, None)
+        scripts = _scripts(study, site, own, place, _missing(states))
         say("\n".join(f"# {script.path}\n{script.text}" for script in scripts))
         return 0
     place.make()
     with place.locked():
+        if options.retry_failed:
+            place.forget_failures(order(points(study), study.repeats))
+        states = _states(study, place, own, queue)
+        wanted = _missing(states)
+        scripts = _scripts(study, site, own, place, wanted)
         if wanted:
-            _send(scripts, own, queue, (path, site_path), in_turn=site.at_once == 1)
+            _send(scripts, own, queue, (path, options.site), in_turn=site.at_once == 1)
     say(f"{len(wanted)} of {len(states)} runs submitted; in {place.path}")
-    return _wait(study, place, own, queue) if wait else 0
+    return _wait(study, place, own, queue) if options.wait else 0
+
+
+def _missing(states: list[RunState]) -> set[str]:
+    return {s.name for s in states if s.state == MISSING}
 
 
 def _states(

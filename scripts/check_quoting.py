@@ -1,0 +1,117 @@
+"""Random texts through the SLURM renderer: nothing of them is executed, nothing is lost.
+
+    python scripts/check_quoting.py            # 10,000 scripts
+    python scripts/check_quoting.py --quick    # 300
+
+Each script is checked by ``bash -n``, read as sbatch reads it, and run with a stub in the
+place of Python, which must see exactly the words that were meant for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import string
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from hpcpgd.study.slurm.script import Array, Paths, array_script, report_script
+from hpcpgd.study.slurm.site import Site
+
+MANY, FEW = 10_000, 300
+STUB = '#!/bin/sh\nfor word do printf \'%s\\0\' "$word"; done >>"$STUB_LOG"\n'
+PIECES = (
+    *"abcXYZ019 \t'\"\\$`;&|<>(){}[]*?!~#%=-\n\r", "é", "\u2028", "\u202e", "$(touch PWNED)",
+    "`touch PWNED`", "';touch PWNED;'", '";touch PWNED;"', "\n#SBATCH --wrap=touch\n",
+    "\ntouch PWNED\n", "${IFS}", "$STUB_LOG", "-rf", "../", "%j", "\\\n", "EOF\n", "&& touch PWNED",
+)  # fmt: skip
+
+
+def text(draw: random.Random) -> str:
+    return "x" + "".join(draw.choices(PIECES, k=draw.randrange(12)))
+
+
+def directives(script: str) -> list[str]:
+    """Return the options that sbatch would take: it reads up to the first command."""
+    found = []
+    for line in script.splitlines()[1:]:
+        if not line.startswith("#SBATCH"):
+            break
+        found.append(line.removeprefix("#SBATCH "))
+    return found
+
+
+def later(script: str) -> int:
+    """Return the first line that is neither blank nor a comment, as sbatch counts."""
+    lines = script.split("\n")
+    return next(i for i, line in enumerate(lines) if line.strip() and not line.startswith("#"))
+
+
+def words_of(run: bytes) -> list[list[str]]:
+    """Return the words of each call of the stub, which all begin with ``-m``."""
+    calls: list[list[str]] = []
+    for word in run.decode().split("\0")[:-1]:
+        if word == "-m":
+            calls.append([])
+        calls[-1].append(word)
+    return calls
+
+
+def one(number: int, draw: random.Random, folder: Path) -> str:
+    """Try one script of each kind; return what is wrong, "" if nothing is."""
+    stub, log = folder / "stub", folder / "log"
+    log.unlink(missing_ok=True)
+    variables = (("HPCPGD_A", text(draw)), ("NUMBA_CACHE_DIR", text(draw)))
+    site = Site(python=str(stub), partition="p", environment=variables)
+    paths = Paths(Path(text(draw)), Path(text(draw)))
+    name = "".join(draw.choices(string.ascii_letters + string.digits + "-_.", k=6))
+    names = tuple(text(draw) for _ in range(3))
+    array = array_script(name, Array(2, 3, False, names), 60, site, paths)
+    report = report_script(name, site, paths)
+    pick = draw.randrange(3)
+    run = ["-m", "hpcpgd.study", "run", str(paths.study), "--folder", str(paths.folder),
+           "--launcher", "srun --cpu-bind=cores", "--task", names[pick]]  # fmt: skip
+    wanted = [
+        [run],
+        [["-m", "hpcpgd.study", "collect", str(paths.study), "--folder", str(paths.folder)],
+         ["-m", "hpcpgd.study", "report", str(paths.folder / "study.h5")]],
+    ]  # fmt: skip
+    environment = {"PATH": "/usr/bin:/bin", "STUB_LOG": str(log), "SLURM_ARRAY_TASK_ID": str(pick)}
+    for script, expected in zip((array, report), wanted, strict=True):
+        if any(not line.startswith("--") or "PWNED" in line for line in directives(script)):
+            return f"{number}: an option of sbatch was injected"
+        if "#SBATCH" in "".join(script.split("\n")[: later(script)][len(directives(script)) + 1 :]):
+            return f"{number}: an option stands after the others"
+        file = folder / "script"
+        file.write_text(script, newline="")
+        for command in (["bash", "-n", "script"], ["bash", "script"]):
+            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True)
+            if done.returncode or done.stderr:
+                return f"{number}: {command}: {done.stderr.decode()}"
+        if words_of(log.read_bytes()) != expected:
+            return f"{number}: saw {words_of(log.read_bytes())}, expected {expected}"
+        log.unlink()
+    left = {path.name for path in folder.iterdir()} - {"stub", "script"}
+    return f"{number}: made {left}" if left else ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help=f"{FEW} scripts instead of {MANY}")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    draw, count = random.Random(options.seed), FEW if options.quick else MANY
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "stub").write_text(STUB)
+        (folder / "stub").chmod(0o755)
+        wrong = [found for number in range(count) if (found := one(number, draw, folder))]
+    print("\n".join(wrong[:5]))
+    print(f"{count - len(wrong)} of {count} scripts of each kind right (seed {options.seed})")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

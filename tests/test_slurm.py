@@ -1,0 +1,262 @@
+"""On a real SLURM: the four virtual nodes of scripts/slurm_cluster.sh."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+
+from tests.support import Done, environment, run
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = str(ROOT / "scripts" / "slurm_cluster.sh")
+SRUN = "srun --mpi=pmi2 --kill-on-bad-exit=1"
+TRAIN = "python -m hpcpgd.train --threads 1 --overwrite --quiet --output"
+pytestmark = pytest.mark.slurm
+
+STUDY = """
+[study]
+kind = "strong"
+repeats = 2
+time_limit = "2min"
+[grid]
+ranks = [1, 2]
+[train]
+dataset = "synthetic:600x16x4"
+hidden = [8]
+epochs = 2
+threads = 1
+reduction = "allreduce"
+"""
+
+
+def free_port() -> int:
+    """Return the first of five ports that nobody listens on."""
+    for first in range(21000, 29000, 10):
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", first)) and one.connect_ex(("127.0.0.1", first + 1)):
+                return first
+    raise RuntimeError("no free port")
+
+
+class Cluster:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        beside = Path(sys.executable).parent
+        self.env = environment(
+            HPCPGD_SLURM_DIR=str(folder), HPCPGD_SLURM_PORT=str(free_port()),
+            SLURM_CONF=str(folder / "slurm.conf"), PATH=f"{beside}:{os.environ['PATH']}",
+        )  # fmt: skip
+
+    def call(self, *command: str, cwd: Path | None = None, timeout: float = 150) -> Done:
+        return run([*command], timeout, self.env, cwd)
+
+    def study(self, command: str, cwd: Path, *flags: str) -> Done:
+        return self.call(sys.executable, "-m", "hpcpgd.study", command, "s.toml", *flags, cwd=cwd)
+
+    def batch(self, body: str, cwd: Path, *options: str) -> str:
+        (cwd / "job.sh").write_text(f"#!/bin/bash\n{body}\n")
+        done = self.call("sbatch", "--parsable", "--output=log", *options, "job.sh", cwd=cwd)
+        assert done.code == 0, done.err
+        return done.out.strip()
+
+    def wait(self, job: str, seconds: float = 120) -> None:
+        until(lambda: job not in self.call("squeue", "-h", "-o", "%A").out.split(), seconds)
+
+
+def until(happened: Any, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    found = Cluster(tmp_path_factory.mktemp("slurm") / "c")
+    done = found.call(SCRIPT, "start", timeout=90)
+    assert done.code == 0, done.err
+    assert done.out == f"export SLURM_CONF={found.folder}/slurm.conf\n"
+    yield found
+    done = found.call(SCRIPT, "stop", timeout=90)
+    assert (done.code, done.out) == (0, "stopped\n"), done.err
+    assert not found.folder.exists()
+    left = subprocess.run(["pgrep", "-f", str(found.folder)], capture_output=True, text=True)
+    assert left.stdout == ""
+
+
+@pytest.fixture
+def site(cluster: Cluster, tmp_path: Path) -> Path:
+    path = tmp_path / "site.toml"
+    text = (ROOT / "slurm/sites/local.toml").read_text()
+    path.write_text(text.replace("/tmp/hpcpgd-slurm", str(cluster.folder)))
+    (tmp_path / "s.toml").write_text(STUDY)
+    return path
+
+
+def attributes(path: Path) -> dict[str, Any]:
+    with h5py.File(path) as file:
+        return dict(file.attrs)
+
+
+def test_a_second_cluster_in_the_same_folder_is_refused(cluster: Cluster) -> None:
+    done = cluster.call(SCRIPT, "start")
+    assert (done.code, done.err.count("\n")) == (73, 1)
+    assert "is there" in done.err
+    assert cluster.call(SCRIPT, "status").out.count("idle") == 1
+    assert cluster.call(SCRIPT, "restart").code == 2
+
+
+@pytest.mark.parametrize("launcher", [SRUN, "mpirun"])
+@pytest.mark.parametrize("nodes", [1, 2, 4])
+def test_training_in_a_batch_job(
+    cluster: Cluster, nodes: int, launcher: str, tmp_path: Path
+) -> None:
+    ranks = min(2 * nodes, 4)
+    size, body = f"--ntasks={ranks}", f"{launcher} -n {ranks} {TRAIN} r.h5 --epochs 2"
+    cluster.wait(cluster.batch(body, tmp_path, size, f"--nodes={nodes}"))
+    found = attributes(tmp_path / "r.h5")
+    assert (found["status"], found["ranks"], found["nodes"]) == ("complete", ranks, nodes)
+    assert (tmp_path / "log").read_text() == ""
+    with h5py.File(tmp_path / "r.h5") as file:  # two cores, whatever the nodes say
+        crowded = len(os.sched_getaffinity(0)) < ranks
+        assert bool(file["segments/oversubscribed"][0]) == crowded
+
+
+@pytest.mark.parametrize("launcher", [SRUN, "mpirun -n 3"])
+def test_a_signal_reaches_the_ranks(cluster: Cluster, launcher: str, tmp_path: Path) -> None:
+    body = f"{launcher} {TRAIN} r.h5 --epochs 1000000; echo code $?"
+    job = cluster.batch(body, tmp_path, "--ntasks=3", "--nodes=2")
+    until((tmp_path / "r.h5").exists, 60)
+    time.sleep(1)
+    assert cluster.call("scancel", "--signal=USR1", job).code == 0
+    cluster.wait(job)
+    text = (tmp_path / "log").read_text()
+    assert text.endswith("code 75\n")
+    assert text.count("stopped by a signal after") == 1
+    assert attributes(tmp_path / "r.h5")["status"] == "stopped"
+
+
+def test_an_mpi_that_does_not_fit_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+    body = f"srun --mpi=none {TRAIN} r.h5; echo code $?"
+    cluster.wait(cluster.batch(body, tmp_path, "--ntasks=2", "--nodes=1"))
+    text = (tmp_path / "log").read_text()
+    assert text.count("hpcpgd train: error:") == 1
+    assert "srun --mpi=pmi2 (MPICH) or --mpi=pmix (Open MPI)" in text
+    assert text.endswith("code 78\n")
+
+
+def test_plain_python_in_an_allocation_is_one_rank(cluster: Cluster, tmp_path: Path) -> None:
+    body = f"{TRAIN} r.h5 --epochs 1"
+    cluster.wait(cluster.batch(body, tmp_path, "--ntasks=4", "--nodes=2"))
+    assert attributes(tmp_path / "r.h5")["ranks"] == 1
+
+
+def test_a_study_from_submission_to_figures(cluster: Cluster, site: Path, tmp_path: Path) -> None:
+    done = cluster.study("submit", tmp_path, "--site", str(site), "--wait")
+    assert done.code == 0, done.out + done.err
+    assert "4 of 4 runs submitted" in done.out
+    assert "4 runs: 4 done" in done.out
+    folder = tmp_path / "hpcpgd-study-s"
+    assert {"scaling.png", "scaling.pdf"} <= {p.name for p in (folder / "figures").iterdir()}
+    with h5py.File(folder / "study.h5") as file:
+        assert sorted(file["runs/ranks"][...].tolist()) == [1, 1, 2, 2]
+        assert set(file["runs/status"].asstr()) == {"complete"}
+
+    assert "0 of 4 runs submitted" in cluster.study("submit", tmp_path, "--site", str(site)).out
+    assert cluster.call("squeue", "-h").out == ""
+    next((folder / "runs").glob("*r2*-001.h5")).unlink()
+    status = cluster.study("status", tmp_path)
+    assert (status.code, "3 done, 1 missing" in status.out) == (1, True)
+    again = cluster.study("submit", tmp_path, "--site", str(site), "--wait")
+    assert (again.code, "1 of 4 runs submitted" in again.out) == (0, True)
+
+
+def test_what_is_cancelled_is_missing_and_is_sent_again(
+    cluster: Cluster, site: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(STUDY.replace("epochs = 2", "epochs = 100000"))
+    assert cluster.study("submit", tmp_path, "--site", str(site)).code == 0
+    until(lambda: "1 running" in cluster.study("status", tmp_path).out, 60)
+    runs = tmp_path / "hpcpgd-study-s" / "runs"
+    until(lambda: [*runs.glob(".*running.h5")], 60)  # within the run, not before it
+    assert "3 pending" in cluster.study("status", tmp_path).out
+    assert "0 of 4 runs submitted" in cluster.study("submit", tmp_path, "--site", str(site)).out
+    cluster.call("scancel", "--user", subprocess.getoutput("id -un"))
+    until(lambda: not cluster.call("squeue", "-h").out, 60)
+    status = cluster.study("status", tmp_path)
+    assert (status.code, "4 missing" in status.out) == (1, True)
+    assert not [*runs.glob("*.failed.json")]
+    path.write_text(STUDY)
+    done = cluster.study("submit", tmp_path, "--site", str(site), "--wait")
+    assert (done.code, "4 of 4 runs submitted" in done.out) == (0, True), done.out
+
+
+def test_failures_are_told_and_sent_again_on_request(
+    cluster: Cluster, site: Path, tmp_path: Path
+) -> None:
+    text = STUDY.replace("[1, 2]", "[1]").replace("repeats = 2", "repeats = 1")
+    text = text.replace("strong", "sweep")
+    (tmp_path / "s.toml").write_text(text + 'learning_rate = 1e38\noutput_activation = "linear"\n')
+    done = cluster.study("submit", tmp_path, "--site", str(site), "--wait")
+    assert done.code == 1
+    assert "1 diverged" in done.out
+    assert "NaN or Inf" in done.out
+    again = cluster.study("submit", tmp_path, "--site", str(site))
+    assert "0 of 1 runs submitted" in again.out
+    flags = ("--site", str(site), "--retry-failed", "--wait")
+    assert "1 of 1 runs submitted" in cluster.study("submit", tmp_path, *flags).out
+
+
+def test_refused_submissions_leave_no_job(cluster: Cluster, site: Path, tmp_path: Path) -> None:
+    good = site.read_text()
+    site.write_text(good.replace('partition = "virtual"', 'partition = "nowhere"'))
+    done = cluster.study("submit", tmp_path, "--site", str(site))
+    assert (done.code, done.err.count("\n")) == (78, 1)
+    assert "Invalid partition name" in done.err
+    site.write_text(good)
+    text = STUDY.replace("[1, 2]", "[1, 64]")  # the second array is too large
+    (tmp_path / "s.toml").write_text(text)
+    done = cluster.study("submit", tmp_path, "--site", str(site))
+    assert (done.code, done.err.count("\n")) == (78, 1)
+    assert cluster.call("squeue", "-h").out == ""
+    assert not [*(tmp_path / "hpcpgd-study-s" / "slurm").glob("*.sh")]
+
+
+def test_a_site_whose_slurm_does_not_answer(cluster: Cluster, site: Path, tmp_path: Path) -> None:
+    site.write_text(site.read_text().replace("slurm.conf", "nothing.conf"))
+    done = cluster.study("submit", tmp_path, "--site", str(site))
+    assert (done.code, done.err.count("\n")) == (69, 1)
+    assert "squeue: " in done.err
+
+
+@pytest.mark.parametrize("name", ["train", "strong", "sweep"])
+def test_shipped_scripts(cluster: Cluster, name: str, tmp_path: Path) -> None:
+    """With fewer ranks than they ask for: this cluster has eight cores."""
+    shutil.copytree(ROOT / "slurm", tmp_path / "slurm")
+    folder = tmp_path / "slurm"
+    (folder / "studies/strong.toml").write_text(STUDY)
+    flags = [] if name == "strong" else ["--epochs", "1", "--quiet"]
+    options = ["--ntasks=2", "--parsable", "--wait", "--export=ALL,MPI=pmi2"]
+    if name == "sweep":
+        options.append("--array=0-1")
+    done = cluster.call("sbatch", *options, f"{name}.sbatch", *flags, cwd=folder)
+    logs = "".join(p.read_text() for p in folder.glob("*.log"))
+    assert done.code == 0, logs
+    if name == "strong":
+        assert (folder / "strong" / "study.h5").exists()
+        assert (folder / "strong" / "figures" / "scaling.png").exists()
+    else:
+        files = [*folder.glob("*.h5")]
+        assert len(files) == (2 if name == "sweep" else 1)
+        assert {attributes(path)["ranks"] for path in files} == {2}
