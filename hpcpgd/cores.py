@@ -30,6 +30,11 @@ def quota(membership: Path = MEMBERSHIP, root: Path = ROOT) -> float:
     return min(set_ones, default=float("inf"))
 
 
+def usable_cores() -> int:
+    """Return the whole cores that this process may use, at least one."""
+    return max(1, int(min(len(affinity()), quota())))
+
+
 def machine_identity() -> bytes:
     """Return what tells this machine from others, also where it plays several nodes."""
     try:

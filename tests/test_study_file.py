@@ -46,7 +46,7 @@ def test_every_combination_once_in_order(tmp_path: Path) -> None:
 def test_repeats_are_outermost_so_that_drift_meets_all_alike(tmp_path: Path) -> None:
     jobs = order(points(read(write(tmp_path, STRONG))), 2)
     assert [job.repeat for job in jobs] == [1] * 6 + [2] * 6
-    assert [job.point for job in jobs[:6]] == [job.point for job in jobs[6:]]
+    assert [job.task for job in jobs[:6]] == [job.task for job in jobs[6:]]
 
 
 def test_weak_keeps_rows_and_batch_per_rank(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,14 +137,15 @@ def test_report_draws_figures_and_prints_tables(finished: Path) -> None:
     done = study(finished, "report", "hpcpgd-study-small/study.h5")
     assert (done.code, done.err) == (0, "")
     assert "load balance" in done.out
-    assert "the first 1 epochs left out" in done.out
+    assert "the first 1 epochs where more were run" in done.out
     names = {p.name for p in (finished / "hpcpgd-study-small" / "figures").iterdir()}
     assert names == {"scaling.png", "scaling.pdf", "phases.png", "phases.pdf"}
 
 
 def test_two_machines_stand_apart(finished: Path, tmp_path: Path) -> None:
     place = str(finished / "hpcpgd-study-small")
-    words = ("--folder", place, "--label", "one", "--also", f"two={place}", "--output", "both.h5")
+    shutil.copytree(place, tmp_path / "other")
+    words = ("--folder", place, "--label", "one", "--also", "two=other", "--output", "both.h5")
     done = study(tmp_path, "collect", str(finished / "small.toml"), *words)
     assert (done.code, done.err) == (0, "")
     assert "18 of 18 runs" in done.out
@@ -167,6 +169,11 @@ def test_killed_at_any_moment_and_run_again_each_run_is_there_once(tmp_path: Pat
         process.send_signal(signal.SIGKILL)
         process.wait()
     done = study(tmp_path, "run", "small.toml")
+    deadline = time.monotonic() + 60
+    while done.code == 74 and time.monotonic() < deadline:
+        assert "another process makes runs here" in done.err  # the run that was left alone
+        time.sleep(0.3)
+        done = study(tmp_path, "run", "small.toml")
     assert done.code == 0, done.err
     runs = tmp_path / "hpcpgd-study-small" / "runs"
     names = sorted(p.name for p in runs.iterdir() if not p.name.startswith("."))
@@ -226,3 +233,77 @@ def test_one_line_for_each_mistake(
     done = study(tmp_path, *words)
     assert (done.code, done.err.count("\n")) == (code, 1)
     assert hint in done.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "word"),
+    [
+        (["--also", "two=nothing"], 65, "no folder of a study's runs"),
+        (["--also", "two=hpcpgd-study-small"], 2, "these runs are already in"),
+        (["--label", "one", "--also", "one=other"], 2, "another machine has this label"),
+        (["--output", "small.toml"], 74, "is the study file itself"),
+    ],
+)
+def test_what_collect_refuses(finished: Path, flags: list[str], code: int, word: str) -> None:
+    shutil.copytree(finished / "hpcpgd-study-small", finished / "other", dirs_exist_ok=True)
+    before = (finished / "hpcpgd-study-small" / "study.h5").read_bytes()
+    done = study(finished, "collect", "small.toml", *flags)
+    assert (done.code, done.err.count("\n")) == (code, 1)
+    assert word in done.err
+    assert (finished / "hpcpgd-study-small" / "study.h5").read_bytes() == before
+    assert "[study]" in (finished / "small.toml").read_text()
+
+
+def test_the_run_of_another_point_is_refused(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "hpcpgd-study-small", tmp_path / "runs")
+    files = sorted((tmp_path / "runs" / "runs").glob("*-001.h5"))
+    shutil.copyfile(files[1], files[0])
+    path = str(finished / "small.toml")
+    done = study(tmp_path, "collect", path, "--folder", "runs", "--output", "s.h5")
+    assert (done.code, done.err.count("\n")) == (65, 1)
+    assert "the run of another point" in done.err
+
+
+PAIRS = """
+[study]
+repeats = 1
+[grid]
+learning_rate = [0.1, 0.2]
+dtype = ["float32", "float64"]
+[train]
+epochs = 1
+hidden = [4]
+threads = 1
+"""
+
+
+def test_what_differs_in_anything_is_another_point(tmp_path: Path) -> None:
+    (tmp_path / "pairs.toml").write_text(PAIRS)
+    assert study(tmp_path, "run", "pairs.toml").code == 0
+    assert study(tmp_path, "collect", "pairs.toml").code == 0
+    done = study(tmp_path, "report", "hpcpgd-study-pairs/study.h5")
+    lines = [line for line in done.out.splitlines() if "learning_rate 0." in line]
+    assert len(lines) == 2 * 4
+    assert sum("float64" in line for line in lines) == 4
+    assert "nothing left out to warm up" in lines[0]  # of a single epoch
+
+
+def test_sigterm_ends_the_run_under_way(tmp_path: Path) -> None:
+    text = PAIRS.replace("epochs = 1", "epochs = 1000000")
+    (tmp_path / "pairs.toml").write_text(text)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hpcpgd.study", "run", "pairs.toml"], cwd=tmp_path, text=True,
+        env=without_launcher(os.environ), stderr=subprocess.PIPE,
+    )  # fmt: skip
+    runs = tmp_path / "hpcpgd-study-pairs" / "runs"
+    deadline = time.monotonic() + 60
+    while not [*runs.glob(".*running.h5")] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "0 of 4 runs are done: run again to go on" in error
+    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True)
+    assert left.stdout == ""
+    (tmp_path / "pairs.toml").write_text(PAIRS)
+    assert study(tmp_path, "run", "pairs.toml").code == 0  # nothing holds the folder

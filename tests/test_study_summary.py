@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +16,18 @@ from hpcpgd.study.tables import factors_table, failures, remarks, summary_table
 
 def row(ranks: int, seconds: float, **others: Any) -> Row:
     made = Row(
-        "m", "", "gemm", "allreduce", "net-1h", "digits", "float32", "float32", 1000, 100,
-        ranks, 1, 1, 0, 1, epochs=2, tpe_seconds=seconds, gflop_per_epoch=8.0,
+        "m", "", "", "", "", "gemm", "allreduce", "net-1h", "digits", "float32", "float32", 1000,
+        100, ranks, 1, 1, 0, 1, epochs=2, tpe_seconds=seconds, gflop_per_epoch=8.0,
         gflops=8.0 / seconds, data_s=0.0, compute_s=seconds, reduce_s=0.0, wait_s=0.0,
         update_s=0.0, useful_mean_s=seconds, useful_max_s=seconds,
     )  # fmt: skip
-    return replace(made, **others)
+    made = replace(made, **others)
+    given = {
+        "ranks": made.ranks, "threads": made.threads, "backend": made.backend,
+        "train_rows": made.rows, "batch_size": made.batch_size, "setting": made.setting,
+    }  # fmt: skip
+    text = json.dumps(given)
+    return replace(made, given=made.given or text, key=made.key or text)
 
 
 def repeats(ranks: int, times: list[float], **others: Any) -> list[Row]:
@@ -108,3 +115,67 @@ def test_intervals() -> None:
     # Standard error of a normal sample's median: sqrt(pi / 2 / n) = 0.089.
     assert high - low == pytest.approx(2 * 1.96 * 0.089, rel=0.3)
     assert interval(sample) == (low, high)
+
+
+def test_points_are_told_apart_by_their_key() -> None:
+    rows = repeats(1, [1.0], setting="learning_rate 0.1") + repeats(1, [3.0], setting="loss mse")
+    assert [p.median for p in summarise(rows, "sweep", {})] == [1.0, 3.0]
+
+
+def test_a_failed_run_joins_its_point_whatever_it_knows() -> None:
+    good = repeats(1, [8.0]) + repeats(2, [4.0])
+    early = replace(good[1], repeat=2, status="failed", rows=0, nodes=0, reduction="auto",
+                    tpe_seconds=float("nan"))  # fmt: skip
+    for rows in ([*good, early], [early, *good]):
+        found = {p.ranks: p for p in summarise(rows, "strong", {})}
+        assert (found[2].wanted, found[2].repeats, found[2].rows) == (2, 1, 1000)
+        assert found[2].speedup == pytest.approx(2)
+        assert "1 of 2 runs did not end well" in remarks(found[2])
+
+
+def test_no_point_takes_the_place_of_a_base_that_failed() -> None:
+    (base,) = repeats(1, [8.0], status="failed", rows=1000)
+    _, two, four = summarise([base, *repeats(2, [4.0]), *repeats(4, [2.0])], "strong", {})
+    assert (two.base, four.base) == ("", "")
+    assert np.isnan(four.speedup)
+
+
+def test_the_factors_make_the_efficiency_with_threads_rows_and_any_base() -> None:
+    """Worked by hand: 2 ranks x 3 threads against 2 x 1, which is not ideal itself."""
+    common = {"threads": 1, "useful_mean_s": 6.0, "useful_max_s": 7.0}
+    base = row(2, 10.0, **common)
+    more = row(2, 4.0, threads=3, useful_mean_s=2.5, useful_max_s=3.0)
+    one, three = summarise([base, more], "strong", {})
+    assert (one.product, one.load_balance) == (pytest.approx(1), pytest.approx(6 / 7))
+    assert three.load_balance == pytest.approx(2.5 / 3.0)
+    assert three.communication == pytest.approx(3.0 / 4.0)
+    assert three.computation == pytest.approx((6.0 * 2) / (2.5 * 6))
+    assert three.efficiency == pytest.approx(10.0 * 2 / (4.0 * 6))
+    assert three.product == pytest.approx(three.efficiency)
+    assert f"{three.product:.3g}" in factors_table([three]).splitlines()[1].split()[-1]
+
+
+def test_computation_counts_the_time_of_a_row_in_a_weak_study() -> None:
+    small = row(1, 2.0, useful_mean_s=1.0, useful_max_s=1.0)
+    large = row(2, 3.0, rows=2000, batch_size=200, useful_mean_s=1.25, useful_max_s=1.5)
+    _, two = summarise([small, large], "weak", {})
+    assert two.computation == pytest.approx(1.0 / 1.25)
+    assert two.efficiency == pytest.approx(2 / 3)
+    assert two.product == pytest.approx(two.efficiency)
+
+
+def test_weak_series_count_from_their_own_base() -> None:
+    rows = [
+        row(ranks, seconds, rows=ranks * share, setting=f"rows_per_rank {share}")
+        for share, times in ((100, (1.0, 1.25)), (200, (2.0, 4.0)))
+        for ranks, seconds in zip((1, 2), times, strict=True)
+    ]
+    assert [p.efficiency for p in summarise(rows, "weak", {})] == [1, 0.8, 1, 0.5]
+
+
+def test_the_interval_is_that_of_95_percent() -> None:
+    values = np.arange(1.0, 100.0)
+    low, high = interval(values)
+    # The distribution of a sample median of 99: about 50 +- 1.96 * 100 / (2 sqrt(99)).
+    assert low == pytest.approx(50 - 1.96 * 100 / (2 * 99**0.5), abs=1.5)
+    assert high == pytest.approx(50 + 1.96 * 100 / (2 * 99**0.5), abs=1.5)

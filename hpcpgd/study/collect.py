@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 
 from hpcpgd.data.guard import file_size, refuse_bad_file
 from hpcpgd.errors import DataError
+from hpcpgd.provenance import cpu_model
 from hpcpgd.results.atomic import write_atomically
 from hpcpgd.results.netcdf import put
 from hpcpgd.study.folder import StudyFolder
@@ -37,7 +38,7 @@ def gather(study: StudyFile, folder: StudyFolder, machine: str | None) -> list[R
     DataError
         If a run file is damaged.
     """
-    rows = []
+    rows: list[Row] = []
     for point in points(study):
         for repeat in range(1, study.repeats + 1):
             failure = folder.read_failure(point, repeat)
@@ -46,7 +47,9 @@ def gather(study: StudyFile, folder: StudyFolder, machine: str | None) -> list[R
                 rows.append(read_row(path, point, repeat, study.warmup_epochs, machine))
             elif failure is not None:
                 rows.append(failed_row(point, repeat, failure, machine or ""))
-    return rows
+    # A run that failed early does not know its processor: that of the folder's other runs.
+    known = next((row.machine for row in rows if row.machine), cpu_model())
+    return [row if row.machine else replace(row, machine=known) for row in rows]
 
 
 def write(path: Path, study: StudyFile, rows: list[Row]) -> list[Summary]:

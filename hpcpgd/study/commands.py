@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcpgd.cores import affinity, quota
+from hpcpgd.cores import usable_cores
 from hpcpgd.data.guard import physical_memory
-from hpcpgd.errors import DataError, UsageError, nearest
+from hpcpgd.errors import DataError, OutputError, UsageError, nearest
 from hpcpgd.launch import say
 from hpcpgd.study import launchers
 from hpcpgd.study.collect import gather, read, write
 from hpcpgd.study.cost import Costs
-from hpcpgd.study.execute import execute, order
-from hpcpgd.study.folder import Failure, Job, StudyFolder
+from hpcpgd.study.execute import order
+from hpcpgd.study.folder import Job, StudyFolder
 from hpcpgd.study.grid import network_name, points
-from hpcpgd.study.launchers import Launcher
+from hpcpgd.study.run_all import execute_all
 from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.studyfile import read as read_study
 from hpcpgd.study.tables import aligned, factors_table, failures, figure, summary_table, time
@@ -33,19 +32,22 @@ def plan(path: Path, folder: Path | None) -> int:
     """Print every point with its cost, and what is done."""
     study, place = open_study(path, folder)
     found = points(study)
-    cores = int(min(len(affinity()), quota()))
+    cores = usable_cores()
     costs = Costs(cores)
     head = ("backend", "reduction", "network", "rows", "batch", "ranks", "threads", "GFLOP",
-            "expected", "memory", "done")  # fmt: skip
+            "expected", "memory", "done", "failed")  # fmt: skip
     lines, left = [], 0.0
     for point in found:
         cost, c = costs.of(point), point.config
-        done = sum(place.is_done(point, repeat) for repeat in range(1, study.repeats + 1))
+        repeats = range(1, study.repeats + 1)
+        done = sum(place.is_done(point, repeat) for repeat in repeats)
+        failed = sum(place.failure_file(point, repeat).exists() for repeat in repeats)
         left += cost.seconds * (study.repeats - done)
         lines.append((
             c.backend, c.reduction, network_name(c.hidden), str(cost.rows), str(c.batch_size),
             str(point.ranks), str(c.threads), figure(cost.gflop), time(cost.seconds),
-            f"{cost.nbytes / 2**20:.0f} MiB", f"{done}/{study.repeats}",
+            f"{cost.nbytes / 2**20:.0f} MiB", f"{done - failed}/{study.repeats}",
+            str(failed or ""),
         ))  # fmt: skip
     memory = physical_memory() / 2**20
     say(aligned(head, lines))
@@ -102,21 +104,6 @@ def _named(jobs: list[Job], name: str, path: Path) -> Job:
     return found[name]
 
 
-def execute_all(place: StudyFolder, jobs: list[Job], time_limit: float, launcher: Launcher) -> None:
-    """Run what is not done, with a bar; failures are told as they come."""
-    from tqdm import tqdm
-
-    done = sum(place.is_done(job.task, job.repeat) for job in jobs)
-    with tqdm(total=len(jobs), initial=done, unit="run", disable=None, file=sys.stderr) as bar:
-
-        def told(job: Job, failure: Failure | None) -> None:
-            bar.update()
-            if failure is not None:
-                bar.write(f"{failure.status}: {job.name}: {failure.error}", file=sys.stderr)
-
-        execute(place, jobs, time_limit, launcher, told)
-
-
 def collect(
     path: Path,
     folder: Path | None,
@@ -126,16 +113,32 @@ def collect(
 ) -> int:
     """Make the study file from the runs of one or several machines."""
     study, place = open_study(path, folder)
+    target = output or place.path / "study.h5"
+    if target.exists() and target.samefile(path):
+        raise OutputError(f"--output {target}: is the study file itself")
     rows = gather(study, place, label)
+    folders, labels = [place.path.resolve()], {row.machine for row in rows}
     for name, other in also:
+        _check_also(name, other, folders, labels)
         rows += gather(study, StudyFolder(other), name)
     if not rows:
         raise DataError(f"{place.path}: no run of study {study.name} has ended: run it first")
-    target = output or place.path / "study.h5"
     write(target, study, rows)
     wanted = len(points(study)) * study.repeats * (1 + len(also))
     say(f"{len(rows)} of {wanted} runs in {target}")
     return 0
+
+
+def _check_also(name: str, other: Path, folders: list[Path], labels: set[str]) -> None:
+    """Refuse a folder that is not there, and runs that would be counted twice."""
+    if not (other / "runs").is_dir():
+        raise DataError(f"--also {name}={other}: no folder of a study's runs")
+    if other.resolve() in folders:
+        raise UsageError(f"--also {name}={other}: these runs are already in")
+    if name in labels:
+        raise UsageError(f"--also {name}={other}: another machine has this label")
+    folders.append(other.resolve())
+    labels.add(name)
 
 
 def report(path: Path, figures: Path | None) -> int:
@@ -160,6 +163,6 @@ def _head(attributes: dict[str, Any]) -> str:
     )
     return (
         f"study {attributes['name']}, {attributes['kind']}{weak}: times are medians over the "
-        f"repeats of each run's median epoch, compilation and the first "
-        f"{attributes['warmup_epochs']} epochs left out"
+        f"repeats of each run's median epoch, compilation left out, and the first "
+        f"{attributes['warmup_epochs']} epochs where more were run"
     )

@@ -57,7 +57,10 @@ class Costs:
         rows, n_in, n_classes, nbytes = self._shape(point)
         network = make_network(config, n_in, n_classes)
         batch = rows if config.batch_size == "full" else min(int(config.batch_size), rows)
-        gflop = network.flops_per_example * rows * config.epochs / 1e9
+        examples = rows * config.epochs
+        if config.max_steps != "none":
+            examples = min(examples, int(config.max_steps) * batch)
+        gflop = network.flops_per_example * examples / 1e9
         memory = point.ranks * (nbytes + _buffers(network, -(-batch // point.ranks)))
         seconds = START_SECONDS + gflop / self._gflops(point)
         return Cost(gflop, seconds, memory, rows)

@@ -47,9 +47,11 @@ def _run(folder: StudyFolder, job: Job, launcher: Launcher, time_limit: float) -
     task, repeat = job.task, job.repeat
     unfinished = folder.running_file(task, repeat)
     code, error = _outcome(task, launcher, unfinished, time_limit)
-    if code == 0:
+    if code == 0 and unfinished.exists():
         unfinished.replace(folder.run_file(task, repeat))
         return None
+    if code == 0:
+        return Failure("failed", 0, "it ended well and left no result")
     unfinished.unlink(missing_ok=True)
     status = {DivergedError.exit_code: "diverged", None: "timed out"}.get(code, "failed")
     return Failure(status, -1 if code is None else code, error)
@@ -85,6 +87,7 @@ def run_limited(
         stderr=subprocess.PIPE,
         env=environment,
         start_new_session=True,
+        close_fds=False,  # what is inheritable is meant to be: the lock of the folder
     )
     try:
         _, error = process.communicate(timeout=time_limit)

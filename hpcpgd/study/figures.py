@@ -9,30 +9,35 @@ from typing import Any
 import numpy as np
 
 from hpcpgd.study.rows import PHASE_COLUMNS
-from hpcpgd.study.style import COLOURS, HATCHES, MARKERS, pyplot, save
+from hpcpgd.study.style import COLOURS, HATCHES, MARKERS, logarithmic, make_folder, pyplot, save
 from hpcpgd.study.summary import Summary
-from hpcpgd.study.tables import SCALED, scaled_note
+from hpcpgd.study.tables import SCALED, scaled_note, varying
 
 PHASE_ORDER = ("compute", "update", "data", "reduce", "wait")
 Series = dict[str, list[Summary]]
 
 
-def series(points: list[Summary]) -> Series:
-    """Return points that differ in ranks and threads alone, by the name of their series."""
+def series(points: list[Summary], kind: str) -> Series:
+    """Return points that differ in ranks and threads alone, by the name of their series.
+
+    In a weak study rows and batch grow with the ranks: its setting names their shares.
+    """
+    alike = ["network", "batch_size", "backend"]
+    more = ["reduction", "dtype", "dataset", "setting"]
+    if kind == "weak":
+        alike.remove("batch_size")
+    else:
+        more.append("rows")
+    names = [*alike, *varying(points, more)]
     found: Series = defaultdict(list)
     for p in points:
-        name = f"{p.network}, batch {p.batch_size}, {p.backend}, {p.reduction}, {p.dtype}"
-        found[name].append(p)
+        found[", ".join(_word(p, name) for name in names)].append(p)
     return {name: sorted(group, key=lambda p: p.workers) for name, group in found.items()}
 
 
-def weak_series(points: list[Summary]) -> Series:
-    """Return the points of a weak study: rows and batch grow with the ranks."""
-    found: Series = defaultdict(list)
-    for p in points:
-        per_rank = f"{p.rows // p.ranks} rows, batch {p.batch_size // p.ranks} a rank"
-        found[f"{p.network}, {per_rank}, {p.backend}, {p.reduction}"].append(p)
-    return {name: sorted(group, key=lambda p: p.workers) for name, group in found.items()}
+def _word(point: Summary, name: str) -> str:
+    words = {"batch_size": f"batch {point.batch_size}", "rows": f"{point.rows} rows"}
+    return words.get(name, str(getattr(point, name)))
 
 
 def draw(points: list[Summary], kind: str, folder: Path, date: str) -> list[Path]:
@@ -40,14 +45,14 @@ def draw(points: list[Summary], kind: str, folder: Path, date: str) -> list[Path
 
     Machines never share a figure.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     paths = []
     machines = list(dict.fromkeys(p.machine for p in points))
     for number, machine in enumerate(machines):
         own = [p for p in points if p.machine == machine and p.repeats]
         suffix = f"-{number + 1}" if len(machines) > 1 else ""
         caption = f"{machine}, {date}"
-        groups = weak_series(own) if kind == "weak" else series(own)
+        groups = series(own, kind)
         if any(not np.isnan(p.speedup) for p in own):
             paths += _scaling(groups, kind, folder, f"scaling{suffix}", caption)
         paths += _phases(own, folder, f"phases{suffix}", caption)
@@ -65,19 +70,20 @@ def _scaling(groups: Series, kind: str, folder: Path, name: str, caption: str) -
         _line(right, group, "efficiency", look, None)
     left.plot([1, most], [1, most], "--", color="#888888", label="ideal")
     right.axhline(1, ls="--", color="#888888")
-    left.set(xscale="log", yscale="log", xlabel="ranks x threads", ylabel="speedup")
+    left.set(xscale="log", xlabel="ranks x threads", ylabel="speedup, logarithmic")
+    logarithmic(left)
     right.set(xlabel="ranks x threads", ylabel="efficiency", ylim=(0, None))
     ticks = sorted({p.workers for group in groups.values() for p in group})
-    left.set_yticks(ticks, list(map(str, ticks)))
     for axes in (left, right):
         axes.set_xticks(ticks, list(map(str, ticks)))
-        axes.minorticks_off()
+        axes.xaxis.minorticks_off()
     left.legend(fontsize=7)
     bases = sorted({p.base for group in groups.values() for p in group if p.base})
     weak = "weak scaling: rows and batch grow with the ranks, and so the trajectory changes; "
     figure.suptitle("Speedup and efficiency", fontsize=11)
     note = (
-        f"{weak if kind == 'weak' else ''}base: {'; '.join(bases)}; hollow: more threads than cores"
+        f"{weak if kind == 'weak' else ''}base: {'; '.join(bases)}; bars: 95 % of the time per "
+        "epoch; hollow: more threads than cores"
     )
     scaled = scaled_note([p for group in groups.values() for p in group])
     return save(figure, folder, name, _lines(caption, note, scaled))
@@ -91,6 +97,15 @@ def _line(axes: Any, group: list[Summary], name: str, look: dict[str, Any], labe
     """Join what scales; points with more threads than cores stand apart, hollow."""
     honest = [p for p in group if not p.oversubscribed]
     axes.plot([p.workers for p in honest], [getattr(p, name) for p in honest], label=label, **look)
+    known = [p for p in honest if not np.isnan(p.ci_low)]
+    if known:
+        heights = np.array([getattr(p, name) for p in known])
+        low, high = (heights * [p.median / getattr(p, ci) for p in known]
+                     for ci in ("ci_high", "ci_low"))  # fmt: skip
+        axes.errorbar(
+            [p.workers for p in known], heights, yerr=[heights - low, high - heights],
+            fmt="none", ecolor=look["color"], capsize=2, lw=0.8,
+        )  # fmt: skip
     rest = [p for p in group if p.oversubscribed]
     axes.plot(
         [p.workers for p in rest], [getattr(p, name) for p in rest], ls="none",
@@ -110,7 +125,7 @@ def _phases(points: list[Summary], folder: Path, name: str, caption: str) -> lis
         return []
     counts = [sum(p.backend == backend for p in known) for backend in backends]
     figure, panels = pyplot().subplots(
-        1, len(backends), figsize=(0.55 * len(known) + 1.2 * len(backends) + 1, 4.4),
+        1, len(backends), figsize=(max(0.55 * len(known) + 1.2 * len(backends) + 1, 6.5), 4.4),
         width_ratios=counts, squeeze=False,
     )  # fmt: skip
     for axes, backend in zip(panels[0], backends, strict=True):

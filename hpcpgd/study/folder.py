@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -131,7 +132,7 @@ class StudyFolder:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             return Failure(str(found["status"]), int(found["code"]), str(found["error"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise DataError(f"{path}: no note of a failed run: {error}") from None
 
     @contextmanager
@@ -143,11 +144,17 @@ class StudyFolder:
         OutputError
             If one does.
         """
-        with (self.path / ".lock").open("w") as file:
+        try:
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise OutputError(f"{self.path}: {error.strerror}") from None
+        with file:
+            # Children keep it: while a run of a study that was killed goes on, no other begins.
+            os.set_inheritable(file.fileno(), True)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise OutputError(
-                    f"{self.path}: another process runs this study: wait for it, or end it"
+                    f"{self.path}: another process makes runs here: wait for it, or end it"
                 ) from None
             yield

@@ -16,6 +16,12 @@ from hpcpgd.errors import ConfigError
 from hpcpgd.study.launchers import Launcher
 from hpcpgd.study.studyfile import PER_RANK, StudyFile
 
+# Keys of a study that its tables show in columns of their own.
+COLUMNS = (
+    "dataset", "hidden", "network", "backend", "reduction", "dtype", "matmul_precision",
+    "train_rows", "batch_size", "threads",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Point:
@@ -27,11 +33,14 @@ class Point:
     config : RunConfig
     given : tuple of (str, object)
         The keys that the study gave, others having their defaults.
+    per_rank : tuple of (str, int)
+        Of a weak study: what each rank has, which ``given`` holds as a whole.
     """
 
     ranks: int
     config: RunConfig
     given: tuple[tuple[str, Any], ...]
+    per_rank: tuple[tuple[str, int], ...] = ()
 
     suffix = ".h5"
 
@@ -42,12 +51,21 @@ class Point:
         name = f"{c.backend}-{c.reduction}-b{c.batch_size}-r{self.ranks}-t{c.threads}"
         return f"{name}-{digest([self.ranks, self.given])}"
 
+    @property
+    def setting(self) -> str:
+        """Everything that the study gave and that has no column of its own in its tables."""
+        others = [(k, v) for k, v in self.given if k not in COLUMNS]
+        return ", ".join(f"{k} {_plain(v)}" for k, v in (*others, *self.per_rank))
+
+    def as_json(self) -> str:
+        """Return all that the study gave."""
+        return json.dumps({**dict(self.given), **dict(self.per_rank), "ranks": self.ranks})
+
     def flags(self) -> list[str]:
         """Return the flags of ``hpcpgd train``."""
         found = []
         for key, value in self.given:
-            text = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-            found += [flag_name(key), text]
+            found += [flag_name(key), _plain(value)]
         return found
 
     def command(self, launcher: Launcher, output: Path) -> list[str]:
@@ -55,6 +73,10 @@ class Point:
         threads = 1 if self.config.threads == "auto" else int(self.config.threads)
         command = [*launcher.command(self.ranks, threads), sys.executable, "-m", "hpcpgd.train"]
         return [*command, *self.flags(), "--output", str(output), "--overwrite", "--quiet"]
+
+
+def _plain(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def digest(parts: Any) -> str:
@@ -78,15 +100,16 @@ def _points(study: StudyFile) -> Iterator[Point]:
     for values in itertools.product(*study.grid.values()):
         given = {**study.train, **dict(zip(study.grid, values, strict=True))}
         ranks = int(given.pop("ranks", 1))
-        for per_rank, whole in zip(PER_RANK, ("train_rows", "batch_size"), strict=True):
-            if per_rank in given:
-                given[whole] = ranks * given.pop(per_rank)
+        per_rank = {key: given.pop(key) for key in PER_RANK if key in given}
+        for key, whole in zip(PER_RANK, ("train_rows", "batch_size"), strict=True):
+            if key in per_rank:
+                given[whole] = ranks * per_rank[key]
         names = ", ".join(f"{k} {v}" for k, v in zip(study.grid, values, strict=True))
         try:
             config = _config(given)
         except ConfigError as error:
             raise ConfigError(f"study {study.name}, point {names}: {error}") from None
-        yield Point(ranks, config, tuple(sorted(given.items())))
+        yield Point(ranks, config, tuple(sorted(given.items())), tuple(per_rank.items()))
 
 
 def _config(given: dict[str, Any]) -> RunConfig:

@@ -33,6 +33,7 @@ def read_row(path: Path, point: Point, repeat: int, warmup: int, machine: str | 
         if attributes.get("schema") != SCHEMA:
             raise DataError(f"{path}: schema {attributes.get('schema')!r}, expected {SCHEMA!r}")
         config = tomllib.loads(attributes["config"])["train"]
+        _require_same(path, point, config, int(attributes["ranks"]))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         rows = int(attributes["train_rows"])
         batch = rows if config["batch_size"] == "full" else min(int(config["batch_size"]), rows)
@@ -40,7 +41,8 @@ def read_row(path: Path, point: Point, repeat: int, warmup: int, machine: str | 
         accuracy = float(file["test/accuracy"][()]) if "test" in file else NAN
         return Row(
             machine or str(attributes["cpu_model"]),
-            paper_row(str(attributes["backend"]), ranks, threads),
+            paper_row(str(attributes["backend"]), ranks, threads), point.key, point.setting,
+            point.as_json(),
             str(attributes["backend"]), str(attributes["reduction"]),
             network_name(point.config.hidden), str(attributes["dataset"]),
             str(attributes["dtype"]), str(attributes["precision"]), rows,
@@ -49,10 +51,22 @@ def read_row(path: Path, point: Point, repeat: int, warmup: int, machine: str | 
             oversubscribed=bool(file["segments/oversubscribed"][-1]),
             hostname=_text(file["ranks/segment1/host"][0]),
             cpu_model=str(attributes["cpu_model"]), gpu_model=str(attributes["gpu_model"]),
-            software=f"hpcpgd {attributes['hpcpgd_version']}",
+            software=f"hpcpgd {attributes['hpcpgd_version']} {attributes['git_revision']}".strip(),
+            dataset_sha256=str(attributes["dataset_sha256"]),
             params_sha256=str(attributes.get("params_sha256", "")), run_file_sha256=digest,
             **_times(file, warmup, rows, batch),
         )  # fmt: skip
+
+
+def _require_same(path: Path, point: Point, config: dict[str, Any], ranks: int) -> None:
+    """Refuse the run of another point: what was given must stand in the run's own file."""
+    wanted = {k: v for k, v in point.given if k != "dataset" and v != "auto"}
+    wanted |= {"hidden": point.config.hidden, "ranks": point.ranks}
+    wanted.pop("network", None)
+    for key, value in wanted.items():
+        seen = ranks if key == "ranks" else config[key]
+        if (list(value) if isinstance(value, tuple) else value) != seen:
+            raise DataError(f"{path}: the run of another point: {key} {seen}, expected {value}")
 
 
 def _text(value: Any) -> str:
@@ -70,6 +84,7 @@ def _times(file: h5py.File, warmup: int, rows: int, batch: int) -> dict[str, Any
     work = float(history["gflop_per_epoch"][counted][-1] * scale[-1])
     found: dict[str, Any] = {
         "epochs": len(scale),
+        "cold": counted.start < warmup,
         "steps": int(steps[counted].sum()),
         "scaled": bool(scale[-1] > 1),
         "tpe_seconds": tpe,

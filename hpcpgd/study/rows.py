@@ -35,6 +35,12 @@ class Row:
     ----------
     machine : str
         Label under which figures are comparable.
+    key : str
+        What tells a point from all others of its study.
+    setting : str
+        What the study gave beyond the other columns.
+    given : str
+        All that the study gave, as JSON.
     tpe_seconds : float
         Time per epoch: the median over the counted epochs, the slowest rank each; where
         ``scaled``, of the steps that were timed, times the rows of an epoch over theirs.
@@ -48,12 +54,17 @@ class Row:
         Steps that were counted.
     scaled : bool
         No whole epoch was counted: every time is that of ``steps``, scaled to an epoch.
+    cold : bool
+        Fewer epochs left out for warming up than the study wants.
     software : str
         The program that ran and its version.
     """
 
     machine: str
     paper_row: str
+    key: str
+    setting: str
+    given: str
     backend: str
     reduction: str
     network: str
@@ -70,6 +81,7 @@ class Row:
     epochs: int = 0
     steps: int = 0
     scaled: bool = False
+    cold: bool = False
     tpe_seconds: float = NAN
     gflop_per_epoch: float = NAN
     gflops: float = NAN
@@ -88,6 +100,7 @@ class Row:
     cpu_model: str = ""
     gpu_model: str = ""
     software: str = ""
+    dataset_sha256: str = ""
     params_sha256: str = ""
     run_file_sha256: str = ""
 
@@ -104,7 +117,9 @@ def failed_row(point: Point, repeat: int, failure: Failure, machine: str) -> Row
     code = f"exit code {failure.code}: " if failure.code else ""
     numbers = [0 if isinstance(v, str) else int(v) for v in (config.train_rows, config.batch_size)]
     return Row(
-        machine, paper_row(config.backend, point.ranks, threads), config.backend,
+        machine, paper_row(config.backend, point.ranks, threads), point.key, point.setting,
+        point.as_json(),
+        config.backend,
         config.reduction, network_name(config.hidden), config.dataset, config.dtype,
         config.matmul_precision, numbers[0], numbers[1], point.ranks, threads, 0, 0, repeat,
         status=failure.status, error=f"{code}{failure.error}",

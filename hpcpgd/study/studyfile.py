@@ -20,6 +20,7 @@ KINDS = ("strong", "weak", "sweep")
 OURS = ("output", "overwrite", "quiet")
 PER_RANK = ("rows_per_rank", "batch_per_rank")
 RANKS = Integer(1, maximum=2**20)
+LONGEST = 1000 * 3600.0
 UNITS = {"s": 1, "min": 60, "h": 3600}
 
 
@@ -62,7 +63,10 @@ def seconds(text: Any) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", text) if isinstance(text, str) else None
     if found is None or float(found[1]) == 0:
         raise ValueError
-    return float(found[1]) * UNITS[found[2]]
+    value = float(found[1]) * UNITS[found[2]]
+    if value > LONGEST:
+        raise ValueError
+    return value
 
 
 SETTINGS: dict[str, tuple[str, Kind | None]] = {
@@ -70,7 +74,7 @@ SETTINGS: dict[str, tuple[str, Kind | None]] = {
     "kind": ("one of " + ", ".join(KINDS), Choice(KINDS)),
     "repeats": ("a whole number, 1 or more", Integer(1, maximum=1000)),
     "warmup_epochs": ("a whole number, 0 or more", Integer(0, maximum=1000)),
-    "time_limit": ("a duration such as '90s', '10min' or '2h'", None),
+    "time_limit": ("a duration such as '90s', '10min' or '2h', at most '1000h'", None),
 }
 TABLES = ("study", "grid", "train", "base")
 
@@ -165,6 +169,11 @@ def _check_together(study: StudyFile, path: Path) -> None:
         raise ConfigError(
             f"{path}: kind weak means that rows and batch per rank are constant: give "
             f"{' and '.join(PER_RANK)} (in [train] or [grid]), or call it a sweep"
+        )
+    if study.kind == "weak" and "threads" in study.grid:
+        raise ConfigError(
+            f"{path}: kind weak means constant work per rank: threads must be the same in all "
+            "runs, in [train]; or call it a sweep"
         )
     if study.kind != "weak" and keys & set(PER_RANK):
         raise ConfigError(f"{path}: {min(keys & set(PER_RANK))} goes with kind weak only")

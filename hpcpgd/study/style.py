@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from pathlib import Path
 from typing import Any
+
+from hpcpgd.errors import OutputError, UnavailableError
+from hpcpgd.results.atomic import write_atomically
 
 # Okabe and Ito's palette; markers and dashes differ too, for prints without colour.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
@@ -33,8 +37,6 @@ def pyplot() -> Any:
     UnavailableError
         If matplotlib is not installed.
     """
-    from hpcpgd.errors import UnavailableError
-
     try:
         import matplotlib
     except ImportError:
@@ -46,6 +48,20 @@ def pyplot() -> Any:
     from matplotlib import pyplot as plt
 
     return plt
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of figures.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: {error.strerror}") from None
 
 
 def logarithmic(axes: Any) -> None:
@@ -64,6 +80,9 @@ def save(figure: Any, folder: Path, name: str, caption: str) -> list[Path]:
     figure.supxlabel("\n".join(lines), fontsize=7, color="#444444")
     paths = [folder / f"{name}.{kind}" for kind in ("png", "pdf")]
     for path in paths:
-        figure.savefig(path, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
+        image = io.BytesIO()
+        about = {"CreationDate": None} if path.suffix == ".pdf" else None
+        figure.savefig(image, format=path.suffix[1:], metadata=about)
+        write_atomically(path, image.getbuffer())
     pyplot().close(figure)
     return paths

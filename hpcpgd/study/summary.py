@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +19,13 @@ SUPERLINEAR = 1.02  # efficiency beyond which a point is flagged
 SEED = 20_160_101
 
 # What makes two runs the same point.
-POINT = (
-    "machine", "paper_row", "backend", "reduction", "network", "dataset", "dtype", "precision",
-    "rows", "batch_size", "ranks", "threads", "nodes", "group_size",
+POINT = ("machine", "paper_row", "key")
+SHOWN = (
+    "machine", "paper_row", "key", "setting", "backend", "reduction", "network", "dataset",
+    "dtype", "precision", "rows", "batch_size", "ranks", "threads", "nodes", "group_size",
 )  # fmt: skip
-RESOURCES = ("ranks", "threads", "nodes", "group_size")
+RESOURCES = {"ranks", "threads"}
+WHOLES = {"train_rows", "batch_size"}  # which grow with the ranks of a weak study
 
 
 @dataclass(frozen=True)
@@ -43,20 +46,26 @@ class Summary:
         kind weak, efficiency is the base's time over this point's, speedup follows.
     load_balance, communication, computation : float
         Factors of the efficiency: mean over largest useful time of the ranks; largest
-        useful time over the time of the epoch; the base's useful time, all ranks added
-        up, over this point's.  Their product over the base's is the efficiency.
+        useful time over the time of the epoch; the base's useful time for a row, over all
+        ranks and threads, over this point's.
+    product : float
+        Of the three, over that of the base: the efficiency, but for the medians' rounding.
     superlinear : bool
         Efficiency beyond 1.02: caches, or a slow base.
     oversubscribed : bool
         More threads than cores: no scaling can be read off.
+    cold : bool
+        Counted without all the epochs that were to be left out for warming up.
     steps : int
         Fewest steps that a run's times stand for.
     scaled : bool
         Those of fewer steps than an epoch has, scaled to one.
     """
 
-    paper_row: str
     machine: str
+    paper_row: str
+    key: str
+    setting: str
     backend: str
     reduction: str
     network: str
@@ -86,8 +95,10 @@ class Summary:
     load_balance: float
     communication: float
     computation: float
+    product: float
     superlinear: bool
     oversubscribed: bool
+    cold: bool
     steps: int
     scaled: bool
 
@@ -122,8 +133,8 @@ def summarise(rows: list[Row], kind: str, base: dict[str, Any]) -> list[Summary]
     kind : str
         Of the study.
     base : dict
-        Columns and values of the base; empty for strong and weak studies: the fewest
-        workers of each series.
+        Keys of the study and their values at the base; empty for strong and weak studies:
+        the fewest workers of each series.
     """
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
@@ -143,14 +154,16 @@ def _middle(group: list[Row], name: str) -> float:
 def _summary(
     group: list[Row], groups: dict[tuple[Any, ...], list[Row]], kind: str, base: dict[str, Any]
 ) -> Summary:
-    first, good = group[0], _good(group)
+    good, first = _good(group), _first(group)
     origin = _base_of(first, groups, kind, base)
     speedup, efficiency = _scaling(group, origin, kind)
     low, high = interval(np.array([row.tpe_seconds for row in good]))
     balance, communication, computation = _factors(group, origin)
+    product = balance * communication * computation
+    whole = product / float(np.prod(_factors(origin, origin))) if origin else NAN
     phases: dict[str, Any] = {name: _middle(group, name) for name in PHASE_COLUMNS.values()}
     return Summary(
-        **{name: getattr(first, name) for name in POINT},
+        **{name: getattr(first, name) for name in SHOWN},
         wanted=len(group),
         repeats=len(good),
         median=_middle(group, "tpe_seconds"),
@@ -158,14 +171,16 @@ def _summary(
         ci_high=high,
         gflops=_middle(group, "gflops"),
         **phases,
-        base=_named(origin[0]) if origin else "",
+        base=_named(_first(origin)) if origin else "",
         speedup=speedup,
         efficiency=efficiency,
         load_balance=balance,
         communication=communication,
         computation=computation,
+        product=whole,
         superlinear=bool(efficiency > SUPERLINEAR),
         oversubscribed=any(row.oversubscribed for row in good),
+        cold=any(row.cold for row in good),
         steps=min((row.steps for row in good), default=0),
         scaled=any(row.scaled for row in good),
     )
@@ -182,27 +197,45 @@ def _base_of(
 
     Always of the same machine.
     """
-    free = {"paper_row", *RESOURCES, *base}
     if kind == "sweep" and not base:
         return None
-    if kind == "weak":
-        free |= {"rows", "batch_size"}
-    same = [name for name in POINT if name not in free]
+    free = RESOURCES | set(base) | (WHOLES if kind == "weak" else set())
     candidates = [
         group
         for group in groups.values()
-        if all(getattr(group[0], name) == getattr(row, name) for name in same)
-        and all(getattr(group[0], name) == value for name, value in base.items())
-        and _good(group)
+        if group[0].machine == row.machine
+        and _alike(group[0], row, free)
+        and all(json.loads(group[0].given).get(k) == _listed(v) for k, v in base.items())
     ]
-    return min(candidates, key=lambda group: group[0].ranks * group[0].threads, default=None)
+    found = min(candidates, key=lambda group: _workers(_first(group)), default=None)
+    # No other point takes the place of a base that did not end well.
+    return found if found is not None and _good(found) else None
+
+
+def _alike(one: Row, other: Row, free: set[str]) -> bool:
+    """Return whether the study gave two points the same, but for the keys in ``free``."""
+    a, b = json.loads(one.given), json.loads(other.given)
+    return all(a.get(key) == b.get(key) for key in {*a, *b} - free)
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _first(group: list[Row]) -> Row:
+    """Return a run that ended well, for want of one any: it knows less of itself."""
+    return (_good(group) or group)[0]
+
+
+def _workers(row: Row) -> int:
+    return row.ranks * row.threads
 
 
 def _scaling(group: list[Row], origin: list[Row] | None, kind: str) -> tuple[float, float]:
     if origin is None or not _good(group):
         return NAN, NAN
     ratio = _middle(origin, "tpe_seconds") / _middle(group, "tpe_seconds")
-    more = (group[0].ranks * group[0].threads) / (origin[0].ranks * origin[0].threads)
+    more = _workers(_first(group)) / _workers(_first(origin))
     return (ratio * more, ratio) if kind == "weak" else (ratio, ratio / more)
 
 
@@ -212,6 +245,10 @@ def _factors(group: list[Row], origin: list[Row] | None) -> tuple[float, float, 
     balance, communication = mean / largest, largest / _middle(group, "tpe_seconds")
     if origin is None:
         return balance, communication, NAN
-    ranks, before = group[0].ranks, origin[0].ranks
-    per_row = _middle(origin, "useful_mean_s") * before / origin[0].rows
-    return balance, communication, per_row / (mean * ranks / group[0].rows)
+    return balance, communication, _per_row(origin) / _per_row(group)
+
+
+def _per_row(group: list[Row]) -> float:
+    """Return the useful time of one row, all ranks and their threads added up."""
+    good = _good(group)
+    return _middle(group, "useful_mean_s") * _workers(good[0]) / good[0].rows if good else NAN

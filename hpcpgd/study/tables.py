@@ -36,6 +36,8 @@ def remarks(point: Summary) -> str:
         said.append("more threads than cores: no scaling")
     if point.scaled:
         said.append(f"{point.steps} steps timed, scaled to an epoch")
+    if point.cold and not point.scaled:
+        said.append("nothing left out to warm up")
     if point.superlinear and not point.oversubscribed:
         said.append("superlinear")
     if point.repeats < point.wanted:
@@ -52,34 +54,42 @@ def scaled_note(points: Sequence[Summary]) -> str:
     return f"{SCALED} {span} steps timed, scaled to an epoch"
 
 
-def summary_table(points: list[Summary]) -> str:
+def varying(points: Sequence[Summary], names: Sequence[str]) -> list[str]:
+    """Return the columns in which the points differ."""
+    return [name for name in names if len({getattr(p, name) for p in points}) > 1]
+
+
+def summary_table(points: Sequence[Summary]) -> str:
     """Return one line a point: time per epoch with its interval, rate, speedup."""
+    more = varying(points, ("machine", "dataset", "dtype", "setting"))
     head = (
-        "network", "batch", "rows", "backend", "reduction", "ranks", "threads", "time/epoch",
-        "95 % interval", "GFLOP/s", "speedup", "efficiency", "against", "remarks",
+        "network", "batch", "rows", "backend", "reduction", "ranks", "threads", *more,
+        "time/epoch", "95 % interval", "GFLOP/s", "speedup", "efficiency", "against", "remarks",
     )  # fmt: skip
     lines = [
         (
             p.network, str(p.batch_size), str(p.rows), p.backend, p.reduction, str(p.ranks),
-            str(p.threads), time(p.median), f"{time(p.ci_low)} … {time(p.ci_high)}",
-            figure(p.gflops), figure(p.speedup), figure(p.efficiency), p.base or "-", remarks(p),
+            str(p.threads), *(str(getattr(p, name)) for name in more), time(p.median),
+            f"{time(p.ci_low)} … {time(p.ci_high)}", figure(p.gflops), figure(p.speedup),
+            figure(p.efficiency), p.base or "-", remarks(p),
         )
         for p in points
     ]  # fmt: skip
     return aligned(head, lines)
 
 
-def factors_table(points: list[Summary]) -> str:
+def factors_table(points: Sequence[Summary]) -> str:
     """Return the factors of the parallel efficiency, one line a point."""
+    more = varying(points, ("machine", "dataset", "dtype", "setting"))
     head = (
-        "network", "batch", "backend", "ranks", "threads", "load balance", "communication",
-        "computation", "product",
+        "network", "batch", "backend", "reduction", "ranks", "threads", *more, "load balance",
+        "communication", "computation", "product, over the base's",
     )  # fmt: skip
     lines = [
         (
-            p.network, str(p.batch_size), p.backend, str(p.ranks), str(p.threads),
-            figure(p.load_balance), figure(p.communication), figure(p.computation),
-            figure(p.load_balance * p.communication * p.computation),
+            p.network, str(p.batch_size), p.backend, p.reduction, str(p.ranks), str(p.threads),
+            *(str(getattr(p, name)) for name in more), figure(p.load_balance),
+            figure(p.communication), figure(p.computation), figure(p.product),
         )
         for p in points
     ]  # fmt: skip

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hpcpgd.cores import affinity, quota
+from hpcpgd.cores import usable_cores
 from hpcpgd.data import check_name, load
-from hpcpgd.errors import DataError
+from hpcpgd.errors import DataError, UsageError
 from hpcpgd.launch import say
 from hpcpgd.provenance import cpu_model
 from hpcpgd.results.atomic import write_atomically
 from hpcpgd.study import launchers
 from hpcpgd.study.collect import write
-from hpcpgd.study.commands import execute_all
 from hpcpgd.study.folder import StudyFolder
 from hpcpgd.study.paper import axes, figures
 from hpcpgd.study.paper.claims import judge
@@ -26,6 +26,7 @@ from hpcpgd.study.paper.plan import (
     WARM_UP,
     Plan,
     Size,
+    check_rows,
     draw_rows,
     find_dataset,
 )
@@ -35,7 +36,9 @@ from hpcpgd.study.paper.table import rows as table_rows
 from hpcpgd.study.paper.tasks import absent_rows, make_tasks
 from hpcpgd.study.paper.texts import claims_text, times_table
 from hpcpgd.study.rows import Row
+from hpcpgd.study.run_all import execute_all
 from hpcpgd.study.studyfile import StudyFile
+from hpcpgd.study.summary import FEWEST
 from hpcpgd.study.tables import failures
 
 
@@ -80,6 +83,9 @@ def paper(options: Options) -> int:
     """Run what is not done; exit 1 if a run did not end well, rows that cannot run apart."""
     name = options.dataset or find_dataset()
     check_name(name)
+    python = options.library_python
+    if python is not None and shutil.which(python) is None:
+        raise UsageError(f"--library-python {python}: no program is there")
     options.place.make()
     with options.place.locked():
         rows, legend, name = _run(options, name)
@@ -94,7 +100,8 @@ def _run(options: Options, name: str) -> tuple[list[Row], figures.Legend, str]:
     if size.rows is not None:
         name = str(draw_rows(raw, size.rows, place.path))
         raw = load(name, seed=0)
-    cores = int(min(len(affinity()), quota()))
+    check_rows(raw, size)
+    cores = usable_cores()
     points = Plan(name, raw, size, cores, chosen).points()
     tasks = make_tasks(points, absent_rows(chosen, python), python, cores, Problems(place, raw))
     jobs = tasks.jobs(size.repeats)
@@ -122,6 +129,8 @@ def _tell(options: Options, rows: list[Row], legend: figures.Legend, name: str) 
     if size.axes:
         drawn += axes.draw(results, legend, folder / "figures", caption)
     claims = claims_text(judge(results, legend.cores))
+    if size.repeats < FEWEST:
+        claims = f"a trial: {size.repeats} run a point says little of its spread\n{claims}"
     head = f"{caption}; {results.rows} training rows an epoch"
     texts = (head, times_table(results, legend), claims, absent, failures(bad))
     report = "\n\n".join(text for text in texts if text) + "\n"

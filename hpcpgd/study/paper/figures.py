@@ -11,7 +11,7 @@ import numpy as np
 
 from hpcpgd.study.paper.results import Results
 from hpcpgd.study.paper.table import PaperRow
-from hpcpgd.study.style import COLOURS, logarithmic, pyplot, save
+from hpcpgd.study.style import COLOURS, logarithmic, make_folder, pyplot, save
 from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import SCALED, scaled_note
 
@@ -51,7 +51,7 @@ def look(row: PaperRow) -> dict[str, Any]:
 
 def draw(results: Results, legend: Legend, folder: Path, caption: str) -> list[Path]:
     """Draw figures 5 to 10; return the files."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     values: dict[str, Values] = {
         SECONDS: lambda row, network: results.seconds(row.name, network),
         RATE: lambda row, network: results.gflops(row.name, network),

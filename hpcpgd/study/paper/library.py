@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import subprocess
 from dataclasses import dataclass
 from importlib import resources
@@ -40,18 +41,25 @@ def device(row: PaperRow) -> str:
 
 def probe(row: PaperRow, python: str) -> Failure | None:
     """Return None if the library's program can run here, or what is missing."""
-    command = [python, str(programs() / LIBRARIES[row.backend]), "--versions"]
+    said = _versions(row, python, "cpu")
+    if said:
+        return Failure(NOT_INSTALLED, 0, said)
+    said = _versions(row, python, device(row)) if row.on_gpu else ""
+    return Failure(NO_DEVICE, 0, said) if said else None
+
+
+def _versions(row: PaperRow, python: str, where: str) -> str:
+    """Ask a program for its versions; return "" if it knows them, or its complaint."""
+    command = [python, str(programs() / LIBRARIES[row.backend]), "--versions", "--device", where]
     try:
         done = subprocess.run(
-            [*command, "--device", device(row)],
-            capture_output=True, text=True, timeout=PROBE_SECONDS, check=False,
-        )  # fmt: skip
+            command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Failure(NOT_INSTALLED, 0, f"{python}: {error}")
-    if done.returncode == 0:
-        return None
-    said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    return Failure(NO_DEVICE if row.on_gpu else NOT_INSTALLED, 0, said)
+        return f"{python}: {error}"
+    if done.returncode == 0 and done.stdout.strip():
+        return ""
+    return (done.stderr.strip().splitlines() or [f"{python}: exit code {done.returncode}"])[-1]
 
 
 @dataclass(frozen=True)
@@ -114,17 +122,21 @@ def read_library_row(path: Path, row: PaperRow, own: Row, repeat: int) -> Row:
         content = path.read_bytes()
         found = json.loads(content)
         seconds = [float(t) for t in found["epoch_seconds"][str(own.batch_size)]]
+        if not seconds or not all(0 < t < math.inf for t in seconds):
+            raise ValueError(f"epoch_seconds {seconds}")
         threads, where, software = int(found["threads"]), found["device"], found["software"]
         tpe = float(np.median(seconds))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise DataError(f"{path}: no result of a library: {error}") from None
     steps = -(-own.rows // own.batch_size)
     return Row(
-        own.machine, row.name, row.backend, "none", own.network, own.dataset, "float32",
-        "float32", own.rows, own.batch_size, 1, threads, 1, 0, repeat,
+        own.machine, row.name, own.key, own.setting, own.given, row.backend,
+        "none", own.network, own.dataset, "float32", "float32", own.rows, own.batch_size, 1,
+        threads, 1, 0, repeat,
         epochs=len(seconds), steps=steps * len(seconds), tpe_seconds=tpe,
         gflop_per_epoch=own.gflop_per_epoch, gflops=own.gflop_per_epoch / tpe,
         hostname=own.hostname, cpu_model=own.cpu_model,
-        gpu_model=str(where) if row.on_gpu else "none", software=str(software),
+        gpu_model=str(where) if row.on_gpu else "none", software=str(software).replace("\0", " "),
+        dataset_sha256=own.dataset_sha256,
         run_file_sha256=hashlib.sha256(content).hexdigest(),
     )  # fmt: skip

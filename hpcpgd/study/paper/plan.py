@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 
 from hpcpgd.config import NETWORKS, RunConfig, resolve
 from hpcpgd.data import RawData, load
+from hpcpgd.data.prepare import VALIDATION_PARTS
 from hpcpgd.errors import DataError
 from hpcpgd.model import make_network
+from hpcpgd.results.atomic import write_atomically
 from hpcpgd.study.cost import ASSUMED_GFLOPS
 from hpcpgd.study.grid import Point
 from hpcpgd.study.paper.table import CUDA, GEMM, GPU, ROW, PaperRow
@@ -100,14 +103,36 @@ def draw_rows(raw: RawData, count: int, folder: Path) -> Path:
     """Write ``count`` of the training rows as a dataset of its own, without a test set.
 
     The test would take longer than the training on so few rows.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
     """
     from hpcpgd.kernels.permutation import permutation
     from hpcpgd.streams import STREAM_SPLIT
 
     kept = raw.train.take(permutation(raw.train.rows, 0, STREAM_SPLIT)[:count])
-    path = folder / f"{raw.name}-{kept.rows}.npz"
-    np.savez(path, x_train=kept.features, y_train=kept.labels)
+    image = io.BytesIO()
+    np.savez(image, x_train=kept.features, y_train=kept.labels)
+    # Its name is part of what is run: the same from whatever folder the study is started.
+    path = folder.resolve() / f"{Path(raw.name).stem}-{kept.rows}.npz"
+    write_atomically(path, image.getbuffer())
     return path
+
+
+def check_rows(raw: RawData, size: Size) -> None:
+    """Refuse a dataset that does not fill the largest minibatch.
+
+    Raises
+    ------
+    DataError
+        Naming both.
+    """
+    rows, wanted = raw.train.rows, max(size.batches)
+    left = rows if raw.validation is not None else rows - rows // VALIDATION_PARTS
+    if left < wanted:
+        raise DataError(f"{raw.name}: {left} rows to train on, expected {wanted} or more")
 
 
 class Plan:

@@ -1,0 +1,122 @@
+"""What a study takes from files: by hand-made numbers, and from files that are none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+
+from hpcpgd.config import resolve
+from hpcpgd.errors import DataError
+from hpcpgd.study.execute import order
+from hpcpgd.study.folder import Failure, StudyFolder
+from hpcpgd.study.grid import Point
+from hpcpgd.study.launchers import Launcher
+from hpcpgd.study.paper.library import read_library_row
+from hpcpgd.study.paper.table import ROW
+from hpcpgd.study.read_run import read_row
+from hpcpgd.study.rows import Row
+from hpcpgd.study.run_all import execute_all
+from tests.support import python
+from tests.test_study_paper import row
+
+GIVEN: dict[str, Any] = {"epochs": 4, "hidden": (4,), "threads": 1, "batch_size": 100}
+POINT = Point(2, resolve(GIVEN, {}), tuple(sorted(GIVEN.items())))
+
+
+@pytest.fixture(scope="module")
+def run_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 2 ranks and 4 epochs whose times are made up."""
+    path = tmp_path_factory.mktemp("run") / "r.h5"
+    words = ("-m", "hpcpgd.train", *POINT.flags(), "--quiet", "--output", str(path))
+    assert python(*words, ranks=2).code == 0
+    with h5py.File(path, "r+") as file:
+        file["history/epoch_seconds"][...] = [90.0, 9.0, 12.0, 6.0]
+        # data, compute, reduce, wait, update of each rank and epoch
+        file["timing/segment1/seconds"][...] = [
+            [[9, 9, 9, 9, 9], [9, 9, 9, 9, 9]],
+            [[1, 4, 1, 2, 1], [1, 2, 1, 4, 1]],
+            [[2, 5, 1, 2, 2], [1, 3, 1, 5, 2]],
+            [[1, 2, 1, 1, 1], [1, 1, 1, 2, 1]],
+        ]
+        file["segments/oversubscribed"][...] = 1
+    return path
+
+
+def test_medians_over_the_counted_epochs(run_file: Path) -> None:
+    found = read_row(run_file, POINT, 1, 1, "m")
+    assert (found.epochs, found.tpe_seconds, found.cold) == (3, 9.0, False)
+    phases = (found.data_s, found.compute_s, found.reduce_s, found.wait_s, found.update_s)
+    assert phases == (1.0, 3.0, 1.0, 3.0, 1.0)
+    assert (found.useful_mean_s, found.useful_max_s) == (5.0, 6.0)  # data, compute, update
+    assert found.oversubscribed
+    assert read_row(run_file, POINT, 1, 0, "m").epochs == 4
+    late = read_row(run_file, POINT, 1, 9, "m")
+    assert (late.epochs, late.tpe_seconds, late.cold) == (1, 6.0, True)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.attrs.__delitem__("config"),
+        lambda file: file.attrs.__setitem__("config", "train = 3"),
+        lambda file: file.attrs.__setitem__("train_rows", 0),
+        lambda file: file.__delitem__("history/steps"),
+        lambda file: file.__delitem__("segments"),
+        lambda file: (file.__delitem__("history"), file.create_dataset("history", data=1)),
+    ],
+)
+def test_damaged_run_files(damage: Any, run_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bad.h5"
+    path.write_bytes(run_file.read_bytes())
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    with pytest.raises(DataError, match=r"bad\.h5"):
+        read_row(path, POINT, 1, 1, "m")
+
+
+OWN: Row = row("gemm serial", "net-1h", 32, 1.0)
+RESULT = {"software": "x", "threads": 1, "device": "cpu", "epoch_seconds": {"32": [3, 1, 8]}}
+
+
+def test_a_library_s_median(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(RESULT))
+    found = read_library_row(path, ROW["PyTorch serial"], OWN, 1)
+    assert (found.tpe_seconds, found.epochs, found.steps) == (3.0, 3, 3 * 64)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{", "[" * 200_000, json.dumps({**RESULT, "epoch_seconds": {}}),
+        *(json.dumps({**RESULT, "epoch_seconds": {"32": bad}})
+          for bad in ([], [0.0], [float("nan")], [10**400], ["x"], 3)),
+    ],
+)  # fmt: skip
+def test_bad_results_of_a_library(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"x\.json"):
+        read_library_row(path, ROW["PyTorch serial"], OWN, 1)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 200_000, '{"status": 1}', '{"code": 1e999}'])
+def test_bad_notes_of_failures(text: str, tmp_path: Path) -> None:
+    place = StudyFolder(tmp_path)
+    place.make()
+    place.failure_file(POINT, 1).write_text(text)
+    with pytest.raises(DataError, match="no note of a failed run"):
+        place.read_failure(POINT, 1)
+
+
+def test_a_program_that_leaves_no_result_has_failed(tmp_path: Path) -> None:
+    place = StudyFolder(tmp_path)
+    place.make()
+    nothing = Launcher(("/bin/true",), in_allocation=False)
+    execute_all(place, order([POINT], 1), 20, nothing)
+    wanted = Failure("failed", 0, "it ended well and left no result")
+    assert place.read_failure(POINT, 1) == wanted
