@@ -17,9 +17,9 @@ Run it alone or under mpirun or srun: the weights do not depend on the number of
 but for the rounding of sums."""
 
 
-def build_parser() -> OneLineParser:
+def build_parser(program: str = "hpcpgd train", description: str = DESCRIPTION) -> OneLineParser:
     """Return the parser; every value stays text, to be checked with the TOML's."""
-    parser = OneLineParser(prog="hpcpgd train", description=DESCRIPTION, allow_abbrev=False)
+    parser = OneLineParser(prog=program, description=description, allow_abbrev=False)
     add = parser.add_argument
     for key, spec in FIELDS.items():
         kind: Kind = spec.metadata["kind"]
@@ -45,8 +45,10 @@ def _shown(default: Any) -> str:
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
-def parse(argv: Sequence[str] | None) -> tuple[RunConfig, bool]:
-    """Read the command line.
+def parse(
+    argv: Sequence[str] | None, parser: OneLineParser | None = None
+) -> tuple[RunConfig, bool]:
+    """Read the command line of ``hpcpgd train``, or of what has its flags.
 
     Returns
     -------
@@ -61,7 +63,7 @@ def parse(argv: Sequence[str] | None) -> tuple[RunConfig, bool]:
     ConfigError
         For a bad TOML file or an impossible combination.
     """
-    parser = build_parser()
+    parser = parser or build_parser()
     known, unknown = parser.parse_known_args(argv)
     if unknown:
         flags = [name for action in parser._actions for name in action.option_strings]

@@ -32,7 +32,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         words = (*_COMMANDS, "select")
         known, hint = ", ".join(words), nearest(argv[0], words)
         raise UsageError(f"unknown command {argv[0]!r}: expected {known}{hint}")
-    parser = OneLineParser(prog="hpcpgd study", description="Scaling studies.", allow_abbrev=False)
+    parser = OneLineParser(
+        prog="hpcpgd study", description="Scaling studies.", allow_abbrev=False,
+        epilog="select: choose the learning rate as the paper does (hpcpgd study select --help)",
+    )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     folder = "where its runs are (default: hpcpgd-study-NAME in this folder)"
     retry = "run what failed or timed out once more"

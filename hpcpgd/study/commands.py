@@ -9,7 +9,7 @@ from typing import Any
 from hpcpgd.cores import usable_cores
 from hpcpgd.data.guard import physical_memory
 from hpcpgd.errors import DataError, OutputError, UsageError, nearest
-from hpcpgd.launch import say
+from hpcpgd.launch import launcher_size, say
 from hpcpgd.study import launchers
 from hpcpgd.study.collect import gather, read, write
 from hpcpgd.study.cost import Costs
@@ -78,6 +78,9 @@ class RunOptions:
 
 def run(path: Path, folder: Path | None, options: RunOptions) -> int:
     """Run what is not done; exit 1 if a run did not end well."""
+    size = launcher_size()
+    if size is not None and size[1] > 1:
+        raise UsageError("start it without mpiexec or srun: it starts the ranks of each run itself")
     study, place = open_study(path, folder)
     launcher = launchers.find(options.launcher)
     jobs = order(points(study), study.repeats)

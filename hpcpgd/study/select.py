@@ -16,6 +16,9 @@ import numpy as np
 from hpcpgd.config import RunConfig
 from hpcpgd.errors import UsageError
 
+DESCRIPTION = """Train with each learning rate of the paper's grid, shared out over the ranks, and
+take the one with the highest validation accuracy; the test set is opened once.  The flags are
+those of hpcpgd train, but for the learning rate."""
 RATES = (0.001, 0.002, 0.01, 0.1, 0.5, 1.0)
 
 
@@ -43,12 +46,12 @@ class Choice:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line and return the exit code; collective over all ranks of the job."""
-    from hpcpgd.options import parse
+    from hpcpgd.options import build_parser, parse
 
     for word in argv:
         if word.split("=")[0] == "--learning-rate":
             raise UsageError(f"{word}: select tries the rates {', '.join(map(str, RATES))} itself")
-    config, print_config = parse(argv)
+    config, print_config = parse(argv, build_parser("hpcpgd study select", DESCRIPTION))
     if print_config:
         raise UsageError("--print-config goes with train")
     from hpcpgd.study.selecting import run

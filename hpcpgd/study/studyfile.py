@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcpgd.config import FIELDS, NETWORKS, read_document
-from hpcpgd.errors import ConfigError, nearest
+from hpcpgd.errors import ConfigError, HpcpgdError, nearest
 from hpcpgd.kinds import Choice, Integer, Kind, Text
 
 KINDS = ("strong", "weak", "sweep")
@@ -145,6 +145,8 @@ def _value(key: str, value: Any, where: str) -> Any:
     except ValueError as problem:
         text = f"{where}{key}: expected {kind.expected()}, got {value!r}{problem}"
         raise ConfigError(text) from None
+    except HpcpgdError as problem:
+        raise ConfigError(f"{where}{key}: {problem}") from None
 
 
 def _column(key: str, values: Any, where: str) -> list[Any]:
