@@ -307,3 +307,22 @@ def test_sigterm_ends_the_run_under_way(tmp_path: Path) -> None:
     assert left.stdout == ""
     (tmp_path / "pairs.toml").write_text(PAIRS)
     assert study(tmp_path, "run", "pairs.toml").code == 0  # nothing holds the folder
+
+
+def test_a_base_can_name_any_key_and_no_path_leaves_the_machine(tmp_path: Path) -> None:
+    data = tmp_path / "secret" / "data.csv"
+    data.parent.mkdir()
+    data.write_text("".join(f"{i % 7},{i % 5},{i % 2}\n" for i in range(60)))
+    text = PAIRS.replace('dtype = ["float32", "float64"]', f'dataset = ["{data}", "digits"]')
+    text += "[base]\nlearning_rate = 0.2\n"
+    (tmp_path / "pairs.toml").write_text(text)
+    assert study(tmp_path, "run", "pairs.toml").code == 0
+    done = study(tmp_path, "collect", "pairs.toml")
+    assert (done.code, done.err) == (0, "")
+    path = tmp_path / "hpcpgd-study-pairs" / "study.h5"
+    with h5py.File(path) as file:
+        setting = list(file["summary/setting"].asstr())
+        speedup = file["summary/speedup"][...]
+        assert np.isfinite(speedup).all()
+        assert all(s == 1 for s, t in zip(speedup, setting, strict=True) if "0.2" in t)
+    assert b"secret" not in path.read_bytes()

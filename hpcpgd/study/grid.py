@@ -59,7 +59,8 @@ class Point:
 
     def as_json(self) -> str:
         """Return all that the study gave."""
-        return json.dumps({**dict(self.given), **dict(self.per_rank), "ranks": self.ranks})
+        given = {**dict(self.given), **dict(self.per_rank), "ranks": self.ranks}
+        return json.dumps({key: shared(key, value) for key, value in given.items()})
 
     def flags(self) -> list[str]:
         """Return the flags of ``hpcpgd train``."""
@@ -73,6 +74,15 @@ class Point:
         threads = 1 if self.config.threads == "auto" else int(self.config.threads)
         command = [*launcher.command(self.ranks, threads), sys.executable, "-m", "hpcpgd.train"]
         return [*command, *self.flags(), "--output", str(output), "--overwrite", "--quiet"]
+
+
+def shared(key: str, value: Any) -> Any:
+    """Return what a file that goes from hand to hand says of a value: no paths of a machine."""
+    if isinstance(value, tuple):
+        return list(value)
+    if key == "dataset" and "/" in value:
+        return f"{Path(value).name} ({digest(value)})"
+    return value
 
 
 def _plain(value: Any) -> str:

@@ -15,7 +15,7 @@ from hpcpgd.data.guard import file_size, refuse_bad_file
 from hpcpgd.errors import DataError
 from hpcpgd.kernels.network import Array
 from hpcpgd.results.runfile import SCHEMA
-from hpcpgd.study.grid import Point, network_name
+from hpcpgd.study.grid import Point, network_name, shared
 from hpcpgd.study.rows import NAN, PHASE_COLUMNS, Row, paper_row
 
 
@@ -44,7 +44,7 @@ def read_row(path: Path, point: Point, repeat: int, warmup: int, machine: str | 
             paper_row(str(attributes["backend"]), ranks, threads), point.key, point.setting,
             point.as_json(),
             str(attributes["backend"]), str(attributes["reduction"]),
-            network_name(point.config.hidden), str(attributes["dataset"]),
+            network_name(point.config.hidden), shared("dataset", str(attributes["dataset"])),
             str(attributes["dtype"]), str(attributes["precision"]), rows,
             batch, ranks, threads, int(attributes["nodes"]), 0, repeat,
             test_accuracy=accuracy,

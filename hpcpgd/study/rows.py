@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hpcpgd.clock import PHASES
 from hpcpgd.study.folder import Failure
-from hpcpgd.study.grid import Point, network_name
+from hpcpgd.study.grid import Point, network_name, shared
 
 NAN = float("nan")
 PHASE_COLUMNS = {phase: f"{phase}_s" for phase in PHASES}
@@ -120,7 +120,8 @@ def failed_row(point: Point, repeat: int, failure: Failure, machine: str) -> Row
         machine, paper_row(config.backend, point.ranks, threads), point.key, point.setting,
         point.as_json(),
         config.backend,
-        config.reduction, network_name(config.hidden), config.dataset, config.dtype,
-        config.matmul_precision, numbers[0], numbers[1], point.ranks, threads, 0, 0, repeat,
+        config.reduction, network_name(config.hidden), shared("dataset", config.dataset),
+        config.dtype, config.matmul_precision, numbers[0], numbers[1], point.ranks, threads, 0, 0,
+        repeat,
         status=failure.status, error=f"{code}{failure.error}",
     )  # fmt: skip

@@ -66,11 +66,12 @@ def make_folder(folder: Path) -> None:
 
 def logarithmic(axes: Any) -> None:
     """Make the vertical axis logarithmic, with plain numbers at its ticks."""
-    from matplotlib.ticker import LogFormatter
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
 
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(LogFormatter())
-    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        set_formatter(StrMethodFormatter("{x:g}"))
 
 
 def save(figure: Any, folder: Path, name: str, caption: str) -> list[Path]:

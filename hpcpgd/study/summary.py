@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hpcpgd.kernels.network import Array
+from hpcpgd.study.grid import shared
 from hpcpgd.study.rows import NAN, PHASE_COLUMNS, Row
 
 RESAMPLES = 2000
@@ -205,7 +206,7 @@ def _base_of(
         for group in groups.values()
         if group[0].machine == row.machine
         and _alike(group[0], row, free)
-        and all(json.loads(group[0].given).get(k) == _listed(v) for k, v in base.items())
+        and all(json.loads(group[0].given).get(k) == shared(k, v) for k, v in base.items())
     ]
     found = min(candidates, key=lambda group: _workers(_first(group)), default=None)
     # No other point takes the place of a base that did not end well.
@@ -216,10 +217,6 @@ def _alike(one: Row, other: Row, free: set[str]) -> bool:
     """Return whether the study gave two points the same, but for the keys in ``free``."""
     a, b = json.loads(one.given), json.loads(other.given)
     return all(a.get(key) == b.get(key) for key in {*a, *b} - free)
-
-
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _first(group: list[Row]) -> Row:
