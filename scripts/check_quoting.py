@@ -15,8 +15,12 @@ import string
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+from hpcpgd.config import RunConfig
+from hpcpgd.study.grid import Point
+from hpcpgd.study.launchers import Launcher
 from hpcpgd.study.slurm.script import Array, Paths, array_script, report_script
 from hpcpgd.study.slurm.site import Site
 
@@ -59,6 +63,15 @@ def words_of(run: bytes) -> list[list[str]]:
     return calls
 
 
+def launched(point: Point, output: Path) -> list[list[str]]:
+    """Return the words that a launcher must see, from the first ``-m`` on."""
+    train = ["hpcpgd.train", "--dataset", dict(point.given)["dataset"], "--output", str(output)]
+    return [
+        ["-m", "srun", "-n", str(point.ranks), sys.executable],
+        ["-m", *train, "--overwrite", "--quiet"],
+    ]
+
+
 def one(number: int, draw: random.Random, folder: Path) -> str:
     """Try one script of each kind; return what is wrong, "" if nothing is."""
     stub, log = folder / "stub", folder / "log"
@@ -93,6 +106,13 @@ def one(number: int, draw: random.Random, folder: Path) -> str:
         if words_of(log.read_bytes()) != expected:
             return f"{number}: saw {words_of(log.read_bytes())}, expected {expected}"
         log.unlink()
+    point = Point(2, replace(RunConfig(), dataset=text(draw)), (("dataset", text(draw)),))
+    output = Path(text(draw))
+    command = point.command(Launcher((str(stub), "-m", "srun"), True), output)
+    subprocess.run(command, cwd=folder, env=environment, check=True)
+    if words_of(log.read_bytes()) != launched(point, output):
+        return f"{number}: the launcher saw {words_of(log.read_bytes())}"
+    log.unlink()
     left = {path.name for path in folder.iterdir()} - {"stub", "script"}
     return f"{number}: made {left}" if left else ""
 

@@ -14,7 +14,7 @@ from hpcpgd.study.grid import points
 from hpcpgd.study.slurm.script import MOST, Array, Paths, array_script, arrays, report_script
 from hpcpgd.study.slurm.site import Site, read
 from hpcpgd.study.studyfile import StudyFile
-from tests.support import run
+from tests.support import Done, environment, run
 
 ROOT = Path(__file__).parent.parent
 PATHS = Paths(Path("my study.toml"), Path("runs"))
@@ -165,3 +165,27 @@ def test_a_named_launcher_keeps_the_allocation_and_no_ranks(
     assert "SLURM_JOB_ID" in named
     assert not {"PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"} & named.keys()
     assert "SLURM_JOB_ID" not in launchers.find(None).environment()
+
+
+def submit(folder: Path, *flags: str) -> Done:
+    """Submit where there is Python and no SLURM."""
+    (folder / "s.toml").write_text("[grid]\nranks = [1, 2]\n")
+    (folder / "site.toml").write_text("[site]\n")
+    words = ("-m", "hpcpgd.study", "submit", "s.toml", "--site", "site.toml", *flags)
+    env = environment(PATH=str(Path(sys.executable).parent))
+    return run([sys.executable, *words], 60, env, folder)
+
+
+def test_without_slurm_one_line_says_so(tmp_path: Path) -> None:
+    done = submit(tmp_path)
+    assert (done.code, done.err.count("\n")) == (69, 1)
+    assert "squeue is not installed here: submit from a login node" in done.err
+
+
+def test_a_dry_run_needs_no_slurm_and_leaves_nothing(tmp_path: Path) -> None:
+    done = submit(tmp_path, "--dry-run")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.count("#!/bin/bash") == 3  # two sizes and the report
+    assert not (tmp_path / "hpcpgd-study-s").exists()
+    twice = submit(tmp_path, "--dry-run", "--folder", "a\\b")
+    assert (twice.code, twice.err.count("\n")) == (78, 1)
