@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
-import string
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,6 +25,7 @@ from hpcpgd.study.slurm.script import Array, Paths, array_script, report_script
 from hpcpgd.study.slurm.site import Site
 
 MANY, FEW = 10_000, 300
+OPTION = re.compile(r"--[a-z-]+=[\w.%-]+", re.ASCII)
 STUB = '#!/bin/sh\nfor word do printf \'%s\\0\' "$word"; done >>"$STUB_LOG"\n'
 PIECES = (
     *"abcXYZ019 \t'\"\\$`;&|<>(){}[]*?!~#%=-\n\r", "é", "\u2028", "\u202e", "$(touch PWNED)",
@@ -79,7 +80,7 @@ def one(number: int, draw: random.Random, folder: Path) -> str:
     variables = (("HPCPGD_A", text(draw)), ("NUMBA_CACHE_DIR", text(draw)))
     site = Site(python=str(stub), partition="p", environment=variables)
     paths = Paths(Path(text(draw)), Path(text(draw)))
-    name = "".join(draw.choices(string.ascii_letters + string.digits + "-_.", k=6))
+    name = text(draw)
     names = tuple(text(draw) for _ in range(3))
     array = array_script(name, Array(2, 3, False, names), 60, site, paths)
     report = report_script(name, site, paths)
@@ -92,8 +93,8 @@ def one(number: int, draw: random.Random, folder: Path) -> str:
          ["-m", "hpcpgd.study", "report", str(paths.folder / "study.h5")]],
     ]  # fmt: skip
     environment = {"PATH": "/usr/bin:/bin", "STUB_LOG": str(log), "SLURM_ARRAY_TASK_ID": str(pick)}
-    for script, expected in zip((array, report), wanted, strict=True):
-        if any(not line.startswith("--") or "PWNED" in line for line in directives(script)):
+    for script, expected, count in zip((array, report), wanted, (7, 7), strict=True):
+        if len(directives(script)) != count or not all(map(OPTION.fullmatch, directives(script))):
             return f"{number}: an option of sbatch was injected"
         if "#SBATCH" in "".join(script.split("\n")[: later(script)][len(directives(script)) + 1 :]):
             return f"{number}: an option stands after the others"

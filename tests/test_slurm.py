@@ -171,6 +171,7 @@ def test_a_study_from_submission_to_figures(cluster: Cluster, site: Path, tmp_pa
     with h5py.File(folder / "study.h5") as file:
         assert sorted(file["runs/ranks"][...].tolist()) == [1, 1, 2, 2]
         assert set(file["runs/status"].asstr()) == {"complete"}
+        assert file.attrs["name"] == "s"
 
     assert "0 of 4 runs submitted" in cluster.study("submit", tmp_path, "--site", str(site)).out
     assert cluster.call("squeue", "-h").out == ""

@@ -69,7 +69,7 @@ class SubmitOptions:
 def submit(path: Path, folder: Path | None, options: SubmitOptions) -> int:
     """Submit what is neither done nor queued, and a report at the end."""
     study, place = open_study(path, folder)
-    site, own = read_site(options.site), files_of(place)
+    site, own = read_site(options.site), files_of(place, study)
     queue = Queue(site)
     if "\\" in str(place.path):
         raise ConfigError(f"--folder {place.path}: SLURM's log names take no backslash")
@@ -131,7 +131,7 @@ def _send(
         for script in scripts:
             after = numbers if not script.names else numbers[-1:] if in_turn else []
             numbers.append(queue.submit(script.path, own.log(script.path), after))
-    except (ConfigError, UnavailableError):
+    except BaseException:  # Ctrl-C too: no job is left that the record does not know
         if numbers:
             queue.cancel(numbers)
         for script in scripts:
@@ -152,7 +152,7 @@ def _record(scripts: list[Script], numbers: list[str]) -> dict[str, str]:
 def status(path: Path, folder: Path | None) -> int:
     """Say what is done, running, pending, failed and missing; exit 1 if something failed."""
     study, place = open_study(path, folder)
-    own = files_of(place)
+    own = files_of(place, study)
     queue = Queue(read_site(own.site)) if own.site.exists() else None
     return _tell(_states(study, place, own, queue), study, place)
 

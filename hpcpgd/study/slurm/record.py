@@ -9,6 +9,7 @@ from pathlib import Path
 from hpcpgd.errors import DataError, OutputError
 from hpcpgd.results.atomic import write_atomically
 from hpcpgd.study.folder import Failure, Job, StudyFolder
+from hpcpgd.study.studyfile import StudyFile
 
 REPORT = "report"
 DONE, RUNNING, PENDING, MISSING = "done", "running", "pending", "missing"
@@ -20,11 +21,12 @@ class SlurmFiles:
     """Scripts, logs and the record of submissions, in the folder of a study."""
 
     path: Path
+    name: str
 
     @property
     def study(self) -> Path:
-        """The study file as it was submitted."""
-        return self.path / "study.toml"
+        """The study file as it was submitted; a study without a name is called after its file."""
+        return self.path / "studies" / f"{self.name}.toml"
 
     @property
     def site(self) -> Path:
@@ -48,7 +50,8 @@ class SlurmFiles:
             If they cannot be made.
         """
         try:
-            (self.path / "logs").mkdir(parents=True, exist_ok=True)
+            for name in ("logs", "studies"):
+                (self.path / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror}") from None
 
@@ -79,9 +82,9 @@ class SlurmFiles:
         return len([*self.path.glob("[0-9][0-9][0-9]*-*.sh")])
 
 
-def files_of(place: StudyFolder) -> SlurmFiles:
+def files_of(place: StudyFolder, study: StudyFile) -> SlurmFiles:
     """Return what SLURM needs in the folder of a study."""
-    return SlurmFiles(place.path / "slurm")
+    return SlurmFiles(place.path / "slurm", study.name)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ options; the #SBATCH lines hold checked words and numbers alone.
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def array_script(name: str, array: Array, limit: float, site: Site, paths: Paths
     Parameters
     ----------
     name : str
-        Of the study: letters, digits, ``-``, ``_`` and ``.``.
+        Of the study.
     array : Array
     limit : float
         Seconds of one run.
@@ -94,7 +95,7 @@ def array_script(name: str, array: Array, limit: float, site: Site, paths: Paths
     """
     minutes = math.ceil((limit + MARGIN_SECONDS) / 60)
     directives = [
-        f"--job-name=hpcpgd-{name}-{array.label}",
+        f"--job-name=hpcpgd-{_word(name)}-{array.label}",
         *_nodes(array, site),
         f"--ntasks={array.ranks}",
         f"--cpus-per-task={array.threads}",
@@ -118,7 +119,7 @@ def array_script(name: str, array: Array, limit: float, site: Site, paths: Paths
 def report_script(name: str, site: Site, paths: Paths) -> str:
     """Return the script that ends a study: collect, then report."""
     directives = [
-        f"--job-name=hpcpgd-{name}-report", "--nodes=1", "--ntasks=1", "--cpus-per-task=1",
+        f"--job-name=hpcpgd-{_word(name)}-report", "--nodes=1", "--ntasks=1", "--cpus-per-task=1",
         f"--time={REPORT_MINUTES}", *_common(site),
     ]  # fmt: skip
     python, study, folder = _quoted(site.python, paths.study, paths.folder)
@@ -128,6 +129,11 @@ def report_script(name: str, site: Site, paths: Paths) -> str:
         f"{python} -m hpcpgd.study collect {study} --folder {folder}\n"
         f"{python} -m hpcpgd.study report {result}\n"
     )
+
+
+def _word(text: str) -> str:
+    """Return what can stand in an #SBATCH line."""
+    return re.sub(r"[^\w.-]", "-", text, flags=re.ASCII)
 
 
 def _quoted(*texts: object) -> list[str]:
