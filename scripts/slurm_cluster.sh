@@ -22,6 +22,9 @@ fail() {
     exit "${2:-69}"
 }
 
+[[ $FOLDER =~ ^/[A-Za-z0-9_./-]+$ ]] ||
+    fail "HPCPGD_SLURM_DIR=$FOLDER: expected an absolute path of letters, digits and _./-" 2
+
 write_configuration() {
     local host user memory
     host=$(hostname) user=$(id -un)
@@ -123,6 +126,17 @@ end_daemon() {
     done
 }
 
+# End processes of jobs that no daemon is left to end.
+end_jobs() {
+    local file
+    for file in /proc/[0-9]*/environ; do
+        if tr '\0' '\n' <"$file" 2>/dev/null | grep -qx "SLURM_CONF=$SLURM_CONF" &&
+            tr '\0' '\n' <"$file" 2>/dev/null | grep -q '^SLURM_JOB_ID='; then
+            kill -KILL "$(basename "$(dirname "$file")")" 2>/dev/null || true
+        fi
+    done
+}
+
 stop() {
     trap - ERR
     [ -e "$FOLDER" ] || fail "no cluster: $FOLDER is not there" 66
@@ -138,6 +152,7 @@ stop() {
         end_daemon "$FOLDER/slurmd-n$node.pid" slurmd
     done
     end_daemon "$FOLDER/slurmctld.pid" slurmctld
+    end_jobs
     end_daemon "$FOLDER/munged.pid" munged
     rm -rf "$FOLDER"
     echo "stopped"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -180,6 +181,45 @@ def test_a_study_from_submission_to_figures(cluster: Cluster, site: Path, tmp_pa
     assert (status.code, "3 done, 1 missing" in status.out) == (1, True)
     again = cluster.study("submit", tmp_path, "--site", str(site), "--wait")
     assert (again.code, "1 of 4 runs submitted" in again.out) == (0, True)
+
+
+def test_a_report_that_was_lost_is_sent_alone(cluster: Cluster, site: Path, tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(STUDY.replace("[1, 2]", "[1, 2]\nbatch_size = [50]"))
+    assert cluster.study("submit", tmp_path, "--site", str(site), "--wait").code == 0
+    (tmp_path / "hpcpgd-study-s" / "study.h5").unlink()
+    again = cluster.study("submit", tmp_path, "--site", str(site), "--wait")
+    assert (again.code, "0 of 4 runs submitted" in again.out) == (0, True), again.out + again.err
+    own = tmp_path / "hpcpgd-study-s" / "slurm"
+    itself = cluster.study("submit", tmp_path, "--site", str(own / "site.toml"))
+    assert itself.code == 0
+
+
+def test_a_submission_that_is_ended_leaves_no_job(
+    cluster: Cluster, site: Path, tmp_path: Path
+) -> None:
+    slow = tmp_path / "bin" / "sbatch"  # so that it is ended between two submissions
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\nsleep 1\nexec {shutil.which("sbatch")} "$@"\n')
+    slow.chmod(0o755)
+    env = {**cluster.env, "PATH": f"{slow.parent}:{cluster.env['PATH']}"}
+    command = [sys.executable, "-m", "hpcpgd.study", "submit", "s.toml", "--site", str(site)]
+    process = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE)
+    until(lambda: cluster.call("squeue", "-h").out or process.poll() is not None, 60)
+    process.terminate()
+    process.communicate(timeout=100)
+    assert process.returncode == 128 + signal.SIGTERM
+    until(lambda: not cluster.call("squeue", "-h").out, 60)
+
+
+def test_squeue_s_own_settings_hide_nothing(cluster: Cluster, site: Path, tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(STUDY.replace("epochs = 2", "epochs = 100000"))
+    assert cluster.study("submit", tmp_path, "--site", str(site)).code == 0
+    hidden = {**cluster.env, "SQUEUE_STATES": "RUNNING", "LOGNAME": "nobody", "USER": "nobody"}
+    words = ["-m", "hpcpgd.study", "submit", "s.toml", "--site", str(site)]
+    done = run([sys.executable, *words], 60, hidden, tmp_path)
+    cluster.call("scancel", "--user", str(os.getuid()))
+    assert "0 of 4 runs submitted" in done.out
+    until(lambda: not cluster.call("squeue", "-h").out, 60)
 
 
 def test_what_is_cancelled_is_missing_and_is_sent_again(

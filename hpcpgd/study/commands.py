@@ -90,6 +90,7 @@ def run(path: Path, folder: Path | None, options: RunOptions) -> int:
         execute_all(place, jobs, study.time_limit, launcher)
     else:
         with place.locked():
+            place.clean()
             if options.retry_failed:
                 place.forget_failures(jobs)
             execute_all(place, jobs, study.time_limit, launcher)

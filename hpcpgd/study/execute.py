@@ -38,6 +38,8 @@ def execute(
         failure = _run(folder, job, launcher, time_limit)
         if failure is not None and launcher.was_cancelled():
             return
+        if folder.run_file(job.task, job.repeat).exists():  # by another attempt, meanwhile
+            failure = None
         if failure is not None:
             folder.write_failure(job.task, job.repeat, failure)
         report(job, failure)

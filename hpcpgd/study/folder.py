@@ -96,8 +96,14 @@ class StudyFolder:
         return self.path / "runs" / f"{run_name(task, repeat)}{task.suffix}"
 
     def running_file(self, task: Task, repeat: int) -> Path:
-        """Return where a run writes before it has finished."""
-        return self.path / "runs" / f".{run_name(task, repeat)}.running{task.suffix}"
+        """Return where a run writes before it has finished; no two attempts share it."""
+        name = f".{run_name(task, repeat)}-{os.getpid()}.running{task.suffix}"
+        return self.path / "runs" / name
+
+    def clean(self) -> None:
+        """Remove what attempts that were killed have left; for the only one who runs here."""
+        for path in (self.path / "runs").glob(".*.running.*"):
+            path.unlink(missing_ok=True)
 
     def failure_file(self, task: Task, repeat: int) -> Path:
         """Return where a failed run is told of."""
@@ -153,8 +159,13 @@ class StudyFolder:
             os.set_inheritable(file.fileno(), True)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise OutputError(
                     f"{self.path}: another process makes runs here: wait for it, or end it"
+                ) from None
+            except OSError as error:
+                raise OutputError(
+                    f"{self.path}: cannot be locked: {error.strerror}: take a --folder on "
+                    "another file system"
                 ) from None
             yield

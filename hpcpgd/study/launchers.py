@@ -51,15 +51,21 @@ class Launcher:
         return {k: v for k, v in os.environ.items() if not k.startswith(others)}
 
     def was_cancelled(self) -> bool:
-        """Return whether SLURM has ended this job: a run that it took along has not failed."""
+        """Return whether SLURM has ended this job, or is not there to say that it has not.
+
+        A run that it took along has not failed.
+        """
         job = os.environ.get("SLURM_JOB_ID")
         if not self.in_allocation or job is None:
             return False
-        asked = subprocess.run(
-            ["squeue", "--noheader", f"--jobs={job}", "--format=%T"],
-            capture_output=True, text=True, timeout=ASK_SECONDS, check=False,
-        )  # fmt: skip
-        return asked.returncode == 0 and asked.stdout.split()[:1] not in (["RUNNING"], [])
+        question = ["squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T"]
+        try:
+            asked = subprocess.run(
+                question, capture_output=True, text=True, timeout=ASK_SECONDS, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return True
+        return asked.stdout.split()[:1] != ["RUNNING"]
 
 
 def find(named: str | None) -> Launcher:

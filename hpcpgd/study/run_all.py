@@ -19,7 +19,7 @@ def execute_all(place: StudyFolder, jobs: list[Job], time_limit: float, launcher
 
     done = sum(place.is_done(job.task, job.repeat) for job in jobs)
     with (
-        _ended_by_signal(),
+        ended_by_signal(),
         tqdm(total=len(jobs), initial=done, unit="run", disable=None, file=sys.stderr) as bar,
     ):
 
@@ -37,7 +37,7 @@ def execute_all(place: StudyFolder, jobs: list[Job], time_limit: float, launcher
 
 
 @contextmanager
-def _ended_by_signal() -> Iterator[None]:
+def ended_by_signal() -> Iterator[None]:
     """Let SIGTERM end us as Ctrl-C does, and our run with us, not beside it."""
 
     def end(number: int, frame: FrameType | None) -> None:

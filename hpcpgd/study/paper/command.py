@@ -107,6 +107,7 @@ def _run(options: Options, name: str) -> tuple[list[Row], figures.Legend, str]:
     jobs = tasks.jobs(size.repeats)
     if options.retry_failed:
         place.forget_failures(jobs)
+    place.clean()
     execute_all(place, jobs, size.time_limit, launchers.find(None))
     rows = gather(points, tasks, place, size.repeats, cpu_model())
     absent = {row: failure.status for row, failure in tasks.absent.items()}

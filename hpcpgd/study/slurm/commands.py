@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from hpcpgd.study.commands import open_study
 from hpcpgd.study.execute import order
 from hpcpgd.study.folder import StudyFolder
 from hpcpgd.study.grid import points
+from hpcpgd.study.run_all import ended_by_signal
 from hpcpgd.study.slurm.queue import Queue
 from hpcpgd.study.slurm.record import (
     DONE,
@@ -39,11 +40,12 @@ PATIENCE = 30  # times that SLURM may not answer before we give up waiting
 
 @dataclass(frozen=True)
 class Script:
-    """A script, the runs of its array's tasks, and where it belongs."""
+    """A script, where it belongs, the runs of its array's tasks, and their study file."""
 
     path: Path
     text: str
     names: tuple[str, ...]
+    study: Path
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ class SubmitOptions:
 def submit(path: Path, folder: Path | None, options: SubmitOptions) -> int:
     """Submit what is neither done nor queued, and a report at the end."""
     study, place = open_study(path, folder)
+    for file in (path, options.site):
+        if not file.is_file():
+            raise ConfigError(f"{file}: expected a file, which is kept with the study")
     site, own = read_site(options.site), files_of(place, study)
     queue = Queue(site)
     if "\\" in str(place.path):
@@ -79,16 +84,23 @@ def submit(path: Path, folder: Path | None, options: SubmitOptions) -> int:
         say("\n".join(f"# {script.path}\n{script.text}" for script in scripts))
         return 0
     place.make()
-    with place.locked():
+    with place.locked(), ended_by_signal():
         if options.retry_failed:
             place.forget_failures(order(points(study), study.repeats))
         states = _states(study, place, own, queue)
         wanted = _missing(states)
-        scripts = _scripts(study, site, own, place, wanted)
-        if wanted:
+        if wanted or _lacks_report(place, own, queue):
+            scripts = _scripts(study, site, own, place, wanted)
             _send(scripts, own, queue, (path, options.site), in_turn=site.at_once == 1)
     say(f"{len(wanted)} of {len(states)} runs submitted; in {place.path}")
     return _wait(study, place, own, queue) if options.wait else 0
+
+
+def _lacks_report(place: StudyFolder, own: SlurmFiles, queue: Queue) -> bool:
+    """Return whether nothing will ever make the study file of runs that were submitted."""
+    record = own.read()
+    queued = {record[job] for job in queue.states() if job in record}
+    return bool(record) and REPORT not in queued and not (place.path / "study.h5").exists()
 
 
 def _missing(states: list[RunState]) -> set[str]:
@@ -105,14 +117,15 @@ def _states(
 def _scripts(
     study: StudyFile, site: Site, own: SlurmFiles, place: StudyFolder, wanted: set[str]
 ) -> list[Script]:
-    paths, number = Paths(own.study, place.path), own.submissions()
+    number = own.submissions()
+    paths = Paths(own.study(number), place.path)
     found = []
     for array in arrays(points(study), study.repeats, wanted):
         text = array_script(study.name, array, study.time_limit, site, paths)
         number += 1
-        found.append(Script(own.script(array.label, number), text, array.names))
+        found.append(Script(own.script(array.label, number), text, array.names, paths.study))
     report = report_script(study.name, site, paths)
-    return [*found, Script(own.script(REPORT, number + 1), report, ())]
+    return [*found, Script(own.script(REPORT, number + 1), report, (), paths.study)]
 
 
 def _send(
@@ -120,8 +133,10 @@ def _send(
 ) -> None:
     """Write the scripts and submit all of them or none."""
     own.make()
-    for source, target in zip(files, (own.study, own.site), strict=True):
-        shutil.copyfile(source, target)
+    target = scripts[0].study
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for source, kept in zip(files, (target, own.site), strict=True):
+        write_atomically(kept, source.read_bytes())
     for script in scripts:
         write_atomically(script.path, script.text.encode())
     numbers: list[str] = []
@@ -130,23 +145,21 @@ def _send(
             queue.check(script.path)
         for script in scripts:
             after = numbers if not script.names else numbers[-1:] if in_turn else []
-            numbers.append(queue.submit(script.path, own.log(script.path), after))
-    except BaseException:  # Ctrl-C too: no job is left that the record does not know
-        if numbers:
-            queue.cancel(numbers)
+            log, array = own.log(script.path), bool(script.names)
+            numbers.append(queue.submit(script.path, log, after, array))
+            own.add(_record(script, numbers[-1]))
+    except BaseException:  # signals too: no job is left that the record does not know
+        with suppress(UnavailableError):
+            queue.cancel([script.path for script in scripts])
         for script in scripts:
             script.path.unlink(missing_ok=True)
         raise
-    own.add(_record(scripts, numbers))
 
 
-def _record(scripts: list[Script], numbers: list[str]) -> dict[str, str]:
-    """Return the run of each job and array task."""
-    found: dict[str, str] = {}
-    for script, number in zip(scripts, numbers, strict=True):
-        found |= {f"{number}_{i}": name for i, name in enumerate(script.names)}
-        found |= {} if script.names else {number: REPORT}
-    return found
+def _record(script: Script, number: str) -> dict[str, str]:
+    """Return the run of each array task, or the report's job."""
+    found = {f"{number}_{i}": name for i, name in enumerate(script.names)}
+    return found or {number: REPORT}
 
 
 def status(path: Path, folder: Path | None) -> int:
@@ -154,7 +167,12 @@ def status(path: Path, folder: Path | None) -> int:
     study, place = open_study(path, folder)
     own = files_of(place, study)
     queue = Queue(read_site(own.site)) if own.site.exists() else None
-    return _tell(_states(study, place, own, queue), study, place)
+    try:
+        states = _states(study, place, own, queue)
+    except UnavailableError as error:
+        say(f"from the files alone, as SLURM does not answer: {error}")
+        states = _states(study, place, own, None)
+    return _tell(states, study, place)
 
 
 def _tell(states: list[RunState], study: StudyFile, place: StudyFolder) -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import subprocess
 from pathlib import Path
 
 from hpcpgd.errors import ConfigError, UnavailableError
+from hpcpgd.study.grid import digest
 from hpcpgd.study.slurm.site import Site
 
 SECONDS = 60.0
+USER = f"--user={os.getuid()}"
+SILENT = ("Socket timed out", "Unable to contact", "Connection refused")
 
 
 class Queue:
@@ -22,7 +24,9 @@ class Queue:
     """
 
     def __init__(self, site: Site) -> None:
-        self._environment = {**os.environ, **dict(site.environment)}
+        # A user's own settings of squeue would hide jobs of this study.
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("SQUEUE_")}
+        self._environment = {**kept, **dict(site.environment)}
 
     def check(self, script: Path) -> None:
         """Ask SLURM whether it would take a script.
@@ -36,7 +40,7 @@ class Queue:
         """
         self._sbatch(["--test-only", str(script)], script)
 
-    def submit(self, script: Path, log: Path, after: list[str]) -> str:
+    def submit(self, script: Path, log: Path, after: list[str], array: bool) -> str:
         """Submit a script, to begin when the jobs ``after`` have ended; return its number.
 
         Raises
@@ -44,15 +48,24 @@ class Queue:
         ConfigError, UnavailableError
             As ``check``.
         """
-        options = ["--parsable", f"--output={str(log).replace('%', '%%')}-%A_%a.log"]
+        prefix = str(log.absolute()).replace("%", "%%")
+        options = ["--parsable", f"--output={prefix}-{'%A_%a' if array else '%j'}.log"]
+        options.append(f"--comment={_comment(script)}")
         if after:
-            options[1] = f"--output={str(log).replace('%', '%%')}-%j.log"
             options.append(f"--dependency=afterany:{':'.join(after)}")
         return self._sbatch([*options, str(script)], script).strip().split(";")[0]
 
-    def cancel(self, jobs: list[str]) -> None:
-        """End jobs that should not have been submitted."""
-        self._call(["scancel", *jobs])
+    def cancel(self, scripts: list[Path]) -> None:
+        """End the jobs of scripts that should not have been submitted.
+
+        They are known by their comment: a submission that broke off told no number.
+        """
+        wanted = {_comment(script) for script in scripts}
+        done = self._call(["squeue", "--noheader", USER, "--format=%F %k"])
+        found = (line.split(None, 1) for line in done.stdout.splitlines())
+        jobs = [words[0] for words in found if len(words) == 2 and words[1].strip() in wanted]
+        if jobs:
+            self._call(["scancel", *jobs])
 
     def states(self) -> dict[str, str]:
         """Return the states of this user's jobs by number, array tasks apart (``12_3``).
@@ -62,14 +75,15 @@ class Queue:
         UnavailableError
             If SLURM does not answer.
         """
-        user = f"--user={getpass.getuser()}"
-        done = self._call(["squeue", "--noheader", "--array", user, "--format=%i %T"])
+        done = self._call(["squeue", "--noheader", "--array", USER, "--format=%i %T"])
         if done.returncode:
             raise UnavailableError(f"squeue: {_said(done)}")
         return dict(line.split(None, 1) for line in done.stdout.splitlines() if " " in line)
 
     def _sbatch(self, words: list[str], script: Path) -> str:
         done = self._call(["sbatch", *words])
+        if done.returncode and any(text in done.stderr for text in SILENT):
+            raise UnavailableError(f"sbatch: {_said(done)}")
         if done.returncode:
             raise ConfigError(f"{script}: SLURM refuses it: {_said(done)}")
         return done.stdout
@@ -87,6 +101,11 @@ class Queue:
             ) from None
         except subprocess.TimeoutExpired:
             raise UnavailableError(f"{command[0]}: no answer in {SECONDS:g} s") from None
+
+
+def _comment(script: Path) -> str:
+    """Return what a script's jobs are known by, and no others."""
+    return f"hpcpgd-{digest(str(script.absolute()))}"
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:

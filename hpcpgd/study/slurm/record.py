@@ -23,10 +23,12 @@ class SlurmFiles:
     path: Path
     name: str
 
-    @property
-    def study(self) -> Path:
-        """The study file as it was submitted; a study without a name is called after its file."""
-        return self.path / "studies" / f"{self.name}.toml"
+    def study(self, number: int) -> Path:
+        """Return the study file as it was submitted: later ones leave queued runs alone.
+
+        A study without a name is called after its file.
+        """
+        return self.path / "studies" / f"{number:03d}" / f"{self.name}.toml"
 
     @property
     def site(self) -> Path:
@@ -50,8 +52,7 @@ class SlurmFiles:
             If they cannot be made.
         """
         try:
-            for name in ("logs", "studies"):
-                (self.path / name).mkdir(parents=True, exist_ok=True)
+            (self.path / "logs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror}") from None
 
@@ -123,4 +124,6 @@ def _state(
     if job.name in queued:
         number, state = queued[job.name]
         return RunState(job.name, PENDING if state in WAITING else RUNNING, f"job {number}")
-    return RunState(job.name, MISSING, "neither done nor in the queue: submit again")
+    logs = place.path / "slurm" / "logs"
+    cause = f"logs in {logs}, " if logs.exists() else ""
+    return RunState(job.name, MISSING, f"neither done nor in the queue: {cause}submit again")
