@@ -126,16 +126,19 @@ end_daemon() {
     done
 }
 
-# End processes of jobs that no daemon is left to end.
+# End jobs, and what watches over them, that no daemon is left to end.
 end_jobs() {
-    local file
+    local file variables pid
     for file in /proc/[0-9]*/environ; do
-        if tr '\0' '\n' <"$file" 2>/dev/null | grep -qx "SLURM_CONF=$SLURM_CONF" &&
-            tr '\0' '\n' <"$file" 2>/dev/null | grep -q '^SLURM_JOB_ID='; then
-            kill -KILL "$(basename "$(dirname "$file")")" 2>/dev/null || true
+        pid=$(basename "$(dirname "$file")")
+        # Gone by now, or another user's: neither is ours to end.
+        variables=$(tr '\0' '\n' 2>/dev/null <"$file") 2>/dev/null || continue
+        if grep -qxF "SLURM_CONF=$SLURM_CONF" <<<"$variables" &&
+            { grep -q '^SLURM_JOB_ID=' <<<"$variables" || alive "$pid" slurmstepd; }; then
+            kill -KILL "$pid" || true
         fi
     done
-}
+} 2>/dev/null
 
 stop() {
     trap - ERR
