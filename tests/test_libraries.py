@@ -19,7 +19,7 @@ from hpcpgd.config import resolve
 from hpcpgd.data import load
 from hpcpgd.study.folder import StudyFolder
 from hpcpgd.study.grid import Point
-from hpcpgd.study.paper.library import programs
+from hpcpgd.study.paper.contest import programs
 from hpcpgd.study.paper.problem import Problems
 from hpcpgd.study.paper.table import LIBRARIES
 from tests.support import python

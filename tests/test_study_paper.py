@@ -14,7 +14,7 @@ import pytest
 from hpcpgd.data import RawData, Split, load
 from hpcpgd.study.folder import Failure, StudyFolder
 from hpcpgd.study.paper.claims import judge
-from hpcpgd.study.paper.library import LibraryTask
+from hpcpgd.study.paper.contest import LibraryTask
 from hpcpgd.study.paper.plan import BATCHES, FULL, QUICK, Plan, Size
 from hpcpgd.study.paper.problem import Problems
 from hpcpgd.study.paper.results import Results
@@ -121,7 +121,7 @@ def test_only_gpu(tmp_path: Path) -> None:
 
 
 def test_one_core_has_serial_and_parallel_rows_of_one_process(tmp_path: Path) -> None:
-    rows = tuple(r for r in ROWS if not (r.library or r.on_gpu))
+    rows = tuple(r for r in ROWS if not (r.foreign or r.on_gpu))
     planned = Plan("mnist", raw(60000), QUICK, 1, rows)
     assert len(tasks(planned, {}, tmp_path).jobs(1)) == 3 * 2 * 6
     one = row("Naive Serial", "net-1h", 32, 2.0)
@@ -210,13 +210,13 @@ def test_the_claim_about_widths(last: float, verdict: str) -> None:
 PATCHED = """
 import sys
 from pathlib import Path
-from hpcpgd.study.paper import axes, command, library, plan, results, tasks
+from hpcpgd.study.paper import axes, command, contest, plan, results, tasks
 command.QUICK = plan.Size(120, 3, 1, 60.0, 60.0, True, (32, 64))
 plan.AXIS_BATCH = axes.AXIS_BATCH = results.AXIS_BATCH = 32
 plan.AXIS_ROWS, plan.AXIS_WIDTHS = (60, 90), (16, 32)
 axes.AXIS_WIDTHS = plan.AXIS_WIDTHS
 tasks.has_device = lambda: False
-library.LIBRARIES["pytorch"] = str(Path(sys.argv[2]).resolve())
+contest.LIBRARIES["pytorch"] = str(Path(sys.argv[2]).resolve())
 from hpcpgd.study.cli import main
 sys.exit(main(["paper", "--quick", "--dataset", sys.argv[1], "--folder", "p", *sys.argv[3:]]))
 """

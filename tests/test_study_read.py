@@ -15,7 +15,7 @@ from hpcpgd.study.execute import order
 from hpcpgd.study.folder import Failure, StudyFolder
 from hpcpgd.study.grid import Point
 from hpcpgd.study.launchers import Launcher
-from hpcpgd.study.paper.library import read_library_row
+from hpcpgd.study.paper.contest import read_library_row
 from hpcpgd.study.paper.table import ROW
 from hpcpgd.study.read_run import read_row
 from hpcpgd.study.rows import Row

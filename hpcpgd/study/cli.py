@@ -84,7 +84,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     one.add_argument("--dataset", help="default: mnist, else fashion-mnist")
     one.add_argument("--folder", type=Path, metavar="DIR", help="where its runs are")
     one.add_argument(
-        "--library-python", metavar="PYTHON",
+        "--library-python", dest="python", metavar="PYTHON",
         help="interpreter that has PyTensor, Keras with JAX, and PyTorch (default: this one)",
     )  # fmt: skip
     one.add_argument("--retry-failed", action="store_true", help=retry)
@@ -143,7 +143,7 @@ def _paper(arguments: argparse.Namespace) -> int:
 
     a = arguments
     gpu = a.only == "gpu"
-    options = Options(a.quick, gpu, a.dataset, a.folder, a.library_python, a.retry_failed)
+    options = Options(a.quick, gpu, a.dataset, a.folder, a.python, a.retry_failed)
     return paper(options)
 
 

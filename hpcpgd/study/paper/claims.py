@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hpcpgd.config import NETWORKS
-from hpcpgd.study.paper.library_claims import library_at_large, odd_widths, own_kernels
+from hpcpgd.study.paper.further_claims import library_at_large, odd_widths, own_kernels
 from hpcpgd.study.paper.results import Results
 from hpcpgd.study.paper.table import (
     FAST,

@@ -19,7 +19,7 @@ from hpcpgd.study.collect import write
 from hpcpgd.study.folder import StudyFolder
 from hpcpgd.study.paper import axes, figures
 from hpcpgd.study.paper.claims import judge
-from hpcpgd.study.paper.library import NOT_INSTALLED, programs
+from hpcpgd.study.paper.contest import NOT_INSTALLED, programs
 from hpcpgd.study.paper.plan import (
     FULL,
     QUICK,
@@ -54,7 +54,7 @@ class Options:
         Rows that need a device alone.
     dataset : str or None
     folder : Path or None
-    library_python : str or None
+    python : str or None
         The interpreter that has the libraries; None is our own.
     retry_failed : bool
         Run once more what failed or timed out.
@@ -64,7 +64,7 @@ class Options:
     only_gpu: bool
     dataset: str | None
     folder: Path | None
-    library_python: str | None
+    python: str | None
     retry_failed: bool
 
     @property
@@ -83,7 +83,7 @@ def paper(options: Options) -> int:
     """Run what is not done; exit 1 if a run did not end well, rows that cannot run apart."""
     name = options.dataset or find_dataset()
     check_name(name)
-    python = options.library_python
+    python = options.python
     if python is not None and shutil.which(python) is None:
         raise UsageError(f"--library-python {python}: no program is there")
     options.place.make()
@@ -95,7 +95,7 @@ def paper(options: Options) -> int:
 def _run(options: Options, name: str) -> tuple[list[Row], figures.Legend, str]:
     """Run what is not done; return all rows, and the dataset's name."""
     size, place, chosen = options.size, options.place, table_rows(options.only_gpu)
-    python = options.library_python or sys.executable
+    python = options.python or sys.executable
     raw = load(name, seed=0)
     if size.rows is not None:
         name = str(draw_rows(raw, size.rows, place.path))

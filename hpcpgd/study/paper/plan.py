@@ -182,7 +182,7 @@ class Plan:
 
     def point(self, row: PaperRow, shape: Shape) -> PaperPoint:
         """Return one point; that of a library is our own run of the same problem."""
-        ours = self._compared if row.library else row
+        ours = self._compared if row.foreign else row
         given: dict[str, Any] = {
             "dataset": self._dataset,
             "train_rows": shape.train_rows,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hpcpgd.study.folder import Failure, StudyFolder
 from hpcpgd.study.grid import network_name
-from hpcpgd.study.paper.library import LibraryTask, read_library_row
+from hpcpgd.study.paper.contest import LibraryTask, read_library_row
 from hpcpgd.study.paper.plan import AXIS_BATCH, WARM_UP, PaperPoint
 from hpcpgd.study.paper.problem import FIRST
 from hpcpgd.study.paper.table import PaperRow
@@ -39,7 +39,7 @@ def gather(
 
 def _not_run(p: PaperPoint, repeat: int, failure: Failure, machine: str) -> Row:
     row = replace(failed_row(p.point, repeat, failure, machine), paper_row=p.row.name)
-    return replace(row, backend=p.row.backend, reduction="none") if p.row.library else row
+    return replace(row, backend=p.row.backend, reduction="none") if p.row.foreign else row
 
 
 def _row(p: PaperPoint, tasks: Tasks, place: StudyFolder, repeat: int, machine: str) -> Row | None:

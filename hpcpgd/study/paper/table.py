@@ -29,7 +29,7 @@ class PaperRow:
     on_gpu: bool = False
 
     @property
-    def library(self) -> bool:
+    def foreign(self) -> bool:
         """Whether it is a program of others."""
         return self.backend in LIBRARIES
 
@@ -64,7 +64,7 @@ ROWS = (
     PaperRow("PyTorch GPU", "pytorch", base="PyTorch serial", on_gpu=True),
 )
 ROW = {row.name: row for row in ROWS}
-LIBRARY_ROWS = tuple(row for row in ROWS if row.library)
+LIBRARY_ROWS = tuple(row for row in ROWS if row.foreign)
 
 
 def rows(only_gpu: bool) -> tuple[PaperRow, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hpcpgd.study.execute import order
 from hpcpgd.study.folder import Failure, Job, Task
-from hpcpgd.study.paper.library import NO_DEVICE, LibraryTask, probe
+from hpcpgd.study.paper.contest import NO_DEVICE, LibraryTask, probe
 from hpcpgd.study.paper.plan import PaperPoint
 from hpcpgd.study.paper.problem import Problems
 from hpcpgd.study.paper.table import PaperRow
@@ -48,7 +48,7 @@ def absent_rows(rows: tuple[PaperRow, ...], python: str) -> dict[str, Failure]:
     found = {}
     no_device = Failure(NO_DEVICE, 0, "this machine has no GPU that CuPy sees")
     for row in rows:
-        if row.library:
+        if row.foreign:
             failure = probe(row, python)
         else:
             failure = no_device if row.on_gpu and not has_device() else None
@@ -73,10 +73,10 @@ def make_tasks(
 ) -> Tasks:  # fmt: skip
     """Return the task of every point whose row can run here."""
     can = [p for p in points if p.row.name not in absent]
-    found: dict[Name, Task] = {name_of(p): p.point for p in can if not p.row.library}
+    found: dict[Name, Task] = {name_of(p): p.point for p in can if not p.row.foreign}
     groups = defaultdict(list)
     for p in can:
-        if p.row.library:
+        if p.row.foreign:
             config = p.point.config
             groups[p.row, config.hidden, config.train_rows].append(p)
     for (row, _, _), group in groups.items():
