@@ -152,6 +152,25 @@ def read_document(path: str, what: str) -> dict[str, Any]:
         raise ConfigError(f"{what} {path}: not a TOML file: {error}") from None
 
 
+def read_tables(path: Path, what: str, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Return the tables of the TOML file that ``what`` names, which may have ``names`` alone.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, is no TOML, or holds anything else.
+    """
+    document = read_document(str(path), what)
+    for table, content in document.items():
+        if table not in names:
+            hint = nearest(table, names)
+            expected = ", ".join(f"[{name}]" for name in names)
+            raise ConfigError(f"{path}: unknown table [{table}]: expected {expected}{hint}")
+        if not isinstance(content, dict):
+            raise ConfigError(f"{path}: '{table}' must be a table: [{table}]")
+    return document
+
+
 def read_toml(path: str) -> dict[str, Any]:
     """Read and check the table ``[train]`` of a TOML file.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcpgd.config import FIELDS, NETWORKS, read_document
+from hpcpgd.config import FIELDS, NETWORKS, read_tables
 from hpcpgd.errors import ConfigError, HpcpgdError, nearest
 from hpcpgd.kinds import Choice, Integer, Kind, Text
 
@@ -87,13 +87,7 @@ def read(path: Path) -> StudyFile:
     ConfigError
         Naming the key, what was seen and what would be valid.
     """
-    document = read_document(str(path), "study file")
-    for table in document:
-        if table not in TABLES:
-            hint = nearest(table, TABLES)
-            raise ConfigError(f"{path}: unknown table [{table}]: expected {_list(TABLES)}{hint}")
-        if not isinstance(document[table], dict):
-            raise ConfigError(f"{path}: '{table}' must be a table: [{table}]")
+    document = read_tables(path, "study file", TABLES)
     settings = _settings(document.get("study", {}), path)
     settings.setdefault("name", path.stem)
     grid = {k: _column(k, v, f"{path}: [grid] ") for k, v in document.get("grid", {}).items()}
@@ -102,10 +96,6 @@ def read(path: Path) -> StudyFile:
     study = StudyFile(**settings, grid=grid, train=train, base=base)
     _check_together(study, path)
     return study
-
-
-def _list(words: tuple[str, ...]) -> str:
-    return ", ".join(words)
 
 
 def _settings(table: dict[str, Any], path: Path) -> dict[str, Any]:

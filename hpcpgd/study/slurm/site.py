@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from hpcpgd.config import read_document
+from hpcpgd.config import read_tables
 from hpcpgd.errors import ConfigError, nearest
 from hpcpgd.kinds import Choice, Flag, Integer, Kind, Text
 
@@ -118,15 +118,7 @@ def read(path: Path) -> Site:
     ConfigError
         Naming the key, what was seen and what would be valid.
     """
-    document = read_document(str(path), "--site")
-    for table, content in document.items():
-        if table not in TABLES:
-            hint = nearest(table, TABLES)
-            raise ConfigError(
-                f"{path}: unknown table [{table}]: expected [site], [environment]{hint}"
-            )
-        if not isinstance(content, dict):
-            raise ConfigError(f"{path}: '{table}' must be a table: [{table}]")
+    document = read_tables(path, "--site", TABLES)
     values = {k: _value(path, k, v) for k, v in document.get("site", {}).items()}
     variables = [_variable(path, k, v) for k, v in document.get("environment", {}).items()]
     return Site(**values, environment=tuple(variables))
