@@ -301,3 +301,17 @@ def test_shipped_scripts(cluster: Cluster, name: str, tmp_path: Path) -> None:
         files = [*folder.glob("*.h5")]
         assert len(files) == (2 if name == "sweep" else 1)
         assert {attributes(path)["ranks"] for path in files} == {2}
+
+
+def test_stop_ends_jobs_whose_controller_has_gone(tmp_path: Path) -> None:
+    lost = Cluster(tmp_path / "c")
+    assert lost.call(SCRIPT, "start", timeout=90).code == 0
+    job = f"{SRUN} {TRAIN} lost.h5 --epochs 1000000"
+    lost.batch(job, tmp_path, "--ntasks=2")
+    until((tmp_path / "lost.h5").exists, 60)
+    os.kill(int((lost.folder / "slurmctld.pid").read_text()), signal.SIGKILL)
+    done = lost.call(SCRIPT, "stop", timeout=90)
+    assert (done.code, done.out, done.err) == (0, "stopped\n", "")
+    left = ["pgrep", "-f", "output lost.h5"]
+    until(lambda: not subprocess.run(left, capture_output=True).stdout, 20)
+    assert not lost.folder.exists()
