@@ -155,19 +155,19 @@ def test_threads_of_loops_share_the_examples() -> None:
 
 def test_gemm_allocates_nothing_in_a_step() -> None:
     net = Network((784, 256, 10), "float32")
-    plan = make_plan("gemm", net, 128, 1, the_blas())
+    plan = make_plan("gemm", net, 1024, 1, the_blas())
     parameters, out = net.zeros(), net.zeros()
     for _ in range(3):
-        plan.gradient(parameters, 128, out, False)
+        plan.gradient(parameters, 1024, out, False)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
     for _ in range(5):
-        plan.gradient(parameters, 128, out, False)
+        plan.gradient(parameters, 1024, out, False)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # A few closures and tuples; the smallest buffer of the step has 5,120 bytes.
-    assert peak - before < 5_000
+    # Closures, tuples and what numba notes of arrays; the step's smallest buffer has 40,960 bytes.
+    assert peak - before < 20_000
 
 
 @pytest.mark.parametrize("backend", FAST)
