@@ -34,6 +34,7 @@ class PhaseClock:
         self._comm = comm
         self._durations = np.zeros(STEPS_KEPT)
         self._kept = 0
+        self._reduction = 0.0
         self._seconds = np.zeros(len(PHASES))
         self._rows = 0
         self._last = 0.0
@@ -43,18 +44,31 @@ class PhaseClock:
         self._rows += rows
         self._last = perf_counter()
 
-    def lap(self, phase: int) -> None:
-        """Give the time since the last call to ``phase``."""
+    def lap(self, phase: int, waited: float = 0.0, loaded: float = 0.0) -> None:
+        """Give the time since the last call to ``phase``.
+
+        But for ``waited`` seconds of it, which belong to the step's reduction, and for
+        ``loaded`` seconds, which went to data.
+        """
         now = perf_counter()
-        self._seconds[phase] += now - self._last
+        self._seconds[phase] += now - self._last - waited - loaded
+        self._seconds[DATA] += loaded
+        self._reduction += waited
         self._last = now
 
-    def lap_reduction(self) -> None:
-        """Give the time since the last call to reducing or waiting; collective at times."""
+    def lap_reduction(self) -> float:
+        """Give the time since the last call to the step's reduction; return it."""
         now = perf_counter()
-        self._durations[self._kept] = now - self._last
-        self._kept += 1
+        seconds = now - self._last
+        self._reduction += seconds
         self._last = now
+        return seconds
+
+    def end_reduction(self) -> None:
+        """Note that this step's reduction is complete; collective at times."""
+        self._durations[self._kept] = self._reduction
+        self._kept += 1
+        self._reduction = 0.0
         if self._kept == STEPS_KEPT:
             self._compare()
 

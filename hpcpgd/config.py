@@ -17,7 +17,15 @@ from hpcpgd.kernels import BACKENDS, DEVICE_BACKENDS
 from hpcpgd.kinds import Choice, Flag, Integer, Integers, Kind, Real, Text
 
 NETWORKS = {"net-1h": (1024,), "net-2h": (1024, 1024)}
-REDUCTIONS = ("auto", "allreduce")
+# Each reduction with the backends whose phases it can schedule.
+REDUCTIONS: dict[str, tuple[str, ...]] = {
+    "allreduce": tuple(BACKENDS),
+    "overlap": ("gemm",),
+    "shared": ("gemm",),
+    "reproducible": ("gemm", "loops", "gemv"),
+}
+GROUPED = ("shared", "reproducible")  # reductions to which groups of ranks mean something
+SHARDS = 4
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear")
 PRECISIONS = ("float32", "float64", "tf32")
 MAX_WIDTH = 2**24
@@ -67,7 +75,20 @@ class RunConfig:
     learning_rate: float = _option(1.0, Real(0), "step size")
     seed: int = _option(0, Integer(0), "of the split, the initial weights and the order")
     backend: str = _option("gemm", Choice(tuple(BACKENDS)), "what computes the gradient")
-    reduction: str = _option("auto", Choice(REDUCTIONS), "what sums it over the ranks")
+    reduction: str = _option(
+        "auto",
+        Choice(("auto", *REDUCTIONS)),
+        "what sums it over the ranks; auto: shared where several ranks share a node and the "
+        "backend can, else allreduce",
+    )
+    shards: int = _option(
+        SHARDS, Integer(1, maximum=4096), "of reproducible: parts that a minibatch is cut into"
+    )
+    group_size: int | str = _option(
+        "node",
+        Integer(1, "node"),
+        "of shared and reproducible: at most N ranks of a node share memory; node: all do",
+    )
     threads: int | str = _option(
         "auto",
         Integer(1, "auto", 4096),
@@ -241,6 +262,32 @@ def _check_precision(config: RunConfig) -> None:
         )
 
 
+def _check_reduction(config: RunConfig) -> None:
+    """Refuse a reduction that the backend, the threads or another option contradict."""
+    reduction, backend = config.reduction, config.backend
+    if reduction in REDUCTIONS and backend not in REDUCTIONS[reduction]:
+        able = [name for name, backends in REDUCTIONS.items() if backend in backends]
+        raise ConfigError(
+            f"reduction {reduction} does not go with backend {backend}: use reduction "
+            f"{' or '.join(able)}, or backend {' or '.join(REDUCTIONS[reduction])}"
+        )
+    if reduction == "reproducible" and backend != "gemm" and config.threads not in ("auto", 1):
+        raise ConfigError(
+            f"reduction reproducible with backend {backend} computes with one thread a rank "
+            f"(now {config.threads}): leave threads out, or use backend gemm"
+        )
+    if config.shards != SHARDS and reduction != "reproducible":
+        raise ConfigError(
+            f"shards {config.shards} mean something to reduction reproducible alone "
+            f"(now {reduction}): leave shards out, or use --reduction reproducible"
+        )
+    if config.group_size != "node" and reduction not in (*GROUPED, "auto"):
+        raise ConfigError(
+            f"group-size {config.group_size} means something to reductions shared and "
+            f"reproducible alone (now {reduction}): leave it out, or use one of these"
+        )
+
+
 def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
     """Combine defaults, TOML and flags, and settle what depends on other fields.
 
@@ -259,6 +306,7 @@ def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
     config = RunConfig(**values)
     _check_rate(config)
     _check_precision(config)
+    _check_reduction(config)
     if config.backend in DEVICE_BACKENDS and config.threads not in ("auto", 1):
         raise ConfigError(
             f"backend {config.backend} computes on a GPU, one host thread a rank: "

@@ -51,6 +51,8 @@ class DeviceEngine:
         Looked at every ``CHECK_EVERY`` steps.
     """
 
+    score_rows: int | None = None
+
     def __init__(
         self,
         plan: DevicePlan,
@@ -129,6 +131,7 @@ class DeviceEngine:
             mpi.sum_in_place(comm, raised)
             self.stopping = bool(raised[0])
         self._clock.lap_reduction()
+        self._clock.end_reduction()
 
     def update(self, rate: float) -> None:
         """Subtract ``rate`` times the gradient from the parameters."""

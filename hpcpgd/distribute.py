@@ -10,14 +10,18 @@ import numpy as np
 from hpcpgd import mpi
 from hpcpgd.config import RunConfig
 from hpcpgd.data import Dataset, Split, load, prepare
+from hpcpgd.group import Arena
 from hpcpgd.jitcache import repaired
+from hpcpgd.kernels.network import Array
 from hpcpgd.memory import ensure_memory
 
 SPLITS = ("train", "validation", "test")
 
 
-def load_on_all(ranks: mpi.Ranks, config: RunConfig) -> Dataset:
+def load_on_all(ranks: mpi.Ranks, config: RunConfig, arena: Arena | None = None) -> Dataset:
     """Return the configured dataset on every rank; rank 0 alone touches files.
+
+    With an arena each group of ranks has one copy of it, else each rank.
 
     Raises
     ------
@@ -29,7 +33,7 @@ def load_on_all(ranks: mpi.Ranks, config: RunConfig) -> Dataset:
         if ranks.rank == 0:
             repaired(_compile_permutation)
             dataset = _read(config)
-    return share(ranks, dataset)
+    return share(ranks, dataset, arena)
 
 
 def _compile_permutation() -> None:
@@ -46,29 +50,44 @@ def _read(config: RunConfig) -> Dataset:
     return prepare(raw, seed=config.seed, train_rows=rows, test_fraction=fraction)
 
 
-def share(ranks: mpi.Ranks, dataset: Dataset | None) -> Dataset:
+def share(ranks: mpi.Ranks, dataset: Dataset | None, arena: Arena | None = None) -> Dataset:
     """Return rank 0's ``dataset`` on every rank; collective.
 
     Raises
     ------
     UnavailableError
-        On every rank, if some node cannot hold a copy for each of its ranks.
+        On every rank, if some node cannot hold a copy for each of its ranks or groups.
     """
-    comm = ranks.comm
-    facts = json.loads(mpi.broadcast_bytes(comm, _facts(dataset)))
+    facts = json.loads(mpi.broadcast_bytes(ranks.comm, _facts(dataset)))
     sizes = facts["splits"].values()
     nbytes = sum(rows * (columns * np.dtype(dtype).itemsize + 4) for rows, columns, dtype in sizes)
-    ensure_memory(ranks, nbytes, f"dataset {facts['name']}")
-    splits = {}
+    sharers = 1 if arena is None else arena.group.size
+    ensure_memory(ranks, nbytes // sharers, f"dataset {facts['name']}")
+    splits: dict[str, Any] = {}
     for name, (rows, columns, dtype) in facts.pop("splits").items():
-        if dataset is not None:
-            split = getattr(dataset, name)
-        else:
-            split = Split(np.empty((rows, columns), dtype), np.empty(rows, np.int32))
-        mpi.broadcast(comm, split.features)
-        mpi.broadcast(comm, split.labels)
-        splits[name] = split
+        own = None if dataset is None else getattr(dataset, name)
+        splits[name] = Split(
+            _spread(ranks, arena, None if own is None else own.features, (rows, columns), dtype),
+            _spread(ranks, arena, None if own is None else own.labels, (rows,), np.int32),
+        )
     return Dataset(**splits, **facts)
+
+
+def _spread(
+    ranks: mpi.Ranks, arena: Arena | None, own: Array | None, shape: tuple[int, ...], dtype: Any
+) -> Array:
+    """Return rank 0's array ``own`` on every rank, or once in every group's shared memory."""
+    if arena is None:
+        array = np.empty(shape, dtype) if own is None else own
+        mpi.broadcast(ranks.comm, array)
+        return array
+    array = arena.allocate(int(np.prod(shape)), dtype).reshape(shape)
+    if own is not None:
+        array[...] = own
+    if arena.group.leaders is not None:  # the first of them is rank 0
+        mpi.broadcast(arena.group.leaders, array)
+    arena.group.members.Barrier()
+    return array
 
 
 def _facts(dataset: Dataset | None) -> bytes:

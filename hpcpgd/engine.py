@@ -1,7 +1,8 @@
 """One rank's arithmetic over its copy of the dataset: on the host here, or on a GPU.
 
-An engine holds the parameters and the gradient where its backend computes with them.  A
-reduction is a schedule over ``partial``, ``sum`` and ``update``.
+An engine holds the parameters and the gradient where its backend computes with them.
+Reduction ``allreduce`` is a schedule over ``partial``, ``sum`` and ``update``; those that
+need more of a backend bring engines of their own.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Rows = tuple[int, int]  # positions in the order of an epoch: first, and one aft
 
 
 class Engine(Protocol):
-    """What every reduction and the evaluation rely on.
+    """What the training loop and the evaluation rely on.
 
     Attributes
     ----------
@@ -40,6 +41,8 @@ class Engine(Protocol):
         First step, from 0, known to have had NaN or Inf in its gradient.
     stopping : bool
         Whether some rank was asked to stop: the same on all, after the same step.
+    score_rows : int or None
+        Rows that are always scored together; None if their number changes no bit.
     """
 
     network: Network
@@ -47,10 +50,30 @@ class Engine(Protocol):
     steps: int
     bad_step: int | None
     stopping: bool
+    score_rows: int | None
 
     @property
     def parameters(self) -> Array:
         """The flat vector of parameters on the host; waits for pending work."""
+
+    def settle(self) -> None:
+        """Wait for pending work and find out about NaN and Inf."""
+
+    def score(self, split: str, first: int, count: int) -> None:
+        """Predict rows ``first …`` of a split and add up loss and correct answers."""
+
+    def predicted(self, count: int) -> Array:
+        """Return the classes that ``score`` predicted, int32 (count,)."""
+
+    def take_totals(self) -> Array:
+        """Return loss, correct answers and examples, and start again at 0.
+
+        float64 (8,), or (parts, 8) to be added up over the ranks before the parts are.
+        """
+
+
+class StepEngine(Engine, Protocol):
+    """What reduction ``allreduce`` makes a step of."""
 
     def warm_up(self, steps: Sequence[tuple[Rows, float]]) -> None:
         """Compile or load all that steps need, given as rows and rate; change no parameter."""
@@ -67,18 +90,6 @@ class Engine(Protocol):
     def step(self, epoch: int, rows: Rows, rate: float) -> None:
         """Make a whole step on one rank: ``partial`` and ``update``."""
 
-    def settle(self) -> None:
-        """Wait for pending work and find out about NaN and Inf."""
-
-    def score(self, split: str, first: int, count: int) -> None:
-        """Predict rows ``first …`` of a split and add up loss and correct answers."""
-
-    def predicted(self, count: int) -> Array:
-        """Return the classes that ``score`` predicted, int32 (count,)."""
-
-    def take_totals(self) -> Array:
-        """Return loss, correct answers and examples, float64 (8,), and start again at 0."""
-
 
 class HostEngine:
     """An engine on a backend that computes in the host's memory.
@@ -94,6 +105,8 @@ class HostEngine:
     clock : PhaseClock
     stop : StopRequest
     """
+
+    score_rows: int | None = None
 
     def __init__(
         self, plan: Plan, dataset: Dataset, sampler: Sampler, parameters: Array,
@@ -146,6 +159,7 @@ class HostEngine:
         mpi.sum_in_place(comm, self._sums)
         self.stopping = bool(self._slots[STOP] > 0)
         self._clock.lap_reduction()
+        self._clock.end_reduction()
 
     def update(self, rate: float) -> None:
         """Subtract ``rate`` times the gradient from the parameters."""

@@ -13,6 +13,7 @@ from hpcpgd.engine import Engine
 from hpcpgd.kernels.elementwise import CORRECT, LOSS
 from hpcpgd.kernels.network import Array
 from hpcpgd.kernels.partition import block_range
+from hpcpgd.kernels.workspace import TOTALS
 
 
 @dataclass(frozen=True)
@@ -37,20 +38,30 @@ class Scores:
 def evaluate(comm: Any, engine: Engine, dataset: Dataset, name: str, confusion: bool) -> Scores:
     """Score the engine's parameters on a split, with or without its confusion matrix.
 
-    Every rank takes its block of the rows, in chunks of the engine's capacity.  Collective.
+    The rows are cut into chunks, which are dealt to the ranks; sums are kept by chunk, so
+    that where all chunks are alike the totals do not depend on who scored which.  Collective.
     """
     split: Split = getattr(dataset, name)
     classes = engine.network.widths[-1] if confusion else 0
     table = np.zeros((classes, classes), np.int64)
-    begin, end = block_range(split.rows, comm.size, comm.rank)
-    for first in range(begin, end, engine.capacity):
-        count = min(engine.capacity, end - first)
+    size = engine.score_rows or min(engine.capacity, max(-(-split.rows // comm.size), 1))
+    chunks = -(-split.rows // size)
+    totals = np.zeros((chunks, TOTALS))
+    for chunk in range(*block_range(chunks, comm.size, comm.rank)):
+        first = chunk * size
+        count = min(size, split.rows - first)
         engine.score(name, first, count)
+        totals[chunk] = added(engine.take_totals())
         if confusion:
             np.add.at(table, (split.labels[first : first + count], engine.predicted(count)), 1)
-    totals = engine.take_totals()
     mpi.sum_in_place(comm, totals)
     mpi.sum_in_place(comm, table)
     if split.rows == 0:
         return Scores(np.nan, np.nan, table)
-    return Scores(totals[LOSS] / split.rows, totals[CORRECT] / split.rows, table)
+    total = added(totals)
+    return Scores(total[LOSS] / split.rows, total[CORRECT] / split.rows, table)
+
+
+def added(totals: Array) -> Array:
+    """Return the sum of vectors of totals, first to last, float64 (8,)."""
+    return np.asarray(np.add.reduce(totals.reshape(-1, TOTALS), axis=0))

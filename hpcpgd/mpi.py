@@ -101,6 +101,12 @@ def split(ranks: Ranks, colour: int) -> Ranks:
     return own
 
 
+def split_within(comm: Any, colour: int | None) -> Any:
+    """Return the communicator of the ranks of one colour, in order; None for no colour."""
+    part = comm.Split(MPI.UNDEFINED if colour is None else colour, comm.rank)
+    return None if part == MPI.COMM_NULL else part
+
+
 def same_machine(comm: Any, identity: bytes) -> Any:
     """Return the communicator of the ranks that gave the same ``identity``; collective.
 
@@ -141,6 +147,50 @@ def sum_in_place(comm: Any, array: Array) -> None:
     flat = array.reshape(-1)
     for begin in range(0, flat.size, PIECE):
         comm.Allreduce(MPI.IN_PLACE, flat[begin : begin + PIECE], MPI.SUM)
+
+
+def start_sum(comm: Any, array: Array) -> Any:
+    """Start to replace ``array`` by its sum over the ranks; return what to ``finish``."""
+    return comm.Iallreduce(MPI.IN_PLACE, array, MPI.SUM)
+
+
+def progress(requests: list[Any]) -> None:
+    """Let MPI go on with what was started; not collective."""
+    for request in requests:
+        request.Test()
+
+
+def finish_all(requests: list[Any]) -> None:
+    """Wait until all that was started is complete."""
+    for request in requests:
+        request.Wait()
+
+
+def gather_parts(comm: Any, own: Array, counts: list[int], out: Array) -> None:
+    """Fill ``out`` with every rank's ``own``, one after the other, of ``counts`` numbers."""
+    places = [sum(counts[:rank]) for rank in range(comm.size)]
+    kind = MPI._typedict[own.dtype.char]
+    comm.Allgatherv([own, kind], [out, counts, places, kind])
+
+
+def shared_bytes(comm: Any, nbytes: int) -> tuple[Array, Any]:
+    """Return zeroed memory that the ranks of ``comm``, all on one node, see; and its window."""
+    window = MPI.Win.Allocate_shared(nbytes if comm.rank == 0 else 0, 1, comm=comm)
+    buffer: Any = window.Shared_query(0)[0]
+    memory = np.frombuffer(buffer, np.uint8, nbytes)
+    window.Lock_all()
+    if comm.rank == 0:
+        memory[:] = 0
+    window.Sync()
+    comm.Barrier()
+    window.Sync()
+    return memory, window
+
+
+def free_window(window: Any) -> None:
+    """Give shared memory back; nobody may look at it any more.  Collective."""
+    window.Unlock_all()
+    window.Free()
 
 
 def min_in_place(comm: Any, array: Array) -> None:

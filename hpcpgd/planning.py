@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from hpcpgd.clock import PhaseClock
@@ -10,43 +9,26 @@ from hpcpgd.config import RunConfig
 from hpcpgd.data import Dataset
 from hpcpgd.device_engine import DeviceEngine
 from hpcpgd.device_rows import ensure_room
-from hpcpgd.engine import Engine, HostEngine
+from hpcpgd.engine import Engine, HostEngine, StepEngine
 from hpcpgd.errors import UnavailableError
 from hpcpgd.gpu import Gpu, device_errors
-from hpcpgd.kernels import make_device_plan, make_plan
+from hpcpgd.group import Arena
+from hpcpgd.kernels import SCHEDULED, make_device_plan, make_plan
 from hpcpgd.kernels.network import Array, Network
+from hpcpgd.kernels.schedule import Schedule, divided, in_pieces
+from hpcpgd.kernels.scheduled import ScheduledPlan, alone
+from hpcpgd.parts import DEVICE_CHUNK, HOST_CHUNK, Parts, chunk_rows
+from hpcpgd.reductions import Reduction
 from hpcpgd.reductions.allreduce import AllreduceStep
+from hpcpgd.reductions.grouped import make_grouped
+from hpcpgd.reductions.overlap import OverlapEngine, OverlapStep
 from hpcpgd.resources import Resources
 from hpcpgd.sampler import Sampler
+from hpcpgd.scheduled_engine import PrivateEngine
 from hpcpgd.stop import StopRequest
 from hpcpgd.training import Trainer
 
-
-@dataclass(frozen=True)
-class ChunkLimits:
-    """How many rows a plan holds at once; larger slices are worked through in chunks.
-
-    Attributes
-    ----------
-    nbytes : int
-        Of activations and deltas.
-    evaluation_rows : int
-        Rows worth a chunk of their own where minibatches are smaller.
-    """
-
-    nbytes: int
-    evaluation_rows: int
-
-
-HOST_CHUNK = ChunkLimits(256 * 2**20, 512)
-DEVICE_CHUNK = ChunkLimits(2**30, 8192)
 TF32_GENERATION = 80  # compute capability, times ten
-
-
-def chunk_rows(network: Network, slice_rows: int, evaluation_rows: int, limits: ChunkLimits) -> int:
-    """Return the rows that a plan holds at once: the slice, in bounded memory."""
-    wanted = max(slice_rows, min(evaluation_rows, limits.evaluation_rows), 1)
-    return min(wanted, max(limits.nbytes // network.bytes_per_row(), 1))
 
 
 def make_sampler(config: RunConfig, rows: int) -> Sampler:
@@ -63,38 +45,69 @@ def make_trainer(
     parameters: Array,
     resources: Resources,
     request: StopRequest | None = None,
+    arena: Arena | None = None,
 ) -> Trainer:
     """Plan a run on the host or, if ``resources`` have a GPU, on that.
 
-    ``request`` ends it between two steps; without one nothing does.
+    ``request`` ends it between two steps; without one nothing does.  ``arena`` is needed by
+    the reductions of groups, whose plans are made collectively.
 
     Raises
     ------
     UnavailableError
-        On this rank, if its GPU has too little memory.
+        On this rank, if its GPU has too little memory; on all, if shared memory has.
     """
     sampler = make_sampler(config, dataset.train.rows)
-    clock, request = PhaseClock(comm), request or StopRequest()
-    start, stop = sampler.slice(0, comm.size, 0)  # the largest of all slices
-    others = max(dataset.validation.rows, dataset.test.rows) // comm.size + 1
-    limits = HOST_CHUNK if resources.gpu is None else DEVICE_CHUNK
-    capacity = chunk_rows(network, stop - start, others, limits)
+    parts = Parts(
+        comm, config, dataset, network, parameters, resources, sampler, PhaseClock(comm),
+        request or StopRequest(),
+    )  # fmt: skip
     engine: Engine
-    if resources.gpu is None:
-        plan = make_plan(config.backend, network, capacity, resources.threads, resources.blas)
-        engine = HostEngine(plan, dataset, sampler, parameters, clock, request)
+    step: Reduction
+    if arena is not None:
+        engine, step = make_grouped(parts, arena)
     else:
-        gpu = resources.gpu
-        _check_generation(gpu, config)
-        ensure_room(gpu, network, dataset, capacity)
-        with device_errors(gpu.place):
-            on_device = make_device_plan(
-                config.backend, network, capacity, gpu.device, config.matmul_precision
-            )
-            engine = DeviceEngine(on_device, gpu, dataset, sampler, parameters, clock, request)
-    step = AllreduceStep(comm, engine, sampler, clock)
+        engine, step = _make_private(parts)
     limit = None if config.max_steps == "none" else int(config.max_steps)
-    return Trainer(comm, dataset, engine, sampler, clock, step, config.learning_rate, limit)
+    return Trainer(comm, dataset, engine, sampler, parts.clock, step, config.learning_rate, limit)
+
+
+def _make_private(parts: Parts) -> tuple[StepEngine, Reduction]:
+    """Return what makes steps where each rank has all memory to itself."""
+    comm, config, network, resources = parts.comm, parts.config, parts.network, parts.resources
+    start, stop = parts.sampler.slice(0, comm.size, 0)  # the largest of all slices
+    limits = HOST_CHUNK if resources.gpu is None else DEVICE_CHUNK
+    capacity = chunk_rows(network, stop - start, parts.evaluation_rows, limits)
+    engine: StepEngine
+    if resources.gpu is not None:
+        engine = _make_device(parts, resources.gpu, capacity)
+    elif config.reduction == "overlap":
+        overlap = _scheduled(parts, in_pieces(network, capacity, resources.threads), capacity)
+        engine = OverlapEngine(overlap, *parts.for_engine)
+        return engine, OverlapStep(comm, engine, parts.sampler, parts.clock)
+    elif config.backend in SCHEDULED:
+        plan = _scheduled(parts, divided(network, capacity, resources.threads), capacity)
+        engine = PrivateEngine(plan, *parts.for_engine)
+    else:
+        plain = make_plan(config.backend, network, capacity, resources.threads, resources.blas)
+        engine = HostEngine(plain, *parts.for_engine)
+    return engine, AllreduceStep(comm, engine, parts.sampler, parts.clock)
+
+
+def _scheduled(parts: Parts, schedule: Schedule, capacity: int) -> ScheduledPlan:
+    place = alone(parts.resources.threads, parts.resources.oversubscribed)
+    return parts.scheduled_plan(capacity, schedule, place)
+
+
+def _make_device(parts: Parts, gpu: Gpu, capacity: int) -> StepEngine:
+    _check_generation(gpu, parts.config)
+    ensure_room(gpu, parts.network, parts.dataset, capacity)
+    with device_errors(gpu.place):
+        on_device = make_device_plan(
+            parts.config.backend, parts.network, capacity, gpu.device,
+            parts.config.matmul_precision,
+        )  # fmt: skip
+        return DeviceEngine(on_device, gpu, *parts.for_engine)
 
 
 def _check_generation(gpu: Gpu, config: RunConfig) -> None:

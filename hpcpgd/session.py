@@ -11,13 +11,14 @@ from pathlib import Path
 
 from hpcpgd import mpi, provenance
 from hpcpgd.agreement import require_same_config
-from hpcpgd.config import RunConfig
+from hpcpgd.config import GROUPED, RunConfig
 from hpcpgd.cores import affinity
 from hpcpgd.data import Dataset
 from hpcpgd.distribute import SPLITS, load_on_all
 from hpcpgd.errors import DivergedError, StoppedError
 from hpcpgd.evaluation import Scores
 from hpcpgd.gpu import HOST, Gpu, device_errors
+from hpcpgd.group import Arena, make_group
 from hpcpgd.jitcache import is_temporary
 from hpcpgd.kernels.network import Network
 from hpcpgd.memory import ensure_memory
@@ -56,7 +57,8 @@ class Session:
         self.started = datetime.now(UTC)
         self.argv = list(argv)
         self.stop = stop
-        self.config = replace(config, reduction=choose(config))
+        most = int(mpi.largest(ranks.comm, float(ranks.node.size)))
+        self.config = replace(config, reduction=choose(config, most))
         self.progress = Progress(config.quiet or not self.first, config.epochs)
         require_same_config(ranks.comm, config)
         path = os.fsencode(self._output_path()) if self.first else b""
@@ -73,14 +75,15 @@ class Session:
         with mpi.agreed(self.ranks.comm):
             if self.first:
                 check_writable(self.path, self.config.overwrite, Path(self.config.dataset))
-        dataset = load_on_all(self.ranks, self.config)
+        arena = self._arena()
+        dataset = load_on_all(self.ranks, self.config, arena)
         network = make_network(self.config, dataset.n_in, dataset.n_classes)
         start, stop = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
         resources = claim(self.ranks, self.config, network.flops_per_example * (stop - start))
         self.config = replace(self.config, threads=resources.threads, output=str(self.path))
         self._ensure_memory(dataset, network)
         with mpi.agreed(self.ranks.comm):  # a GPU may be too small
-            trainer = self._plan(dataset, network, resources)
+            trainer = self._plan(dataset, network, resources, arena)
         compile_seconds = compile_kernels(self.ranks, trainer, resources.gpu)
         segment = self._segment(resources, compile_seconds)
         record = self._record(dataset, network, segment, trainer)
@@ -88,7 +91,18 @@ class Session:
         self._write(record)
         with device_errors("the GPU failed while it trained"):
             self._train(trainer, record)
+        if arena is not None:
+            arena.free()
+            arena.group.free()
         return self.path
+
+    def _arena(self) -> Arena | None:
+        """Return memory for groups of ranks, if the reduction has such; collective."""
+        if self.config.reduction not in GROUPED:
+            return None
+        size = self.config.group_size
+        group = make_group(self.ranks, None if size == "node" else int(size))
+        return Arena(self.ranks, group)
 
     def _ensure_memory(self, dataset: Dataset, network: Network) -> None:
         """Refuse a network that the ranks of a node cannot hold; collective."""
@@ -98,11 +112,14 @@ class Session:
         nbytes = (1 + threads) * network.size * network.itemsize + confusion
         ensure_memory(self.ranks, nbytes, "network")
 
-    def _plan(self, dataset: Dataset, network: Network, resources: Resources) -> Trainer:
+    def _plan(
+        self, dataset: Dataset, network: Network, resources: Resources, arena: Arena | None
+    ) -> Trainer:
         parameters = initial_parameters(network, self.config.seed)
         return make_trainer(
-            self.ranks.comm, self.config, dataset, network, parameters, resources, self.stop
-        )
+            self.ranks.comm, self.config, dataset, network, parameters, resources, self.stop,
+            arena,
+        )  # fmt: skip
 
     def _train(self, trainer: Trainer, record: RunRecord) -> None:
         self.progress.epochs = trainer.epochs_to_come(self.config.epochs)

@@ -14,10 +14,10 @@ from hpcpgd.clock import PhaseClock
 from hpcpgd.data import Dataset
 from hpcpgd.engine import Engine
 from hpcpgd.errors import DivergedError, StoppedError
-from hpcpgd.evaluation import Scores, evaluate
+from hpcpgd.evaluation import Scores, added, evaluate
 from hpcpgd.history import Epoch, History
 from hpcpgd.kernels.elementwise import CORRECT, EXAMPLES, LOSS
-from hpcpgd.reductions.allreduce import AllreduceStep
+from hpcpgd.reductions import Reduction
 from hpcpgd.sampler import Sampler
 
 
@@ -33,7 +33,7 @@ class Trainer:
         The parameters, the same on every rank, and the arithmetic.
     sampler : Sampler
     clock : PhaseClock
-    reduction : AllreduceStep
+    reduction : Reduction
         What makes a step.
     rate : float
         Learning rate.
@@ -48,7 +48,7 @@ class Trainer:
     engine: Engine
     sampler: Sampler
     clock: PhaseClock
-    reduction: AllreduceStep
+    reduction: Reduction
     rate: float
     max_steps: int | None = None
     history: History = field(default_factory=History)
@@ -67,6 +67,7 @@ class Trainer:
         DivergedError, StoppedError
             On every rank, after the same step.
         """
+        self.reduction.prepare()
         for number in range(1, epochs + 1):
             steps = self._steps_left()
             if not steps:
@@ -152,6 +153,7 @@ class Trainer:
     def _epoch(self, seconds: float, steps: int) -> Epoch:
         totals = self.engine.take_totals()
         mpi.sum_in_place(self.comm, totals)
+        totals = added(totals)
         rows = totals[EXAMPLES]
         gflop = self.engine.network.flops_per_example * rows / 1e9
         return Epoch(

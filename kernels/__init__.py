@@ -19,6 +19,7 @@ BACKENDS = {
     "cuda-loops": "hpcpgd.kernels.cuda_loops",
     "cuda": "hpcpgd.kernels.cuda",
 }
+SCHEDULED = ("gemm",)  # whose every plan works by a schedule
 DEVICE_BACKENDS = ("cuda-loops", "cuda")
 
 
@@ -37,8 +38,31 @@ class Plan(Protocol):
 
 def make_plan(backend: str, network: Any, capacity: int, threads: int, blas: Any) -> Plan:
     """Return a plan of a backend in the host's memory for up to ``capacity`` rows."""
+    if backend in SCHEDULED:
+        from hpcpgd.kernels.schedule import divided
+        from hpcpgd.kernels.scheduled import alone
+
+        schedule, place = divided(network, capacity, threads), alone(threads)
+        made: Plan = make_scheduled_plan(backend, network, capacity, blas, schedule, place)
+        return made
     plan: Plan = importlib.import_module(BACKENDS[backend]).Plan(network, capacity, threads, blas)
     return plan
+
+
+def make_scheduled_plan(
+    backend: str,
+    network: Any,
+    capacity: int,
+    blas: Any,
+    schedule: Any,
+    place: Any,
+    crew: Any = None,
+) -> Any:
+    """Return a plan of a backend with units (``UNITS``) that works by ``schedule``."""
+    from hpcpgd.kernels.scheduled import ScheduledPlan
+
+    module = importlib.import_module(BACKENDS[backend])
+    return ScheduledPlan(network, capacity, module, blas, schedule, place, crew)
 
 
 def make_device_plan(backend: str, network: Any, capacity: int, device: Any, precision: str) -> Any:

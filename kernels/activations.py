@@ -16,6 +16,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from hpcpgd.kernels.arithmetic import fma
 from hpcpgd.kernels.compiled import compiled
 from hpcpgd.kernels.network import RELU, SIGMOID, TANH, Array
 
@@ -24,17 +25,17 @@ def _exp32(x: Any) -> Any:
     x = np.float32(-87.0) if x < np.float32(-87.0) else x
     x = np.float32(88.0) if x > np.float32(88.0) else x
     # Adding 1.5 * 2**23 rounds to the nearest integer and leaves it in the low bits.
-    shifted = x * np.float32(1.4426950408889634) + np.float32(12582912.0)
+    shifted = fma(x, np.float32(1.4426950408889634), np.float32(12582912.0))
     n = shifted - np.float32(12582912.0)
-    r = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
+    r = fma(n, np.float32(2.12194440e-4), fma(n, np.float32(-0.693359375), x))
     p = np.float32(1.0 / 5040.0)
-    p = p * r + np.float32(1.0 / 720.0)
-    p = p * r + np.float32(1.0 / 120.0)
-    p = p * r + np.float32(1.0 / 24.0)
-    p = p * r + np.float32(1.0 / 6.0)
-    p = p * r + np.float32(0.5)
-    p = p * r + np.float32(1.0)
-    p = p * r + np.float32(1.0)
+    p = fma(p, r, np.float32(1.0 / 720.0))
+    p = fma(p, r, np.float32(1.0 / 120.0))
+    p = fma(p, r, np.float32(1.0 / 24.0))
+    p = fma(p, r, np.float32(1.0 / 6.0))
+    p = fma(p, r, np.float32(0.5))
+    p = fma(p, r, np.float32(1.0))
+    p = fma(p, r, np.float32(1.0))
     bits = np.int32(np.float32(shifted).view(np.int32) + np.int32(127 - 0x4B400000))
     return p * np.int32(bits << np.int32(23)).view(np.float32)
 
@@ -42,23 +43,23 @@ def _exp32(x: Any) -> Any:
 def _exp64(x: Any) -> Any:
     x = -708.0 if x < -708.0 else x
     x = 709.0 if x > 709.0 else x
-    shifted = x * 1.4426950408889634 + 6755399441055744.0
+    shifted = fma(x, 1.4426950408889634, 6755399441055744.0)
     n = shifted - 6755399441055744.0
-    r = x - n * 6.93147180369123816490e-01 - n * 1.90821492927058770002e-10
+    r = fma(n, -1.90821492927058770002e-10, fma(n, -6.93147180369123816490e-01, x))
     p = 1.0 / 6227020800.0
-    p = p * r + 1.0 / 479001600.0
-    p = p * r + 1.0 / 39916800.0
-    p = p * r + 1.0 / 3628800.0
-    p = p * r + 1.0 / 362880.0
-    p = p * r + 1.0 / 40320.0
-    p = p * r + 1.0 / 5040.0
-    p = p * r + 1.0 / 720.0
-    p = p * r + 1.0 / 120.0
-    p = p * r + 1.0 / 24.0
-    p = p * r + 1.0 / 6.0
-    p = p * r + 0.5
-    p = p * r + 1.0
-    p = p * r + 1.0
+    p = fma(p, r, 1.0 / 479001600.0)
+    p = fma(p, r, 1.0 / 39916800.0)
+    p = fma(p, r, 1.0 / 3628800.0)
+    p = fma(p, r, 1.0 / 362880.0)
+    p = fma(p, r, 1.0 / 40320.0)
+    p = fma(p, r, 1.0 / 5040.0)
+    p = fma(p, r, 1.0 / 720.0)
+    p = fma(p, r, 1.0 / 120.0)
+    p = fma(p, r, 1.0 / 24.0)
+    p = fma(p, r, 1.0 / 6.0)
+    p = fma(p, r, 0.5)
+    p = fma(p, r, 1.0)
+    p = fma(p, r, 1.0)
     bits = np.float64(shifted).view(np.int64) + np.int64(1023 - 0x4338000000000000)
     return p * np.int64(bits << np.int64(52)).view(np.float64)
 

@@ -166,7 +166,7 @@ def find(preference: str | None = None) -> Blas | None:
 
 
 @intrinsic
-def _call(typingctx: Any, address: Any, arguments: Any) -> Any:
+def call(typingctx: Any, address: Any, arguments: Any) -> Any:
     """Call the C function at ``address``, which returns nothing, with a tuple's items."""
     signature = types.void(address, arguments)
 
@@ -199,15 +199,21 @@ def _leading(integer: Any, matrix: Array) -> Any:
 
 @compiled()
 def gemm(
-    blas: Routines, transposed: tuple[bool, bool], a: Array, b: Array, beta: Any, c: Array
+    blas: Routines,
+    transposed: tuple[bool, bool],
+    scales: tuple[Any, Any],
+    a: Array,
+    b: Array,
+    c: Array,
 ) -> None:
-    """Compute ``c = op(a) op(b) + beta c`` (level 3); ``op`` transposes where asked.
+    """Compute ``c = alpha op(a) op(b) + beta c`` (level 3); ``op`` transposes where asked.
 
-    All are matrices with contiguous rows; ``c`` (M, N) may be a block of columns.
+    ``scales`` are alpha and beta.  All are matrices with contiguous rows; ``c`` (M, N) may
+    be a block of columns.
     """
     i = blas.integer
     inner = a.shape[0] if transposed[0] else a.shape[1]
-    _call(
+    call(
         blas.gemm,
         (
             _ROW_MAJOR,
@@ -216,12 +222,12 @@ def gemm(
             _as(i, c.shape[0]),
             _as(i, c.shape[1]),
             _as(i, inner),
-            a.dtype.type(1),
+            a.dtype.type(scales[0]),
             a.ctypes.data,
             _leading(i, a),
             b.ctypes.data,
             _leading(i, b),
-            a.dtype.type(beta),
+            a.dtype.type(scales[1]),
             c.ctypes.data,
             _leading(i, c),
         ),
@@ -232,7 +238,7 @@ def gemm(
 def gemv(blas: Routines, transposed: bool, a: Array, x: Array, beta: Any, y: Array) -> None:
     """Compute ``y = op(a) x + beta y`` (level 2)."""
     i = blas.integer
-    _call(
+    call(
         blas.gemv,
         (
             _ROW_MAJOR,
@@ -255,7 +261,7 @@ def gemv(blas: Routines, transposed: bool, a: Array, x: Array, beta: Any, y: Arr
 def ger(blas: Routines, x: Array, y: Array, a: Array) -> None:
     """Add the outer product: ``a += x yᵀ`` (level 2)."""
     i = blas.integer
-    _call(
+    call(
         blas.ger,
         (
             _ROW_MAJOR,

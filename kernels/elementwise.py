@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from hpcpgd.kernels.activations import activate, multiply_by_slope, softmax
+from hpcpgd.kernels.arithmetic import fma
 from hpcpgd.kernels.compiled import compiled, reassociated
 from hpcpgd.kernels.network import MSE, SOFTMAX, Array
 
@@ -43,12 +44,16 @@ def gather_labels(labels: Array, numbers: Array, out: Array) -> None:
 
 
 @compiled()
-def add_bias_and_activate(code: int, biases: Array, z: Array) -> None:
-    """Turn products ``z`` (B, O) into activations, in place: eq. (4)'s bias, then eq. (5)."""
+def add_bias_and_activate(code: int, biases: Array, z: Array, begin: int, end: int) -> None:
+    """Turn products ``z`` (B, O) into activations, in place: eq. (4)'s bias, then eq. (5).
+
+    Columns ``begin … end`` alone; softmax needs them all.
+    """
+    some = biases[begin:end]
     for i in range(z.shape[0]):
-        row = z[i]
+        row = z[i][begin:end]  # contiguous, which a block of columns is not
         for j in range(row.size):
-            row[j] += biases[j]
+            row[j] += some[j]
         if code == SOFTMAX:
             softmax(row)
         else:
@@ -70,22 +75,34 @@ def output_delta(slope: int, a: Array, labels: Array, delta: Array) -> None:
 
 
 @compiled()
-def hidden_delta(slope: int, a: Array, delta: Array) -> None:
-    """Multiply back-propagated errors ``delta`` (B, O) by ``f'(z)``, in place."""
+def hidden_delta(slope: int, a: Array, delta: Array, begin: int, end: int) -> None:
+    """Multiply back-propagated errors ``delta`` (B, O) by ``f'(z)``, in place.
+
+    Columns ``begin … end`` alone.
+    """
     for i in range(a.shape[0]):
-        multiply_by_slope(slope, a[i], delta[i])
+        multiply_by_slope(slope, a[i][begin:end], delta[i][begin:end])
 
 
 @compiled()
-def bias_gradient(delta: Array, beta: Any, out: Array) -> None:
-    """Sum ``delta`` (B, O) over the rows: ``out = sum + beta * out``."""
+def column_sums(delta: Array, begin: int, out: Array) -> bool:
+    """Sum columns ``begin …`` of ``delta`` (B, O) over the rows into ``out``.
+
+    Returns
+    -------
+    bool
+        False if NaN or Inf stood there: ``0 * x`` is 0 for finite ``x`` alone.
+    """
     for j in range(out.size):
-        # Not out * 0: a NaN left in the buffer must not survive.
-        out[j] = out[j] * beta if beta != 0 else out.dtype.type(0)
+        out[j] = out.dtype.type(0)
     for i in range(delta.shape[0]):
-        row = delta[i]
-        for j in range(row.size):
+        row = delta[i][begin : begin + out.size]
+        for j in range(out.size):
             out[j] += row[j]
+    probe = out.dtype.type(0)
+    for j in range(out.size):
+        probe += out[j] * out.dtype.type(0)
+    return probe == out.dtype.type(0)
 
 
 @compiled()
@@ -142,7 +159,7 @@ def descend(parameters: Array, gradient: Array, rate: Any) -> bool:
     probe = gradient.dtype.type(0)
     zero = gradient.dtype.type(0)
     for k in range(gradient.size):
-        parameters[k] -= rate * gradient[k]
+        parameters[k] = fma(-rate, gradient[k], parameters[k])
         probe += gradient[k] * zero
     return probe == zero
 

@@ -6,13 +6,14 @@ product, its Fast Parallel.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from hpcpgd.kernels.activations import activate, multiply_by_slope, softmax
 from hpcpgd.kernels.blas import Routines, gemv, ger
 from hpcpgd.kernels.compiled import compiled
 from hpcpgd.kernels.elementwise import score
 from hpcpgd.kernels.network import FUNCTION, LOSS_CODES, SLOPE, SOFTMAX, Array, Network
+from hpcpgd.kernels.units import Memory, Span, Target, add_scaled, offer, scratch_of
 from hpcpgd.kernels.views import activations_of, biases_of, deltas_of, weights_of
 from hpcpgd.kernels.workspace import Workspace
 
@@ -101,6 +102,68 @@ def _gradient(
             blas, table, loss, parameters, activations, labels, predicted, totals, row, row + 1
         )
         _backward(blas, table, parameters, activations, labels[row], deltas, row, out)
+
+
+class Library(NamedTuple):
+    """What the units of this backend call; the BLAS must compute with one thread."""
+
+    blas: Routines
+
+
+def library(blas: Any, dtype: str) -> Library:
+    """Return what the units call."""
+    return Library(blas.routines(dtype))
+
+
+@compiled()
+def _forward_unit(
+    library: Library, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+) -> None:
+    begin, end = columns
+    weights = weights_of(table, memory.parameters, layer)[:, begin:end]  # (I, O)
+    biases = biases_of(table, memory.parameters, layer)[begin:end]
+    a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
+    outputs = activations_of(table, memory.activations, layer, rows[0], rows[1])
+    for row in range(a.shape[0]):
+        z = outputs[row][begin:end]
+        z[:] = biases
+        gemv(library.blas, True, weights, a[row], 1.0, z)
+        if table[layer, FUNCTION] == SOFTMAX:
+            softmax(z)
+        else:
+            activate(table[layer, FUNCTION], z)
+
+
+@compiled()
+def _back_unit(
+    library: Library, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+) -> None:
+    begin, end = columns
+    weights = weights_of(table, memory.parameters, layer)[begin:end]  # (I, O)
+    a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
+    delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])
+    backs = deltas_of(table, memory.deltas, layer - 1, rows[0], rows[1])
+    for row in range(a.shape[0]):
+        back = backs[row][begin:end]
+        gemv(library.blas, False, weights, delta[row], 0.0, back)
+        multiply_by_slope(table[layer - 1, SLOPE], a[row][begin:end], back)
+
+
+@compiled()
+def _gradient_unit(
+    library: Library, table: Array, memory: Memory, layer: int, rows: Span, fan_in: Span,
+    columns: Span, target: Target,
+) -> None:  # fmt: skip
+    a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
+    delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])
+    sums = scratch_of(target)
+    for row in range(a.shape[0]):
+        x, d = a[row][fan_in[0] : fan_in[1]], delta[row][columns[0] : columns[1]]
+        ger(library.blas, x, d, sums)
+    add_scaled(target, sums)
+
+
+offer(Library, _forward_unit, _back_unit, _gradient_unit)
 
 
 class Plan:

@@ -9,10 +9,11 @@ Letters: I fan_in, O fan_out.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from hpcpgd.kernels.activations import activate, multiply_by_slope, softmax
-from hpcpgd.kernels.compiled import compiled, reassociated
+from hpcpgd.kernels.arithmetic import dot, fma
+from hpcpgd.kernels.compiled import compiled
 from hpcpgd.kernels.elementwise import add, score
 from hpcpgd.kernels.network import (
     FUNCTION,
@@ -24,6 +25,7 @@ from hpcpgd.kernels.network import (
 )
 from hpcpgd.kernels.partition import block_range
 from hpcpgd.kernels.team import Team
+from hpcpgd.kernels.units import Memory, Span, Target, add_scaled, offer, scratch_of
 from hpcpgd.kernels.views import activations_of, biases_of, deltas_of, weights_of
 from hpcpgd.kernels.workspace import Workspace
 
@@ -35,17 +37,14 @@ def multiply_transposed(weights: Array, x: Array, biases: Array, z: Array) -> No
         z[j] = biases[j]
     for i in range(x.size):
         for j in range(z.size):
-            z[j] += weights[i, j] * x[i]
+            z[j] = fma(weights[i, j], x[i], z[j])
 
 
-@reassociated()
+@compiled()
 def multiply(weights: Array, delta: Array, back: Array) -> None:
     """Compute ``W δ``, algorithm 4: weights (I, O), delta (O,), back (I,)."""
     for i in range(back.size):
-        total = delta.dtype.type(0)
-        for j in range(delta.size):
-            total += weights[i, j] * delta[j]
-        back[i] = total
+        back[i] = dot(weights[i], delta)
 
 
 @compiled()
@@ -53,7 +52,7 @@ def add_outer(x: Array, delta: Array, dweight: Array) -> None:
     """Add ``a δᵀ``, algorithm 4, to dweight (I, O): x (I,), delta (O,)."""
     for i in range(x.size):
         for j in range(delta.size):
-            dweight[i, j] += x[i] * delta[j]
+            dweight[i, j] = fma(x[i], delta[j], dweight[i, j])
 
 
 @compiled()
@@ -138,6 +137,71 @@ def _gradient(
     for row in range(start, stop):
         _evaluate(table, loss, parameters, activations, labels, predicted, totals, row, row + 1)
         _backward(table, parameters, activations, labels[row], deltas, row, out)
+
+
+class Library(NamedTuple):
+    """What the units of this backend call: nothing."""
+
+    none: int
+
+
+def library(blas: Any, dtype: str) -> Library:
+    """Return what the units call; ``blas`` is not used."""
+    return Library(0)
+
+
+@compiled()
+def _forward_unit(
+    library: Library, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+) -> None:
+    begin, end = columns
+    weights = weights_of(table, memory.parameters, layer)  # (I, O)
+    biases = biases_of(table, memory.parameters, layer)
+    a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
+    outputs = activations_of(table, memory.activations, layer, rows[0], rows[1])
+    for row in range(a.shape[0]):
+        x, z = a[row], outputs[row][begin:end]
+        for j in range(z.size):
+            z[j] = biases[begin + j]
+        for i in range(x.size):
+            some = weights[i][begin:end]
+            for j in range(z.size):
+                z[j] = fma(some[j], x[i], z[j])
+        if table[layer, FUNCTION] == SOFTMAX:
+            softmax(z)
+        else:
+            activate(table[layer, FUNCTION], z)
+
+
+@compiled()
+def _back_unit(
+    library: Library, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+) -> None:
+    begin, end = columns
+    weights = weights_of(table, memory.parameters, layer)  # (I, O)
+    a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
+    delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])
+    backs = deltas_of(table, memory.deltas, layer - 1, rows[0], rows[1])
+    for row in range(a.shape[0]):
+        back = backs[row][begin:end]
+        multiply(weights[begin:end], delta[row], back)
+        multiply_by_slope(table[layer - 1, SLOPE], a[row][begin:end], back)
+
+
+@compiled()
+def _gradient_unit(
+    library: Library, table: Array, memory: Memory, layer: int, rows: Span, fan_in: Span,
+    columns: Span, target: Target,
+) -> None:  # fmt: skip
+    a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
+    delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])
+    sums = scratch_of(target)
+    for row in range(a.shape[0]):
+        add_outer(a[row][fan_in[0] : fan_in[1]], delta[row][columns[0] : columns[1]], sums)
+    add_scaled(target, sums)
+
+
+offer(Library, _forward_unit, _back_unit, _gradient_unit)
 
 
 class Plan:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from hpcpgd.kernels.compiled import compiled
+
+LANES = 16  # columns are cut where a vector register begins
+
 
 def block_range(n: int, parts: int, part: int) -> tuple[int, int]:
     """Return ``(start, stop)`` of block ``part`` when ``range(n)`` is cut into ``parts``.
@@ -11,3 +15,13 @@ def block_range(n: int, parts: int, part: int) -> tuple[int, int]:
     size, extra = divmod(n, parts)
     start = part * size + min(part, extra)
     return start, start + size + (part < extra)
+
+
+@compiled()
+def cut(n: int, parts: int, part: int, lanes: int) -> tuple[int, int]:
+    """Return block ``part`` of ``range(n)``, cut at multiples of ``lanes`` alone."""
+    lines = -(-n // lanes)
+    size, extra = lines // parts, lines % parts
+    start = part * size + min(part, extra)
+    stop = start + size + (1 if part < extra else 0)
+    return min(start * lanes, n), min(stop * lanes, n)

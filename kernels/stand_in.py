@@ -37,10 +37,12 @@ def _gemm(real: Any) -> Any:
         op_a = _matrix(a, k, m, lda, real).T if trans_a == _TRANS else _matrix(a, m, k, lda, real)
         op_b = _matrix(b, n, k, ldb, real).T if trans_b == _TRANS else _matrix(b, k, n, ldb, real)
         out = _matrix(c, m, n, ldc, real)
-        if beta == 0:
+        if (alpha, beta) == (1, 0):
             np.matmul(op_a, op_b, out=out)
-        else:
-            out += np.matmul(op_a, op_b)
+            return
+        # Not out * 0: a NaN left in the buffer must not survive.
+        out[:] = out * beta if beta != 0 else 0
+        out += alpha * np.matmul(op_a, op_b)
 
     return signature(gemm)
 

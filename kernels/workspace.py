@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from hpcpgd.kernels.network import ROWS, Array, Network, aligned_zeros
 
+Allocate = Callable[[int, npt.DTypeLike], Array]
 TOTALS = 8  # float64 numbers a thread: a cache line of its own, so that none is shared
 
 
@@ -25,11 +28,14 @@ class Workspace:
     labels, predicted : ndarray of int32, shape (capacity,)
     totals : ndarray of float64, shape (threads, 8)
         Loss, correct answers and examples since the last ``take_totals``.
+    allocate : callable
+        Returns zeros, of a size and a dtype, for the rows: activations, deltas and labels.
     """
 
     network: Network
     capacity: int
     threads: int
+    allocate: Allocate = aligned_zeros
     table: Array = field(init=False)
     activations: Array = field(init=False)
     deltas: Array = field(init=False)
@@ -41,9 +47,9 @@ class Workspace:
         network = self.network
         self.table = network.table(self.capacity)
         end = int(self.table[-1, ROWS]) + network.padded(self.capacity * network.widths[-1])
-        self.activations = aligned_zeros(end, network.dtype)
-        self.deltas = aligned_zeros(end - int(self.table[1, ROWS]), network.dtype)
-        self.labels = np.zeros(self.capacity, np.int32)
+        self.activations = self.allocate(end, network.dtype)
+        self.deltas = self.allocate(end - int(self.table[1, ROWS]), network.dtype)
+        self.labels = self.allocate(self.capacity, np.int32)
         self.predicted = np.zeros(self.capacity, np.int32)
         self.totals = np.zeros((self.threads, TOTALS))
 

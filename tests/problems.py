@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd.kernels import blas, make_device_plan, make_plan
+from hpcpgd.kernels import blas, make_device_plan, make_plan, make_scheduled_plan
 from hpcpgd.kernels.device_plan import DeviceRows
 from hpcpgd.kernels.network import Network
 from hpcpgd.kernels.permutation import width
+from hpcpgd.kernels.schedule import Schedule
+from hpcpgd.kernels.scheduled import alone
 
 FUNCTIONS = [
     ("sigmoid", "sigmoid", "mse"),
@@ -62,12 +64,23 @@ class Problem:
     def plan(self, backend: str, dtype: str, threads: int = 1, the: Any = None) -> Any:
         """Return a plan with room to spare, the rows loaded and rubbish behind them."""
         network = self.network(dtype)
+        plan = make_plan(backend, network, len(self.x) + 3, threads, the or the_blas())
+        self._fill(plan)
+        return plan
+
+    def scheduled(self, backend: str, dtype: str, schedule: Schedule) -> Any:
+        """Return a plan like ``plan``'s that works by ``schedule``, a thread each worker."""
+        network, place = self.network(dtype), alone(schedule.workers)
+        blas_or_none = None if backend == "loops" else the_blas()
+        plan = make_scheduled_plan(backend, network, len(self.x) + 3, blas_or_none, schedule, place)
+        self._fill(plan)
+        return plan
+
+    def _fill(self, plan: Any) -> None:
         rows = len(self.x)
-        plan = make_plan(backend, network, rows + 3, threads, the or the_blas())
         plan.work.inputs[:] = np.nan
         plan.work.inputs[:rows] = self.x
         plan.work.labels[:rows] = self.labels
-        return plan
 
     def device_plan(self, backend: str, dtype: str, device: Any, precision: str = "") -> Any:
         """Return a plan on a device with room to spare, and the rows for it."""

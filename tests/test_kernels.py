@@ -67,27 +67,6 @@ def test_library_with_32_bit_integers() -> None:
         compare(problem, problem.plan(backend, "float64", 1, found), "float64")
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_gemm_phases_put_together_in_any_cut(threads: int) -> None:
-    """Rows and columns cut anywhere give the whole gradient: reductions rely on it."""
-    problem = Problem((13, 17, 11, 5), 37, FUNCTIONS[0])
-    expected, _ = problem.gradient(problem.plan("reference", "float64"))
-    plan = problem.plan("gemm", "float64", threads)
-    net = plan.network
-    parameters, out = problem.parameters(net), net.zeros()
-    for rows in ((0, 5), (5, 5), (5, 36), (36, 37)):
-        plan.forward(parameters, rows)
-        plan.deltas(parameters, rows)
-    for layer in (1, 2, 3):
-        width = net.widths[layer]
-        for block in ((0, 1), (1, width - 2), (width - 2, width), (width, width)):
-            plan.weight_gradient(layer, block, (0, 20), out, False)
-            plan.weight_gradient(layer, block, (20, 37), out, True)
-    parts = [f(out, layer) for layer in (1, 2, 3) for f in (net.weights, net.biases)]
-    for part, exact in zip(parts, expected, strict=True):
-        np.testing.assert_allclose(part, exact, atol=1e-12)
-
-
 @pytest.mark.parametrize("backend", ["reference", *FAST])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nan_and_inf_reach_the_gradient(backend: str, bad: float) -> None:

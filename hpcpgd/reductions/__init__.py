@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
-from hpcpgd.config import RunConfig
+from typing import Protocol
+
+from hpcpgd.config import REDUCTIONS, RunConfig
 
 
-def choose(config: RunConfig) -> str:
-    """Return the reduction that ``auto`` stands for, or the one that was named."""
-    return "allreduce" if config.reduction == "auto" else config.reduction
+class Reduction(Protocol):
+    """What the training loop asks of a reduction."""
+
+    def prepare(self) -> None:
+        """Find out what the steps need to know; collective, before the first."""
+
+    def step(self, epoch: int, step: int, rate: float) -> bool:
+        """Make minibatch ``step`` (from 0) of ``epoch`` (from 1); False if it was the last."""
+
+    def warm_up(self, rate: float) -> None:
+        """Compile, or load, all that the steps need; changes no parameter, not collective."""
+
+
+def choose(config: RunConfig, most_on_node: int) -> str:
+    """Return the reduction that was named, or the one that ``auto`` stands for.
+
+    Parameters
+    ----------
+    config : RunConfig
+    most_on_node : int
+        Ranks of the node that has the most.
+    """
+    if config.reduction != "auto":
+        return config.reduction
+    able = config.backend in REDUCTIONS["shared"] and config.group_size != 1
+    return "shared" if able and most_on_node > 1 else "allreduce"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hpcpgd.clock import PhaseClock
-from hpcpgd.engine import Engine, Rows
+from hpcpgd.engine import Rows, StepEngine
 from hpcpgd.sampler import Sampler
 
 
@@ -15,13 +15,13 @@ class AllreduceStep:
     Parameters
     ----------
     comm : Comm
-    engine : Engine
+    engine : StepEngine
         This rank's arithmetic; the parameters are the same on all ranks.
     sampler : Sampler
     clock : PhaseClock
     """
 
-    def __init__(self, comm: Any, engine: Engine, sampler: Sampler, clock: PhaseClock) -> None:
+    def __init__(self, comm: Any, engine: StepEngine, sampler: Sampler, clock: PhaseClock) -> None:
         self._comm = comm
         self._engine = engine
         self._sampler = sampler
@@ -49,6 +49,9 @@ class AllreduceStep:
             engine.sum(self._comm)
             engine.update(scaled)
         return engine.bad_step is None and not engine.stopping
+
+    def prepare(self) -> None:
+        """Nothing has to be found out before the first step."""
 
     def warm_up(self, rate: float) -> None:
         """Prepare the engine for the two shapes that steps have: full and last minibatch."""

@@ -1,0 +1,152 @@
+"""Threads that carry out orders together with the one that gives them.
+
+Between orders they wait in compiled code, first spinning, soon asleep: an order costs well
+under a microsecond while steps follow each other, and no second pool spins against that of
+a BLAS, which computes with one thread here.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.kernels.compiled import compiled
+from hpcpgd.kernels.crossing import LINE, address_of, exchange, fetch_add, load, make_crossing, nap
+from hpcpgd.kernels.execute import BAD, DUTY, LEAVE, NUMBER, ORDER_WORDS, PARITY, STOP, carry_out
+from hpcpgd.kernels.network import Array, aligned_zeros
+
+
+@compiled()
+def _serve(
+    library: Any, crossing: Any, layout: Any, memory: Any, source: Any,
+    order: Array, scales: Array, worker: int, seen: int,
+) -> int:  # fmt: skip
+    """Carry out orders until one says to leave; return that one's number."""
+    while True:
+        seen = nap(crossing, address_of(order, NUMBER), seen)
+        if order[DUTY] == LEAVE:
+            return seen
+        carry_out(library, crossing, layout, memory, source, order, scales, worker)
+
+
+@compiled()
+def _lead(
+    library: Any, crossing: Any, layout: Any, memory: Any, source: Any,
+    order: Array, scales: Array, worker: int,
+) -> int:  # fmt: skip
+    """Give the order to the other threads and carry it out with them.
+
+    Returns
+    -------
+    int
+        How many workers raise the flags: those of ``STOP``, and 2**32 times those of ``BAD``.
+    """
+    address = address_of(order, NUMBER)
+    exchange(address, load(address) + 1)
+    carry_out(library, crossing, layout, memory, source, order, scales, worker)
+    status = memory.status[order[PARITY]]
+    flags = 0
+    for w in range(status.shape[0]):
+        flags += status[w, STOP] + (status[w, BAD] << 32)
+    return flags
+
+
+@compiled()
+def _await(crossing: Any, words: Array, index: int, old: int) -> int:
+    return nap(crossing, address_of(words, index), old)
+
+
+@compiled()
+def _publish(words: Array, index: int) -> None:
+    exchange(address_of(words, index), load(address_of(words, index)) + 1)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What orders are carried out on; the compiled code's arguments, made once.
+
+    Attributes
+    ----------
+    arguments : tuple
+        Library, crossing, layout, memory and source.
+    first : int
+        Worker that is thread 0 here.
+    """
+
+    arguments: tuple[Any, ...]
+    first: int
+
+
+class Crew:
+    """``size`` threads, the caller among them.  The threads end with the crew.
+
+    Attributes
+    ----------
+    order : ndarray of int64, shape (ORDER_WORDS,)
+        What ``lead`` has carried out.
+    scales : ndarray of float64, shape (2,)
+        Factors of the order.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.order = aligned_zeros(ORDER_WORDS, np.int64)
+        self.scales = np.zeros(2)
+        self._bound: list[Binding | None] = [None]
+        self._seen = aligned_zeros(LINE, np.int64)
+        self._wait = make_crossing(1)
+        members = [
+            threading.Thread(
+                target=_live,
+                args=(self._wait, self.order, self.scales, self._seen, self._bound, member),
+                daemon=True,
+            )
+            for member in range(1, size)
+        ]
+        for thread in members:
+            thread.start()
+        weakref.finalize(self, _dismiss, self.order, self._bound)
+
+    def bind(self, binding: Binding) -> None:
+        """Let the orders to come be about ``binding``."""
+        if binding is self._bound[0]:
+            return
+        self._bound[0] = binding
+        self.order[DUTY] = LEAVE
+        target = int(self._seen[0]) + self.size - 1
+        _publish(self.order, NUMBER)
+        _await(self._wait, self._seen, 0, target - 1)
+
+    def lead(self) -> int:
+        """Have the order carried out; return the flags (see ``_lead``)."""
+        binding = self._bound[0]
+        if binding is None:
+            raise RuntimeError("a crew must be bound before it is led")
+        flags: int = _lead(*binding.arguments, self.order, self.scales, binding.first)
+        return flags
+
+
+def _live(
+    wait: Any, order: Array, scales: Array, seen: Array, bound: list[Binding | None], member: int
+) -> None:
+    """Serve binding after binding, until there is none."""
+    number = _await(wait, order, NUMBER, 0)
+    while (binding := bound[0]) is not None:
+        _note(seen)
+        number = _serve(*binding.arguments, order, scales, binding.first + member, number)
+        del binding  # what it holds may be large
+
+
+@compiled()
+def _note(seen: Array) -> None:
+    fetch_add(address_of(seen, 0), 1)
+
+
+def _dismiss(order: Array, bound: list[Binding | None]) -> None:
+    bound[0] = None
+    order[DUTY] = LEAVE
+    _publish(order, NUMBER)
