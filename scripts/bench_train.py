@@ -1,13 +1,16 @@
 """Time the training step of hpcpgd beside the GEMM floor and the FMA peak.
 
     python scripts/bench_train.py [--rounds 15] [--quick] [--output FILE.json]
+        [--peers-python PYTHON]
 
+PYTHON has what ``bench/requirements-peers.txt`` lists: JAX, PyTorch and scikit-learn.
 Starts itself on two ranks.  The modules in ``bench/`` say how each part is measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,9 +27,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, help="default: scripts/results/MACHINE-DATE/bench_train.json"
     )
+    parser.add_argument(
+        "--peers-python",
+        metavar="PYTHON",
+        help="times other libraries, too: one with scripts/bench/requirements-peers.txt",
+    )
     options = parser.parse_args(argv)
     if options.rounds < 1:
         parser.error(f"--rounds: expected a whole number from 1, got {options.rounds}")
+    python = options.peers_python
+    if python is not None and shutil.which(python) is None:
+        parser.error(f"--peers-python: expected a program that can be run, got {python}")
     return options
 
 

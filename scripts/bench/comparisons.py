@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.placement import ONE_CORE
+from bench import peers
+from bench.placement import ONE_CORE, TWO_RANKS
 from bench.rounds import Cell, Round, Section
 from bench.sections import FLOOR
 from bench.setting import EXAMPLES
@@ -46,11 +47,23 @@ CEILINGS = {
     ("loops", "C -O2", 128): Bound(False, 1.0),
 }
 SPEEDUPS = {"loops": Bound(True, 1.8)}
-BASELINES = (FLOOR, "C -O2", "C -O3 -march=native")
+# What the program is measured against.
+BASELINES = (FLOOR, "C -O2", "C -O3 -march=native", *peers.NAMES)
+# The cells that stand for the program on one core and on two.
+MAIN = (("gemm", ONE_CORE), ("gemm", TWO_RANKS))
+# Name of a peer, batch: the most that the time of the main cell on as many cores may be over it.
+PEER_CEILINGS = {
+    (peers.JAX, 128): Bound(False, 1.0),
+    (peers.JAX, 1024): Bound(False, 1.0),
+    (peers.DDP, 128): Bound(False, 0.25),
+    (peers.DDP, 1024): Bound(False, 0.5),
+}
+# Of the geometric mean over all main cells.
+JAX_CEILING = Bound(False, 0.85)
 
 
 def comparisons(section: Section) -> list[Comparison]:
-    """Return time over the floor and the C loops, then speedups over one core."""
+    """Return time over the floor, C loops and peers, then speedups over one core."""
     pairs = [(i, k) for i in range(len(section.cells)) for k in range(len(section.cells))]
     found = [_over_baseline(section, i, k) for i, k in pairs]
     found += [_speedup(section, i, k) for i, k in pairs]
@@ -62,10 +75,19 @@ def _over_baseline(section: Section, i: int, k: int) -> Comparison | None:
     same_cores = cell.placement.cores == base.placement.cores
     if cell.name in BASELINES or base.name not in BASELINES or not same_cores:
         return None
-    bound = CEILINGS.get((cell.name, base.name, section.batch))
-    return Comparison(
-        f"{cell.label}: time over {base.name}", i, k, bound if cell.placement == ONE_CORE else None
-    )
+    text = f"{cell.label}: time over {base.name}"
+    return Comparison(text, i, k, _ceiling(cell, base, section.batch))
+
+
+def is_main(cell: Cell) -> bool:
+    """Say whether the cell stands for the program on its number of cores."""
+    return (cell.name, cell.placement) in MAIN
+
+
+def _ceiling(cell: Cell, base: Cell, batch: int) -> Bound | None:
+    if is_main(cell) and (base.name, batch) in PEER_CEILINGS:
+        return PEER_CEILINGS[base.name, batch]
+    return CEILINGS.get((cell.name, base.name, batch)) if cell.placement == ONE_CORE else None
 
 
 def _speedup(section: Section, i: int, k: int) -> Comparison | None:

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from bench import cloops
+from bench.rounds import Spent
 from bench.setting import RATE, SEED, Setting
 from hpcpgd.config import RunConfig
 from hpcpgd.engine import HostEngine
@@ -31,7 +32,7 @@ GAIN = 2.0**20
 class Runner(Protocol):
     """A contestant at work; every method is collective over the setting's ranks."""
 
-    def run(self, steps: int) -> None:
+    def run(self, steps: int) -> Spent | None:
         """Make training steps."""
 
     def gradient(self) -> Array:
@@ -43,10 +44,22 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Contestant:
-    """A name, and how to make a runner of a setting and a number of threads."""
+    """A name, and how to make a runner of a setting and a number of threads.
+
+    Attributes
+    ----------
+    name : str
+    make : callable
+    loss : str
+        What it minimises; its gradient is compared with that of the same loss.
+    note : str
+        What the reader of its times must know.
+    """
 
     name: str
     make: Callable[[Setting, int], Runner]
+    loss: str = "mse"
+    note: str = ""
 
 
 class ProgramRunner:

@@ -33,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
 def _run(ranks: mpi.Ranks, options: argparse.Namespace) -> int:
     from bench.placement import Cores
     from bench.verify import MismatchError
+    from hpcpgd.errors import HpcpgdError
 
     cores = Cores(ranks.rank)
     if ranks.size != 2 or cores.count < 2:
@@ -42,6 +43,10 @@ def _run(ranks: mpi.Ranks, options: argparse.Namespace) -> int:
         _measure(ranks, cores, options)
     except MismatchError as error:
         return _complain(ranks, str(error), MISMATCH)
+    except HpcpgdError as error:
+        if not error.agreed:
+            raise
+        return _complain(ranks, str(error), error.exit_code)
     return 0
 
 
@@ -55,27 +60,34 @@ def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
     from threadpoolctl import threadpool_limits
 
     from bench import report
-    from bench.peak import Peak
-    from bench.rounds import Stopwatch, run_rounds
+    from bench.peers import Peers
     from bench.sections import Builder
     from hpcpgd.resources import find_blas
 
-    first = ranks.rank == 0
     blas = find_blas("gemm")
     # As in the program: products are divided by us, never by the BLAS.
     threadpool_limits(1, user_api="blas")
     alone = ranks.comm.Split(ranks.rank)
-    builder = Builder(ranks.comm, alone, cores, blas)
-    sections = builder.all_sections()
     wanted = QUICK_ROUNDS if options.quick else options.rounds
-    target = QUICK_SECONDS if options.quick else SECONDS
+    with Peers(ranks.comm, cores, options.peers_python) as peers:
+        peers.start()
+        builder = Builder(ranks.comm, alone, cores, blas, peers.entries())
+        sections = builder.all_sections()
+        _time(ranks, cores, sections, wanted, QUICK_SECONDS if options.quick else SECONDS)
+    if ranks.rank == 0:
+        found = report.results(sections, builder.errors, blas, cores, wanted, peers)
+        print(report.table(found), flush=True)
+        report.write(options.output or report.default_path(), found)
+    alone.Free()
+
+
+def _time(ranks: mpi.Ranks, cores: Any, sections: Any, wanted: int, target: float) -> None:
+    """Choose the steps of every cell, about ``target`` seconds, and make the rounds."""
+    from bench.peak import Peak
+    from bench.rounds import Stopwatch, run_rounds
+
     watch = Stopwatch(ranks.comm, cores, Peak(), target)
     for section in sections:
         for cell in section.cells:
             watch.calibrate(cell)
-    run_rounds(watch, sections, wanted, first)
-    if first:
-        found = report.results(sections, builder.errors, blas, cores, wanted)
-        print(report.table(found), flush=True)
-        report.write(options.output or report.default_path(), found)
-    alone.Free()
+    run_rounds(watch, sections, wanted, ranks.rank == 0)

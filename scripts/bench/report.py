@@ -13,9 +13,10 @@ import numba
 import numpy as np
 
 from bench import cloops, launcher
+from bench.peers import DATA, Peers
 from bench.placement import Cores
 from bench.rounds import Section, all_rounds, best_peaks
-from bench.summary import section_summary
+from bench.summary import overall, section_summary
 from hpcpgd import __version__, mpi, provenance
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -32,8 +33,9 @@ def default_path() -> Path:
 
 
 def results(
-    sections: list[Section], errors: dict[str, float], blas: Any, cores: Cores, wanted: int
-) -> dict[str, Any]:
+    sections: list[Section], errors: dict[str, float], blas: Any, cores: Cores, wanted: int,
+    peers: Peers,
+) -> dict[str, Any]:  # fmt: skip
     """Return everything that was found out, ready for JSON; names no host and no path."""
     best = best_peaks(all_rounds(sections))
     return {
@@ -50,8 +52,10 @@ def results(
         "git_revision": provenance.git_revision(),
         "unset_variables": launcher.unset(),
         "rounds_wanted": wanted,
+        "peers": {"software": peers.software, "left_out": peers.left_out, "data": DATA},
         "gradient_errors": errors,
         "sections": [section_summary(section, best) for section in sections],
+        "overall": overall(sections, best),
     }
 
 
@@ -87,9 +91,21 @@ def table(found: dict[str, Any]) -> str:
         lines.append(f"set in the shell, removed here: {', '.join(found['unset_variables'])}")
     if not found["versions"]["cc"]:
         lines.append("no C compiler (cc) on the path: loops is not compared with C")
+    lines += peer_lines(found["peers"])
     for section in found["sections"]:
         lines += ["", *section_lines(section)]
+    if found["overall"]:
+        lines += ["", "all sections", *(_ratio(row) for row in found["overall"])]
     return "\n".join(lines)
+
+
+def peer_lines(peers: dict[str, Any]) -> list[str]:
+    """Return what is to be said of the peers before their times."""
+    left_out = [f"{name} is left out: {why}" for name, why in peers["left_out"].items()]
+    if not peers["software"]:
+        return left_out or ["no other library is timed: --peers-python names none"]
+    versions = ", ".join(dict.fromkeys(peers["software"].values()))
+    return [f"peers: {versions}", peers["data"], *left_out]
 
 
 def section_lines(section: dict[str, Any]) -> list[str]:
@@ -101,7 +117,8 @@ def section_lines(section: dict[str, Any]) -> list[str]:
     )
     columns = f"  {'':38} {'s / 60,000 examples':26} {'GFLOP/s':>8} {'of peak':>8}"
     ratios = [_ratio(row) for row in section["ratios"]]
-    return [head, columns, *(_cell(cell) for cell in section["cells"]), *ratios]
+    notes = dict.fromkeys(f"  {c['name']}: {c['note']}" for c in section["cells"] if "note" in c)
+    return [head, columns, *(_cell(cell) for cell in section["cells"]), *notes, *ratios]
 
 
 def _cell(cell: dict[str, Any]) -> str:

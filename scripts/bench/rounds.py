@@ -20,11 +20,26 @@ OTHERS = 0.03  # of the cores: more and others' work is in our times
 TRIES = 3  # times the rounds that are wanted
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What a program outside this process took for its steps, by its own clocks.
+
+    Attributes
+    ----------
+    seconds : float
+    cpu : float
+        Processor time in seconds, all its threads.
+    """
+
+    seconds: float
+    cpu: float
+
+
 class Work(Protocol):
     """What a cell repeats."""
 
-    def run(self, steps: int) -> None:
-        """Make steps."""
+    def run(self, steps: int) -> Spent | None:
+        """Make steps; None leaves it to the caller to look at the clock."""
 
 
 @dataclass
@@ -39,12 +54,15 @@ class Cell:
         None on a rank that has no part in it.
     steps : int
         Steps that take long enough to time.
+    note : str
+        What the reader of its times must know.
     """
 
     name: str
     placement: Placement
     work: Work | None
     steps: int = 1
+    note: str = ""
 
     @property
     def label(self) -> str:
@@ -157,12 +175,19 @@ class Stopwatch:
             mpi.patient_barrier(self._comm)
             if cell.placement.ranks > 1:
                 self._comm.Barrier()  # they slept for different times
-            if cell.work is not None:
-                start = perf_counter()
-                cell.work.run(cell.steps)
-                seconds = perf_counter() - start
-            mpi.patient_barrier(self._comm)
+            with mpi.agreed(self._comm):
+                if cell.work is not None:
+                    seconds = self._run(cell.work, cell.steps)
         return mpi.largest(self._comm, seconds)
+
+    def _run(self, work: Work, steps: int) -> float:
+        """Return the seconds of this rank's work."""
+        start = perf_counter()
+        spent = work.run(steps)
+        if spent is None:
+            return perf_counter() - start
+        self._others.excuse(spent.cpu)
+        return spent.seconds
 
     def _peaks(self) -> Array:
         """Return the FMA peak of each core, measured at the same time."""

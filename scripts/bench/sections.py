@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench import cloops
@@ -15,6 +15,7 @@ from bench.setting import Setting, load_data, make_network
 from bench.verify import reference_gradient, verify
 from hpcpgd import mpi
 from hpcpgd.data import Dataset
+from hpcpgd.kernels.network import Array
 
 NETWORKS = {"Net-1h": "net-1h", "Net-2h": "net-2h"}
 BATCHES = (128, 1024)
@@ -48,6 +49,8 @@ class Builder:
         Both ranks, and each by itself.
     cores : Cores
     blas : Blas or MatmulStandIn
+    peers : sequence of Entry
+        Other libraries, timed beside the training programs.
     errors : dict of str to float
         The relative error of every gradient that was compared.
     """
@@ -56,6 +59,7 @@ class Builder:
     alone: Any
     cores: Cores
     blas: Any
+    peers: Sequence[Entry] = ()
     dataset: Dataset = field(default_factory=load_data)
     errors: dict[str, float] = field(default_factory=dict)
 
@@ -68,7 +72,8 @@ class Builder:
             On every rank.
         """
         pairs = [(network, batch) for network in NETWORKS for batch in BATCHES]
-        sections = [self.section(*pair, trainer_entries()) for pair in pairs]
+        entries = [*trainer_entries(), *self.peers]
+        sections = [self.section(*pair, entries) for pair in pairs]
         for section in sections:
             section.cells += [self._floor(section, p) for p in (ONE_CORE, TWO_RANKS)]
         # C takes long, and per example the same for every batch.
@@ -80,13 +85,15 @@ class Builder:
         """Make a section of contestants that have all matched the reference."""
         setting = self.setting(network, batch, ONE_CORE)
         section = Section(network, batch, setting.network, [])
-        expected = self._in_turn(lambda: reference_gradient(setting))
+        losses = {contestant.loss for contestant, _ in entries}
+        expected = self._in_turn(lambda: {loss: _expected(setting, loss) for loss in losses})
         for contestant, placement in entries:
             cell = self._cell(section, contestant.name, placement, contestant.make)
+            cell.note = contestant.note
             name = f"{section.title}, {cell.label}"
             mine = self.setting(network, batch, placement)
             runner: Any = cell.work  # a contestant's, so it has a gradient
-            self.errors[name] = verify(self.comm, name, mine, runner, expected)
+            self.errors[name] = verify(self.comm, name, mine, runner, expected[contestant.loss])
             section.cells.append(cell)
         return section
 
@@ -112,7 +119,12 @@ class Builder:
         """Call ``make`` on rank 0, then on rank 1, which finds everything compiled."""
         made = None
         for rank in range(self.comm.size):
-            if self.comm.rank == rank:
-                made = make()
-            mpi.patient_barrier(self.comm)
+            with mpi.agreed(self.comm):
+                if self.comm.rank == rank:
+                    made = make()
         return made
+
+
+def _expected(setting: Setting, loss: str) -> list[Array]:
+    """Return what the gradient of a contestant with that loss must be."""
+    return reference_gradient(replace(setting, network=replace(setting.network, loss=loss)))

@@ -6,7 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from bench.comparisons import comparisons, ratios, seconds
+from bench import peers
+from bench.comparisons import (
+    JAX_CEILING,
+    MAIN,
+    Bound,
+    Comparison,
+    comparisons,
+    is_main,
+    ratios,
+    seconds,
+)
 from bench.rounds import Round, Section, kept
 from bench.setting import EXAMPLES
 from hpcpgd.kernels.network import Array
@@ -41,8 +51,10 @@ def _cell(section: Section, number: int, good: list[Round]) -> dict[str, Any]:
     times = seconds(section, number, good)
     rates = section.shape.flops_per_example * EXAMPLES / times / 1e9
     peaks = np.array([r.peaks.mean() for r in good])  # of one core, in the same round
+    note = {"note": cell.note} if cell.note else {}
     return {
         "name": cell.name,
+        **note,
         "placement": cell.placement.label,
         "ranks": cell.placement.ranks,
         "threads": cell.placement.threads,
@@ -53,16 +65,46 @@ def _cell(section: Section, number: int, good: list[Round]) -> dict[str, Any]:
     }
 
 
+def overall(sections: list[Section], best: Array) -> list[dict[str, Any]]:
+    """Return what is asked of all sections together; nothing without that peer."""
+    found = [(s, c) for s in sections for c in comparisons(s) if _counts(s, c)]
+    if not found:
+        return []
+    values = [ratios(section, c, kept(section.rounds, best)) for section, c in found]
+    cells = " and ".join(f"{name}, {placement.label}" for name, placement in MAIN)
+    text = f"{cells}: time over {peers.JAX}, geometric mean of {len(found)}"
+    return [_ratio(text, geometric_means(values), JAX_CEILING)]
+
+
+def _counts(section: Section, comparison: Comparison) -> bool:
+    cells = section.cells
+    return is_main(cells[comparison.over]) and cells[comparison.under].name == peers.JAX
+
+
+def geometric_means(values: list[Array]) -> Array:
+    """Return the geometric mean over the ratios in each round.
+
+    Sections keep and drop rounds by themselves: their first kept rounds go together, then
+    their second ones, as many as all have.
+    """
+    rounds = min(len(v) for v in values)
+    return np.asarray(np.exp(np.mean([np.log(v[:rounds]) for v in values], axis=0)))
+
+
 def _ratios(section: Section, good: list[Round]) -> list[dict[str, Any]]:
-    rows = []
-    for comparison in comparisons(section):
-        found = spread(ratios(section, comparison, good))
-        row: dict[str, Any] = {"text": comparison.text, "ratio": found}
-        if comparison.bound is not None:
-            row["asked"] = comparison.bound.text
-            row["met"] = found and comparison.bound.met(found["median"])
-        rows.append(row)
-    return rows
+    return [
+        _ratio(comparison.text, ratios(section, comparison, good), comparison.bound)
+        for comparison in comparisons(section)
+    ]
+
+
+def _ratio(text: str, values: Array, bound: Bound | None) -> dict[str, Any]:
+    found = spread(values)
+    row: dict[str, Any] = {"text": text, "ratio": found}
+    if bound is not None:
+        row["asked"] = bound.text
+        row["met"] = found and bound.met(found["median"])
+    return row
 
 
 def _round(made: Round, is_kept: bool) -> dict[str, Any]:

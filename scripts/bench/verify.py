@@ -59,8 +59,9 @@ def verify(comm: Any, name: str, setting: Setting, runner: Runner | None, expect
         If it is above ``TOLERANCE`` on any rank that has a runner.
     """
     own = 0.0
-    if runner is not None:
-        own = relative_error(parts(setting.network, runner.gradient()), expected)
+    with mpi.agreed(comm):
+        if runner is not None:
+            own = relative_error(parts(setting.network, runner.gradient()), expected)
     error = mpi.largest(comm, own)
     if error > TOLERANCE:
         raise MismatchError(

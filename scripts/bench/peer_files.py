@@ -1,0 +1,62 @@
+"""The files by which peers get a problem and give weights back: a folder on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from bench.setting import SEED, Setting
+from hpcpgd.kernels.network import Array, Network
+from hpcpgd.kernels.workspace import Workspace
+from hpcpgd.loader import make_loader
+from hpcpgd.sampler import Sampler
+
+# Enough that the minibatches of a ring do not stay in a core's own cache: 26 MB.
+RING_EXAMPLES = 8192
+
+
+def problem_key(setting: Setting) -> str:
+    """Name network and batch size of a setting."""
+    return f"{'-'.join(map(str, setting.network.widths))}-batch-{setting.batch}"
+
+
+def minibatches(setting: Setting) -> tuple[Array, Array]:
+    """Return inputs (M, B, n_0) and one-hot targets (M, B, n_L) of the first minibatches.
+
+    float32, gathered and scaled as a step of hpcpgd does.
+    """
+    network, batch = setting.network, setting.batch
+    count = min(max(RING_EXAMPLES // batch, 1), setting.steps)
+    train = setting.dataset.train
+    work, sampler = Workspace(network, batch, 1), Sampler(train.rows, batch, SEED)
+    loader, numbers = make_loader(setting.dataset, work), np.zeros(batch, np.int64)
+    inputs = np.zeros((count, batch, network.widths[0]), np.float32)
+    targets = np.zeros((count, batch, network.widths[-1]), np.float32)
+    for step in range(count):
+        sampler.numbers(1, step, numbers)
+        loader.load(train, numbers)
+        inputs[step] = work.inputs
+        targets[step, np.arange(batch), work.labels] = 1
+    return inputs, targets
+
+
+def write_problem(path: Path, setting: Setting) -> None:
+    """Write first weights and minibatches."""
+    inputs, targets = minibatches(setting)
+    arrays = {"inputs": inputs, "targets": targets}
+    network, parameters = setting.network, setting.parameters()
+    for layer in range(1, network.depth + 1):
+        arrays[f"weights{layer}"] = network.weights(parameters, layer)
+        arrays[f"biases{layer}"] = network.biases(parameters, layer)
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def read_weights(path: Path, network: Network) -> Array:
+    """Return the weights that a peer wrote, flat as the network has them."""
+    flat = network.zeros()
+    with np.load(path, allow_pickle=False) as file:
+        for layer in range(1, network.depth + 1):
+            network.weights(flat, layer)[:] = file[f"weights{layer}"]
+            network.biases(flat, layer)[:] = file[f"biases{layer}"]
+    return flat

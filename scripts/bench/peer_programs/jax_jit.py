@@ -1,0 +1,71 @@
+"""JAX: the whole step is one program that XLA compiled, the weights are donated to it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from common import Layers, Problem, serve
+
+
+class Jax:
+    """JAX on the cores that this process may use: XLA starts a thread for each."""
+
+    def open(self, request: dict[str, Any]) -> str:
+        """Import JAX for the CPU."""
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        import jax
+
+        return f"JAX {jax.__version__}"
+
+    def model(self, problem: Problem) -> Jitted:
+        """Bring the minibatches to JAX."""
+        return Jitted(problem)
+
+
+class Jitted:
+    """The weights, the minibatches and the compiled step."""
+
+    def __init__(self, problem: Problem) -> None:
+        import jax
+
+        self._jax = jax
+        pairs = zip(problem.inputs, problem.targets, strict=True)
+        self._ring = [jax.device_put(pair) for pair in pairs]
+        self._step = jax.jit(self._updated, donate_argnums=0)
+        self.put(problem.layers)
+
+    def _loss(self, layers: Layers, x: Any, y: Any) -> Any:
+        """Return half the squared error, its mean over the minibatch."""
+        a = x
+        for weights, biases in layers:
+            a = self._jax.nn.sigmoid(a @ weights + biases)
+        return 0.5 * self._jax.numpy.sum((a - y) ** 2) / len(x)
+
+    def _updated(self, layers: Layers, x: Any, y: Any, rate: Any) -> Any:
+        """Return the weights after a step."""
+        gradient = self._jax.grad(self._loss)(layers, x, y)
+        return self._jax.tree.map(lambda p, d: p - rate * d, layers, gradient)
+
+    def put(self, layers: Layers) -> None:
+        """Set the weights."""
+        # Copied: a donated buffer must not be the caller's memory.
+        self._layers = self._jax.tree.map(lambda p: self._jax.numpy.array(p, copy=True), layers)
+
+    def get(self) -> Layers:
+        """Return the weights."""
+        layers: Layers = self._jax.device_get(self._layers)
+        return layers
+
+    def train(self, first: int, steps: int, rate: float) -> None:
+        """Make steps; a Python loop calls the compiled one."""
+        ring, layers = self._ring, self._layers
+        device_rate = self._jax.numpy.float32(rate)
+        for number in range(first, first + steps):
+            layers = self._step(layers, *ring[number % len(ring)], device_rate)
+        self._layers = self._jax.block_until_ready(layers)
+
+
+if __name__ == "__main__":
+    sys.exit(serve(Jax()))

@@ -1,0 +1,183 @@
+"""PyTorch: ``pytorch.py eager``, ``compile`` or ``ddp``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import Any
+
+from common import Layers, MissingError, Problem, serve
+
+
+def check_compiler() -> None:
+    """Raise what keeps ``torch.compile`` from compiling."""
+    import torch
+
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise MissingError("torch.compile needs a C++ compiler (g++, or what CXX names)")
+    try:
+        torch.compile(lambda x: x + x * x)(torch.ones(64))
+    except Exception as error:  # it wants Python's headers, too
+        raise MissingError(f"torch.compile fails here ({type(error).__name__})") from error
+
+
+class PyTorch:
+    """PyTorch in one of its forms."""
+
+    def __init__(self, form: str) -> None:
+        self._form = form
+        self._rank, self._ranks = 0, 1
+
+    def open(self, request: dict[str, Any]) -> str:
+        """Import PyTorch, and join the other process of DDP."""
+        # Workers that compile would stay and take memory.
+        os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+        # Gloo looks the host's name up, which not every machine can.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        import torch
+
+        torch.set_num_threads(request["threads"])
+        if self._form == "compile":
+            check_compiler()
+        if self._form == "ddp":
+            self._join(request)
+        return f"PyTorch {torch.__version__}"
+
+    def _join(self, request: dict[str, Any]) -> None:
+        from torch import distributed
+
+        self._rank, self._ranks = request["rank"], request["ranks"]
+        distributed.init_process_group(
+            "gloo",
+            init_method=f"file://{request['store']}",
+            rank=self._rank,
+            world_size=self._ranks,
+        )
+
+    def model(self, problem: Problem) -> Modules | Compiled:
+        """Bring this rank's part of each minibatch to PyTorch."""
+        rows = problem.inputs.shape[1] // self._ranks
+        mine = slice(self._rank * rows, (self._rank + 1) * rows)
+        part = Problem(
+            problem.layers, problem.inputs[:, mine], problem.targets[:, mine], problem.rate
+        )
+        return Compiled(part) if self._form == "compile" else Modules(part, self._ranks > 1)
+
+
+def tensors(problem: Problem) -> list[tuple[Any, Any]]:
+    """Return inputs and targets of each minibatch, each with memory of its own."""
+    import torch
+
+    pairs = zip(problem.inputs, problem.targets, strict=True)
+    return [tuple(torch.tensor(array) for array in pair) for pair in pairs]
+
+
+def half_square(outputs: Any, targets: Any) -> Any:
+    """Return half the squared error, its mean over the minibatch."""
+    import torch
+
+    total = torch.nn.functional.mse_loss(outputs, targets, reduction="sum")
+    return total * (0.5 / len(targets))
+
+
+class Modules:
+    """The network as ``torch.nn`` has it, autograd and the fused SGD; with DDP or without."""
+
+    def __init__(self, problem: Problem, distributed: bool) -> None:
+        import torch
+
+        modules: list[Any] = []
+        for weights, _ in problem.layers:
+            modules += [torch.nn.Linear(*weights.shape), torch.nn.Sigmoid()]
+        network = torch.nn.Sequential(*modules)
+        self._linear = modules[::2]
+        self.put(problem.layers)
+        self._ring = tensors(problem)
+        self._optimizer = torch.optim.SGD(network.parameters(), lr=problem.rate, fused=True)
+        self._network = network
+        if distributed:
+            # Averages the gradients of the ranks: their parts are equal, so the mean of means.
+            self._network = torch.nn.parallel.DistributedDataParallel(
+                network, gradient_as_bucket_view=True
+            )
+
+    def put(self, layers: Layers) -> None:
+        """Set the weights; PyTorch keeps them (fan_out, fan_in)."""
+        import torch
+
+        with torch.no_grad():
+            for linear, (weights, biases) in zip(self._linear, layers, strict=True):
+                linear.weight.copy_(torch.tensor(weights.T))
+                linear.bias.copy_(torch.tensor(biases))
+
+    def get(self) -> Layers:
+        """Return the weights."""
+        return [(m.weight.detach().numpy().T, m.bias.detach().numpy()) for m in self._linear]
+
+    def train(self, first: int, steps: int, rate: float) -> None:
+        """Make steps; each operation is dispatched by itself."""
+        self._optimizer.param_groups[0]["lr"] = rate
+        for number in range(first, first + steps):
+            x, y = self._ring[number % len(self._ring)]
+            self._optimizer.zero_grad()
+            half_square(self._network(x), y).backward()
+            self._optimizer.step()
+
+
+class Compiled:
+    """The whole step, gradient and update, as one function that ``torch.compile`` got.
+
+    It takes less time so than compiled ``torch.nn`` modules with an optimizer beside them.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        import torch
+
+        self._ring = tensors(problem)
+        # Else a second batch size would get code for any size, which is slower.
+        self._step = torch.compile(self._make_step(), dynamic=False)
+        self.put(problem.layers)
+
+    @staticmethod
+    def _make_step() -> Any:
+        import torch
+
+        def loss(layers: Layers, x: Any, y: Any) -> Any:
+            a = x
+            for weights, biases in layers:
+                a = torch.sigmoid(torch.addmm(biases, a, weights))
+            return half_square(a, y)
+
+        def step(layers: Layers, x: Any, y: Any, rate: Any) -> None:
+            gradient = torch.func.grad(loss)(layers, x, y)
+            for pair, slopes in zip(layers, gradient, strict=True):
+                for parameter, slope in zip(pair, slopes, strict=True):
+                    parameter.sub_(rate * slope)
+
+        return step
+
+    def put(self, layers: Layers) -> None:
+        """Set the weights."""
+        import torch
+
+        self._layers = [(torch.tensor(w), torch.tensor(b)) for w, b in layers]
+
+    def get(self) -> Layers:
+        """Return the weights."""
+        return [(weights.numpy(), biases.numpy()) for weights, biases in self._layers]
+
+    def train(self, first: int, steps: int, rate: float) -> None:
+        """Make steps; a Python loop calls the compiled one."""
+        import torch
+
+        tensor_rate = torch.tensor(rate)  # a number would be compiled in
+        with torch.no_grad():
+            for number in range(first, first + steps):
+                x, y = self._ring[number % len(self._ring)]
+                self._step(self._layers, x, y, tensor_rate)
+
+
+if __name__ == "__main__":
+    sys.exit(serve(PyTorch(sys.argv[1])))

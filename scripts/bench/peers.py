@@ -1,0 +1,200 @@
+"""Other libraries on the same step, each a program of another Python (``peer_programs``).
+
+Network, first weights, minibatches and rate are the same.  The minibatches are ready: float32,
+in the library's own format before the clock starts, an advantage that we grant.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from bench.contestants import GAIN, Contestant
+from bench.peer_files import RING_EXAMPLES, problem_key, read_weights, write_problem
+from bench.peer_process import PeerProcess
+from bench.placement import ONE_CORE, TWO_RANKS, TWO_THREADS, Cores, Placement
+from bench.rounds import Spent
+from bench.setting import RATE, Setting
+from hpcpgd import mpi
+from hpcpgd.kernels.network import Array
+
+PROGRAMS = Path(__file__).with_name("peer_programs")
+JAX, EAGER, COMPILED = "JAX", "PyTorch eager", "PyTorch compile"
+DDP, SCIKIT_LEARN = "PyTorch DDP", "scikit-learn"
+NAMES = (JAX, EAGER, COMPILED, DDP, SCIKIT_LEARN)
+DATA = (
+    f"peers take ready float32 minibatches in turn ({RING_EXAMPLES:,} examples, resident in their "
+    "own format); hpcpgd gathers and scales uint8 rows in every step"
+)
+OTHER_LOSS = (
+    "not the same step: it has no squared error, and minimises the binary cross-entropy of the "
+    "sigmoid outputs; its gradient was compared with reference's for that loss"
+)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A peer program, its arguments, and where it is timed; loss and note as a contestant's."""
+
+    name: str
+    program: Path
+    arguments: tuple[str, ...] = ()
+    placements: tuple[Placement, ...] = (ONE_CORE, TWO_THREADS)
+    loss: str = "mse"
+    note: str = ""
+
+
+PEERS = (
+    Peer(JAX, PROGRAMS / "jax_jit.py"),
+    Peer(EAGER, PROGRAMS / "pytorch.py", ("eager",)),
+    Peer(COMPILED, PROGRAMS / "pytorch.py", ("compile",)),
+    Peer(DDP, PROGRAMS / "pytorch.py", ("ddp",), (TWO_RANKS,)),
+    Peer(SCIKIT_LEARN, PROGRAMS / "scikit_learn.py", loss="cross-entropy", note=OTHER_LOSS),
+)
+
+
+class PeerRunner:
+    """A contestant whose steps a peer program makes.
+
+    Parameters
+    ----------
+    process : PeerProcess
+    folder : Path
+        For files that the program and this rank exchange.
+    setting : Setting
+    """
+
+    def __init__(self, process: PeerProcess, folder: Path, setting: Setting) -> None:
+        self._process = process
+        self._setting = setting
+        self._key = problem_key(setting)
+        self._weights = folder / f"weights-{setting.comm.rank}.npz"
+        path = folder / f"{self._key}.npz"
+        if not path.exists():
+            write_problem(path, setting)
+        # Its two processes meet as they load, and this may be the first of them: no waiting.
+        process.post(op="load", problem=self._key, path=str(path), rate=RATE)
+
+    def run(self, steps: int) -> Spent:
+        """Make steps; the program itself looks at the clock."""
+        answer = self._process.ask(op="run", problem=self._key, steps=steps)
+        return Spent(answer["seconds"], answer["cpu"])
+
+    def gradient(self) -> Array:
+        """Take the gradient from a step of the kind that is timed, update and all."""
+        rate = GAIN * self._setting.batch
+        self._process.ask(op="first_step", problem=self._key, path=str(self._weights), rate=rate)
+        after = read_weights(self._weights, self._setting.network)
+        self._weights.unlink()
+        return np.asarray((self._setting.parameters().astype(np.float64) - after) / GAIN)
+
+
+@dataclass
+class Peers:
+    """The peer programs of this rank; methods but those of the context are collective.
+
+    Attributes
+    ----------
+    comm : Comm
+        Both ranks.
+    cores : Cores
+    python : str or None
+        Runs the programs; without it there are none.
+    peers : tuple of Peer
+    software : dict of str to str
+        Library and version of each peer.
+    left_out : dict of str to str
+        Why a peer cannot run here.
+    """
+
+    comm: Any
+    cores: Cores
+    python: str | None
+    peers: tuple[Peer, ...] = PEERS
+    software: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._processes: dict[tuple[str, Placement], PeerProcess] = {}
+        self._folder = Path()
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        for process in self._processes.values():
+            process.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def start(self) -> None:
+        """Start the programs, all at once, and learn which libraries are there.
+
+        Raises
+        ------
+        UnavailableError
+            On every rank: a program cannot be started or failed.
+        """
+        if self.python is None:
+            return
+        self._make_folder()
+        answers: dict[str, dict[str, str]] = {}
+        with mpi.agreed(self.comm):
+            for peer, placement in self._places():
+                self._start(peer, placement, self.python)
+        with mpi.agreed(self.comm):
+            for (name, _), process in self._processes.items():
+                answers[name] = process.wait()
+        told = json.loads(mpi.broadcast_bytes(self.comm, json.dumps(answers).encode()))
+        for name, answer in told.items():
+            known, kind = (
+                (self.software, "software") if "software" in answer else (self.left_out, "missing")
+            )
+            known[name] = answer[kind]
+
+    def entries(self) -> list[tuple[Contestant, Placement]]:
+        """Return what can be timed."""
+        return [
+            (self._contestant(peer, placement), placement)
+            for peer, placement in self._places()
+            if peer.name in self.software
+        ]
+
+    def _places(self) -> list[tuple[Peer, Placement]]:
+        return [(peer, placement) for peer in self.peers for placement in peer.placements]
+
+    def _make_folder(self) -> None:
+        name = b""
+        if self.comm.rank == 0:
+            self._temporary = tempfile.TemporaryDirectory(prefix="hpcpgd-bench-")
+            name = self._temporary.name.encode()
+        self._folder = Path(mpi.broadcast_bytes(self.comm, name).decode())
+
+    def _start(self, peer: Peer, placement: Placement, python: str) -> None:
+        rank = self.comm.rank
+        if rank >= placement.ranks:
+            return
+        command = [python, str(peer.program), *peer.arguments]
+        with self.cores.used_by(placement):
+            process = PeerProcess(f"{peer.name}, {placement.label}", command, placement.threads)
+        self._processes[peer.name, placement] = process
+        store = str(self._folder / f"{peer.name}.store")
+        process.post(
+            op="open", threads=placement.threads, rank=rank, ranks=placement.ranks, store=store
+        )
+
+    def _contestant(self, peer: Peer, placement: Placement) -> Contestant:
+        def make(setting: Setting, threads: int) -> PeerRunner:
+            return PeerRunner(self._processes[peer.name, placement], self._folder, setting)
+
+        return Contestant(peer.name, make, peer.loss, peer.note)
