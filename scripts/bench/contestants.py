@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from bench import cloops
-from bench.rounds import Spent
 from bench.setting import RATE, SEED, Setting
+from bench.work import Spent
 from hpcpgd.config import RunConfig
 from hpcpgd.engine import HostEngine
 from hpcpgd.kernels.network import Array

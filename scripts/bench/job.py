@@ -60,7 +60,7 @@ def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
     from threadpoolctl import threadpool_limits
 
     from bench import report
-    from bench.peers import Peers
+    from bench.peers import PEERS, Peers
     from bench.sections import Builder
     from hpcpgd.resources import find_blas
 
@@ -69,7 +69,7 @@ def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
     threadpool_limits(1, user_api="blas")
     alone = ranks.comm.Split(ranks.rank)
     wanted = QUICK_ROUNDS if options.quick else options.rounds
-    with Peers(ranks.comm, cores, options.peers_python) as peers:
+    with Peers(ranks.comm, cores, options.peers_python, PEERS) as peers:
         peers.start()
         builder = Builder(ranks.comm, alone, cores, blas, peers.entries())
         sections = builder.all_sections()

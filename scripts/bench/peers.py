@@ -13,16 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
-from bench.contestants import GAIN, Contestant
-from bench.peer_files import RING_EXAMPLES, problem_key, read_weights, write_problem
+from bench.contestants import Contestant
+from bench.peer_files import RING_EXAMPLES
 from bench.peer_process import PeerProcess
+from bench.peer_runner import PeerRunner
 from bench.placement import ONE_CORE, TWO_RANKS, TWO_THREADS, Cores, Placement
-from bench.rounds import Spent
-from bench.setting import RATE, Setting
+from bench.setting import Setting
 from hpcpgd import mpi
-from hpcpgd.kernels.network import Array
 
 PROGRAMS = Path(__file__).with_name("peer_programs")
 JAX, EAGER, COMPILED = "JAX", "PyTorch eager", "PyTorch compile"
@@ -59,42 +56,6 @@ PEERS = (
 )
 
 
-class PeerRunner:
-    """A contestant whose steps a peer program makes.
-
-    Parameters
-    ----------
-    process : PeerProcess
-    folder : Path
-        For files that the program and this rank exchange.
-    setting : Setting
-    """
-
-    def __init__(self, process: PeerProcess, folder: Path, setting: Setting) -> None:
-        self._process = process
-        self._setting = setting
-        self._key = problem_key(setting)
-        self._weights = folder / f"weights-{setting.comm.rank}.npz"
-        path = folder / f"{self._key}.npz"
-        if not path.exists():
-            write_problem(path, setting)
-        # Its two processes meet as they load, and this may be the first of them: no waiting.
-        process.post(op="load", problem=self._key, path=str(path), rate=RATE)
-
-    def run(self, steps: int) -> Spent:
-        """Make steps; the program itself looks at the clock."""
-        answer = self._process.ask(op="run", problem=self._key, steps=steps)
-        return Spent(answer["seconds"], answer["cpu"])
-
-    def gradient(self) -> Array:
-        """Take the gradient from a step of the kind that is timed, update and all."""
-        rate = GAIN * self._setting.batch
-        self._process.ask(op="first_step", problem=self._key, path=str(self._weights), rate=rate)
-        after = read_weights(self._weights, self._setting.network)
-        self._weights.unlink()
-        return np.asarray((self._setting.parameters().astype(np.float64) - after) / GAIN)
-
-
 @dataclass
 class Peers:
     """The peer programs of this rank; methods but those of the context are collective.
@@ -116,7 +77,7 @@ class Peers:
     comm: Any
     cores: Cores
     python: str | None
-    peers: tuple[Peer, ...] = PEERS
+    peers: tuple[Peer, ...]
     software: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -157,10 +118,10 @@ class Peers:
                 answers[name] = process.wait()
         told = json.loads(mpi.broadcast_bytes(self.comm, json.dumps(answers).encode()))
         for name, answer in told.items():
-            known, kind = (
-                (self.software, "software") if "software" in answer else (self.left_out, "missing")
-            )
-            known[name] = answer[kind]
+            if "missing" in answer:
+                self.left_out[name] = answer["missing"]
+            else:
+                self.software[name] = answer["software"]
 
     def entries(self) -> list[tuple[Contestant, Placement]]:
         """Return what can be timed."""

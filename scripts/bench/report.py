@@ -95,7 +95,7 @@ def table(found: dict[str, Any]) -> str:
     for section in found["sections"]:
         lines += ["", *section_lines(section)]
     if found["overall"]:
-        lines += ["", "all sections", *(_ratio(row) for row in found["overall"])]
+        lines += ["", "all sections", *ratio_lines(found["overall"])]
     return "\n".join(lines)
 
 
@@ -116,7 +116,7 @@ def section_lines(section: dict[str, Any]) -> list[str]:
         f"{section['rounds_kept']} rounds kept, {section['rounds_dropped']} dropped"
     )
     columns = f"  {'':38} {'s / 60,000 examples':26} {'GFLOP/s':>8} {'of peak':>8}"
-    ratios = [_ratio(row) for row in section["ratios"]]
+    ratios = ratio_lines(section["ratios"])
     notes = dict.fromkeys(f"  {c['name']}: {c['note']}" for c in section["cells"] if "note" in c)
     return [head, columns, *(_cell(cell) for cell in section["cells"]), *notes, *ratios]
 
@@ -129,11 +129,17 @@ def _cell(cell: dict[str, Any]) -> str:
     return f"  {label:38} {_spread(cell['seconds_per_60000']):26} {rate:8.1f} {share:8.0%}"
 
 
+def ratio_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each ratio, in columns."""
+    width = max((len(row["text"]) for row in rows), default=0)
+    return [f"  {row['text']:{width}}  {_ratio(row)}".rstrip() for row in rows]
+
+
 def _ratio(row: dict[str, Any]) -> str:
     if row["ratio"] is None:
-        return f"  {row['text']}: unknown"
+        return "unknown"
     asked = f"asked: {row['asked']}{'' if row['met'] else ', MISSED'}" if "asked" in row else ""
-    return f"  {row['text']:50} {_spread(row['ratio']):24} {asked}".rstrip()
+    return f"{_spread(row['ratio']):24} {asked}"
 
 
 def _spread(values: dict[str, float]) -> str:

@@ -5,41 +5,20 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from bench.others import Others
 from bench.peak import Peak
 from bench.placement import Cores, Placement
+from bench.work import Work
 from hpcpgd import mpi
 from hpcpgd.kernels.network import Array, Network
 
 UNDISTURBED = 0.9  # of a core's best FMA peak
 OTHERS = 0.03  # of the cores: more and others' work is in our times
 TRIES = 3  # times the rounds that are wanted
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a program outside this process took for its steps, by its own clocks.
-
-    Attributes
-    ----------
-    seconds : float
-    cpu : float
-        Processor time in seconds, all its threads.
-    """
-
-    seconds: float
-    cpu: float
-
-
-class Work(Protocol):
-    """What a cell repeats."""
-
-    def run(self, steps: int) -> Spent | None:
-        """Make steps; None leaves it to the caller to look at the clock."""
 
 
 @dataclass

@@ -34,8 +34,9 @@ class PyTorch:
         """Import PyTorch, and join the other process of DDP."""
         # Workers that compile would stay and take memory.
         os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-        # Gloo looks the host's name up, which not every machine can.
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        # Else gloo looks the host's name up, which not every machine can.
+        loopback = "lo0" if sys.platform == "darwin" else "lo"
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
         import torch
 
         torch.set_num_threads(request["threads"])
@@ -48,6 +49,8 @@ class PyTorch:
     def _join(self, request: dict[str, Any]) -> None:
         from torch import distributed
 
+        if not (distributed.is_available() and distributed.is_gloo_available()):
+            raise MissingError("this PyTorch was built without gloo")
         self._rank, self._ranks = request["rank"], request["ranks"]
         distributed.init_process_group(
             "gloo",

@@ -1,0 +1,50 @@
+"""A peer program as a contestant's runner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from bench.contestants import GAIN
+from bench.peer_files import problem_key, read_weights, write_problem
+from bench.peer_process import PeerProcess
+from bench.setting import RATE, Setting
+from bench.work import Spent
+from hpcpgd.kernels.network import Array
+
+
+class PeerRunner:
+    """A contestant whose steps a peer program makes.
+
+    Parameters
+    ----------
+    process : PeerProcess
+    folder : Path
+        For files that the program and this rank exchange.
+    setting : Setting
+    """
+
+    def __init__(self, process: PeerProcess, folder: Path, setting: Setting) -> None:
+        self._process = process
+        self._setting = setting
+        self._key = problem_key(setting)
+        self._weights = folder / f"weights-{setting.comm.rank}.npz"
+        path = folder / f"{self._key}.npz"
+        if not path.exists():
+            write_problem(path, setting)
+        # Its two processes meet as they load, and this may be the first of them: no waiting.
+        process.post(op="load", problem=self._key, path=str(path), rate=RATE)
+
+    def run(self, steps: int) -> Spent:
+        """Make steps; the program itself looks at the clock."""
+        answer = self._process.ask(op="run", problem=self._key, steps=steps)
+        return Spent(answer["seconds"], answer["cpu"])
+
+    def gradient(self) -> Array:
+        """Take the gradient from a step of the kind that is timed, update and all."""
+        rate = GAIN * self._setting.batch
+        self._process.ask(op="first_step", problem=self._key, path=str(self._weights), rate=rate)
+        after = read_weights(self._weights, self._setting.network)
+        self._weights.unlink()
+        return np.asarray((self._setting.parameters().astype(np.float64) - after) / GAIN)
