@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hpcpgd.clock import PhaseClock
-from hpcpgd.config import RunConfig
+from hpcpgd.config import GROUPED, RunConfig
 from hpcpgd.data import Dataset
 from hpcpgd.device_engine import DeviceEngine
 from hpcpgd.device_rows import ensure_room
@@ -62,6 +62,8 @@ def make_trainer(
         comm, config, dataset, network, parameters, resources, sampler, PhaseClock(comm),
         request or StopRequest(),
     )  # fmt: skip
+    if (config.reduction in GROUPED) != (arena is not None):
+        raise ValueError(f"reduction {config.reduction}: memory of groups given or missing")
     engine: Engine
     step: Reduction
     if arena is not None:

@@ -41,7 +41,8 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
         return None
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _fused(builder, *args, "f32" if a == types.float32 else "f64")
+        x, y, z = args
+        return _fused(builder, x, y, z, "f32" if a == types.float32 else "f64")
 
     return a(a, a, a), codegen
 
@@ -66,8 +67,8 @@ def _blocks(typingctx: Any, like: Any, a: Any, b: Any, blocks: Any) -> Any:
             start = builder.mul(loop.index, ir.Constant(loop.index.type, CHAINS))
             for chain, total in enumerate(sums):
                 at = builder.add(start, ir.Constant(start.type, chain))
-                pair = [builder.load(builder.gep(base, [at]), align=4) for base in bases]
-                builder.store(_fused(builder, *pair, builder.load(total), name), total)
+                x, y = (builder.load(builder.gep(base, [at]), align=4) for base in bases)
+                builder.store(_fused(builder, x, y, builder.load(total), name), total)
         total = builder.load(sums[0])
         for other in sums[1:]:
             total = builder.fadd(total, builder.load(other))

@@ -16,7 +16,8 @@ from hpcpgd.gpu import ALONE, Gpu
 from hpcpgd.kernels.network import Array
 from hpcpgd.model import initial_parameters, make_network
 from hpcpgd.mpi import MPI
-from hpcpgd.planning import ChunkLimits, make_trainer
+from hpcpgd.parts import ChunkLimits
+from hpcpgd.planning import make_trainer
 from hpcpgd.resources import Resources
 from hpcpgd.training import Trainer
 from hpcpgd.warmup import warm_up

@@ -337,13 +337,18 @@ def test_a_network_larger_than_the_memory(ranks: int, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_same_weights_for_a_chunked_slice(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("reduction", "ranks"),
+    [("allreduce", 1), ("allreduce", 2), ("overlap", 2), ("shared", 2), ("reproducible", 2)],
+)
+def test_the_same_weights_for_a_chunked_slice(reduction: str, ranks: int, tmp_path: Path) -> None:
     """A full batch worked through in chunks gives the gradient of the whole."""
     script = (
         "import sys; from hpcpgd import jitcache, mpi, train; from hpcpgd.mpi import MPI; "
         "mpi.start(); jitcache.share_folder(mpi.join(MPI.COMM_WORLD)); "
-        "from hpcpgd import planning; "
-        "planning.HOST_CHUNK = planning.ChunkLimits(int(sys.argv.pop(1)), 1); "
+        "from hpcpgd import parts, planning; from hpcpgd.reductions import grouped; "
+        "limits = parts.ChunkLimits(int(sys.argv.pop(1)), 1); "
+        "planning.HOST_CHUNK = grouped.HOST_CHUNK = limits; "
         "sys.exit(train.main())"
     )
     net = Network((64, 32, 10), "float64")
@@ -352,7 +357,8 @@ def test_the_same_weights_for_a_chunked_slice(tmp_path: Path) -> None:
     for size in ("10000000", "70000"):  # one chunk of 1,250 rows, or chunks of 59
         name = f"r{size}.h5"
         more = ("--batch-size", "full", "--dtype", "float64", "--epochs", "5", "--output", name)
-        done = python("-c", script, size, *more, cwd=tmp_path)
+        flags = (*more, "--reduction", reduction)
+        done = python("-c", script, size, *flags, ranks=ranks, cwd=tmp_path)
         assert (done.code, done.err) == (0, "")
         with h5py.File(tmp_path / name) as f:
             ends.append(f["model/layer1/weights"][...])

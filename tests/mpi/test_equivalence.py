@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcpgd import gpu
-from hpcpgd.config import RunConfig
+from hpcpgd import gpu, mpi
+from hpcpgd.config import GROUPED, RunConfig
 from hpcpgd.data import Dataset, load, prepare
+from hpcpgd.group import Arena, make_group
 from hpcpgd.history import History
 from hpcpgd.kernels import blas
 from hpcpgd.model import initial_parameters, make_network
@@ -46,19 +49,38 @@ def train(
     parameters = initial_parameters(network, config.seed)
     found = blas.find()
     resources = Resources(threads, False, found, on)
-    trainer = make_trainer(comm, config, dataset(), network, parameters, resources)
-    warm_up(trainer)
-    trainer.run(config.epochs, lambda number, epoch: None)
-    layers = range(1, network.depth + 1)
-    trained = trainer.engine.parameters
-    views = [f(trained, layer) for layer in layers for f in (network.weights, network.biases)]
-    return [view.astype(np.float64) for view in views], trainer.history
+    with sharing(comm, config) as arena:
+        trainer = make_trainer(comm, config, dataset(), network, parameters, resources, arena=arena)
+        warm_up(trainer)
+        trainer.run(config.epochs, lambda number, epoch: None)
+        layers = range(1, network.depth + 1)
+        trained = trainer.engine.parameters
+        views = [f(trained, layer) for layer in layers for f in (network.weights, network.biases)]
+        return [view.astype(np.float64) for view in views], trainer.history
 
 
-def config(backend: str, dtype: str, batch: int | str) -> RunConfig:
+@contextmanager
+def sharing(comm: Any, config: RunConfig) -> Iterator[Arena | None]:
+    """Yield the memory of this rank's group where the reduction has groups."""
+    if config.reduction not in GROUPED:
+        yield None
+        return
+    ranks = mpi.join(comm)
+    size = None if config.group_size == "node" else int(config.group_size)
+    arena = Arena(ranks, make_group(ranks, size))
+    yield arena
+    arena.free()
+    arena.group.free()
+    mpi.leave(ranks)
+
+
+def config(
+    backend: str, dtype: str, batch: int | str, reduction: str = "allreduce",
+    group_size: int | str = "node",
+) -> RunConfig:  # fmt: skip
     return RunConfig(
         backend=backend, dtype=dtype, batch_size=batch, hidden=(12, 9), epochs=3,
-        learning_rate=0.5, reduction="allreduce", matmul_precision=dtype,
+        learning_rate=0.5, reduction=reduction, matmul_precision=dtype, group_size=group_size,
     )  # fmt: skip
 
 

@@ -1,0 +1,188 @@
+"""Every reduction gives the weights of ``reference``, over groups and threads as well."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpcpgd import mpi
+from hpcpgd.clock import PhaseClock
+from hpcpgd.errors import DivergedError, StoppedError
+from hpcpgd.group import Arena, make_group
+from hpcpgd.kernels import blas
+from hpcpgd.model import initial_parameters, make_network, params_sha256
+from hpcpgd.planning import make_trainer
+from hpcpgd.reductions.overlap import OverlapEngine
+from hpcpgd.resources import Resources
+from hpcpgd.stop import StopRequest
+from hpcpgd.warmup import warm_up
+from tests.mpi.test_equivalence import BOUND, config, dataset, reference, sharing, train
+
+WAYS = [
+    ("overlap", "node"), ("shared", "node"), ("shared", 1), ("shared", 2),
+    ("reproducible", "node"), ("reproducible", 1), ("reproducible", 2),
+]  # fmt: skip
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("batch", [37, 2, "full"])
+@pytest.mark.parametrize(("reduction", "group_size"), WAYS)
+def test_weights_after_three_epochs(
+    comm: Any, reduction: str, group_size: int | str, batch: int | str, dtype: str, threads: int
+) -> None:
+    """On 3 ranks groups of at most 2 are unequal; batch 2 leaves ranks without rows."""
+    exact, expected = reference(batch)
+    settings = config("gemm", dtype, batch, reduction, group_size)
+    parts, history = train(comm, settings, threads)
+    for part, truth in zip(parts, exact, strict=True):
+        assert np.max(np.abs(part - truth)) < BOUND[dtype]
+    for name in ("train_loss", "validation_loss"):
+        np.testing.assert_allclose(
+            history.column(name), expected.column(name), rtol=0, atol=10 * BOUND[dtype]
+        )
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("backend", ["loops", "gemv"])
+@pytest.mark.parametrize("batch", [37, 2])
+def test_units_of_the_other_backends(comm: Any, backend: str, batch: int) -> None:
+    exact, _ = reference(batch)
+    parts, _ = train(comm, config(backend, "float64", batch, "reproducible", 2))
+    for part, truth in zip(parts, exact, strict=True):
+        assert np.max(np.abs(part - truth)) < BOUND["float64"]
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("group_size", ["node", 1, 2])
+@pytest.mark.parametrize("backend", ["gemm", "loops", "gemv"])
+def test_the_bits_of_one_rank(comm: Any, backend: str, group_size: int | str) -> None:
+    """Weights and histories, on these ranks and in one process."""
+    settings = config(backend, "float32", 37, "reproducible", group_size)
+    alone, history = train(mpi.MPI.COMM_SELF, settings)
+    parts, found = train(comm, settings)
+    assert all(np.array_equal(a, b) for a, b in zip(parts, alone, strict=True))
+    for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
+        assert np.array_equal(history.column(name), found.column(name))
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize(("reduction", "group_size"), WAYS)
+def test_all_stop_after_the_same_step(comm: Any, reduction: str, group_size: int | str) -> None:
+    settings = config("gemm", "float32", 7, reduction, group_size)
+    network = make_network(settings, dataset().n_in, dataset().n_classes)
+    request = StopRequest()
+    with sharing(comm, settings) as arena:
+        trainer = make_trainer(
+            comm, settings, dataset(), network, initial_parameters(network, 0),
+            Resources(1, False, blas.find()), request, arena,
+        )  # fmt: skip
+        warm_up(trainer)
+        request.requested = comm.rank == comm.size - 1
+        with pytest.raises(StoppedError):
+            trainer.run(3, lambda number, epoch: None)
+        assert trainer.engine.steps == 1
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize(("reduction", "group_size"), WAYS)
+def test_all_notice_nan_after_the_same_step(
+    comm: Any, reduction: str, group_size: int | str
+) -> None:
+    """A weight that is NaN on one rank alone, where each has its own; else on its group."""
+    settings = config("gemm", "float32", 37, reduction, group_size)
+    network = make_network(settings, dataset().n_in, dataset().n_classes)
+    with sharing(comm, settings) as arena:
+        trainer = make_trainer(
+            comm, settings, dataset(), network, initial_parameters(network, 0),
+            Resources(1, False, blas.find()), None, arena,
+        )  # fmt: skip
+        warm_up(trainer)
+        comm.Barrier()
+        if comm.rank == comm.size - 1:
+            network.weights(trainer.engine.parameters, 1)[:, 3] = np.nan
+        comm.Barrier()
+        with pytest.raises(DivergedError, match="the gradient at epoch 1, step 1 "):
+            trainer.run(1, lambda number, epoch: None)
+
+
+@pytest.mark.mpi
+def test_parameters_are_held_once_a_group(comm: Any) -> None:
+    """What one rank of a group writes, the others read: it is the same memory."""
+    ranks = mpi.join(comm)
+    arena = Arena(ranks, make_group(ranks, 2))
+    words = arena.allocate(10, np.float64)
+    assert words.ctypes.data % 64 == 0
+    if arena.group.index == 0:
+        words[:] = comm.rank + 1
+    comm.Barrier()
+    assert (words == comm.rank - arena.group.index + 1).all()
+    assert sum(arena.group.sizes) == comm.size
+    assert max(arena.group.sizes) <= 2
+    comm.Barrier()
+    arena.free()
+    arena.group.free()
+    mpi.leave(ranks)
+
+
+@pytest.mark.mpi
+def test_overlap_sends_every_number_once_and_early(comm: Any) -> None:
+    """What is sent before the last product is all but the first layer's last piece."""
+    settings = config("gemm", "float64", 37, "overlap")
+    network = make_network(settings, dataset().n_in, dataset().n_classes)
+    trainer = make_trainer(
+        comm, settings, dataset(), network, initial_parameters(network, 0),
+        Resources(1, False, blas.find()),
+    )  # fmt: skip
+    warm_up(trainer)
+    engine: Any = trainer.engine
+    assert isinstance(engine, OverlapEngine)
+    spans = []
+    for phase in engine.plan.schedule.phases:
+        if phase.kind == 3:
+            piece = engine._piece(phase)
+            begin = (piece.ctypes.data - engine._gradient.ctypes.data) // piece.itemsize
+            spans.append((begin, begin + piece.size))
+    covered = np.zeros(network.size, int)
+    for begin, end in spans:
+        covered[begin:end] += 1
+    for layer in range(1, network.depth + 1):
+        assert (network.weights(covered, layer) == 1).all()
+        assert (network.biases(covered, layer) == 1).all()
+    assert spans[0][0] == network.offsets[-1][0]  # the output layer first
+    trainer.run(1, lambda number, epoch: None)
+    assert engine.reductions == 3
+    assert 0 <= engine.hidden_share <= 1
+
+
+@pytest.mark.mpi
+def test_the_clock_gives_waiting_to_the_reduction(comm: Any) -> None:
+    clock = PhaseClock(comm)
+    clock.begin_step(3)
+    time.sleep(0.002)
+    clock.lap(1, waited=0.0005, loaded=0.0002)
+    clock.end_reduction()
+    seconds, rows = clock.take()
+    assert rows == 3
+    np.testing.assert_allclose(seconds[0], 0.0002)
+    np.testing.assert_allclose(seconds[2] + seconds[3], 0.0005)
+    assert seconds[1] >= 0.0013
+
+
+@pytest.mark.mpi
+def test_hashes_agree_between_groups(comm: Any) -> None:
+    settings = config("gemm", "float32", 37, "shared", 1)
+    network = make_network(settings, dataset().n_in, dataset().n_classes)
+    with sharing(comm, settings) as arena:
+        trainer = make_trainer(
+            comm, settings, dataset(), network, initial_parameters(network, 0),
+            Resources(1, False, blas.find()), None, arena,
+        )  # fmt: skip
+        warm_up(trainer)
+        trainer.run(1, lambda number, epoch: None)
+        own = params_sha256(network, trainer.engine.parameters)
+        assert set(mpi.gather_texts(comm, own)) <= {own}
