@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import tomllib
+from importlib.metadata import version
 from typing import Any
 
-from hpcpgd import mpi
+import numpy as np
+
+from hpcpgd import mpi, provenance
 from hpcpgd.config import RunConfig
 from hpcpgd.errors import ConfigError
+from hpcpgd.version import __version__
 
 
 def require_same_config(comm: Any, config: RunConfig) -> None:
@@ -31,3 +35,30 @@ def _difference(own: bytes, first: bytes) -> str:
         if mine[key] != value:
             return f"{key} is {mine[key]!r}, but {value!r} on rank 0: give all ranks the same"
     return "the configuration differs from that of rank 0: give all ranks the same"
+
+
+def require_same_machine(comm: Any, blas_library: str) -> None:
+    """Refuse ranks between which the same arithmetic may give other bits; collective.
+
+    Raises
+    ------
+    ConfigError
+        On every rank, naming a rank and the first of processor, BLAS and versions in which
+        it differs from rank 0.
+    """
+    facts = {
+        "the processor": provenance.cpu_model(),
+        "the BLAS": blas_library,
+        "numpy": np.__version__,
+        "numba": version("numba"),
+        "hpcpgd": __version__,
+    }
+    own = "\n".join(facts.values())
+    first = mpi.broadcast_bytes(comm, own.encode()).decode()
+    with mpi.agreed(comm):
+        for (name, mine), theirs in zip(facts.items(), first.split("\n"), strict=True):
+            if mine != theirs:
+                raise ConfigError(
+                    f"reduction reproducible: {name} is {mine}, but {theirs} on rank 0: the "
+                    "bits would differ; use ranks that are alike, or another reduction"
+                )

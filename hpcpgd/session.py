@@ -9,10 +9,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 from hpcpgd import mpi, provenance
-from hpcpgd.agreement import require_same_config
+from hpcpgd.agreement import require_same_config, require_same_machine
 from hpcpgd.config import GROUPED, RunConfig
 from hpcpgd.cores import affinity
+from hpcpgd.cost import communicated, step_products
 from hpcpgd.data import Dataset
 from hpcpgd.distribute import SPLITS, load_on_all
 from hpcpgd.errors import DivergedError, StoppedError
@@ -56,6 +59,7 @@ class Session:
         self.first = ranks.rank == 0
         self.started = datetime.now(UTC)
         self.argv = list(argv)
+        self._sizes = (1,) * ranks.size
         self.stop = stop
         most = int(mpi.largest(ranks.comm, float(ranks.node.size)))
         self.config = replace(config, reduction=choose(config, most))
@@ -82,10 +86,12 @@ class Session:
         resources = claim(self.ranks, self.config, network.flops_per_example * (stop - start))
         self.config = replace(self.config, threads=resources.threads, output=str(self.path))
         self._ensure_memory(dataset, network)
+        if self.config.reduction == "reproducible":
+            require_same_machine(self.ranks.comm, provenance.blas_library(resources.blas))
         with mpi.agreed(self.ranks.comm):  # a GPU may be too small
             trainer = self._plan(dataset, network, resources, arena)
         compile_seconds = compile_kernels(self.ranks, trainer, resources.gpu)
-        segment = self._segment(resources, compile_seconds)
+        segment = self._segment(resources, compile_seconds, arena)
         record = self._record(dataset, network, segment, trainer)
         self._announce(dataset, record, resources)
         self._write(record)
@@ -102,6 +108,7 @@ class Session:
             return None
         size = self.config.group_size
         group = make_group(self.ranks, None if size == "node" else int(size))
+        self._sizes = group.sizes
         return Arena(self.ranks, group)
 
     def _ensure_memory(self, dataset: Dataset, network: Network) -> None:
@@ -147,6 +154,7 @@ class Session:
         self.progress.close()
         record.status = status
         record.segments[-1].last_step = trainer.steps_done
+        record.segments[-1].hidden_share = trainer.reduction.hidden_share
         self._write(record)
 
     def _conclude(self, trainer: Trainer, test: Scores) -> None:
@@ -179,7 +187,9 @@ class Session:
         columns = [mpi.gather_texts(comm, text) for text in mine]
         return [RankPlace(*row) for row in zip(*columns, strict=True)]
 
-    def _segment(self, resources: Resources, compile_seconds: float) -> Segment:
+    def _segment(
+        self, resources: Resources, compile_seconds: float, arena: Arena | None
+    ) -> Segment:
         gpu = resources.gpu
         return Segment(
             first_step=1,
@@ -199,6 +209,9 @@ class Session:
             ranks_per_gpu=0 if gpu is None else gpu.sharing,
             compile_seconds=compile_seconds,
             oversubscribed=resources.oversubscribed,
+            group_size=1 if arena is None else max(arena.group.sizes),
+            shards=self.config.shards if self.config.reduction == "reproducible" else 0,
+            hidden_share=np.nan,
             places=self._places(gpu),
         )
 
@@ -216,6 +229,14 @@ class Session:
             offset=dataset.offset,
             split_rows={split: getattr(dataset, split).rows for split in SPLITS},
             segments=[segment],
+            costs=step_products(network, trainer.sampler.batch_size),
+            communicated=communicated(
+                network,
+                segment.reduction,
+                trainer.sampler.batch_size,
+                self._sizes,
+                segment.threads,
+            ),
             history=trainer.history,
         )
 

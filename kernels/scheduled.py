@@ -195,7 +195,7 @@ class ScheduledPlan:
         return sums.reshape(threads, -1), scratch.reshape(threads, -1), numbers
 
 
-def _unit_size(network: Network, phase: Phase, unit: int) -> tuple[int, int]:
+def unit_size(network: Network, phase: Phase, unit: int) -> tuple[int, int]:
     """Return the numbers of ∂W and of ∂b in one unit of a gradient."""
     m, n, _ = shape(network, GRADIENT, phase.layer, 1)
     part, tile = divmod(unit, phase.grid.tiles)
@@ -205,7 +205,7 @@ def _unit_size(network: Network, phase: Phase, unit: int) -> tuple[int, int]:
 
 
 def _largest_unit(network: Network, phase: Phase) -> int:
-    return max(_unit_size(network, phase, unit)[0] for unit in range(phase.grid.units))
+    return max(unit_size(network, phase, unit)[0] for unit in range(phase.grid.units))
 
 
 def _places(network: Network, schedule: Schedule, place: Place) -> tuple[Array, int]:
@@ -217,5 +217,5 @@ def _places(network: Network, schedule: Schedule, place: Place) -> tuple[Array, 
         for phase, bounds in zip(schedule.phases, schedule.bounds, strict=True):
             if phase.kind == GRADIENT:
                 units = range(bounds[worker], bounds[worker + 1])
-                end += sum(sum(_unit_size(network, phase, unit)) for unit in units)
+                end += sum(sum(unit_size(network, phase, unit)) for unit in units)
     return places, end

@@ -18,6 +18,7 @@ import xarray as xr
 
 from hpcpgd import job, mpi
 from hpcpgd.config import RunConfig
+from hpcpgd.cost import step_products
 from hpcpgd.errors import OutputError
 from hpcpgd.history import Epoch, History
 from hpcpgd.kernels.network import Network
@@ -74,7 +75,7 @@ def test_h5py_finds_the_schema(run_file: Path) -> None:
         assert attributes["ranks"] == 2
         assert attributes["n_parameters"] == 64 * 32 + 32 + 32 * 10 + 10
         config = tomllib.loads(attributes["config"])["train"]
-        assert (config["epochs"], config["reduction"]) == (3, "allreduce")
+        assert (config["epochs"], config["reduction"]) == (3, "shared")
         assert file["segments/last_step"][0] == 3 * 40
         assert file["ranks/segment1/host"].shape == (2,)
         seconds = file["timing/segment1/seconds"]
@@ -125,13 +126,33 @@ def test_xarray_reads_it_as_a_tree(run_file: Path) -> None:
         np.testing.assert_allclose(history["gflop_per_epoch"], work)
 
 
+def test_the_cost_of_a_step_counted_by_hand(run_file: Path) -> None:
+    """64-32-10 on batches of 32, float32: 8 bytes an element of a gradient, read and written."""
+    with h5py.File(run_file) as file:
+        cost = file["cost"]
+        names = [
+            (n.decode(), int(l))
+            for n, l in zip(cost["product"], cost["product_layer"], strict=True)
+        ]
+        assert names == [
+            ("forward", 1), ("forward", 2), ("back", 2), ("gradient", 2), ("gradient", 1)
+        ]  # fmt: skip
+        one, two = 2 * 32 * 64 * 32, 2 * 32 * 32 * 10
+        assert list(cost["flops"]) == [one, two, two, two, one]
+        assert file.attrs["flops_per_example"] * 32 == sum(cost["flops"])
+        first = 4 * (32 * 64 + 64 * 32 + 32 * 32)
+        assert cost["bytes_moved"][0] == first
+        assert cost["bytes_moved"][4] == 4 * (64 * 32 + 32 * 32 + 2 * 64 * 32)
+        assert list(cost["bytes_communicated"]) == [0, 0, 0]  # two ranks that share memory
+
+
 def record(ranks: int) -> RunRecord:
     """A record of two epochs on many ranks, made up."""
     network = Network((3, 2))
     place = RankPlace("host", "cpu", "0", "none")
     segment = Segment(
         1, 8, "2026-01-01T00:00:00+00:00", ranks, 1, 1, "gemm", "allreduce", "0", "m", "b",
-        "none", "none", "host", 0, 0.0, False, [place] * ranks,
+        "none", "none", "host", 0, 0.0, False, 1, 0, np.nan, [place] * ranks,
     )  # fmt: skip
     random = np.random.default_rng(0)
     history = History(
@@ -140,8 +161,9 @@ def record(ranks: int) -> RunRecord:
         [random.integers(0, 9, ranks) for _ in range(2)],
     )
     return RunRecord(
-        RunConfig(), network, [], "", "digits", "", 1.0, 0.0, {}, [segment], history,
-        "complete", network.zeros(), None,
+        RunConfig(), network, [], "", "digits", "", 1.0, 0.0, {}, [segment],
+        step_products(network, 4), np.zeros(2, np.int64), history, "complete",
+        network.zeros(), None,
     )  # fmt: skip
 
 

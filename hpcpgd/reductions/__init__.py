@@ -10,6 +10,10 @@ from hpcpgd.config import REDUCTIONS, RunConfig
 class Reduction(Protocol):
     """What the training loop asks of a reduction."""
 
+    @property
+    def hidden_share(self) -> float:
+        """Part of the communication that cost no time so far; NaN if it never could."""
+
     def prepare(self) -> None:
         """Find out what the steps need to know; collective, before the first."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from hpcpgd.clock import PhaseClock
@@ -20,6 +21,8 @@ class AllreduceStep:
     sampler : Sampler
     clock : PhaseClock
     """
+
+    hidden_share = math.nan  # nothing is sent while something is computed
 
     def __init__(self, comm: Any, engine: StepEngine, sampler: Sampler, clock: PhaseClock) -> None:
         self._comm = comm

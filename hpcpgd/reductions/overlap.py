@@ -99,10 +99,17 @@ class OverlapStep(AllreduceStep):
 
     _engine: OverlapEngine
 
+    @property
+    def hidden_share(self) -> float:  # type: ignore[override]
+        """Part of the communication that cost no time so far."""
+        return self._engine.hidden_share
+
     def step(self, epoch: int, step: int, rate: float) -> bool:
         """Make minibatch ``step`` of ``epoch``; collective (see ``AllreduceStep.step``)."""
         engine = self._engine
         rows, scaled = self._shape(step, rate)
+        if self._comm.size == 1:  # nothing to sum
+            return super().step(epoch, step, rate)
         self._clock.begin_step(rows[1] - rows[0])
         engine.partial_and_sum(self._comm, epoch, rows)
         engine.update(scaled)
@@ -110,4 +117,5 @@ class OverlapStep(AllreduceStep):
 
     def prepare(self) -> None:
         """Time the sum with nothing beside it; collective."""
-        self._engine.prepare(self._comm)
+        if self._comm.size > 1:
+            self._engine.prepare(self._comm)

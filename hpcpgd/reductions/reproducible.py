@@ -11,6 +11,7 @@ activations and deltas after each layer, the updated weights after each step.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -210,6 +211,8 @@ class ReproducibleStep:
     sampler : Sampler
     clock : PhaseClock
     """
+
+    hidden_share = math.nan  # nothing is sent while something is computed
 
     def __init__(self, engine: ReproducibleEngine, sampler: Sampler, clock: PhaseClock) -> None:
         self._engine = engine

@@ -10,6 +10,7 @@ makes the update.
 from __future__ import annotations
 
 import itertools
+import math
 
 from hpcpgd import mpi
 from hpcpgd.clock import COMPUTE, UPDATE, PhaseClock
@@ -99,6 +100,8 @@ class SharedStep:
     sampler : Sampler
     clock : PhaseClock
     """
+
+    hidden_share = math.nan  # nothing is sent while something is computed
 
     def __init__(
         self, ranks: int, engine: SharedEngine, sampler: Sampler, clock: PhaseClock

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpcpgd.config import RunConfig
+from hpcpgd.cost import ProductCost
 from hpcpgd.evaluation import Scores
 from hpcpgd.history import History
 from hpcpgd.kernels.network import Array, Network
@@ -38,6 +39,12 @@ class Segment:
         Where the Allreduce of the gradient reads and writes.
     ranks_per_gpu : int
         The most that any GPU has; 0 without.
+    group_size : int
+        Ranks of the largest group that shares memory; 1 where each has its own.
+    shards : int
+        Of ``reproducible``; 0 elsewhere.
+    hidden_share : float
+        Part of the communication that ``overlap`` hid; NaN elsewhere, and before the end.
     places : list of RankPlace
         Of every rank.
     """
@@ -59,6 +66,9 @@ class Segment:
     ranks_per_gpu: int
     compile_seconds: float
     oversubscribed: bool
+    group_size: int
+    shards: int
+    hidden_share: float
     places: list[RankPlace]
 
 
@@ -72,6 +82,10 @@ class RunRecord:
         ``running``, ``complete``, ``stopped`` or ``diverged``.
     config : RunConfig
         Fully resolved.
+    costs : list of ProductCost
+        Of every product of a full step.
+    communicated : ndarray of int64, shape (L + 1,)
+        Bytes that a full step communicates (``cost.communicated``).
     parameters : ndarray or None
         Flat vector; None before the end and after a divergence.
     test : Scores or None
@@ -87,6 +101,8 @@ class RunRecord:
     offset: float
     split_rows: dict[str, int]
     segments: list[Segment]
+    costs: list[ProductCost]
+    communicated: Array
     history: History
     status: str = "running"
     parameters: Array | None = None

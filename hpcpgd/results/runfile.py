@@ -48,6 +48,7 @@ def write_run_file(path: Path, record: RunRecord) -> None:
     image = io.BytesIO()
     with h5netcdf.File(image, "w") as file:
         _write_segments(file, record)
+        _write_cost(file.create_group("cost"), record)
         if record.history.epochs:
             _write_history(file.create_group("history"), record)
             _write_timing(file.create_group("timing/segment1"), record)
@@ -114,6 +115,18 @@ def _write_segments(file: Any, record: RunRecord) -> None:
         for place in fields(RankPlace):
             column = [getattr(p, place.name) for p in segment.places]
             put(ranks, place.name, ("rank",), column)
+
+
+def _write_cost(group: Any, record: RunRecord) -> None:
+    """Write what a full step computes, moves and communicates, as the cost model counts it."""
+    group.dimensions = {"product": len(record.costs), "layer": len(record.communicated)}
+    put(group, "product", ("product",), [cost.name for cost in record.costs])
+    put(group, "product_layer", ("product",), [cost.layer for cost in record.costs])
+    put(group, "flops", ("product",), [cost.flops for cost in record.costs])
+    moved = [cost.bytes_moved for cost in record.costs]
+    put(group, "bytes_moved", ("product",), moved, units="B")
+    put(group, "layer", ("layer",), np.arange(len(record.communicated)))
+    put(group, "bytes_communicated", ("layer",), record.communicated, units="B")
 
 
 def _epochs(group: Any, count: int, **others: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench import peers
-from bench.placement import ONE_CORE, TWO_RANKS
+from bench.placement import ONE_CORE, TWO_RANKS, TWO_THREADS, Placement
 from bench.rounds import Cell, Round, Section
 from bench.sections import FLOOR
 from bench.setting import EXAMPLES
@@ -33,26 +33,26 @@ class Bound:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The time of one cell over that of another, both numbers of cells."""
+    """The time of one cell over that of another, both numbers of cells.
+
+    With ``per``, two cells as well, that ratio over the ratio of those.
+    """
 
     text: str
     over: int
     under: int
     bound: Bound | None = None
+    per: tuple[int, int] | None = None
 
 
-# Name of a cell, batch: the most that its time may be over that of another cell on one core.
-CEILINGS = {
-    ("gemm", FLOOR, 1024): Bound(False, 1.2),
-    ("loops", "C -O2", 128): Bound(False, 1.0),
-}
-SPEEDUPS = {"loops": Bound(True, 1.8)}
-# What the program is measured against.
-BASELINES = (FLOOR, "C -O2", "C -O3 -march=native", *peers.NAMES)
+Asked = tuple[str, Placement]
 # The cells that stand for the program on one core and on two.
-MAIN = (("gemm", ONE_CORE), ("gemm", TWO_RANKS))
-# Name of a peer, batch: the most that the time of the main cell on as many cores may be over it.
-PEER_CEILINGS = {
+MAIN: tuple[Asked, ...] = (("gemm", ONE_CORE), ("gemm shared", TWO_RANKS))
+# Name of a baseline, batch: the most that the time of a main cell on as many cores may be
+# over it.
+CEILINGS = {
+    (FLOOR, 128): Bound(False, 1.15),
+    (FLOOR, 1024): Bound(False, 1.08),
     (peers.JAX, 128): Bound(False, 1.0),
     (peers.JAX, 1024): Bound(False, 1.0),
     (peers.DDP, 128): Bound(False, 0.25),
@@ -60,13 +60,50 @@ PEER_CEILINGS = {
 }
 # Of the geometric mean over all main cells.
 JAX_CEILING = Bound(False, 0.85)
+LOOPS_CEILING = Bound(False, 1.0)  # over the same loops in C at -O2, on one core
+# Cell: the cell of one core that its speedup is over, and what is asked at which batch.
+SPEEDUPS: dict[Asked, tuple[str, dict[int, Bound]]] = {
+    ("gemm", TWO_THREADS): ("gemm", {}),
+    ("gemm allreduce", TWO_RANKS): ("gemm", {1024: Bound(True, 1.75)}),
+    ("gemm overlap", TWO_RANKS): ("gemm", {}),
+    ("gemm shared", TWO_RANKS): ("gemm", {}),
+    ("gemm reproducible", TWO_RANKS): ("gemm reproducible", {}),
+    (FLOOR, TWO_RANKS): (FLOOR, {}),
+    ("loops", TWO_THREADS): ("loops", {128: Bound(True, 1.8), 1024: Bound(True, 1.8)}),
+    ("loops", TWO_RANKS): ("loops", {128: Bound(True, 1.8), 1024: Bound(True, 1.8)}),
+}
+# What a property costs: cell, the cell without it, and the most that is asked.
+COSTS: tuple[tuple[Asked, Asked, dict[int, Bound]], ...] = (
+    (
+        ("gemm reproducible", ONE_CORE),
+        ("gemm", ONE_CORE),
+        {128: Bound(False, 1.6), 1024: Bound(False, 1.3)},
+    ),
+    (
+        ("gemm reproducible", TWO_RANKS),
+        ("gemm shared", TWO_RANKS),
+        {128: Bound(False, 1.6), 1024: Bound(False, 1.3)},
+    ),
+    (("gemm overlap", TWO_RANKS), ("gemm allreduce", TWO_RANKS), {}),
+    (("gemm shared", TWO_RANKS), ("gemm", TWO_THREADS), {}),
+)
+OF_THE_FLOOR = Bound(True, 0.95)
+C_LOOPS = ("C -O2", "C -O3 -march=native")
+# What the program is measured against.
+BASELINES = (FLOOR, *C_LOOPS, *peers.NAMES)
 
 
 def comparisons(section: Section) -> list[Comparison]:
-    """Return time over the floor, C loops and peers, then speedups over one core."""
-    pairs = [(i, k) for i in range(len(section.cells)) for k in range(len(section.cells))]
-    found = [_over_baseline(section, i, k) for i, k in pairs]
-    found += [_speedup(section, i, k) for i, k in pairs]
+    """Return time over the floor, C loops and peers, speedups, and what properties cost."""
+    places = {(cell.name, cell.placement): n for n, cell in enumerate(section.cells)}
+    found = [
+        _over_baseline(section, i, k)
+        for i in range(len(section.cells))
+        for k in range(len(section.cells))
+    ]
+    found += [_speedup(section, places, cell) for cell in SPEEDUPS]
+    found += [_of_the_floor(section, places)]
+    found += [_cost(section, places, *cost) for cost in COSTS]
     return [comparison for comparison in found if comparison is not None]
 
 
@@ -74,6 +111,8 @@ def _over_baseline(section: Section, i: int, k: int) -> Comparison | None:
     cell, base = section.cells[i], section.cells[k]
     same_cores = cell.placement.cores == base.placement.cores
     if cell.name in BASELINES or base.name not in BASELINES or not same_cores:
+        return None
+    if base.name in peers.NAMES and not is_main(cell):
         return None
     text = f"{cell.label}: time over {base.name}"
     return Comparison(text, i, k, _ceiling(cell, base, section.batch))
@@ -85,16 +124,38 @@ def is_main(cell: Cell) -> bool:
 
 
 def _ceiling(cell: Cell, base: Cell, batch: int) -> Bound | None:
-    if is_main(cell) and (base.name, batch) in PEER_CEILINGS:
-        return PEER_CEILINGS[base.name, batch]
-    return CEILINGS.get((cell.name, base.name, batch)) if cell.placement == ONE_CORE else None
+    if base.name == C_LOOPS[0] and cell.placement == ONE_CORE and cell.name == "loops":
+        return LOOPS_CEILING
+    return CEILINGS.get((base.name, batch)) if is_main(cell) else None
 
 
-def _speedup(section: Section, i: int, k: int) -> Comparison | None:
-    cell, base = section.cells[i], section.cells[k]
-    if cell.name != base.name or base.placement != ONE_CORE or cell.placement == ONE_CORE:
+def _speedup(section: Section, places: dict[Asked, int], cell: Asked) -> Comparison | None:
+    base, asked = SPEEDUPS[cell]
+    if cell not in places or (base, ONE_CORE) not in places:
         return None
-    return Comparison(f"{cell.label}: speedup over 1 core", k, i, SPEEDUPS.get(cell.name))
+    number, one = places[cell], places[base, ONE_CORE]
+    text = f"{section.cells[number].label}: speedup over {section.cells[one].label}"
+    return Comparison(text, one, number, asked.get(section.batch))
+
+
+def _of_the_floor(section: Section, places: dict[Asked, int]) -> Comparison | None:
+    """Compare the main speedup with that of two independent copies of the products."""
+    wanted = (*MAIN, (FLOOR, ONE_CORE), (FLOOR, TWO_RANKS))
+    if any(cell not in places for cell in wanted):
+        return None
+    one, two, floor, floors = (places[cell] for cell in wanted)
+    text = f"{section.cells[two].label}: speedup over the floor's"
+    return Comparison(text, one, two, OF_THE_FLOOR, (floor, floors))
+
+
+def _cost(
+    section: Section, places: dict[Asked, int], cell: Asked, base: Asked, asked: dict[int, Bound]
+) -> Comparison | None:
+    if cell not in places or base not in places:
+        return None
+    labels = [section.cells[places[each]].label for each in (cell, base)]
+    text = f"{labels[0]}: time over {labels[1]}"
+    return Comparison(text, places[cell], places[base], asked.get(section.batch))
 
 
 def seconds(section: Section, cell: int, rounds: list[Round]) -> Array:
@@ -106,5 +167,8 @@ def seconds(section: Section, cell: int, rounds: list[Round]) -> Array:
 
 def ratios(section: Section, comparison: Comparison, rounds: list[Round]) -> Array:
     """Return the ratio of each round: paired, so that slow rounds cancel."""
-    over = seconds(section, comparison.over, rounds)
-    return np.asarray(over / seconds(section, comparison.under, rounds))
+    over, under, per = comparison.over, comparison.under, comparison.per
+    found = seconds(section, over, rounds) / seconds(section, under, rounds)
+    if per is not None:
+        found *= seconds(section, per[1], rounds) / seconds(section, per[0], rounds)
+    return np.asarray(found)

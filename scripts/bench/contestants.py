@@ -15,8 +15,10 @@ import numpy as np
 from bench import cloops
 from bench.setting import RATE, SEED, Setting
 from bench.work import Spent
-from hpcpgd.config import RunConfig
+from hpcpgd import mpi
+from hpcpgd.config import GROUPED, RunConfig
 from hpcpgd.engine import HostEngine
+from hpcpgd.group import Arena, make_group
 from hpcpgd.kernels.network import Array
 from hpcpgd.planning import make_trainer
 from hpcpgd.reductions.allreduce import AllreduceStep
@@ -54,12 +56,15 @@ class Contestant:
         What it minimises; its gradient is compared with that of the same loss.
     note : str
         What the reader of its times must know.
+    collective : bool
+        Whether all ranks must make it at the same time.
     """
 
     name: str
     make: Callable[[Setting, int], Runner]
     loss: str = "mse"
     note: str = ""
+    collective: bool = False
 
 
 class ProgramRunner:
@@ -87,27 +92,39 @@ class ProgramRunner:
         before = parameters.astype(np.float64)
         trainer.reduction.step(1, 0, GAIN * batch)
         gradient = (before - parameters) / GAIN
+        self._setting.comm.Barrier()  # where ranks share parameters, all have read them
         parameters[:] = before
+        self._setting.comm.Barrier()
         return np.asarray(gradient)
 
 
-def _trainer(backend: str, setting: Setting, threads: int) -> Trainer:
+def make_trainer_of(
+    backend: str, setting: Setting, threads: int, reduction: str = "allreduce"
+) -> Trainer:
     config = RunConfig(
-        backend=backend, batch_size=setting.batch, seed=SEED, learning_rate=RATE, dtype="float32"
-    )
+        backend=backend, batch_size=setting.batch, seed=SEED, learning_rate=RATE,
+        dtype="float32", reduction=reduction,
+    )  # fmt: skip
+    arena = None
+    if reduction in GROUPED:
+        ranks = mpi.join(setting.comm)
+        arena = Arena(ranks, make_group(ranks, None))
     return make_trainer(
         setting.comm, config, setting.dataset, setting.network, setting.parameters(),
-        Resources(threads, False, setting.blas),
+        Resources(threads, False, setting.blas), arena=arena,
     )  # fmt: skip
 
 
-def _program(backend: str, setting: Setting, threads: int) -> Runner:
-    return ProgramRunner(setting, _trainer(backend, setting, threads))
+def _program(backend: str, reduction: str, setting: Setting, threads: int) -> Runner:
+    trainer = make_trainer_of(backend, setting, threads, reduction)
+    runner = ProgramRunner(setting, trainer)
+    trainer.reduction.prepare()
+    return runner
 
 
 def _compiled_c(flags: tuple[str, ...], setting: Setting, threads: int) -> Runner:
     """Put the C loops where the numba loops are; all else of the step stays."""
-    trainer = _trainer("loops", setting, threads)
+    trainer = make_trainer_of("loops", setting, threads)
     plan = cloops.Plan(setting.network, trainer.engine.capacity, flags)
     engine = HostEngine(
         plan,
@@ -121,11 +138,13 @@ def _compiled_c(flags: tuple[str, ...], setting: Setting, threads: int) -> Runne
     return ProgramRunner(setting, replace(trainer, engine=engine, reduction=step))
 
 
-GEMM = Contestant("gemm", partial(_program, "gemm"))
-LOOPS = Contestant("loops", partial(_program, "loops"))
+GEMM = Contestant("gemm", partial(_program, "gemm", "allreduce"))
+ALLREDUCE, OVERLAP, SHARED, REPRODUCIBLE = (
+    Contestant(f"gemm {name}", partial(_program, "gemm", name), collective=True)
+    for name in ("allreduce", "overlap", "shared", "reproducible")
+)
+LOOPS = Contestant("loops", partial(_program, "loops", "allreduce"))
 C_LOOPS = tuple(
     Contestant(f"C {' '.join(flags)}", partial(_compiled_c, flags))
     for flags in (("-O2",), ("-O3", "-march=native"))
 )
-# Whole training programs, in every placement.
-TRAINERS = (GEMM,)

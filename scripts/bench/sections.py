@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from bench import cloops
-from bench.contestants import C_LOOPS, LOOPS, TRAINERS, Contestant
+from bench.contestants import (
+    ALLREDUCE,
+    C_LOOPS,
+    GEMM,
+    LOOPS,
+    OVERLAP,
+    REPRODUCIBLE,
+    SHARED,
+    Contestant,
+)
 from bench.floor import Floor
-from bench.placement import ALL, ONE_CORE, TWO_RANKS, Cores, Placement
+from bench.placement import ALL, ONE_CORE, TWO_RANKS, TWO_THREADS, Cores, Placement
 from bench.rounds import Cell, Section
 from bench.setting import Setting, load_data, make_network
 from bench.verify import reference_gradient, verify
@@ -25,8 +35,9 @@ Entry = tuple[Contestant, Placement]
 
 
 def trainer_entries() -> list[Entry]:
-    """Return the whole training programs in every placement."""
-    return [(contestant, placement) for contestant in TRAINERS for placement in ALL]
+    """Return the whole training program: on a core, with two threads, by every reduction."""
+    own = [(GEMM, ONE_CORE), (REPRODUCIBLE, ONE_CORE), (GEMM, TWO_THREADS)]
+    return own + [(each, TWO_RANKS) for each in (ALLREDUCE, OVERLAP, SHARED, REPRODUCIBLE)]
 
 
 def loops_entries() -> list[Entry]:
@@ -88,7 +99,8 @@ class Builder:
         losses = {contestant.loss for contestant, _ in entries}
         expected = self._in_turn(lambda: {loss: _expected(setting, loss) for loss in losses})
         for contestant, placement in entries:
-            cell = self._cell(section, contestant.name, placement, contestant.make)
+            together = contestant.collective and placement.ranks > 1
+            cell = self._cell(section, contestant.name, placement, contestant.make, together)
             cell.note = contestant.note
             name = f"{section.title}, {cell.label}"
             mine = self.setting(network, batch, placement)
@@ -106,13 +118,18 @@ class Builder:
         return self._cell(section, FLOOR, placement, Floor)
 
     def _cell(
-        self, section: Section, name: str, placement: Placement, make: Callable[[Setting, int], Any]
-    ) -> Cell:
+        self, section: Section, name: str, placement: Placement,
+        make: Callable[[Setting, int], Any], together: bool = False,
+    ) -> Cell:  # fmt: skip
         setting = self.setting(section.network, section.batch, placement)
         takes_part = self.comm.rank < placement.ranks
         # The threads that it starts may run where this one may.
         with self.cores.used_by(placement):
-            work = self._in_turn(lambda: make(setting, placement.threads) if takes_part else None)
+            if together:  # what is compiled was needed on one core already
+                work = make(setting, placement.threads)
+            else:
+                part = partial(make, setting, placement.threads)
+                work = self._in_turn(lambda: part() if takes_part else None)
         return Cell(name, placement, work)
 
     def _in_turn(self, make: Callable[[], Any]) -> Any:

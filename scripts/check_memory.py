@@ -1,0 +1,112 @@
+"""Show that the ranks of a node hold a dataset's pixels and the parameters once.
+
+    python scripts/check_memory.py [--dataset fashion-mnist] [--ranks 4]
+
+Starts itself under mpiexec.  The kernel's proportional set size of the mapping that holds
+an array, a page that n processes see counting 1/n in each, is added up over the ranks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from bench.launcher import find_mpiexec
+
+REDUCTIONS = ("allreduce", "shared", "reproducible")
+
+
+def proportional_bytes(address: int) -> int:
+    """Return this process's share of the mapping that holds ``address``, in bytes."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
+        first = line.split(maxsplit=1)[0]
+        if "-" in first and not first.endswith(":"):
+            begin, end = (int(word, 16) for word in first.split("-"))
+            inside = begin <= address < end
+        elif inside and first == "Pss:":
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def held(ranks: Any, dataset_name: str, reduction: str) -> dict[str, tuple[int, int]]:
+    """Return the bytes of each array and those that all ranks hold of it; collective."""
+    from hpcpgd import mpi
+    from hpcpgd.config import GROUPED, RunConfig
+    from hpcpgd.distribute import load_on_all
+    from hpcpgd.group import Arena, make_group
+    from hpcpgd.model import initial_parameters, make_network
+    from hpcpgd.planning import make_trainer
+    from hpcpgd.resources import Resources, find_blas
+
+    config = RunConfig(
+        dataset=dataset_name, hidden=(1024, 1024), dtype="float32", matmul_precision="float32",
+        batch_size=128, reduction=reduction, max_steps=3, epochs=1,
+    )  # fmt: skip
+    arena = Arena(ranks, make_group(ranks, None)) if reduction in GROUPED else None
+    dataset = load_on_all(ranks, config, arena)
+    network = make_network(config, dataset.n_in, dataset.n_classes)
+    trainer = make_trainer(
+        ranks.comm, config, dataset, network, initial_parameters(network, 0),
+        Resources(1, True, find_blas("gemm")), arena=arena,
+    )  # fmt: skip
+    trainer.run(1, lambda number, epoch: None)
+    arrays = {"pixels": dataset.train.features, "parameters": trainer.engine.parameters}
+    found = {}
+    for name, array in arrays.items():
+        array.sum()  # a page that nobody looked at is in nobody's memory
+        ranks.comm.Barrier()
+        middle = array.ctypes.data + array.nbytes // 2
+        total = np.array([proportional_bytes(middle)])
+        mpi.sum_in_place(ranks.comm, total)
+        found[name] = (array.nbytes, int(total[0]))
+    return found
+
+
+def measure(dataset: str) -> None:
+    """Print what the ranks of each reduction hold; collective."""
+    from hpcpgd import jitcache, mpi
+
+    ranks = mpi.join(mpi.start())
+    jitcache.share_folder(ranks)
+    for reduction in REDUCTIONS:
+        found = held(ranks, dataset, reduction)
+        if ranks.rank == 0:
+            for name, (size, total) in found.items():
+                print(
+                    f"{reduction:12} {ranks.size} ranks hold {total / 2**20:7.1f} MiB of "
+                    f"{size / 2**20:6.1f} MiB {name}: {total / size:.2f} times",
+                    flush=True,
+                )
+    mpi.finish()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure on as many ranks as asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--dataset", default="fashion-mnist")
+    parser.add_argument("--ranks", type=int, default=4)
+    parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    mpiexec = find_mpiexec()
+    if options.rank:
+        measure(options.dataset)
+    elif mpiexec is None:
+        print("check_memory: no mpiexec beside this Python or on the path", file=sys.stderr)
+        return 69
+    else:
+        command = [mpiexec, "-n", str(options.ranks), sys.executable, __file__, "--rank", *argv]
+        return subprocess.run(command, check=False, timeout=600).returncode
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,134 @@
+"""Show how much of a slow network's delay reduction ``overlap`` hides.
+
+    python scripts/check_overlap.py [--delay 0.002] [--steps 60]
+
+Starts itself on two ranks.  Every message takes ``--delay`` seconds more than it does,
+one after the other, as on a network of that bandwidth; the same is added to the one
+Allreduce of ``allreduce``, in proportion to its size, so that both wait for the same bytes.
+Rounds alternate; medians are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from bench import launcher
+
+ROUNDS = 9
+NETWORK = "net-2h"
+BATCH = 1024
+
+
+class SlowRequest:
+    """A message that arrives when it is due, however fast the machine is."""
+
+    def __init__(self, request: Any, due: float) -> None:
+        self._request, self._due = request, due
+
+    def Test(self) -> bool:  # noqa: N802  (MPI's name)
+        """Say whether it has arrived."""
+        return bool(self._request.Test()) and time.perf_counter() >= self._due
+
+    def Wait(self) -> None:  # noqa: N802
+        """Wait until it has arrived, asleep: a network needs no core."""
+        self._request.Wait()
+        time.sleep(max(0.0, self._due - time.perf_counter()))
+
+
+class SlowComm:
+    """A communicator over a network of ``seconds_per_byte``, one message after the other."""
+
+    def __init__(self, comm: Any, seconds_per_byte: float) -> None:
+        self._comm, self._pace, self._free = comm, seconds_per_byte, 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._comm, name)
+
+    def Allreduce(self, *arguments: Any) -> None:  # noqa: N802
+        """Sum and wait."""
+        self.Iallreduce(*arguments).Wait()
+
+    def Iallreduce(self, *arguments: Any) -> SlowRequest:  # noqa: N802
+        """Start to sum."""
+        begin = max(self._free, time.perf_counter())
+        self._free = begin + arguments[1].nbytes * self._pace
+        return SlowRequest(self._comm.Iallreduce(*arguments), self._free)
+
+
+def steps(trainer: Any, count: int) -> float:
+    """Return the seconds of a step, the mean of ``count``."""
+    trainer.comm.Barrier()
+    start = time.perf_counter()
+    for step in range(count):
+        trainer.reduction.step(1, step, 0.01)
+    return (time.perf_counter() - start) / count
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Time ``allreduce`` and ``overlap`` with and without the delay, in turn; collective."""
+    from bench.contestants import make_trainer_of
+    from bench.setting import Setting, load_data, make_network
+    from hpcpgd import jitcache, mpi
+    from hpcpgd.resources import find_blas
+    from hpcpgd.warmup import warm_up
+
+    ranks = mpi.join(mpi.start())
+    jitcache.share_folder(ranks)
+    network, data, blas = make_network(NETWORK), load_data(), find_blas("gemm")
+    pace = options.delay / (network.size * network.itemsize)
+    times: dict[tuple[str, bool], list[float]] = {}
+    trainers = {}
+    for name in ("allreduce", "overlap"):
+        for slow in (False, True):
+            comm = SlowComm(ranks.comm, pace) if slow else ranks.comm
+            setting = Setting(comm, data, network, BATCH, blas)
+            trainers[name, slow] = make_trainer_of("gemm", setting, 1, name)
+            warm_up(trainers[name, slow])
+            trainers[name, slow].reduction.prepare()
+    for _ in range(ROUNDS):
+        for key, trainer in trainers.items():
+            times.setdefault(key, []).append(mpi.largest(ranks.comm, steps(trainer, options.steps)))
+    if ranks.rank == 0:
+        report(options.delay, {key: statistics.median(found) for key, found in times.items()})
+    mpi.leave(ranks)
+    mpi.finish()
+
+
+def report(delay: float, medians: dict[tuple[str, bool], float]) -> None:
+    """Print the steps' times and the share of the delay that was hidden."""
+    print(f"{NETWORK}, batch {BATCH}, 2 ranks; {1e3 * delay:g} ms of delay a step added")
+    for name in ("allreduce", "overlap"):
+        without, with_delay = medians[name, False], medians[name, True]
+        hidden = 1 - (with_delay - without) / delay
+        print(
+            f"{name:10} {1e3 * without:7.2f} ms a step, {1e3 * with_delay:7.2f} ms with the "
+            f"delay: {hidden:6.1%} of it hidden"
+        )
+    quotient = medians["overlap", False] / medians["allreduce", False]
+    word = "pays" if quotient < 1 else "does not pay"
+    print(f"without the delay overlap {word}: {quotient:.3f} times the step of allreduce")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure on two ranks."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--delay", type=float, default=0.01, help="seconds a step")
+    parser.add_argument("--steps", type=int, default=10, help="steps of a turn")
+    options = parser.parse_args(argv)
+    if launcher.MARK not in os.environ:
+        return launcher.relaunch(Path(__file__), argv)
+    measure(options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,80 @@
+"""What ranks really hand to MPI in a step is what the cost model says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpcpgd import mpi
+from hpcpgd.cost import communicated
+from hpcpgd.group import Arena, make_group
+from hpcpgd.kernels import blas
+from hpcpgd.model import initial_parameters, make_network
+from hpcpgd.planning import make_trainer
+from hpcpgd.resources import Resources
+from hpcpgd.warmup import warm_up
+from tests.mpi.test_equivalence import config, dataset
+
+
+class Counted:
+    """A communicator that counts the bytes of what is sent through it."""
+
+    def __init__(self, comm: Any) -> None:
+        self._comm = comm
+        self.sent = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._comm, name)
+
+    def Allreduce(self, own: Any, array: Any, operation: Any) -> None:  # noqa: N802
+        self.sent += array.nbytes
+        self._comm.Allreduce(own, array, operation)
+
+    def Iallreduce(self, own: Any, array: Any, operation: Any) -> Any:  # noqa: N802
+        self.sent += array.nbytes
+        return self._comm.Iallreduce(own, array, operation)
+
+    def Allgatherv(self, own: Any, everything: Any) -> None:  # noqa: N802
+        self.sent += own[0].nbytes
+        self._comm.Allgatherv(own, everything)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("reduction", "group_size"),
+    [("allreduce", "node"), ("overlap", "node"), ("shared", 1), ("shared", 2),
+     ("shared", "node"), ("reproducible", 2), ("reproducible", "node")],
+)  # fmt: skip
+def test_bytes_of_a_step(comm: Any, reduction: str, group_size: int | str, threads: int) -> None:
+    settings = config("gemm", "float32", 37, reduction, group_size)
+    network = make_network(settings, dataset().n_in, dataset().n_classes)
+    ranks = mpi.join(comm)
+    group = make_group(ranks, None if group_size == "node" else int(group_size))
+    counted = {
+        name: Counted(getattr(group, name))
+        for name in ("peers", "leaders")
+        if getattr(group, name) is not None
+    }
+    world = Counted(comm)
+    arena = Arena(ranks, replace(group, **counted))
+    grouped = reduction in ("shared", "reproducible")
+    trainer = make_trainer(
+        world, settings, dataset(), network, initial_parameters(network, 0),
+        Resources(threads, False, blas.find()), None, arena if grouped else None,
+    )  # fmt: skip
+    warm_up(trainer)
+    world.sent = 0
+    trainer.reduction.step(1, 0, 0.1)
+    sent = np.array([world.sent + sum(c.sent for c in counted.values())])
+    mpi.sum_in_place(comm, sent)
+    expected = communicated(network, reduction, 37, group.sizes, threads)
+    assert sent[0] == expected.sum()
+    assert (expected.sum() > 0) == (comm.size > 1 and (not grouped or group.count > 1))
+    comm.Barrier()
+    arena.free()
+    group.free()
+    mpi.leave(ranks)
