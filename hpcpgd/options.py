@@ -6,10 +6,11 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from hpcpgd.config import FIELDS, NETWORKS, RunConfig, flag_name, from_flags, read_toml, resolve
+from hpcpgd.config import FIELDS, NETWORKS, RunConfig, flag_name, from_flags, read_toml
 from hpcpgd.errors import UsageError, nearest
 from hpcpgd.kinds import Choice, Flag, Kind
 from hpcpgd.parser import OneLineParser
+from hpcpgd.resolve import resolve
 from hpcpgd.version import __version__
 
 DESCRIPTION = """Train a multilayer perceptron by exact parallel minibatch gradient descent.

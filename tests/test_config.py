@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hpcpgd.config import FIELDS, RunConfig, resolve
+from hpcpgd.config import FIELDS, RunConfig
 from hpcpgd.errors import ConfigError, UsageError
 from hpcpgd.options import parse
+from hpcpgd.resolve import resolve
 
 
 def test_defaults_are_the_main_job() -> None:

@@ -251,7 +251,7 @@ def test_without_an_mpi_library(tmp_path: Path) -> None:
 def test_all_ranks_know_the_name_of_the_run_file(tmp_path: Path) -> None:
     script = (
         "from hpcpgd import job, mpi;"
-        "from hpcpgd.config import resolve; world = mpi.start();"
+        "from hpcpgd.resolve import resolve; world = mpi.start();"
         "print(job.train(world, resolve({}, {'epochs': 1, 'quiet': True}))); mpi.finish()"
     )
     done = python("-c", script, ranks=3, cwd=tmp_path)

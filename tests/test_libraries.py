@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcpgd.config import resolve
 from hpcpgd.data import load
+from hpcpgd.resolve import resolve
 from hpcpgd.study.folder import StudyFolder
 from hpcpgd.study.grid import Point
 from hpcpgd.study.paper.contest import programs

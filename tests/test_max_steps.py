@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import pytest
 
-from hpcpgd.config import resolve
+from hpcpgd.resolve import resolve
 from hpcpgd.study.figures import draw
 from hpcpgd.study.grid import Point
 from hpcpgd.study.read_run import read_row

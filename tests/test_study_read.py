@@ -9,8 +9,8 @@ from typing import Any
 import h5py
 import pytest
 
-from hpcpgd.config import resolve
 from hpcpgd.errors import DataError
+from hpcpgd.resolve import resolve
 from hpcpgd.study.execute import order
 from hpcpgd.study.folder import Failure, StudyFolder
 from hpcpgd.study.grid import Point

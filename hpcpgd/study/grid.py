@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcpgd.config import NETWORKS, RunConfig, flag_name, resolve
+from hpcpgd.config import NETWORKS, RunConfig, flag_name
 from hpcpgd.errors import ConfigError
+from hpcpgd.resolve import resolve
 from hpcpgd.study.launchers import Launcher
 from hpcpgd.study.studyfile import PER_RANK, StudyFile
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd.config import NETWORKS, RunConfig, resolve
+from hpcpgd.config import NETWORKS, RunConfig
 from hpcpgd.data import RawData, load
 from hpcpgd.data.prepare import VALIDATION_PARTS
 from hpcpgd.errors import DataError
 from hpcpgd.model import make_network
+from hpcpgd.resolve import resolve
 from hpcpgd.results.atomic import write_atomically
 from hpcpgd.study.cost import ASSUMED_GFLOPS
 from hpcpgd.study.grid import Point
