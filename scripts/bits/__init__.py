@@ -1,0 +1,1 @@
+"""Rooms of ``scripts/check_bits.py``."""

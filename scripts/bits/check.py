@@ -1,0 +1,96 @@
+"""The jobs in their order, with what they have found so far."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bits.cases import Plan, Run
+from bits.compare import Outcome, Weights, distinct, grouped, mismatches, read, read_weights
+from bits.launch import execute
+from hpcpgd.errors import UnavailableError
+
+
+class Check:
+    """A plan at work.
+
+    Parameters
+    ----------
+    plan : Plan
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._truth: dict[tuple[str, int], Weights] = {}
+        self._outcomes: list[Outcome] = []
+        self._failed: list[str] = []
+        self._complete = False
+
+    def jobs(self) -> Iterator[str]:
+        """Make one job after the other and yield what it was.
+
+        Raises
+        ------
+        UnavailableError
+            If ``reference`` cannot be run.
+        """
+        self._find_truth()
+        todo = [*self._plan.jobs(), *([run] for run in self._plan.programs())]
+        for number, runs in enumerate(todo, 1):
+            self._make(runs)
+            self._complete = number == len(todo)
+            yield f"job {number} of {len(todo)}: {describe(runs)}"
+
+    def findings(self) -> dict[str, Any]:
+        """Return what has been found so far, ready for JSON."""
+        groups = list(grouped(self._outcomes).values())
+        return {
+            "complete": self._complete,
+            "blas": {o.run.core_type: o.blas for o in self._outcomes if o.blas != "none"},
+            "runs": len(self._outcomes),
+            "comparisons": len(self._outcomes) - len(groups),
+            "mismatches": [name for group in groups for name in mismatches(group)],
+            "wrong": [f"{o.run.name}: {o.error:.1e}" for o in self._outcomes if o.is_wrong],
+            "failed": self._failed,
+            "groups": [_summary(group) for group in groups],
+        }
+
+    def _find_truth(self) -> None:
+        runs = self._plan.references()
+        with tempfile.TemporaryDirectory(prefix="hpcpgd-bits-") as name:
+            outputs, failure = execute(runs, Path(name), self._plan.epochs)
+            if failure:
+                raise UnavailableError(f"the runs of backend reference failed: {failure}")
+            for run, path in zip(runs, outputs, strict=True):
+                self._truth[run.case.name, run.seed] = read_weights(path)
+
+    def _make(self, runs: Sequence[Run]) -> None:
+        with tempfile.TemporaryDirectory(prefix="hpcpgd-bits-") as name:
+            outputs, failure = execute(runs, Path(name), self._plan.epochs)
+            if failure:
+                self._failed.append(f"{describe(runs)}: {failure}")
+                return
+            for run, path in zip(runs, outputs, strict=True):
+                self._outcomes.append(read(run, path, self._truth[run.case.name, run.seed]))
+
+
+def _summary(group: Sequence[Outcome]) -> dict[str, Any]:
+    case, seed, dtype, core_type = group[0].run.group
+    weights, histories = distinct(group)
+    return {
+        "case": case, "seed": seed, "dtype": dtype, "core_type": core_type,
+        "runs": len(group), "ranks": sorted({o.run.ranks for o in group}),
+        "distinct_weights": weights, "distinct_histories": histories,
+        "params_sha256": group[0].bits["params_sha256"],
+        "reference_error": max(o.error for o in group),
+    }  # fmt: skip
+
+
+def describe(runs: Sequence[Run]) -> str:
+    """Return what the runs of a job have in common."""
+    first = runs[0]
+    if first.program:
+        return first.name
+    return f"{len(runs)} runs, seed {first.seed}, ranks {first.ranks}, core type {first.core_type}"

@@ -1,0 +1,21 @@
+"""Many runs in the same processes, each what ``python -m hpcpgd.train`` does with its words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hpcpgd import job
+from hpcpgd.options import parse
+
+
+def run(plan: Path) -> int:
+    """Make the runs of a plan and return the exit code; collective over the world."""
+    lines = json.loads(plan.read_text(encoding="utf-8"))
+
+    def body(world: Any) -> None:
+        for words in lines:
+            job.train(world, parse(words)[0], words)
+
+    return job.on_world("check_bits", body)

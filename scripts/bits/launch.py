@@ -1,0 +1,71 @@
+"""Jobs under ``mpiexec`` that end within a time, in an environment of known core type."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.launcher import UNWANTED, find_mpiexec
+from bits.cases import DEFAULT, Run
+from hpcpgd.errors import UnavailableError
+from hpcpgd.launch import RANK_VARIABLES, SIZE_VARIABLES
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts/check_bits.py"
+STARTING = 180.0  # seconds that a job may take to start, compiling included
+OF_A_RUN = 1.0  # seconds of a run and rank: ranks may be many more than cores
+
+
+def environment(core_type: str) -> dict[str, str]:
+    """Return this environment without a launcher's traces, with ``core_type`` or none."""
+    left_out = {*UNWANTED, *RANK_VARIABLES, *SIZE_VARIABLES}
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    return kept if core_type == DEFAULT else {**kept, "OPENBLAS_CORETYPE": core_type}
+
+
+def execute(runs: Sequence[Run], folder: Path, epochs: int) -> tuple[list[Path], str]:
+    """Make ``runs``, alike in ranks and core type, in one job.
+
+    Returns
+    -------
+    outputs : list of Path
+        Where the run files should now be.
+    failure : str
+        Why they may not be, "" if they are.
+    """
+    outputs = [folder / f"{number}.h5" for number in range(len(runs))]
+    lines = [run.words(path, epochs) for run, path in zip(runs, outputs, strict=True)]
+    if runs[0].program:
+        words = ["-m", "hpcpgd.train", *lines[0]]
+    else:
+        plan = folder / "plan.json"
+        plan.write_text(json.dumps(lines), encoding="utf-8")
+        words = [str(SCRIPT), "--ranks-part", str(plan)]
+    ranks = runs[0].ranks
+    failure = _mpiexec(ranks, words, runs[0].core_type, STARTING + OF_A_RUN * ranks * len(runs))
+    return outputs, failure
+
+
+def _mpiexec(ranks: int, words: list[str], core_type: str, limit: float) -> str:
+    """Run Python on ``ranks`` ranks and return what went wrong, "" if nothing did."""
+    mpiexec = find_mpiexec()
+    if mpiexec is None:
+        raise UnavailableError("no mpiexec beside this Python or on the path")
+    process = subprocess.Popen(
+        [mpiexec, "-n", str(ranks), sys.executable, *words],
+        env=environment(core_type), cwd=ROOT, text=True, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        _, told = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return f"no end after {limit:.0f} s"
+    lines = told.strip().splitlines() or [""]
+    return f"exit code {process.returncode}: {lines[-1]}" if process.returncode else ""

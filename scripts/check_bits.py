@@ -1,0 +1,64 @@
+"""Show that reduction ``reproducible`` has the same bits for every number of ranks.
+
+    python scripts/check_bits.py [--quick] [--output FILE.json] [--seeds 0 1 2]
+
+Starts jobs of 1 to 32 ranks, each of which trains all configurations one after the other
+with every group size and number of threads.  Weights and histories must be the same to the
+last bit, and the weights near those of backend ``reference``.  Exits 1 if they are not.  The
+findings so far are written after each job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hpcpgd.launch import guarded
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true", help="two configurations, 1 to 5 ranks")
+    parser.add_argument(
+        "--output", type=Path, help="default: scripts/results/MACHINE-DATE/check_bits.json"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--ranks-part", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if min(options.seeds) < 0:
+        parser.error(f"--seeds: expected whole numbers from 0, got {min(options.seeds)}")
+    return options
+
+
+def main(argv: Sequence[str]) -> int:
+    options = parse(argv)
+    if options.ranks_part:
+        from bits import job
+
+        return job.run(options.ranks_part)
+    return guarded("check_bits", lambda: check(options))
+
+
+def check(options: argparse.Namespace) -> int:
+    """Run all jobs and return the exit code."""
+    from bits import cases, report
+    from bits.check import Check
+
+    plan = (cases.quick if options.quick else cases.full)(options.seeds)
+    path, about = options.output or report.default_path(), report.about(plan)
+    begin, checking = perf_counter(), Check(plan)
+    for job in checking.jobs():
+        found = about | checking.findings() | {"seconds": round(perf_counter() - begin)}
+        report.write(path, found)
+        print(f"{found['seconds']:5} s  {job}", flush=True)
+    print(report.table(found))
+    return 1 if any(found[kind] for kind in report.KINDS) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
