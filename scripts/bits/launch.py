@@ -68,4 +68,4 @@ def _mpiexec(ranks: int, words: list[str], core_type: str, limit: float) -> str:
         process.communicate()
         return f"no end after {limit:.0f} s"
     lines = told.strip().splitlines() or [""]
-    return f"exit code {process.returncode}: {lines[-1]}" if process.returncode else ""
+    return f"exit code {process.returncode}: {lines[0]}" if process.returncode else ""
