@@ -67,7 +67,7 @@ def measure(steps: int) -> tuple[float, float, float, float]:
     for _ in range(CALLS):
         clock.lap(COMPUTE)
     cost = (perf_counter() - start) / CALLS
-    for name in ("begin_step", "lap", "lap_reduction"):
+    for name in ("begin_step", "lap", "lap_reduction", "end_reduction"):
         setattr(clock, name, _counted(getattr(clock, name), calls))
     trainer.reduction.step(1, 0, RATE)
     step = float(np.median(times))

@@ -22,8 +22,35 @@ def test_check_clock_runs() -> None:
 def test_check_timers_runs() -> None:
     done = python(str(SCRIPTS / "check_timers.py"), "--quick", timeout=120)
     assert (done.code, done.err) == (0, "")
-    # Beginning, data, compute and update.
-    assert done.out.startswith("4 readings a step")
+    # Beginning and end: the products of one rank make the update themselves.
+    assert done.out.startswith("2 readings a step")
+
+
+def test_check_overhead_runs() -> None:
+    done = python(str(SCRIPTS / "check_overhead.py"), "--quick", timeout=120)
+    assert (done.code, done.err) == (0, "")
+    assert [line.split(":")[0] for line in done.out.splitlines()] == ["1 thread", "2 threads"]
+
+
+def test_pixels_and_parameters_are_held_once() -> None:
+    """Counted by the kernel: each rank's share of the pages that hold them."""
+    data = ("--dataset", "synthetic:20000x784x10", "--ranks", "4")
+    done = python(str(SCRIPTS / "check_memory.py"), *data, timeout=180)
+    assert (done.code, done.err) == (0, "")
+    rows = [
+        (line.split()[0], line.split()[-3].rstrip(":"), float(line.split()[-2]))
+        for line in done.out.splitlines()
+    ]
+    for reduction, what, times in rows:
+        expected = 4 if reduction == "allreduce" else 1
+        assert abs(times - expected) < 0.1 * expected, (reduction, what)
+    assert len(rows) == 6
+
+
+def test_check_overlap_runs() -> None:
+    done = python(str(SCRIPTS / "check_overlap.py"), "--steps", "1", timeout=180)
+    assert (done.code, done.err) == (0, "")
+    assert [line.split()[0] for line in done.out.splitlines()][1:3] == ["allreduce", "overlap"]
 
 
 SHELL = sorted(SCRIPTS.glob("*.sh")) + sorted((SCRIPTS.parent / "slurm").glob("*.sbatch"))

@@ -1,0 +1,80 @@
+"""What a training step costs beside its arithmetic: Python, calls, orders, crossings.
+
+    python scripts/check_overhead.py [--quick]
+
+Times steps of a 1-1-2 network on one row, whose arithmetic is nothing, on one rank with one
+and with two threads, and counts the Python objects that a step leaves behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from hpcpgd import jitcache, mpi
+
+TURNS = 9
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true", help="few steps")
+    steps = 50 if parser.parse_args().quick else 5000
+    jitcache.share_folder(mpi.join(mpi.start()))  # before numba is imported
+    for threads in (1, 2):
+        trainer = make(threads)
+        seconds, objects = measure(trainer, steps)
+        print(
+            f"{threads} thread{'s' * (threads > 1)}: {1e6 * seconds:.1f} us a step without "
+            f"arithmetic (median of {TURNS} turns); {objects} objects left by {steps} steps"
+        )
+    mpi.finish()
+    return 0
+
+
+def make(threads: int) -> Any:
+    """Return what trains the smallest network."""
+    from hpcpgd.config import RunConfig
+    from hpcpgd.data import load, prepare
+    from hpcpgd.kernels.network import Network
+    from hpcpgd.model import initial_parameters
+    from hpcpgd.planning import make_trainer
+    from hpcpgd.resources import Resources, find_blas
+    from hpcpgd.warmup import warm_up
+
+    data = prepare(load("synthetic:1000x1x2", seed=0), seed=0, train_rows=None, test_fraction=None)
+    network = Network((1, 1, 2))
+    config = RunConfig(backend="gemm", batch_size=1, dtype="float32")
+    trainer = make_trainer(
+        mpi.MPI.COMM_SELF, config, data, network, initial_parameters(network, 0),
+        Resources(threads, False, find_blas("gemm")),
+    )  # fmt: skip
+    warm_up(trainer)
+    return trainer
+
+
+def measure(trainer: Any, steps: int) -> tuple[float, int]:
+    """Return the median seconds of a step, and the objects that all steps left."""
+    count = trainer.sampler.steps
+    turns = []
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(TURNS):
+        start = perf_counter()
+        for step in range(steps):
+            trainer.reduction.step(1, step % count, 0.1)
+        turns.append((perf_counter() - start) / steps)
+    gc.collect()
+    return float(np.median(turns)), len(gc.get_objects()) - before
+
+
+if __name__ == "__main__":
+    sys.exit(main())
