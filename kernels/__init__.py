@@ -1,9 +1,11 @@
 """The arithmetic: pure functions on arrays.  No MPI, no files, no configuration.
 
-Each backend is one module with a class ``Plan`` whose methods stand in the same order:
-``forward``, ``deltas``, ``weight_gradient`` (these three are the *phases*, which not every
-backend offers), ``gradient`` and ``evaluate``.  A plan's buffers are ``plan.work``.  The
-backends on a GPU share ``device_plan`` and see the device through ``device``.
+Each backend is one module.  Those that schedules deal out (``gemm``, and for reduction
+``reproducible`` also ``loops`` and ``gemv``) offer three functions that compute units of a
+product (``units``), which a ``ScheduledPlan`` runs; the others, and these on one example at a
+time, have a class ``Plan`` with ``gradient`` and ``evaluate``.  A plan's buffers are
+``plan.work``.  The backends on a GPU share ``device_plan`` and see the device through
+``device``.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ def make_scheduled_plan(
     place: Any,
     crew: Any = None,
 ) -> Any:
-    """Return a plan of a backend with units (``UNITS``) that works by ``schedule``."""
+    """Return a plan of a backend with units that works by ``schedule``."""
     from hpcpgd.kernels.scheduled import ScheduledPlan
 
     module = importlib.import_module(BACKENDS[backend])

@@ -136,6 +136,33 @@ OTHER = {
     "unknown key": (["--config", "unknown.toml"], 78, "did you mean 'epochs'"),
     "wrong type": (["--config", "type.toml"], 78, "epochs"),
     "no config": (["--config", "none.toml"], 78, "none.toml"),
+    "shared without phases": (
+        ["--reduction", "shared", "--backend", "loops"],
+        78,
+        "allreduce or reproducible",
+    ),
+    "overlap on one example at a time": (
+        ["--reduction", "overlap", "--backend", "gemv"],
+        78,
+        "backend gemm",
+    ),
+    "reproducible in the reference": (
+        ["--reduction", "reproducible", "--backend", "reference"],
+        78,
+        "gemm or loops or gemv",
+    ),
+    "reproducible loops with threads": (
+        ["--reduction", "reproducible", "--backend", "loops", "--threads", "2"],
+        78,
+        "one thread",
+    ),
+    "shards of nothing": (["--shards", "8"], 78, "--reduction reproducible"),
+    "groups of allreduce": (
+        ["--reduction", "allreduce", "--group-size", "2"],
+        78,
+        "shared and reproducible",
+    ),
+    "no group": (["--group-size", "0"], 2, "--group-size"),
     "more rows than there are": (["--train-rows", "2000"], 78, "1500"),
     "output folder missing": (["--output", "none/out.h5"], 74, "there is no folder none"),
     "output in a file": (["--output", "type.toml/out.h5"], 74, "there is no folder"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hpcpgd import mpi
+from hpcpgd import mpi, provenance
+from hpcpgd.agreement import require_same_machine
 from hpcpgd.clock import PhaseClock
-from hpcpgd.errors import DivergedError, StoppedError
+from hpcpgd.errors import ConfigError, DivergedError, StoppedError, UnavailableError
 from hpcpgd.group import Arena, make_group
 from hpcpgd.kernels import blas
 from hpcpgd.model import initial_parameters, make_network, params_sha256
@@ -127,6 +129,36 @@ def test_parameters_are_held_once_a_group(comm: Any) -> None:
     arena.free()
     arena.group.free()
     mpi.leave(ranks)
+
+
+@pytest.mark.mpi
+def test_too_little_shared_memory_is_refused_on_all_ranks(
+    comm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Touching pages that are not there would kill the ranks."""
+    full = SimpleNamespace(f_bavail=1000, f_frsize=4096)
+    monkeypatch.setattr("hpcpgd.group.os.statvfs", lambda path: full)
+    ranks = mpi.join(comm)
+    arena = Arena(ranks, make_group(ranks, None))
+    small = arena.allocate(1000, np.float64)
+    assert small.size == 1000
+    if comm.size > 1:
+        with pytest.raises(UnavailableError, match=r"5 MiB .* 4 MiB are free: .*allreduce"):
+            arena.allocate(5 * 2**20, np.uint8)
+    arena.free()
+    arena.group.free()
+    mpi.leave(ranks)
+
+
+@pytest.mark.mpi
+def test_ranks_on_other_processors_cannot_be_reproducible(
+    comm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_same_machine(comm, "openblas 1")
+    if comm.size > 1:
+        monkeypatch.setattr(provenance, "cpu_model", lambda: f"cpu {min(comm.rank, 1)}")
+        with pytest.raises(ConfigError, match=r"rank 1: .*processor is cpu 1, but cpu 0 on rank 0"):
+            require_same_machine(comm, "openblas 1")
 
 
 @pytest.mark.mpi
