@@ -81,7 +81,9 @@ class RunConfig:
         "backend can, else allreduce",
     )
     shards: int = _option(
-        SHARDS, Integer(1, maximum=4096), "of reproducible: parts that a minibatch is cut into"
+        SHARDS,
+        Integer(1, maximum=4096),
+        "of reproducible: products are cut into eight times as many units",
     )
     group_size: int | str = _option(
         "node",

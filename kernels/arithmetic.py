@@ -81,6 +81,22 @@ def _blocks(typingctx: Any, like: Any, a: Any, b: Any, blocks: Any) -> Any:
     return like(like, types.uintp, types.uintp, types.int64), codegen
 
 
+@intrinsic
+def prefetch(typingctx: Any, address: Any) -> Any:
+    """Ask for the cache line at ``address``, without waiting for it."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        # To read; to keep; as data.
+        facts = [ir.Constant(word, n) for n in (0, 3, 1)]
+        builder.call(function, [builder.inttoptr(args[0], byte), *facts])
+        return context.get_dummy_value()
+
+    return types.void(types.uintp), codegen
+
+
 @compiled()
 def dot(a: Array, b: Array) -> Any:
     """Return the dot product of two contiguous vectors, summed in a fixed order."""

@@ -8,10 +8,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from hpcpgd.kernels.activations import activate, multiply_by_slope, softmax
-from hpcpgd.kernels.arithmetic import fma
+from hpcpgd.kernels.arithmetic import fma, prefetch
 from hpcpgd.kernels.compiled import compiled, reassociated
 from hpcpgd.kernels.network import MSE, SOFTMAX, Array
+
+AHEAD = 4  # rows between the one that is copied and the one that is asked for
+CACHE_LINE = 64
 
 # Places in a vector of totals, float64; counts stay exact below 2**53.
 LOSS, CORRECT, EXAMPLES = range(3)
@@ -29,7 +34,13 @@ def gather(features: Array, numbers: Array, scale: Any, offset: Any, out: Array)
         Of the type of ``out``.
     out : ndarray, shape (at least B, I)
     """
+    nbytes = features.shape[1] * features.itemsize
     for i in range(numbers.size):
+        if i + AHEAD < numbers.size:
+            # Rows lie far apart: without this each waits for memory.
+            begin = features.ctypes.data + numbers[i + AHEAD] * nbytes
+            for line in range(0, nbytes, CACHE_LINE):
+                prefetch(np.uintp(begin + line))
         row = features[numbers[i]]
         target = out[i]
         for j in range(row.size):

@@ -17,6 +17,9 @@ from hpcpgd.kernels.network import FUNCTION, SLOPE, Array
 from hpcpgd.kernels.units import Memory, Span, Target, offer
 from hpcpgd.kernels.views import activations_of, biases_of, deltas_of, weights_of
 
+THIN = 64  # columns of deltas up to which rows are propagated back panel by panel
+PANEL = 64  # rows
+
 
 class Library(NamedTuple):
     """What the units of this backend call."""
@@ -49,10 +52,14 @@ def _back(
     delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])  # (B, O)
     back = deltas_of(table, memory.deltas, layer - 1, rows[0], rows[1])  # (B, I)
     weights = weights_of(table, memory.parameters, layer)  # (I, O)
-    begin, end = columns
-    gemm(library.blas, (False, True), (1.0, 0.0), delta, weights[begin:end], back[:, begin:end])
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
-    hidden_delta(table[layer - 1, SLOPE], a, back, begin, end)
+    begin, end = columns
+    # A thin product moves more than it computes: what it wrote is still in the cache.
+    step = PANEL if delta.shape[1] <= THIN else max(delta.shape[0], 1)
+    for top in range(0, delta.shape[0], step):
+        some, part = delta[top : top + step], back[top : top + step]
+        gemm(library.blas, (False, True), (1.0, 0.0), some, weights[begin:end], part[:, begin:end])
+        hidden_delta(table[layer - 1, SLOPE], a[top : top + step], part, begin, end)
 
 
 @compiled()

@@ -27,12 +27,12 @@ FORWARD, OUTPUT, BACK, GRADIENT = range(4)
 # Columns of the table of phases.
 KIND, LAYER, PARTS, TILES, SYNC = range(5)
 
-# Tiles of a layer's columns where the units are fixed: with 4 shards there are 32 units.
-FIXED_TILES = 8
+UNITS = 8  # of a product for each shard, where units are fixed: 32 with 4 shards
 PIECE = 2**19  # bytes of a gradient that are worth a message of their own
-# A product of M x N numbers brings each operand into the cache and into the order that its
-# inner loop reads: in units of its multiply-adds, this many times 1/M + 1/N.
-PACKING = 40.0
+# A product of M x N numbers takes 1 + ROWS / M + COLUMNS / N times its multiply-adds alone:
+# operands are brought into the cache and into the order that the inner loop reads.  From the
+# rates of OpenBLAS's sgemm on units of 25 to 1024 rows and columns.
+ROWS, COLUMNS = 24.0, 10.0
 # What a crossing takes, in multiply-adds of one core.
 CROSSING = 2e5
 
@@ -178,18 +178,23 @@ def divided(network: Network, rows: int, workers: int, owners: int | None = None
     return Schedule(tuple(phases), tuple(counts))
 
 
-def best_grid(network: Network, product: tuple[int, int], rows: int, hands: int) -> Grid:
-    """Return the grid of ``hands`` units that the model of a product's time favours."""
+def best_grid(
+    network: Network, product: tuple[int, int], rows: int, count: int, crossing: float = CROSSING
+) -> Grid:
+    """Return the grid of ``count`` units that the model of a product's time favours.
+
+    ``crossing`` is what a crossing after a cut by columns costs, in multiply-adds.
+    """
     m, n, k = shape(network, *product, rows)
 
     def cost(grid: Grid) -> float:
         # The largest unit: whole lines of columns, whole rows.
         height, lines = -(-m // grid.parts), -(-n // LANES)
         width = -(-lines // grid.tiles) * LANES
-        wait = CROSSING if grid.tiles > 1 else 0.0
-        return height * width * k * (1 + PACKING * (1 / height + 1 / width)) + wait
+        wait = crossing if grid.tiles > 1 else 0.0
+        return height * width * k * (1 + ROWS / height + COLUMNS / width) + wait
 
-    grids = [Grid(hands // t, t) for t in range(1, hands + 1) if hands % t == 0]
+    grids = [Grid(count // t, t) for t in range(1, count + 1) if count % t == 0]
     return grids[0] if product[0] == OUTPUT else min(grids, key=cost)
 
 
@@ -212,28 +217,34 @@ def in_pieces(network: Network, rows: int, threads: int) -> Schedule:
     return Schedule(tuple(phases), ((1,) * threads,) * len(phases))
 
 
-def fixed(network: Network, shards: int, workers: int) -> Schedule:
+def fixed(network: Network, rows: int, shards: int, workers: int) -> Schedule:
     """Return the schedule whose units do not depend on the workers, who are dealt them.
 
-    Every phase gives each worker as many; what remains goes to those that have the fewest
-    floating-point operations so far, so that over the step no worker has more than one unit
-    beyond another.
+    The output layer's rows are cut into ``shards``, every other product into ``UNITS`` times
+    as many units, in the grid that wastes least.  Every phase gives each worker as many; what
+    remains goes to those that have the fewest floating-point operations so far, so that over
+    the step no worker has more than one unit beyond another.
+
+    Parameters
+    ----------
+    network : Network
+    rows : int
+        Of a full minibatch.
+    shards : int
+    workers : int
+        Threads of all ranks.
     """
-    phases = [
-        Phase(kind, layer, Grid(shards, 1 if kind == OUTPUT else _tiles(network, kind, layer)))
-        for kind, layer in products(network)
-    ]
+    phases = []
+    for kind, layer in products(network):
+        count = shards if kind == OUTPUT else shards * UNITS
+        grid = best_grid(network, (kind, layer), rows, count, crossing=0.0)
+        phases.append(Phase(kind, layer, grid))
     done = np.zeros(workers, np.int64)
     counts = []
     for phase in phases:
-        count = np.full(workers, phase.grid.units // workers)
+        share = np.full(workers, phase.grid.units // workers)
         fewest = np.argsort(done, kind="stable")[: phase.grid.units % workers]
-        count[fewest] += 1
-        done += count * unit_flops(network, phase, shards, 0)
-        counts.append(tuple(int(n) for n in count))
+        share[fewest] += 1
+        done += share * unit_flops(network, phase, rows, 0)
+        counts.append(tuple(int(n) for n in share))
     return Schedule(tuple(phases), tuple(counts))
-
-
-def _tiles(network: Network, kind: int, layer: int) -> int:
-    columns = shape(network, kind, layer, 1)[1]
-    return min(FIXED_TILES, -(-columns // LANES))

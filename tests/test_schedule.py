@@ -57,8 +57,8 @@ def test_every_number_is_computed_once(network: Network, workers: int, rows: int
         divided(network, rows, workers),
         divided(network, rows, workers, max(workers - 1, 1)),
         in_pieces(network, rows, workers),
-        fixed(network, 4, workers),
-        fixed(network, 3, workers),
+        fixed(network, rows, 4, workers),
+        fixed(network, rows, 3, workers),
     ]
     for schedule in schedules:
         assert schedule.workers == workers
@@ -73,7 +73,7 @@ def test_work_falls_as_one_over_the_workers(network: Network, rows: int) -> None
     """To within one unit of work, up to 32: none is done twice."""
     total = network.flops_per_example * rows
     for workers in range(1, 33):
-        schedule = fixed(network, 4, workers)
+        schedule = fixed(network, rows, 4, workers)
         done = schedule.flops(network, rows)
         largest = max(unit_flops(network, phase, rows, 0) for phase in schedule.phases)
         assert done.sum() == total
@@ -82,7 +82,8 @@ def test_work_falls_as_one_over_the_workers(network: Network, rows: int) -> None
 
 def test_fixed_units_do_not_depend_on_the_workers() -> None:
     for network in NETS:
-        grids = {tuple(p.grid for p in fixed(network, 4, workers).phases) for workers in WORKERS}
+        made = [fixed(network, 128, 4, workers) for workers in WORKERS]
+        grids = {tuple(phase.grid for phase in schedule.phases) for schedule in made}
         assert len(grids) == 1
 
 
@@ -126,7 +127,7 @@ def test_units_of_every_backend_give_the_gradient(
 ) -> None:
     problem = Problem((13, 40, 33, 5), 37, functions)
     expected, totals = problem.gradient(problem.plan("reference", "float64"))
-    plan = problem.scheduled(backend, dtype, fixed(problem.network(dtype), 3, workers))
+    plan = problem.scheduled(backend, dtype, fixed(problem.network(dtype), 37, 3, workers))
     found, seen = problem.gradient(plan)
     bound = 1e-12 if dtype == "float64" else 2e-5
     for part, exact in zip(found, expected, strict=True):
@@ -139,7 +140,9 @@ def test_fixed_units_give_the_same_bits_on_any_threads(backend: str) -> None:
     problem = Problem((13, 40, 33, 5), 37, FUNCTIONS[0])
     results = []
     for workers in (1, 2, 5):
-        plan = problem.scheduled(backend, "float32", fixed(problem.network("float32"), 4, workers))
+        plan = problem.scheduled(
+            backend, "float32", fixed(problem.network("float32"), 37, 4, workers)
+        )
         parts, _ = problem.gradient(plan)
         results.append(b"".join(part.tobytes() for part in parts))
     assert results.count(results[0]) == 3

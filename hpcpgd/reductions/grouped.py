@@ -63,11 +63,11 @@ def _reproducible(parts: Parts, arena: Arena) -> tuple[ReproducibleEngine, Repro
     group, network, threads = arena.group, parts.network, parts.resources.threads
     shards = parts.config.shards
     capacity = chunk_rows(network, parts.sampler.batch_size, 0, HOST_CHUNK)
-    schedule = fixed(network, shards, parts.comm.size * threads)
+    schedule = fixed(network, capacity, shards, parts.comm.size * threads)
     place = _place(parts, arena, group.first * threads)
     plan = parts.scheduled_plan(capacity, schedule, place)
     few = chunk_rows(network, 1, SCORE_ROWS, HOST_CHUNK)
     own = alone(threads, parts.resources.oversubscribed)
-    scorer = parts.scheduled_plan(few, fixed(network, shards, threads), own, plan.crew)
+    scorer = parts.scheduled_plan(few, fixed(network, few, shards, threads), own, plan.crew)
     engine = ReproducibleEngine(parts.comm, group, threads, plan, scorer, *parts.for_engine)
     return engine, ReproducibleStep(engine, parts.sampler, parts.clock)

@@ -1,11 +1,12 @@
 """Reduction ``reproducible``: the same bits for every number of ranks and every placement.
 
-Every product is cut into units of a shape that no number of ranks enters (``shards`` parts
-of its rows, and tiles of its columns), each computed by one call of the same single-threaded
-routine over all rows of the minibatch: sums over examples are never divided, so there is
-none whose order could change.  Units are dealt to all threads of all ranks, and none is
-computed twice.  Groups of ranks that share no memory exchange the units that they lack:
-activations and deltas after each layer, the updated weights after each step.
+Every product is cut into units of a shape that no number of ranks enters (eight for each of
+``shards``: parts of its rows and tiles of its columns), each computed by one call of the
+same single-threaded routine; a weight gradient's over all rows of the minibatch: sums over
+examples are never divided, so there is none whose order could change.  Units are dealt to
+all threads of all ranks, and none is computed twice.  Groups of ranks that share no memory
+exchange the units that they lack: activations and deltas after each layer, the updated
+weights after each step.
 """
 
 from __future__ import annotations
