@@ -73,6 +73,11 @@ def find_blas(backend: str) -> Any:
     return MatmulStandIn()
 
 
+def _one_at_a_time(config: RunConfig) -> bool:
+    """Say whether the reduction wants backends of single examples on one thread."""
+    return config.reduction == "reproducible" and config.backend in ("loops", "gemv")
+
+
 def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
     """Decide the threads, find the BLAS and open the GPU; collective.
 
@@ -92,7 +97,7 @@ def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
     share = fair_share(machine, ranks.node.size)
     machine.Free()
     threads = config.threads
-    if threads == "auto" and config.backend in DEVICE_BACKENDS:
+    if threads == "auto" and (config.backend in DEVICE_BACKENDS or _one_at_a_time(config)):
         threads = 1
     if threads == "auto":
         # The same on all ranks: the rank with the fewest cores sets the pace anyway.

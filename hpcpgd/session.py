@@ -18,7 +18,7 @@ from hpcpgd.cores import affinity
 from hpcpgd.cost import communicated, step_products
 from hpcpgd.data import Dataset
 from hpcpgd.distribute import SPLITS, load_on_all
-from hpcpgd.errors import DivergedError, StoppedError
+from hpcpgd.errors import DivergedError, HpcpgdError, StoppedError
 from hpcpgd.evaluation import Scores
 from hpcpgd.gpu import HOST, Gpu, device_errors
 from hpcpgd.group import Arena, make_group
@@ -80,6 +80,16 @@ class Session:
             if self.first:
                 check_writable(self.path, self.config.overwrite, Path(self.config.dataset))
         arena = self._arena()
+        try:
+            self._run(arena)
+        except HpcpgdError as error:
+            if error.agreed:  # else the others are elsewhere, and freeing could wait for them
+                _release(arena)
+            raise
+        _release(arena)
+        return self.path
+
+    def _run(self, arena: Arena | None) -> None:
         dataset = load_on_all(self.ranks, self.config, arena)
         network = make_network(self.config, dataset.n_in, dataset.n_classes)
         start, stop = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
@@ -97,10 +107,6 @@ class Session:
         self._write(record)
         with device_errors("the GPU failed while it trained"):
             self._train(trainer, record)
-        if arena is not None:
-            arena.free()
-            arena.group.free()
-        return self.path
 
     def _arena(self) -> Arena | None:
         """Return memory for groups of ranks, if the reduction has such; collective."""
@@ -259,3 +265,10 @@ class Session:
             f"rate {config.learning_rate:g}, seed {config.seed}\n"
             f"{where}; kernels ready in {segment.compile_seconds:.1f} s{lost}"
         )
+
+
+def _release(arena: Arena | None) -> None:
+    """Give back the memory of groups; collective."""
+    if arena is not None:
+        arena.free()
+        arena.group.free()

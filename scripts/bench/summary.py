@@ -19,7 +19,14 @@ from bench.comparisons import (
 )
 from bench.rounds import Round, Section, kept
 from bench.setting import EXAMPLES
+from hpcpgd.cost import communicated, step_products
 from hpcpgd.kernels.network import Array
+
+
+# Ranks of each group, on one machine: those of ``shared`` and ``reproducible`` are one.
+TWO_RANK_GROUPS = {
+    "allreduce": (1, 1), "overlap": (1, 1), "shared": (2,), "reproducible": (2,),
+}  # fmt: skip
 
 
 def spread(values: Array) -> dict[str, float] | None:
@@ -38,11 +45,25 @@ def section_summary(section: Section, best: Array) -> dict[str, Any]:
         "widths": list(section.shape.widths),
         "batch": section.batch,
         "flops_per_example": section.shape.flops_per_example,
+        "cost_of_a_step": cost(section),
         "rounds_kept": len(good),
         "rounds_dropped": len(section.rounds) - len(good),
         "cells": [_cell(section, k, good) for k in range(len(section.cells))],
         "ratios": _ratios(section, good),
         "rounds": [_round(r, any(r is g for g in good)) for r in section.rounds],
+    }
+
+
+def cost(section: Section) -> dict[str, Any]:
+    """Return what a step computes, moves and, on two ranks, communicates, by the cost model."""
+    products = step_products(section.shape, section.batch)
+    return {
+        "flops": sum(product.flops for product in products),
+        "bytes_moved": sum(product.bytes_moved for product in products),
+        "bytes_communicated_by_2_ranks": {
+            name: int(communicated(section.shape, name, section.batch, sizes).sum())
+            for name, sizes in TWO_RANK_GROUPS.items()
+        },
     }
 
 
