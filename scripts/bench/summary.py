@@ -22,7 +22,6 @@ from bench.setting import EXAMPLES
 from hpcpgd.cost import communicated, step_products
 from hpcpgd.kernels.network import Array
 
-
 # Ranks of each group, on one machine: those of ``shared`` and ``reproducible`` are one.
 TWO_RANK_GROUPS = {
     "allreduce": (1, 1), "overlap": (1, 1), "shared": (2,), "reproducible": (2,),
