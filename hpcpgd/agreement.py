@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 import tomllib
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from llvmlite import binding
 
 from hpcpgd import mpi, provenance
 from hpcpgd.config import RunConfig
@@ -47,7 +49,8 @@ def require_same_machine(comm: Any, blas_library: str) -> None:
         it differs from rank 0.
     """
     facts = {
-        "the processor": provenance.cpu_model(),
+        "the processor": f"{provenance.cpu_model()} ({binding.get_host_cpu_name()})",
+        "the C library": " ".join(platform.libc_ver()),
         "the BLAS": blas_library,
         "numpy": np.__version__,
         "numba": version("numba"),

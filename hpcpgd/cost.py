@@ -6,12 +6,14 @@ measured.  A step whose rows fit into the buffers at once is meant.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
 from hpcpgd.engine import SLOTS
 from hpcpgd.kernels.network import Array, Network
+from hpcpgd.kernels.partition import block_range, whole_lines
 from hpcpgd.kernels.schedule import BACK, FORWARD, GRADIENT, OUTPUT, divided, products, shape
 from hpcpgd.kernels.scheduled import unit_size
 
@@ -107,20 +109,19 @@ def _span(network: Network, layer: int, reduction: str) -> int:
 
 def _filling(network: Network, rows: int, sizes: tuple[int, ...], threads: int) -> int:
     """Return the numbers that fill up the blocks of ``shared`` and carry their flags."""
-    blocks = min(sizes)
-    schedule = divided(network, rows, blocks * threads)
-    filling = 0
-    for block in range(blocks):
-        own = range(block * threads, (block + 1) * threads)
-        gradients = [p for p in schedule.phases if p.kind == GRADIENT]
-        size = sum(
-            sum(unit_size(network, phase, unit))
-            for phase in gradients
-            for unit in own
-            if unit < phase.grid.units
-        )
-        filling += network.padded(size) - size + SLOTS
-    return filling * len(sizes)
+    blocks, ends = min(sizes), np.cumsum([0, *sizes])
+    spans = [block_range(rows, sum(sizes), rank) for rank in range(sum(sizes))]
+    most = max(spans[end - 1][1] - spans[begin][0] for begin, end in itertools.pairwise(ends))
+    schedule = divided(network, most, blocks * threads)
+    units = [
+        size
+        for phase in schedule.phases
+        if phase.kind == GRADIENT
+        for unit in range(phase.grid.units)
+        for size in unit_size(network, phase, unit)
+    ]
+    filling: int = sum(whole_lines(size) - size for size in units)
+    return (filling + SLOTS * blocks) * len(sizes)
 
 
 def _exchanged(network: Network, layer: int, rows: int) -> int:

@@ -61,8 +61,8 @@ def share(ranks: mpi.Ranks, dataset: Dataset | None, arena: Arena | None = None)
     facts = json.loads(mpi.broadcast_bytes(ranks.comm, _facts(dataset)))
     sizes = facts["splits"].values()
     nbytes = sum(rows * (columns * np.dtype(dtype).itemsize + 4) for rows, columns, dtype in sizes)
-    sharers = 1 if arena is None else arena.group.size
-    ensure_memory(ranks, nbytes // sharers, f"dataset {facts['name']}")
+    has_copy = arena is None or arena.group.index == 0
+    ensure_memory(ranks, nbytes if has_copy else 0, f"dataset {facts['name']}")
     splits: dict[str, Any] = {}
     for name, (rows, columns, dtype) in facts.pop("splits").items():
         own = None if dataset is None else getattr(dataset, name)

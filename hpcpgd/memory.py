@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hpcpgd import mpi
 from hpcpgd.data.guard import physical_memory
 from hpcpgd.errors import UnavailableError
@@ -14,7 +16,7 @@ def ensure_memory(ranks: mpi.Ranks, nbytes: int, what: str) -> None:
     ----------
     ranks : Ranks
     nbytes : int
-        Bytes that each rank needs.
+        Bytes that this rank needs.
     what : str
         What needs them, for the message.
 
@@ -23,8 +25,10 @@ def ensure_memory(ranks: mpi.Ranks, nbytes: int, what: str) -> None:
     UnavailableError
         On every rank.
     """
+    total = np.array([nbytes], np.int64)
+    mpi.sum_in_place(ranks.node, total)
     with mpi.agreed(ranks.comm):
-        needed, there = nbytes * ranks.node.size, physical_memory()
+        needed, there = int(total[0]), physical_memory()
         if needed > there:
             raise UnavailableError(
                 f"{what}: {ranks.node.size} ranks on one node need {needed / 2**30:.1f} GiB, "

@@ -83,7 +83,7 @@ def _make_private(parts: Parts) -> tuple[StepEngine, Reduction]:
     engine: StepEngine
     if resources.gpu is not None:
         engine = _make_device(parts, resources.gpu, capacity)
-    elif config.reduction == "overlap":
+    elif config.reduction == "overlap" and comm.size > 1:
         overlap = _scheduled(parts, in_pieces(network, capacity, resources.threads), capacity)
         engine = OverlapEngine(overlap, *parts.for_engine)
         return engine, OverlapStep(comm, engine, parts.sampler, parts.clock)

@@ -62,7 +62,10 @@ class Session:
         self._sizes = (1,) * ranks.size
         self.stop = stop
         most = int(mpi.largest(ranks.comm, float(ranks.node.size)))
-        self.config = replace(config, reduction=choose(config, most))
+        reduction = choose(config, most)
+        # What ``auto`` became may have no groups: the record must be a configuration, too.
+        size = config.group_size if reduction in GROUPED else "node"
+        self.config = replace(config, reduction=reduction, group_size=size)
         self.progress = Progress(config.quiet or not self.first, config.epochs)
         require_same_config(ranks.comm, config)
         path = os.fsencode(self._output_path()) if self.first else b""
@@ -95,7 +98,7 @@ class Session:
         start, stop = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
         resources = claim(self.ranks, self.config, network.flops_per_example * (stop - start))
         self.config = replace(self.config, threads=resources.threads, output=str(self.path))
-        self._ensure_memory(dataset, network)
+        self._ensure_memory(dataset, network, arena)
         if self.config.reduction == "reproducible":
             require_same_machine(self.ranks.comm, provenance.blas_library(resources.blas))
         with mpi.agreed(self.ranks.comm):  # a GPU may be too small
@@ -117,12 +120,14 @@ class Session:
         self._sizes = group.sizes
         return Arena(self.ranks, group)
 
-    def _ensure_memory(self, dataset: Dataset, network: Network) -> None:
+    def _ensure_memory(self, dataset: Dataset, network: Network, arena: Arena | None) -> None:
         """Refuse a network that the ranks of a node cannot hold; collective."""
         # Parameters and gradient; with threads, backend loops has a gradient for each.
         threads = int(self.config.threads) if self.config.backend == "loops" else 1
         confusion = 8 * dataset.n_classes**2 if dataset.test.rows else 0
-        nbytes = (1 + threads) * network.size * network.itemsize + confusion
+        # Groups hold the parameters once, and ranks a block; but each makes the initial ones.
+        vectors = 1 + threads if arena is None else 1 + 2 / arena.group.size
+        nbytes = int(vectors * network.size * network.itemsize) + confusion
         ensure_memory(self.ranks, nbytes, "network")
 
     def _plan(

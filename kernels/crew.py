@@ -7,7 +7,9 @@ a BLAS, which computes with one thread here.
 
 from __future__ import annotations
 
+import os
 import threading
+import traceback
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +20,8 @@ from hpcpgd.kernels.compiled import compiled
 from hpcpgd.kernels.crossing import LINE, address_of, exchange, fetch_add, load, make_crossing, nap
 from hpcpgd.kernels.execute import BAD, DUTY, LEAVE, NUMBER, ORDER_WORDS, PARITY, STOP, carry_out
 from hpcpgd.kernels.network import Array, aligned_zeros
+
+INTERNAL_ERROR = 70  # the program's exit code for it
 
 
 @compiled()
@@ -99,6 +103,8 @@ class Crew:
         self._bound: list[Binding | None] = [None]
         self._seen = aligned_zeros(LINE, np.int64)
         self._wait = make_crossing(1)
+        if size > 1:
+            self._load_waiting()
         members = [
             threading.Thread(
                 target=_live,
@@ -115,11 +121,26 @@ class Crew:
         """Let the orders to come be about ``binding``."""
         if binding is self._bound[0]:
             return
+        if self.size > 1:
+            self._load_serving(binding)
         self._bound[0] = binding
         self.order[DUTY] = LEAVE
         target = int(self._seen[0]) + self.size - 1
         _publish(self.order, NUMBER)
         _await(self._wait, self._seen, 0, target - 1)
+
+    def _load_waiting(self) -> None:
+        """Compile or load here what threads wait with: an error there could reach nobody."""
+        passed = np.ones(LINE, np.int64)
+        _note(passed)
+        _publish(passed, 0)
+        _await(self._wait, passed, 0, 0)
+
+    def _load_serving(self, binding: Binding) -> None:
+        """Do the same for what they serve a binding with: it leaves at once."""
+        leave = np.zeros(ORDER_WORDS, np.int64)
+        leave[NUMBER], leave[DUTY] = 1, LEAVE
+        _serve(*binding.arguments, leave, self.scales, binding.first, 0)
 
     def lead(self) -> int:
         """Have the order carried out; return the flags (see ``_lead``)."""
@@ -134,11 +155,15 @@ def _live(
     wait: Any, order: Array, scales: Array, seen: Array, bound: list[Binding | None], member: int
 ) -> None:
     """Serve binding after binding, until there is none."""
-    number = _await(wait, order, NUMBER, 0)
-    while (binding := bound[0]) is not None:
-        _note(seen)
-        number = _serve(*binding.arguments, order, scales, binding.first + member, number)
-        del binding  # what it holds may be large
+    try:
+        number = _await(wait, order, NUMBER, 0)
+        while (binding := bound[0]) is not None:
+            _note(seen)
+            number = _serve(*binding.arguments, order, scales, binding.first + member, number)
+            del binding  # what it holds may be large
+    except BaseException:  # the others wait at a crossing, where no exception reaches them
+        traceback.print_exc()
+        os._exit(INTERNAL_ERROR)
 
 
 @compiled()

@@ -21,7 +21,7 @@ from hpcpgd.kernels.elementwise import (
     score,
 )
 from hpcpgd.kernels.network import FUNCTION, SLOPE, WIDTH, Array
-from hpcpgd.kernels.partition import LANES, cut
+from hpcpgd.kernels.partition import LANES, cut, whole_lines
 from hpcpgd.kernels.permutation import permuted_range
 from hpcpgd.kernels.schedule import BACK, FORWARD, KIND, LAYER, OUTPUT, PARTS, SYNC, TILES
 from hpcpgd.kernels.units import Memory, Span, Target
@@ -135,15 +135,21 @@ def _target(layout: Layout, memory: Memory, order: Array, phase: int, unit: int,
     left, right = cut(layout.table[layer, WIDTH], tiles, unit % tiles, LANES)
     height, width = bottom - top, right - left
     if order[PACKED]:
-        end = place + height * width
-        flat = memory.target[place:end].reshape(height, width)
+        flat = memory.target[place : place + height * width].reshape(height, width)
         dweight = flat[:, 0:width]
+        end = place + whole_lines(height * width)
         dbias = memory.target[end : end + (width if top == 0 else 0)]
     else:
         dweight = weights_of(layout.table, memory.target, layer)[top:bottom, left:right]
         biases = biases_of(layout.table, memory.target, layer)
         dbias = biases[left : (right if top == 0 else left)]
     return dweight, dbias, (top, bottom), (left, right)
+
+
+@compiled()
+def _packed(dweight: Array, dbias: Array) -> int:
+    """Return the room of a unit, whose parts begin on lines wherever it is computed."""
+    return whole_lines(dweight.size) + whole_lines(dbias.size)
 
 
 @compiled()
@@ -167,7 +173,7 @@ def _gradient(
             # Not dbias * 0: a NaN left in the buffer must not survive.
             before = dbias[j] * real(scales[1]) if scales[1] != 0 else real(0)
             dbias[j] = fma(real(scales[0]), sums[j], before)
-    return dweight.size + dbias.size, finite
+    return _packed(dweight, dbias), finite
 
 
 @compiled()
@@ -234,7 +240,7 @@ def _apply(
             biases = biases_of(layout.table, memory.parameters, layer)
             some = biases[columns[0] : columns[0] + dbias.size]
             finite = descend(some, dbias, rate) and finite
-            place += dweight.size + dbias.size
+            place += _packed(dweight, dbias)
             if not finite:
                 status[BAD] = 1
 

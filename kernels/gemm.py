@@ -21,20 +21,20 @@ THIN = 64  # columns of deltas up to which rows are propagated back panel by pan
 PANEL = 64  # rows
 
 
-class Library(NamedTuple):
+class GemmCalls(NamedTuple):
     """What the units of this backend call."""
 
     blas: Routines
 
 
-def library(blas: Any, dtype: str) -> Library:
+def library(blas: Any, dtype: str) -> GemmCalls:
     """Return what the units call: ``blas`` must compute with one thread."""
-    return Library(blas.routines(dtype))
+    return GemmCalls(blas.routines(dtype))
 
 
 @compiled()
 def _forward(
-    library: Library, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+    library: GemmCalls, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
 ) -> None:
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])  # (B, I)
     z = activations_of(table, memory.activations, layer, rows[0], rows[1])  # (B, O)
@@ -47,7 +47,7 @@ def _forward(
 
 @compiled()
 def _back(
-    library: Library, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+    library: GemmCalls, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
 ) -> None:
     delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])  # (B, O)
     back = deltas_of(table, memory.deltas, layer - 1, rows[0], rows[1])  # (B, I)
@@ -64,7 +64,7 @@ def _back(
 
 @compiled()
 def _gradient(
-    library: Library, table: Array, memory: Memory, layer: int, rows: Span, fan_in: Span,
+    library: GemmCalls, table: Array, memory: Memory, layer: int, rows: Span, fan_in: Span,
     columns: Span, target: Target,
 ) -> None:  # fmt: skip
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])  # (B, I)
@@ -73,4 +73,4 @@ def _gradient(
     gemm(library.blas, (True, False), (target.alpha, target.beta), some, block, target.dweight)
 
 
-offer(Library, _forward, _back, _gradient)
+offer(GemmCalls, _forward, _back, _gradient)

@@ -104,20 +104,20 @@ def _gradient(
         _backward(blas, table, parameters, activations, labels[row], deltas, row, out)
 
 
-class Library(NamedTuple):
+class GemvCalls(NamedTuple):
     """What the units of this backend call; the BLAS must compute with one thread."""
 
     blas: Routines
 
 
-def library(blas: Any, dtype: str) -> Library:
+def library(blas: Any, dtype: str) -> GemvCalls:
     """Return what the units call."""
-    return Library(blas.routines(dtype))
+    return GemvCalls(blas.routines(dtype))
 
 
 @compiled()
 def _forward_unit(
-    library: Library, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+    library: GemvCalls, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
 ) -> None:
     begin, end = columns
     weights = weights_of(table, memory.parameters, layer)[:, begin:end]  # (I, O)
@@ -136,7 +136,7 @@ def _forward_unit(
 
 @compiled()
 def _back_unit(
-    library: Library, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+    library: GemvCalls, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
 ) -> None:
     begin, end = columns
     weights = weights_of(table, memory.parameters, layer)[begin:end]  # (I, O)
@@ -151,7 +151,7 @@ def _back_unit(
 
 @compiled()
 def _gradient_unit(
-    library: Library, table: Array, memory: Memory, layer: int, rows: Span, fan_in: Span,
+    library: GemvCalls, table: Array, memory: Memory, layer: int, rows: Span, fan_in: Span,
     columns: Span, target: Target,
 ) -> None:  # fmt: skip
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
@@ -163,7 +163,7 @@ def _gradient_unit(
     add_scaled(target, sums)
 
 
-offer(Library, _forward_unit, _back_unit, _gradient_unit)
+offer(GemvCalls, _forward_unit, _back_unit, _gradient_unit)
 
 
 class Plan:

@@ -139,20 +139,20 @@ def _gradient(
         _backward(table, parameters, activations, labels[row], deltas, row, out)
 
 
-class Library(NamedTuple):
+class LoopsCalls(NamedTuple):
     """What the units of this backend call: nothing."""
 
     none: int
 
 
-def library(blas: Any, dtype: str) -> Library:
+def library(blas: Any, dtype: str) -> LoopsCalls:
     """Return what the units call; ``blas`` is not used."""
-    return Library(0)
+    return LoopsCalls(0)
 
 
 @compiled()
 def _forward_unit(
-    library: Library, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+    library: LoopsCalls, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
 ) -> None:
     begin, end = columns
     weights = weights_of(table, memory.parameters, layer)  # (I, O)
@@ -175,7 +175,7 @@ def _forward_unit(
 
 @compiled()
 def _back_unit(
-    library: Library, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+    library: LoopsCalls, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
 ) -> None:
     begin, end = columns
     weights = weights_of(table, memory.parameters, layer)  # (I, O)
@@ -190,7 +190,7 @@ def _back_unit(
 
 @compiled()
 def _gradient_unit(
-    library: Library, table: Array, memory: Memory, layer: int, rows: Span, fan_in: Span,
+    library: LoopsCalls, table: Array, memory: Memory, layer: int, rows: Span, fan_in: Span,
     columns: Span, target: Target,
 ) -> None:  # fmt: skip
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
@@ -201,7 +201,7 @@ def _gradient_unit(
     add_scaled(target, sums)
 
 
-offer(Library, _forward_unit, _back_unit, _gradient_unit)
+offer(LoopsCalls, _forward_unit, _back_unit, _gradient_unit)
 
 
 class Plan:

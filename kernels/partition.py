@@ -25,3 +25,9 @@ def cut(n: int, parts: int, part: int, lanes: int) -> tuple[int, int]:
     start = part * size + min(part, extra)
     stop = start + size + (1 if part < extra else 0)
     return min(start * lanes, n), min(stop * lanes, n)
+
+
+@compiled()
+def whole_lines(n: int) -> int:
+    """Return ``n`` rounded up to a multiple of ``LANES``."""
+    return -(-n // LANES) * LANES

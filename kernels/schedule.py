@@ -80,7 +80,7 @@ class Schedule:
     Attributes
     ----------
     phases : tuple of Phase
-        In order: forward, output, back, gradient.
+        In order: forward and output, then back and gradient in any.
     counts : tuple of tuple of int
         For each phase the units of each worker: worker 0 has the first.
     """
@@ -223,7 +223,7 @@ def fixed(network: Network, rows: int, shards: int, workers: int) -> Schedule:
     The output layer's rows are cut into ``shards``, every other product into ``UNITS`` times
     as many units, in the grid that wastes least.  Every phase gives each worker as many; what
     remains goes to those that have the fewest floating-point operations so far, so that over
-    the step no worker has more than one unit beyond another.
+    the step no worker exceeds its share by more than the largest unit.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from hpcpgd.kernels import execute as ex
 from hpcpgd.kernels.crew import Binding, Crew
 from hpcpgd.kernels.crossing import LINE, Crossing, make_crossing
 from hpcpgd.kernels.network import LOSS_CODES, Array, Network, aligned_zeros
-from hpcpgd.kernels.partition import LANES, block_range, cut
+from hpcpgd.kernels.partition import LANES, block_range, cut, whole_lines
 from hpcpgd.kernels.schedule import GRADIENT, OUTPUT, Phase, Schedule, shape
 from hpcpgd.kernels.units import Memory
 from hpcpgd.kernels.workspace import Allocate, Workspace
@@ -217,5 +217,6 @@ def _places(network: Network, schedule: Schedule, place: Place) -> tuple[Array, 
         for phase, bounds in zip(schedule.phases, schedule.bounds, strict=True):
             if phase.kind == GRADIENT:
                 units = range(bounds[worker], bounds[worker + 1])
-                end += sum(sum(unit_size(network, phase, unit)) for unit in units)
+                sizes = [size for unit in units for size in unit_size(network, phase, unit)]
+                end += sum(whole_lines(size) for size in sizes)
     return places, end

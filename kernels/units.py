@@ -30,7 +30,8 @@ class Memory(NamedTuple):
         Receives the gradient; the parameters themselves where a unit makes the update.
     activations, deltas : * ndarray, flat
         As in ``Workspace``.
-    labels, predicted : * ndarray of int32
+    labels : * ndarray of int32
+    predicted : ndarray of int32
     totals : ndarray of float64, shape (parts, 8)
     sums, scratch : ndarray, shape (threads, …)
         A row for each thread of this process.

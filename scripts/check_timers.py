@@ -75,9 +75,9 @@ def measure(steps: int) -> tuple[float, float, float, float]:
 
 
 def _counted(inner, calls):
-    def call(*arguments):
+    def call(*arguments, **options):
         calls[0] += 1
-        return inner(*arguments)
+        return inner(*arguments, **options)
 
     return call
 

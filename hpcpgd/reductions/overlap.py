@@ -108,8 +108,6 @@ class OverlapStep(AllreduceStep):
         """Make minibatch ``step`` of ``epoch``; collective (see ``AllreduceStep.step``)."""
         engine = self._engine
         rows, scaled = self._shape(step, rate)
-        if self._comm.size == 1:  # nothing to sum
-            return super().step(epoch, step, rate)
         self._clock.begin_step(rows[1] - rows[0])
         engine.partial_and_sum(self._comm, epoch, rows)
         engine.update(scaled)
@@ -117,5 +115,4 @@ class OverlapStep(AllreduceStep):
 
     def prepare(self) -> None:
         """Time the sum with nothing beside it; collective."""
-        if self._comm.size > 1:
-            self._engine.prepare(self._comm)
+        self._engine.prepare(self._comm)

@@ -55,35 +55,43 @@ class Exchange:
 
     def rows(self, phase: int, count: int) -> None:
         """Complete what a phase computed for ``count`` rows of the minibatch; collective."""
+        if self._group.leaders is not None:
+            self._swap([self._row_views(phase, group, count) for group in self._groups])
+        self._group.members.Barrier()
+
+    def parameters(self, flat: Array) -> None:
+        """Complete the updated parameters; collective."""
+        if self._group.leaders is not None:
+            self._swap([self._parameter_views(flat, group) for group in self._groups])
+        self._group.members.Barrier()
+
+    @property
+    def _groups(self) -> range:
+        return range(self._group.count)
+
+    def _row_views(self, phase: int, group: int, count: int) -> list[Array]:
+        """Return a group's units of a phase in the activations or deltas."""
         kind, layer = self._schedule.phases[phase].kind, self._schedule.phases[phase].layer
         if kind == FORWARD:
             whole = self._work.layer(layer)
         else:
             whole = self._work.delta(layer if kind == OUTPUT else layer - 1)
-        views = [
-            [
-                whole[top:bottom, left:right]
-                for top, bottom, left, right in self._units(phase, group, count)
-            ]
-            for group in range(self._group.count)
-        ]
-        self._swap(views)
+        units = self._units(phase, group, count)
+        return [whole[top:bottom, left:right] for top, bottom, left, right in units]
 
-    def parameters(self, flat: Array) -> None:
-        """Complete the updated parameters; collective."""
-        views: list[list[Array]] = [[] for _ in self._workers]
+    def _parameter_views(self, flat: Array, group: int) -> list[Array]:
+        """Return what a group updates in the parameters."""
+        views = []
         for phase, what in enumerate(self._schedule.phases):
             if what.kind != GRADIENT:
                 continue
-            weights, biases = (
-                f(flat, what.layer) for f in (self._network.weights, self._network.biases)
-            )
-            for group, mine in enumerate(views):
-                for top, bottom, left, right in self._units(phase, group, 1):
-                    mine.append(weights[top:bottom, left:right])
-                    if top == 0:
-                        mine.append(biases[left:right])
-        self._swap(views)
+            weights = self._network.weights(flat, what.layer)
+            biases = self._network.biases(flat, what.layer)
+            for top, bottom, left, right in self._units(phase, group, 1):
+                views.append(weights[top:bottom, left:right])
+                if top == 0:
+                    views.append(biases[left:right])
+        return views
 
     def _units(self, phase: int, group: int, count: int) -> Iterable[tuple[int, int, int, int]]:
         """Yield the rows and columns of the units that a group has in a phase."""
@@ -96,25 +104,18 @@ class Exchange:
             yield *block_range(m, what.grid.parts, part), *cut(n, what.grid.tiles, tile, LANES)
 
     def _swap(self, views: list[list[Array]]) -> None:
-        """Fill every group's views with what that group has in its own."""
-        leaders = self._group.leaders
-        if leaders is not None:
-            counts = [sum(view.size for view in mine) for mine in views]
-            own = np.concatenate(
-                [v.ravel() for v in views[self._group.number]] or [self._nothing()]
-            )
-            everything = np.empty(sum(counts), self._network.dtype)
-            mpi.gather_parts(leaders, own, counts, everything)
-            place = 0
-            for number, mine in enumerate(views):
-                for view in mine:
-                    if number != self._group.number:
-                        view[...] = everything[place : place + view.size].reshape(view.shape)
-                    place += view.size
-        self._group.members.Barrier()
-
-    def _nothing(self) -> Array:
-        return np.zeros(0, self._network.dtype)
+        """Fill every group's views with what that group has in its own; among the leaders."""
+        counts = [sum(view.size for view in mine) for mine in views]
+        mine = [view.ravel() for view in views[self._group.number]]
+        own = np.concatenate([np.zeros(0, self._network.dtype), *mine])
+        everything = np.empty(sum(counts), self._network.dtype)
+        mpi.gather_parts(self._group.leaders, own, counts, everything)
+        place = 0
+        for number, theirs in enumerate(views):
+            for view in theirs:
+                if number != self._group.number:
+                    view[...] = everything[place : place + view.size].reshape(view.shape)
+                place += view.size
 
 
 class ReproducibleEngine(ScheduledEngine):

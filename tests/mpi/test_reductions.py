@@ -157,13 +157,17 @@ def test_ranks_on_other_processors_cannot_be_reproducible(
     require_same_machine(comm, "openblas 1")
     if comm.size > 1:
         monkeypatch.setattr(provenance, "cpu_model", lambda: f"cpu {min(comm.rank, 1)}")
-        with pytest.raises(ConfigError, match=r"rank 1: .*processor is cpu 1, but cpu 0 on rank 0"):
+        with pytest.raises(
+            ConfigError, match=r"rank 1: .*processor is cpu 1 .*, but cpu 0 .* on rank 0"
+        ):
             require_same_machine(comm, "openblas 1")
 
 
 @pytest.mark.mpi
 def test_overlap_sends_every_number_once_and_early(comm: Any) -> None:
-    """What is sent before the last product is all but the first layer's last piece."""
+    """Pieces cover the gradient, the output layer first; one rank has nothing to send."""
+    if comm.size == 1:
+        return
     settings = config("gemm", "float64", 37, "overlap")
     network = make_network(settings, dataset().n_in, dataset().n_classes)
     trainer = make_trainer(
