@@ -13,7 +13,7 @@ import numpy as np
 
 from hpcpgd.engine import SLOTS
 from hpcpgd.kernels.network import Array, Network
-from hpcpgd.kernels.partition import block_range, whole_lines
+from hpcpgd.kernels.partition import block_range, padded_size
 from hpcpgd.kernels.schedule import BACK, FORWARD, GRADIENT, OUTPUT, divided, products, shape
 from hpcpgd.kernels.scheduled import unit_size
 
@@ -120,7 +120,7 @@ def _filling(network: Network, rows: int, sizes: tuple[int, ...], threads: int) 
         for unit in range(phase.grid.units)
         for size in unit_size(network, phase, unit)
     ]
-    filling: int = sum(whole_lines(size) - size for size in units)
+    filling: int = sum(padded_size(size) - size for size in units)
     return (filling + SLOTS * blocks) * len(sizes)
 
 

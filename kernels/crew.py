@@ -103,18 +103,7 @@ class Crew:
         self._bound: list[Binding | None] = [None]
         self._seen = aligned_zeros(LINE, np.int64)
         self._wait = make_crossing(1)
-        if size > 1:
-            self._load_waiting()
-        members = [
-            threading.Thread(
-                target=_live,
-                args=(self._wait, self.order, self.scales, self._seen, self._bound, member),
-                daemon=True,
-            )
-            for member in range(1, size)
-        ]
-        for thread in members:
-            thread.start()
+        self._threads: list[threading.Thread] = []
         weakref.finalize(self, _dismiss, self.order, self._bound)
 
     def bind(self, binding: Binding) -> None:
@@ -122,25 +111,30 @@ class Crew:
         if binding is self._bound[0]:
             return
         if self.size > 1:
-            self._load_serving(binding)
+            self._load(binding)
+        if len(self._threads) < self.size - 1:
+            self._start()
         self._bound[0] = binding
         self.order[DUTY] = LEAVE
         target = int(self._seen[0]) + self.size - 1
         _publish(self.order, NUMBER)
         _await(self._wait, self._seen, 0, target - 1)
 
-    def _load_waiting(self) -> None:
-        """Compile or load here what threads wait with: an error there could reach nobody."""
-        passed = np.ones(LINE, np.int64)
+    def _load(self, binding: Binding) -> None:
+        """Compile or load here what threads run: an error there could reach nobody."""
+        passed, leave = np.ones(LINE, np.int64), np.zeros(ORDER_WORDS, np.int64)
         _note(passed)
         _publish(passed, 0)
         _await(self._wait, passed, 0, 0)
-
-    def _load_serving(self, binding: Binding) -> None:
-        """Do the same for what they serve a binding with: it leaves at once."""
-        leave = np.zeros(ORDER_WORDS, np.int64)
         leave[NUMBER], leave[DUTY] = 1, LEAVE
         _serve(*binding.arguments, leave, self.scales, binding.first, 0)
+
+    def _start(self) -> None:
+        shared = (self._wait, self.order, self.scales, self._seen, self._bound)
+        for member in range(1, self.size):
+            thread = threading.Thread(target=_live, args=(*shared, member), daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def lead(self) -> int:
         """Have the order carried out; return the flags (see ``_lead``)."""

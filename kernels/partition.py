@@ -17,8 +17,7 @@ def block_range(n: int, parts: int, part: int) -> tuple[int, int]:
     return start, start + size + (part < extra)
 
 
-@compiled()
-def cut(n: int, parts: int, part: int, lanes: int) -> tuple[int, int]:
+def columns_range(n: int, parts: int, part: int, lanes: int = LANES) -> tuple[int, int]:
     """Return block ``part`` of ``range(n)``, cut at multiples of ``lanes`` alone."""
     lines = -(-n // lanes)
     size, extra = lines // parts, lines % parts
@@ -27,7 +26,11 @@ def cut(n: int, parts: int, part: int, lanes: int) -> tuple[int, int]:
     return min(start * lanes, n), min(stop * lanes, n)
 
 
-@compiled()
-def whole_lines(n: int) -> int:
+def padded_size(n: int) -> int:
     """Return ``n`` rounded up to a multiple of ``LANES``."""
     return -(-n // LANES) * LANES
+
+
+# For compiled code.  Plans are made with the functions above, before kernels are loaded.
+cut = compiled()(columns_range)
+whole_lines = compiled()(padded_size)

@@ -21,7 +21,7 @@ from functools import cached_property
 import numpy as np
 
 from hpcpgd.kernels.network import Array, Network
-from hpcpgd.kernels.partition import LANES, block_range, cut
+from hpcpgd.kernels.partition import LANES, block_range, columns_range
 
 FORWARD, OUTPUT, BACK, GRADIENT = range(4)
 # Columns of the table of phases.
@@ -145,7 +145,7 @@ def unit_flops(network: Network, phase: Phase, rows: int, unit: int) -> int:
     m, n, k = shape(network, phase.kind, phase.layer, rows)
     part, tile = divmod(unit, phase.grid.tiles)
     top, bottom = block_range(m, phase.grid.parts, part)
-    left, right = cut(n, phase.grid.tiles, tile, LANES)
+    left, right = columns_range(n, phase.grid.tiles, tile)
     return 2 * (bottom - top) * (right - left) * k
 
 

@@ -11,7 +11,7 @@ from hpcpgd.kernels import execute as ex
 from hpcpgd.kernels.crew import Binding, Crew
 from hpcpgd.kernels.crossing import LINE, Crossing, make_crossing
 from hpcpgd.kernels.network import LOSS_CODES, Array, Network, aligned_zeros
-from hpcpgd.kernels.partition import LANES, block_range, cut, whole_lines
+from hpcpgd.kernels.partition import block_range, columns_range, padded_size
 from hpcpgd.kernels.schedule import GRADIENT, OUTPUT, Phase, Schedule, shape
 from hpcpgd.kernels.units import Memory
 from hpcpgd.kernels.workspace import Allocate, Workspace
@@ -200,7 +200,7 @@ def unit_size(network: Network, phase: Phase, unit: int) -> tuple[int, int]:
     m, n, _ = shape(network, GRADIENT, phase.layer, 1)
     part, tile = divmod(unit, phase.grid.tiles)
     top, bottom = block_range(m, phase.grid.parts, part)
-    left, right = cut(n, phase.grid.tiles, tile, LANES)
+    left, right = columns_range(n, phase.grid.tiles, tile)
     return (bottom - top) * (right - left), (right - left if part == 0 else 0)
 
 
@@ -218,5 +218,5 @@ def _places(network: Network, schedule: Schedule, place: Place) -> tuple[Array, 
             if phase.kind == GRADIENT:
                 units = range(bounds[worker], bounds[worker + 1])
                 sizes = [size for unit in units for size in unit_size(network, phase, unit)]
-                end += sum(whole_lines(size) for size in sizes)
+                end += sum(padded_size(size) for size in sizes)
     return places, end

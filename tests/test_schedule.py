@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hpcpgd.kernels.network import Network
-from hpcpgd.kernels.partition import LANES, block_range, cut
+from hpcpgd.kernels.partition import LANES, block_range, columns_range
 from hpcpgd.kernels.schedule import (
     BACK,
     GRADIENT,
@@ -44,7 +44,7 @@ def covered(network: Network, schedule: Schedule, rows: int) -> dict[tuple[int, 
         for unit in range(bounds[0], bounds[-1]):
             part, tile = divmod(unit, phase.grid.tiles)
             top, bottom = block_range(m, phase.grid.parts, part)
-            left, right = cut(n, phase.grid.tiles, tile, LANES)
+            left, right = columns_range(n, phase.grid.tiles, tile)
             count[top:bottom, left:right] += 1
     return counts
 
@@ -90,7 +90,7 @@ def test_fixed_units_do_not_depend_on_the_workers() -> None:
 def test_columns_are_cut_where_vectors_begin() -> None:
     for n in (1, 15, 16, 17, 1000, 1024):
         for parts in (1, 2, 3, 8):
-            edges = [cut(n, parts, part, LANES) for part in range(parts)]
+            edges = [columns_range(n, parts, part) for part in range(parts)]
             assert edges[0][0] == 0
             assert edges[-1][1] == n
             for (_, end), (begin, _) in itertools.pairwise(edges):

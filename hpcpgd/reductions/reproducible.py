@@ -24,7 +24,7 @@ from hpcpgd.data import Dataset
 from hpcpgd.engine import Rows as Span
 from hpcpgd.group import Group
 from hpcpgd.kernels.network import Array, aligned_zeros
-from hpcpgd.kernels.partition import LANES, block_range, cut
+from hpcpgd.kernels.partition import block_range, columns_range
 from hpcpgd.kernels.schedule import FORWARD, GRADIENT, OUTPUT, Schedule, shape
 from hpcpgd.kernels.scheduled import Rows, ScheduledPlan
 from hpcpgd.kernels.workspace import Workspace
@@ -101,7 +101,7 @@ class Exchange:
         bounds = self._schedule.bounds[phase]
         for unit in range(bounds[begin], bounds[end]):
             part, tile = divmod(unit, what.grid.tiles)
-            yield *block_range(m, what.grid.parts, part), *cut(n, what.grid.tiles, tile, LANES)
+            yield *block_range(m, what.grid.parts, part), *columns_range(n, what.grid.tiles, tile)
 
     def _swap(self, views: list[list[Array]]) -> None:
         """Fill every group's views with what that group has in its own; among the leaders."""

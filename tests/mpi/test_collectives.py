@@ -116,6 +116,7 @@ def test_waiting_is_what_the_last_rank_does_not_do(comm: Any) -> None:
         clock.lap(DATA)
         clock._last -= 1.0 + comm.rank
         clock.lap_reduction()
+        clock.end_reduction()
         clock.lap(UPDATE)
     seconds, rows = clock.take()
     assert rows == 30
