@@ -75,7 +75,10 @@ def steps(trainer: Any, count: int) -> float:
 
 def measure(options: argparse.Namespace) -> None:
     """Time ``allreduce`` and ``overlap`` with and without the delay, in turn; collective."""
+    from threadpoolctl import threadpool_limits
+
     from bench.contestants import make_trainer_of
+    from bench.placement import Cores
     from bench.setting import Setting, load_data, make_network
     from hpcpgd import jitcache, mpi
     from hpcpgd.resources import find_blas
@@ -84,6 +87,8 @@ def measure(options: argparse.Namespace) -> None:
     ranks = mpi.join(mpi.start())
     jitcache.share_folder(ranks)
     network, data, blas = make_network(NETWORK), load_data(), find_blas("gemm")
+    threadpool_limits(1, user_api="blas")  # as in the program
+    Cores(ranks.rank).pin()
     pace = options.delay / (network.size * network.itemsize)
     times: dict[tuple[str, bool], list[float]] = {}
     trainers = {}
