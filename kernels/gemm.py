@@ -27,7 +27,7 @@ class GemmCalls(NamedTuple):
     blas: Routines
 
 
-def library(blas: Any, dtype: str) -> GemmCalls:
+def calls(blas: Any, dtype: str) -> GemmCalls:
     """Return what the units call: ``blas`` must compute with one thread."""
     return GemmCalls(blas.routines(dtype))
 

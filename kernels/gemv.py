@@ -110,7 +110,7 @@ class GemvCalls(NamedTuple):
     blas: Routines
 
 
-def library(blas: Any, dtype: str) -> GemvCalls:
+def calls(blas: Any, dtype: str) -> GemvCalls:
     """Return what the units call."""
     return GemvCalls(blas.routines(dtype))
 

@@ -145,7 +145,7 @@ class LoopsCalls(NamedTuple):
     none: int
 
 
-def library(blas: Any, dtype: str) -> LoopsCalls:
+def calls(blas: Any, dtype: str) -> LoopsCalls:
     """Return what the units call; ``blas`` is not used."""
     return LoopsCalls(0)
 

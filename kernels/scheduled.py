@@ -74,7 +74,7 @@ class ScheduledPlan:
     capacity : int
         Rows that the buffers hold.
     backend : module
-        Its ``library`` tells what its units call.
+        Its ``calls`` tells what its units call.
     blas : Blas, MatmulStandIn or None
     schedule : Schedule
     place : Place
@@ -95,7 +95,7 @@ class ScheduledPlan:
         self.gradients = schedule.first(GRADIENT)
         self.crew = crew or Crew(place.threads)
         self._blas = blas  # kept, so that the addresses stay valid
-        self._library = backend.library(blas, network.dtype)
+        self._library = backend.calls(blas, network.dtype)
         self._place = place
         self._status = place.allocate(2 * schedule.workers * LINE, np.int64)
         self._status = self._status.reshape(2, schedule.workers, LINE)

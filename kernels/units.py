@@ -90,12 +90,10 @@ def forward(
     library: Any, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
 ) -> None:
     """Algorithm 3: activations of ``layer`` in ``rows`` and ``columns``."""
-    raise NotImplementedError
 
 
 def back(library: Any, table: Array, memory: Memory, layer: int, rows: Span, columns: Span) -> None:
     """Algorithm 4: deltas of ``layer - 1`` in ``rows`` and ``columns``."""
-    raise NotImplementedError
 
 
 def gradient(
@@ -103,7 +101,6 @@ def gradient(
     columns: Span, target: Target,
 ) -> None:  # fmt: skip
     """Algorithm 4: ∂W of ``layer``, summed over ``rows``, in ``fan_in`` and ``columns``."""
-    raise NotImplementedError
 
 
 def offer(kind: type, own_forward: Any, own_back: Any, own_gradient: Any) -> None:
