@@ -100,7 +100,7 @@ class OverlapStep(AllreduceStep):
     _engine: OverlapEngine
 
     @property
-    def hidden_share(self) -> float:  # type: ignore[override]
+    def hidden_share(self) -> float:  # type: ignore[override]  # a constant there
         """Part of the communication that cost no time so far."""
         return self._engine.hidden_share
 
