@@ -5,9 +5,11 @@ Every function that takes ``comm`` first and talks is collective over it.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import sys
+import termios
 import time
 import traceback
 import warnings
@@ -131,8 +133,18 @@ def abort(comm: Any, code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # nothing may stand between here and Abort
             stream.flush()
+            _wait_for_reader(stream.fileno())
     comm.Abort(code)
     os._exit(code)  # for an MPI whose Abort returns
+
+
+def _wait_for_reader(stream: int) -> None:
+    """Wait until the launcher has read what stands in a pipe: it drops the rest at Abort."""
+    end = time.monotonic() + 1.0
+    unread = b"\0\0\0\1"
+    while any(unread) and time.monotonic() < end:
+        time.sleep(0.1)  # read is not yet printed: the first look, too, comes after a wait
+        unread = fcntl.ioctl(stream, termios.FIONREAD, b"\0\0\0\0")
 
 
 def abort_with_traceback(comm: Any, error: BaseException) -> NoReturn:
