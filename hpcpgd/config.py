@@ -19,7 +19,7 @@ NETWORKS = {"net-1h": (1024,), "net-2h": (1024, 1024)}
 # Each reduction with the backends whose phases it can schedule.
 REDUCTIONS: dict[str, tuple[str, ...]] = {
     "allreduce": tuple(BACKENDS),
-    "overlap": ("gemm",),
+    "overlap": ("gemm", "cuda"),
     "shared": ("gemm",),
     "reproducible": ("gemm", "loops", "gemv"),
 }

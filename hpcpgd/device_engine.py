@@ -110,10 +110,10 @@ class DeviceEngine:
             # The device counts a slice for each step, this one too.
             self._seek(epoch, rows[0], self.steps + 1)
             self._device.clear(self._gradient)
-            self._stage()
+            self._stage((0, self.network.size))
         for chunk in self._chunks(rows):
             self._seek(epoch, chunk.first, self.steps)
-            self._gradient_graph(chunk)()
+            self._launch(chunk)
             self._moved(epoch, chunk)
 
     def sum(self, comm: Any) -> None:
@@ -124,14 +124,22 @@ class DeviceEngine:
         """
         self._device.synchronize()
         self._clock.lap(COMPUTE)
-        staging = self._staging
-        mpi.sum_in_place(comm, self._device.exposed(self._gradient) if staging is None else staging)
+        mpi.sum_in_place(comm, self._exposed((0, self.network.size)))
+        self._agree_to_stop(comm)
+        self._clock.lap_reduction()
+        self._clock.end_reduction()
+
+    def _exposed(self, span: tuple[int, int]) -> Any:
+        """Return what MPI sums of the gradient, once the stream has come there."""
+        if self._staging is not None:
+            return self._staging[slice(*span)]
+        return self._device.exposed(self._gradient.part(*span))
+
+    def _agree_to_stop(self, comm: Any) -> None:
         if (self.steps + 1) % CHECK_EVERY == 0:
             raised = np.array([self._stop.requested], np.int64)
             mpi.sum_in_place(comm, raised)
             self.stopping = bool(raised[0])
-        self._clock.lap_reduction()
-        self._clock.end_reduction()
 
     def update(self, rate: float) -> None:
         """Subtract ``rate`` times the gradient from the parameters."""
@@ -197,16 +205,20 @@ class DeviceEngine:
             self._plan.seek(self._sampler.key(epoch), position, step)
             self._at = (epoch, position, step)
 
+    def _launch(self, chunk: Chunk) -> None:
+        for graph in self._gradient_graphs(chunk):
+            graph()
+
     def _differentiate(self, chunk: Chunk) -> None:
         plan, count = self._plan, chunk.rows
         plan.load_next(self._splits["train"], count)
         plan.gradient(self._parameters, count, self._gradient, chunk.add, chunk.move)
         if chunk.move.ends:
-            self._stage()
+            self._stage((0, self.network.size))
 
-    def _stage(self) -> None:
+    def _stage(self, span: tuple[int, int]) -> None:
         if self._staging is not None:
-            self._device.copy_out(self._gradient, self._staging)
+            self._device.copy_out(self._gradient.part(*span), self._staging[slice(*span)])
 
     def _descend(self, rate: float) -> None:
         if self._staging is not None:
@@ -220,7 +232,7 @@ class DeviceEngine:
             self._step_graph(chunks[0], rate)
             return
         for chunk in chunks:
-            self._gradient_graph(chunk)
+            self._gradient_graphs(chunk)
         self._update_graph(rate)
 
     def _step_graph(self, chunk: Chunk, rate: float) -> Callable[[], None]:
@@ -230,8 +242,8 @@ class DeviceEngine:
 
         return self._graph(("step", *chunk[1:], rate), work)
 
-    def _gradient_graph(self, chunk: Chunk) -> Callable[[], None]:
-        return self._graph(("gradient", *chunk[1:]), lambda: self._differentiate(chunk))
+    def _gradient_graphs(self, chunk: Chunk) -> list[Callable[[], None]]:
+        return [self._graph(("gradient", *chunk[1:]), lambda: self._differentiate(chunk))]
 
     def _update_graph(self, rate: float) -> Callable[[], None]:
         return self._graph(("update", rate), lambda: self._descend(rate))

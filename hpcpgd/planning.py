@@ -8,6 +8,7 @@ from hpcpgd.clock import PhaseClock
 from hpcpgd.config import GROUPED, RunConfig
 from hpcpgd.data import Dataset
 from hpcpgd.device_engine import DeviceEngine
+from hpcpgd.device_overlap import DeviceOverlapEngine
 from hpcpgd.device_rows import ensure_room
 from hpcpgd.engine import Engine, HostEngine, StepEngine
 from hpcpgd.errors import UnavailableError
@@ -81,9 +82,12 @@ def _make_private(parts: Parts) -> tuple[StepEngine, Reduction]:
     limits = HOST_CHUNK if resources.gpu is None else DEVICE_CHUNK
     capacity = chunk_rows(network, stop - start, parts.evaluation_rows, limits)
     engine: StepEngine
+    overlaps = config.reduction == "overlap" and comm.size > 1
     if resources.gpu is not None:
-        engine = _make_device(parts, resources.gpu, capacity)
-    elif config.reduction == "overlap" and comm.size > 1:
+        engine = _make_device(parts, resources.gpu, capacity, overlaps)
+        if isinstance(engine, DeviceOverlapEngine):
+            return engine, OverlapStep(comm, engine, parts.sampler, parts.clock)
+    elif overlaps:
         overlap = _scheduled(parts, in_pieces(network, capacity, resources.threads), capacity)
         engine = OverlapEngine(overlap, *parts.for_engine)
         return engine, OverlapStep(comm, engine, parts.sampler, parts.clock)
@@ -101,7 +105,7 @@ def _scheduled(parts: Parts, schedule: Schedule, capacity: int) -> ScheduledPlan
     return parts.scheduled_plan(capacity, schedule, place)
 
 
-def _make_device(parts: Parts, gpu: Gpu, capacity: int) -> StepEngine:
+def _make_device(parts: Parts, gpu: Gpu, capacity: int, overlaps: bool) -> DeviceEngine:
     _check_generation(gpu, parts.config)
     ensure_room(gpu, parts.network, parts.dataset, capacity)
     with device_errors(gpu.place):
@@ -109,7 +113,8 @@ def _make_device(parts: Parts, gpu: Gpu, capacity: int) -> StepEngine:
             parts.config.backend, parts.network, capacity, gpu.device,
             parts.config.matmul_precision,
         )  # fmt: skip
-        return DeviceEngine(on_device, gpu, *parts.for_engine)
+        make = DeviceOverlapEngine if overlaps else DeviceEngine
+        return make(on_device, gpu, *parts.for_engine)
 
 
 def _check_generation(gpu: Gpu, config: RunConfig) -> None:

@@ -55,19 +55,20 @@ class Plan(DevicePlan):
         last = self.network.depth
         return self.biases(parameters, last), self.function(last)
 
-    def backward(self, parameters: Buffer, count: int, out: Buffer, add: bool) -> None:
-        """Algorithm 4 from the output's delta on: sums of ∂W and ∂b, last layer first."""
-        widths, last = self.network.widths, self.network.depth
-        self._bias_gradient(last, count, np.int32(LINEAR), out, add)
-        for l in range(last, 0, -1):
-            # (I, O) = (I, B) (B, O)
-            operands = (self.activations(l - 1), self.delta(l), self.weights(out, l))
-            self._gemm((True, False), (widths[l - 1], widths[l], count), operands, add)
-            if l > 1:
-                # (B, I) = (B, O) (O, I)
-                operands = (self.delta(l), self.weights(parameters, l), self.delta(l - 1))
-                self._gemm((False, True), (count, widths[l - 1], widths[l]), operands, False)
-                self._bias_gradient(l - 1, count, self.slope(l - 1), out, add)
+    def layer_gradient(
+        self, layer: int, parameters: Buffer, count: int, out: Buffer, add: bool
+    ) -> None:
+        """One layer of algorithm 4: its delta, unless it is the output, and sums ∂W and ∂b."""
+        l, widths, slope = layer, self.network.widths, np.int32(LINEAR)
+        if l < self.network.depth:
+            # (B, I) = (B, O) (O, I), of the layer above
+            operands = (self.delta(l + 1), self.weights(parameters, l + 1), self.delta(l))
+            self._gemm((False, True), (count, widths[l], widths[l + 1]), operands, False)
+            slope = self.slope(l)
+        self._bias_gradient(l, count, slope, out, add)
+        # (I, O) = (I, B) (B, O)
+        operands = (self.activations(l - 1), self.delta(l), self.weights(out, l))
+        self._gemm((True, False), (widths[l - 1], widths[l], count), operands, add)
 
     def _bias_gradient(
         self, layer: int, count: int, slope: np.int32, out: Buffer, add: bool

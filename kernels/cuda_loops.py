@@ -51,19 +51,21 @@ class Plan(DevicePlan):
         function = self.function(self.network.depth)
         return NULL, function if function == SOFTMAX else np.int32(LINEAR)
 
-    def backward(self, parameters: Buffer, count: int, out: Buffer, add: bool) -> None:
-        """Algorithm 4 from the output's delta on: sums of ∂W and ∂b, last layer first."""
-        widths = self.network.widths
-        for l in range(self.network.depth, 0, -1):
-            a, delta = self.activations(l - 1), self.delta(l)  # (B, I), (B, O)
-            sizes = (np.int64(count), np.int32(widths[l - 1]), np.int32(widths[l]))
-            dparts = (self.weights(out, l), self.biases(out, l))
-            arguments = (a, delta, *dparts, *sizes, np.int32(add))
-            self._launch("weight_gradient", (widths[l - 1], widths[l]), arguments)
-            if l > 1:
-                weights, back = self.weights(parameters, l), self.delta(l - 1)
-                arguments = (delta, weights, a, back, *sizes, self.slope(l - 1))
-                self._launch("hidden_delta", (count, widths[l - 1]), arguments)
+    def layer_gradient(
+        self, layer: int, parameters: Buffer, count: int, out: Buffer, add: bool
+    ) -> None:
+        """One layer of algorithm 4: its delta, unless it is the output, and sums ∂W and ∂b."""
+        l, widths = layer, self.network.widths
+        delta = self.delta(l)  # (B, O)
+        if l < self.network.depth:
+            above, weights = self.delta(l + 1), self.weights(parameters, l + 1)
+            sizes = (np.int64(count), np.int32(widths[l]), np.int32(widths[l + 1]))
+            operands = (above, weights, self.activations(l), delta)
+            self._launch("hidden_delta", (count, widths[l]), (*operands, *sizes, self.slope(l)))
+        sizes = (np.int64(count), np.int32(widths[l - 1]), np.int32(widths[l]))
+        dparts = (self.weights(out, l), self.biases(out, l))
+        arguments = (self.activations(l - 1), delta, *dparts, *sizes, np.int32(add))
+        self._launch("weight_gradient", (widths[l - 1], widths[l]), arguments)
 
     def _launch(self, name: str, shape: tuple[int, int], arguments: tuple[np.generic, ...]) -> None:
         """Cover ``shape`` with tiles of the size that should take the least time.

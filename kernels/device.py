@@ -49,6 +49,10 @@ class Buffer:
         """Return the address of an element, as kernels take it."""
         return np.uint64(self.address + offset * self.dtype.itemsize)
 
+    def part(self, begin: int, end: int) -> Buffer:
+        """Return elements ``begin … end`` as a buffer that shares this one's memory."""
+        return Buffer(int(self.at(begin)), end - begin, self.dtype, self.owner)
+
 
 class Module(Protocol):
     """The kernels of one compiled source."""
@@ -78,6 +82,8 @@ class Device(Protocol):
     def gemm(self, product: Product) -> None: ...  # noqa: D102
     def record(self, work: Callable[[], None]) -> Callable[[], None]: ...  # noqa: D102
     def synchronize(self) -> None: ...  # noqa: D102
+    def mark(self) -> Any: ...  # noqa: D102
+    def reached(self, mark: Any) -> bool: ...  # noqa: D102
     def free_bytes(self) -> int: ...  # noqa: D102
     def exposed(self, buffer: Buffer) -> Any: ...  # noqa: D102
 
@@ -195,13 +201,24 @@ class CudaDevice:
         """Wait until everything that was put in the stream is done."""
         self._stream.synchronize()
 
+    def mark(self) -> Any:
+        """Return a mark of this place in the stream, after all that was put there so far."""
+        event = self._cupy.cuda.Event(disable_timing=True)
+        event.record(self._stream)
+        return event
+
+    def reached(self, mark: Any) -> bool:
+        """Return whether everything before a mark is done; does not wait."""
+        return bool(mark.done)
+
     def free_bytes(self) -> int:
         """Return the device memory that is free."""
         return int(self._device.mem_info[0])
 
     def exposed(self, buffer: Buffer) -> Any:
         """Return what a GPU-aware MPI takes for ``buffer``."""
-        return buffer.owner
+        begin = (buffer.address - buffer.owner.data.ptr) // buffer.dtype.itemsize
+        return buffer.owner[begin : begin + buffer.size]
 
     def _copy(self, to: int, origin: int, nbytes: int, kind: str) -> None:
         runtime = self._cupy.cuda.runtime

@@ -150,8 +150,10 @@ class DevicePlan(ABC):
         """Algorithm 3: activations of the hidden layers, and what `output` needs."""
 
     @abstractmethod
-    def backward(self, parameters: Buffer, count: int, out: Buffer, add: bool) -> None:
-        """Algorithm 4 from the output's delta on: sums of ∂W and ∂b, last layer first."""
+    def layer_gradient(
+        self, layer: int, parameters: Buffer, count: int, out: Buffer, add: bool
+    ) -> None:
+        """One layer of algorithm 4: its delta, unless it is the output, and sums ∂W and ∂b."""
 
     @abstractmethod
     def rest_of_output(self, parameters: Buffer) -> tuple[np.uint64, np.int32]:
@@ -164,10 +166,14 @@ class DevicePlan(ABC):
 
         The position moves on as ``move`` says, by default by ``count`` rows and a step.
         """
+        self.output_delta(parameters, count, move or Move(count, True))
+        for layer in range(self.network.depth, 0, -1):
+            self.layer_gradient(layer, parameters, count, out, add)
+
+    def output_delta(self, parameters: Buffer, count: int, move: Move) -> None:
+        """Algorithm 3 and the output's delta, for the first ``count`` rows, and their scores."""
         self.forward(parameters, count)
-        delta = self.delta(self.network.depth)
-        self._finish(parameters, count, delta, move or Move(count, True))
-        self.backward(parameters, count, out, add)
+        self._finish(parameters, count, self.delta(self.network.depth), move)
 
     def evaluate(self, parameters: Buffer, count: int) -> None:
         """Predict the first ``count`` rows and add up loss and correct answers."""

@@ -128,6 +128,11 @@ class Network:
         begin = self.offsets[layer - 1][1]
         return flat[begin : begin + self.widths[layer]]
 
+    def span(self, layer: int) -> tuple[int, int]:
+        """Return where layer 1 … L, from its weights to its biases, lies in a flat vector."""
+        weights, biases = self.offsets[layer - 1]
+        return weights, biases + self.widths[layer]
+
     def table(self, capacity: int) -> npt.NDArray[np.int64]:
         """Describe the layers to compiled code, int64, shape (L + 1, 6).
 

@@ -144,7 +144,7 @@ OTHER = {
     "overlap on one example at a time": (
         ["--reduction", "overlap", "--backend", "gemv"],
         78,
-        "backend gemm",
+        "backend gemm or cuda",
     ),
     "reproducible in the reference": (
         ["--reduction", "reproducible", "--backend", "reference"],

@@ -60,6 +60,17 @@ def test_two_ranks_that_share_a_gpu_say_so(tmp_path: Path, mpi: str) -> None:
 
 
 @emulated
+def test_the_run_file_says_how_much_was_hidden(tmp_path: Path) -> None:
+    flags = ("--reduction", "overlap", "--epochs", "1", "--output", "r.h5")
+    done = job(tmp_path, "--backend", "cuda", *flags, ranks=2)
+    assert (done.code, done.err) == (0, "")
+    assert "backend cuda, reduction overlap" in done.out
+    with h5py.File(tmp_path / "r.h5") as file:
+        assert file["segments/reduction"].asstr()[0] == "overlap"
+        assert 0 <= file["segments/hidden_share"][0] <= 1
+
+
+@emulated
 def test_divergence_ends_all_ranks(tmp_path: Path) -> None:
     wild = ("--activation", "relu", "--output-activation", "linear", "--learning-rate", "1e30")
     done = job(tmp_path, "--backend", "cuda", *wild, "--output", "r.h5", ranks=3)

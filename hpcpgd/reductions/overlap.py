@@ -8,48 +8,48 @@ waited for.
 
 from __future__ import annotations
 
-from time import perf_counter
-from typing import Any
-
-import numpy as np
+from typing import Any, Protocol
 
 from hpcpgd import mpi
 from hpcpgd.clock import COMPUTE
-from hpcpgd.engine import STOP
+from hpcpgd.engine import STOP, StepEngine
 from hpcpgd.engine import Rows as Span
 from hpcpgd.kernels.network import Array
 from hpcpgd.kernels.schedule import GRADIENT, Phase
 from hpcpgd.kernels.scheduled import Rows
 from hpcpgd.reductions.allreduce import AllreduceStep
+from hpcpgd.reductions.exposure import Exposure
 from hpcpgd.scheduled_engine import PrivateEngine
 
-REHEARSALS = 5
+
+class PieceEngine(StepEngine, Protocol):
+    """What a rank does for ``overlap``.
+
+    Attributes
+    ----------
+    exposure : Exposure
+    """
+
+    exposure: Exposure
+
+    def prepare(self, comm: Any) -> None:
+        """Time the sum with nothing beside it; collective."""
+
+    def partial_and_sum(self, comm: Any, epoch: int, rows: Span) -> None:
+        """Replace the gradient by its sum over this step's rows of all ranks; collective."""
 
 
 class OverlapEngine(PrivateEngine):
     """An engine that sums the gradient over the ranks while it computes it."""
 
-    alone_seconds = np.nan
-    exposed_seconds = 0.0
-    reductions = 0
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.exposure = Exposure()
 
     def prepare(self, comm: Any) -> None:
         """Time the sum with nothing beside it; collective."""
-        times = []
-        for _ in range(REHEARSALS):
-            comm.Barrier()
-            start = perf_counter()
-            mpi.sum_in_place(comm, self._sums)
-            times.append(perf_counter() - start)
+        self.exposure.rehearse(comm, lambda: mpi.sum_in_place(comm, self._sums))
         self._sums[:] = 0
-        self.alone_seconds = mpi.largest(comm, float(np.median(times)))
-
-    @property
-    def hidden_share(self) -> float:
-        """Part of the communication that cost no time: 1 minus that exposed over that alone."""
-        if not self.reductions:
-            return np.nan
-        return max(0.0, 1 - self.exposed_seconds / self.reductions / self.alone_seconds)
 
     def partial_and_sum(self, comm: Any, epoch: int, rows: Span) -> None:
         """Replace the gradient by its sum over this step's rows of all ranks; collective."""
@@ -71,19 +71,16 @@ class OverlapEngine(PrivateEngine):
             if phase.kind == GRADIENT:
                 self._send(comm, self._piece(phase), requests)
             mpi.progress(requests)
-            self._exposed()
+            self.exposure.add(self._clock.lap_reduction())
         mpi.finish_all(requests)
-        self._exposed()
-        self.reductions += 1
+        self.exposure.add(self._clock.lap_reduction())
+        self.exposure.reductions += 1
         self.stopping = bool(self._slots[STOP] > 0)
         self._clock.end_reduction()
 
     def _send(self, comm: Any, piece: Array, requests: list[Any]) -> None:
         if piece.size:
             requests.append(mpi.start_sum(comm, piece))
-
-    def _exposed(self) -> None:
-        self.exposed_seconds += self._clock.lap_reduction()
 
     def _piece(self, phase: Phase) -> Array:
         """Return what a phase has completed: its rows, and with the last of them the biases."""
@@ -97,12 +94,12 @@ class OverlapEngine(PrivateEngine):
 class OverlapStep(AllreduceStep):
     """One step of algorithm 5 whose join begins while the gradient is computed."""
 
-    _engine: OverlapEngine
+    _engine: PieceEngine
 
     @property
     def hidden_share(self) -> float:  # type: ignore[override]  # a constant there
         """Part of the communication that cost no time so far."""
-        return self._engine.hidden_share
+        return self._engine.exposure.hidden_share
 
     def step(self, epoch: int, step: int, rate: float) -> bool:
         """Make minibatch ``step`` of ``epoch``; collective (see ``AllreduceStep.step``)."""

@@ -32,13 +32,19 @@ WAYS = (
 )
 
 
-def make(comm: Any, problem: str, way: tuple[str, str, str], gpu: Gpu | None) -> Trainer:
+def make(
+    comm: Any,
+    problem: str,
+    way: tuple[str, str, str],
+    gpu: Gpu | None,
+    reduction: str = "allreduce",
+) -> Trainer:
     """Return a trainer of a real problem, ready to run."""
     name, hidden, batch, rate = PROBLEMS[problem]
     backend, dtype, precision = way
     config = RunConfig(
         dataset=name, hidden=hidden, batch_size=batch, learning_rate=rate, epochs=EPOCHS,
-        backend=backend, dtype=dtype, matmul_precision=precision,
+        backend=backend, dtype=dtype, matmul_precision=precision, reduction=reduction,
     )  # fmt: skip
     dataset = _dataset(name)
     network = make_network(config, dataset.n_in, dataset.n_classes)

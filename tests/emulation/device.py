@@ -124,7 +124,8 @@ class EmulatedDevice:
 
     def view(self, buffer: Buffer) -> Array:
         """Return what the memory holds now, with work still pending."""
-        return np.asarray(buffer.owner.inside[: buffer.nbytes].view(buffer.dtype))
+        begin = buffer.address - buffer.owner.inside.ctypes.data
+        return np.asarray(buffer.owner.inside[begin : begin + buffer.nbytes].view(buffer.dtype))
 
     def clear(self, buffer: Buffer) -> None:
         self.do(lambda: self.view(buffer).fill(0))
@@ -175,6 +176,18 @@ class EmulatedDevice:
         pending, self._stream = self._stream, []
         for work in pending:
             work()
+
+    def mark(self) -> Any:
+        assert self._recording is None, "a mark within a graph is never reached"
+        mark: list[bool] = []
+        self.do(lambda: mark.append(True))
+        return mark
+
+    def reached(self, mark: Any) -> bool:
+        """Do one thing that is pending at each look."""
+        if self._stream and not mark:
+            self._stream.pop(0)()
+        return bool(mark)
 
     def free_bytes(self) -> int:
         return 4 * 2**30

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcpgd import gpu, mpi
+from hpcpgd import gpu, mpi, planning
 from hpcpgd.config import GROUPED, RunConfig
 from hpcpgd.data import Dataset, load, prepare
 from hpcpgd.group import Arena, make_group
@@ -19,6 +19,7 @@ from hpcpgd.history import History
 from hpcpgd.kernels import blas
 from hpcpgd.model import initial_parameters, make_network
 from hpcpgd.mpi import MPI
+from hpcpgd.parts import ChunkLimits
 from hpcpgd.planning import make_trainer
 from hpcpgd.resources import Resources
 from hpcpgd.warmup import warm_up
@@ -152,6 +153,50 @@ def test_a_sum_that_does_not_wait_for_the_gpu_would_be_noticed(
     exact, _ = reference(37)
     on, _ = emulated_gpu(comm, transport)
     parts, _ = train(comm, config("cuda", "float64", 37), on=on)
+    worst = max(np.max(np.abs(p - t)) for p, t in zip(parts, exact, strict=True))
+    assert not worst < BOUND["float64"]
+
+
+@pytest.mark.mpi
+@pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
+@pytest.mark.parametrize("transport", [gpu.STAGED, gpu.DIRECT])
+@pytest.mark.parametrize(("batch", "capacity"), [(37, None), (2, None), ("full", None), (37, 4)])
+def test_a_gpu_sums_layer_by_layer(
+    comm: Any,
+    batch: int | str,
+    capacity: int | None,
+    transport: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Reduction ``overlap``: a graph a layer in the last chunk, and an update, a step."""
+    exact, expected = reference(batch)
+    if capacity:
+        row = make_network(config("cuda", "float64", batch), 784, 10).bytes_per_row()
+        monkeypatch.setattr(planning, "DEVICE_CHUNK", ChunkLimits(capacity * row, 8192))
+    on, device = emulated_gpu(comm, transport)
+    parts, history = train(comm, config("cuda", "float64", batch, "overlap"), on=on)
+    for part, truth in zip(parts, exact, strict=True):
+        assert np.max(np.abs(part - truth)) < BOUND["float64"]
+    np.testing.assert_allclose(
+        history.column("train_loss"), expected.column("train_loss"), rtol=0, atol=1e-11
+    )
+    if comm.size > 1 and batch != 2 and not capacity:
+        steps = 3 * -(-100 // batch) if isinstance(batch, int) else 3
+        assert device.graphs == steps * (3 + 1)
+
+
+@pytest.mark.mpi
+@pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
+@pytest.mark.parametrize("transport", [gpu.STAGED, gpu.DIRECT])
+def test_a_layer_that_is_sent_too_early_would_be_noticed(
+    comm: Any, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if comm.size == 1:
+        return
+    monkeypatch.setattr(EmulatedDevice, "reached", lambda self, mark: True)
+    exact, _ = reference(37)
+    on, _ = emulated_gpu(comm, transport)
+    parts, _ = train(comm, config("cuda", "float64", 37, "overlap"), on=on)
     worst = max(np.max(np.abs(p - t)) for p, t in zip(parts, exact, strict=True))
     assert not worst < BOUND["float64"]
 
