@@ -39,6 +39,18 @@ def _difference(own: bytes, first: bytes) -> str:
     return "the configuration differs from that of rank 0: give all ranks the same"
 
 
+def machine_facts(blas_library: str) -> dict[str, str]:
+    """Return what the bits of a rank's arithmetic hang on."""
+    return {
+        "the processor": f"{provenance.cpu_model()} ({binding.get_host_cpu_name()})",
+        "the C library": " ".join(platform.libc_ver()),
+        "the BLAS": blas_library,
+        "numpy": np.__version__,
+        "numba": version("numba"),
+        "hpcpgd": __version__,
+    }
+
+
 def require_same_machine(comm: Any, blas_library: str) -> None:
     """Refuse ranks between which the same arithmetic may give other bits; collective.
 
@@ -48,14 +60,7 @@ def require_same_machine(comm: Any, blas_library: str) -> None:
         On every rank, naming a rank and the first of processor, BLAS and versions in which
         it differs from rank 0.
     """
-    facts = {
-        "the processor": f"{provenance.cpu_model()} ({binding.get_host_cpu_name()})",
-        "the C library": " ".join(platform.libc_ver()),
-        "the BLAS": blas_library,
-        "numpy": np.__version__,
-        "numba": version("numba"),
-        "hpcpgd": __version__,
-    }
+    facts = machine_facts(blas_library)
     own = "\n".join(facts.values())
     first = mpi.broadcast_bytes(comm, own.encode()).decode()
     with mpi.agreed(comm):

@@ -13,7 +13,7 @@ from typing import Any
 from hpcpgd.data import check_name
 from hpcpgd.errors import ConfigError, HpcpgdError, UsageError, nearest
 from hpcpgd.kernels import BACKENDS
-from hpcpgd.kinds import Choice, Flag, Integer, Integers, Kind, Real, Text
+from hpcpgd.kinds import Choice, Duration, Flag, Integer, Integers, Kind, Real, Text
 
 NETWORKS = {"net-1h": (1024,), "net-2h": (1024, 1024)}
 # Each reduction with the backends whose phases it can schedule.
@@ -28,6 +28,8 @@ SHARDS = 4
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear")
 PRECISIONS = ("float32", "float64", "tf32")
 MAX_WIDTH = 2**24
+CHECKPOINT_EVERY = Duration(steps=True)
+TIME_LIMIT = Duration(word="none")
 
 
 def _option(default: Any, kind: Kind, text: str) -> Any:
@@ -108,6 +110,20 @@ class RunConfig:
     )
     output: str = _option(
         "auto", Text("FILE.h5"), "run file; auto: hpcpgd-DATASET-TIME-JOB.h5 in this folder"
+    )
+    checkpoint_dir: str = _option(
+        "auto", Text("DIR"), "folder of checkpoints; auto: that of the run file's name"
+    )
+    checkpoint_every: str = _option(
+        "10min", CHECKPOINT_EVERY, "steps (500) or time (30s, 10min, 2h) between checkpoints"
+    )
+    resume: str = _option(
+        "auto",
+        Text("auto|never|FILE"),
+        "auto: go on from the newest checkpoint of the folder, if there is one",
+    )
+    time_limit: str = _option(
+        "none", TIME_LIMIT, "stop after this time (45min, 12h), with a checkpoint; exit code 75"
     )
     overwrite: bool = _option(False, Flag(), "replace an existing run file")
     quiet: bool = _option(False, Flag(), "print nothing but errors")

@@ -55,7 +55,12 @@ def step_products(network: Network, rows: int) -> list[ProductCost]:
 
 
 def communicated(
-    network: Network, reduction: str, rows: int, sizes: tuple[int, ...], threads: int = 1
+    network: Network,
+    reduction: str,
+    rows: int,
+    sizes: tuple[int, ...],
+    threads: int = 1,
+    on_device: bool = False,
 ) -> Array:
     """Return the bytes that all ranks together hand to MPI's collectives in a step.
 
@@ -69,6 +74,8 @@ def communicated(
         Ranks of every group; for ``allreduce`` and ``overlap`` only their sum counts.
     threads : int
         Of every rank.
+    on_device : bool
+        Whether GPUs compute, whose gradient travels without flags.
 
     Returns
     -------
@@ -79,7 +86,7 @@ def communicated(
     ranks = sum(sizes)
     if reduction in ("allreduce", "overlap") and ranks > 1:
         found[1:] = [_span(network, layer, reduction) * ranks for layer in _layers(network)]
-        found[0] = SLOTS * ranks * network.itemsize
+        found[0] = 0 if on_device else SLOTS * ranks * network.itemsize
     elif reduction == "shared" and len(sizes) > 1:
         found[1:] = [_parameters(network, layer) * len(sizes) for layer in _layers(network)]
         found[0] = _filling(network, rows, sizes, threads) * network.itemsize

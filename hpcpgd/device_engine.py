@@ -15,6 +15,7 @@ from hpcpgd.engine import Rows
 from hpcpgd.gpu import ALONE, STAGED, Gpu
 from hpcpgd.kernels.device_plan import DevicePlan, Move
 from hpcpgd.kernels.network import Array, Network
+from hpcpgd.kernels.workspace import TOTALS
 from hpcpgd.sampler import Sampler
 from hpcpgd.stop import StopRequest
 
@@ -81,6 +82,7 @@ class DeviceEngine:
             self._staging = self._device.pinned(self.network.size, self.network.dtype)
         self._recorded: dict[tuple[object, ...], Callable[[], None]] = {}
         self._examples = 0
+        self._before = np.zeros(TOTALS)  # of the epoch's steps before a checkpoint
         self._at: tuple[int, int, int] | None = None  # epoch, position, step on the device
 
     @property
@@ -176,8 +178,19 @@ class DeviceEngine:
 
     def take_totals(self) -> Array:
         """Return loss, correct answers and examples, float64 (8,), and start again at 0."""
-        examples, self._examples = self._examples, 0
-        return self._plan.take_totals(examples)
+        out = self._before + self._plan.take_totals(self._examples)
+        self._examples = 0
+        self._before = np.zeros(TOTALS)
+        return out
+
+    def totals(self) -> Array:
+        """Return what ``take_totals`` would, and leave it as it is."""
+        return self._before + self._plan.totals(self._examples)
+
+    def restore(self, steps: int, totals: Array, first: bool) -> None:
+        """Go on after ``steps`` with the sums of all ranks, kept by the first."""
+        self.steps = steps
+        self._before = totals.sum(axis=0) if first else np.zeros(TOTALS)
 
     def _end_step(self, phase: int) -> None:
         self.steps += 1

@@ -31,7 +31,10 @@ class DeviceOverlapEngine(DeviceEngine):
         self._device.synchronize()
         whole = self._exposed((0, self.network.size))
         self.exposure.rehearse(comm, lambda: mpi.sum_in_place(comm, whole))
-        whole[:] = 0
+        # In the device's own stream, and before anything else is put there.
+        if self._staging is not None:
+            self._staging[:] = 0
+        self._device.clear(self._gradient)
 
     def partial_and_sum(self, comm: Any, epoch: int, rows: Rows) -> None:
         """Replace the gradient by its sum over this step's rows of all ranks; collective."""

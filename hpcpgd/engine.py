@@ -71,6 +71,15 @@ class Engine(Protocol):
         float64 (8,), or (parts, 8) to be added up over the ranks before the parts are.
         """
 
+    def totals(self) -> Array:
+        """Return what ``take_totals`` would, and leave it as it is."""
+
+    def restore(self, steps: int, totals: Array, first: bool) -> None:
+        """Go on after ``steps`` with the sum over all ranks of what they had as ``totals``.
+
+        ``first`` is true on the one rank that takes what belongs to none in particular.
+        """
+
 
 class StepEngine(Engine, Protocol):
     """What reduction ``allreduce`` makes a step of."""
@@ -189,6 +198,16 @@ class HostEngine:
     def take_totals(self) -> Array:
         """Return loss, correct answers and examples, float64 (8,), and start again at 0."""
         return np.asarray(self.plan.work.take_totals())
+
+    def totals(self) -> Array:
+        """Return what ``take_totals`` would, and leave it as it is."""
+        return np.asarray(self.plan.work.totals.sum(axis=0))
+
+    def restore(self, steps: int, totals: Array, first: bool) -> None:
+        """Go on after ``steps`` with the sums of all ranks, kept by the first."""
+        self.steps = steps
+        if first:
+            self.plan.work.totals[0] = totals.sum(axis=0)
 
     def _sample(self, epoch: int, first: int, count: int) -> Array:
         numbers = self._numbers[:count]

@@ -63,6 +63,12 @@ class OutputError(HpcpgdError):
     exit_code = 74
 
 
+class ReplicaError(HpcpgdError):
+    """Ranks hold different weights."""
+
+    exit_code = 76
+
+
 class ConfigError(HpcpgdError):
     """A bad configuration: TOML, an impossible combination, ranks that differ."""
 

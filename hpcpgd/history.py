@@ -45,19 +45,41 @@ class Epoch:
 
 
 @dataclass
-class History:
-    """Epochs so far and, on rank 0, the time and rows of every rank in them.
+class Timing:
+    """On rank 0, the time and rows of every rank in the epochs, or parts of them, of a segment.
 
     Attributes
     ----------
-    epochs : list of Epoch
+    epochs : list of int
+        Their numbers, from 1.
     seconds : list of ndarray, shape (ranks, phases)
     rows : list of ndarray of int64, shape (ranks,)
     """
 
-    epochs: list[Epoch] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
     seconds: list[Array] = field(default_factory=list)
     rows: list[Array] = field(default_factory=list)
+
+    def add(self, epoch: int, seconds: Array, rows: Array) -> None:
+        """Count what was measured in ``epoch``, once more if it was paused."""
+        if not self.epochs or self.epochs[-1] != epoch:
+            self.epochs.append(epoch)
+            self.seconds.append(np.zeros_like(seconds))
+            self.rows.append(np.zeros_like(rows))
+        self.seconds[-1] = self.seconds[-1] + seconds
+        self.rows[-1] = self.rows[-1] + rows
+
+
+@dataclass
+class History:
+    """Epochs so far.
+
+    Attributes
+    ----------
+    epochs : list of Epoch
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
 
     def column(self, name: str) -> Array:
         """Return one attribute of all epochs, (epochs,)."""

@@ -179,6 +179,52 @@ class Text(Kind):
         return value
 
 
+UNITS = {"s": 1, "min": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class Every:
+    """A number of steps, or a time; the other is 0."""
+
+    steps: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Duration(Kind):
+    """A time such as ``90s``, ``10min`` or ``2h``, a number of steps or one word, if allowed."""
+
+    steps: bool = False
+    word: str | None = None
+    metavar: str = "TIME"
+
+    def expected(self) -> str:
+        """Name the units."""
+        steps = "a number of steps such as 500, or " if self.steps else ""
+        word = f", or '{self.word}'" if self.word else ""
+        return f"{steps}a time such as 90s, 10min or 2h{word}"
+
+    def check(self, value: Any) -> str:
+        """Return the text."""
+        if self.steps and isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str):
+            raise ValueError
+        if value != self.word:
+            self.parse(value)
+        return value
+
+    def parse(self, text: str) -> Every:
+        """Return what a text that was checked stands for."""
+        if self.steps and text.isdecimal() and text.isascii():
+            return Every(steps=int(Integer(1).check(int(text))))
+        number = text.rstrip("sminh")
+        seconds = float(number) * UNITS.get(text[len(number) :], math.nan)
+        if not 0 < seconds < UNLIMITED:
+            raise ValueError
+        return Every(seconds=seconds)
+
+
 @dataclass(frozen=True)
 class Flag(Kind):
     """True or false; on the command line its presence says true."""

@@ -24,12 +24,14 @@ class Progress:
     silent : bool
         Say nothing at all.
     epochs : int
-        Epochs to come; a plain attribute, as it may be known better later.
+        Epochs in all; a plain attribute, as it may be known better later, and so is
+        ``begun``, the epochs that an earlier start of the run has made.
     """
 
     def __init__(self, silent: bool, epochs: int) -> None:
         self._silent = silent or sys.stdout is None  # None where it was closed
         self.epochs = epochs
+        self.begun = 0
         self._bar: Any = None
 
     def say(self, text: str) -> None:
@@ -56,7 +58,10 @@ class Progress:
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=self.epochs, unit="epoch", file=sys.stdout, dynamic_ncols=True)
+            self._bar = tqdm(
+                total=self.epochs, initial=self.begun, unit="epoch", file=sys.stdout,
+                dynamic_ncols=True,
+            )  # fmt: skip
         self._bar.set_postfix_str(line(epoch), refresh=False)
         self._bar.update()
 

@@ -94,6 +94,16 @@ class ScheduledEngine:
         total = self.plan.work.take_totals()
         return total if self._scorer is self.plan else total + self._scorer.work.take_totals()
 
+    def totals(self) -> Array:
+        """Return what ``take_totals`` would, and leave it as it is."""
+        return np.asarray(self.plan.work.totals.sum(axis=0))
+
+    def restore(self, steps: int, totals: Array, first: bool) -> None:
+        """Go on after ``steps`` with the sums of all ranks, kept by the first."""
+        self.steps = steps
+        if first:
+            self.plan.work.totals[0] = totals.sum(axis=0)
+
     def _note(self, flags: int) -> None:
         """Take in what the workers told of a step that is complete."""
         if flags >> 32:

@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 import os
-import socket
+import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-
-import numpy as np
+from time import monotonic
 
 from hpcpgd import mpi, provenance
-from hpcpgd.agreement import require_same_config, require_same_machine
-from hpcpgd.config import GROUPED, RunConfig
-from hpcpgd.cores import affinity
-from hpcpgd.cost import communicated, step_products
+from hpcpgd.agreement import machine_facts, require_same_config, require_same_machine
+from hpcpgd.checkpoint import resume
+from hpcpgd.checkpoint.keeper import Keeper
+from hpcpgd.checkpoint.state import State
+from hpcpgd.config import CHECKPOINT_EVERY, GROUPED, TIME_LIMIT, RunConfig
 from hpcpgd.data import Dataset
-from hpcpgd.distribute import SPLITS, load_on_all
+from hpcpgd.distribute import load_on_all
 from hpcpgd.errors import DivergedError, HpcpgdError, StoppedError
 from hpcpgd.evaluation import Scores
-from hpcpgd.gpu import HOST, Gpu, device_errors
+from hpcpgd.gpu import device_errors
 from hpcpgd.group import Arena, make_group
-from hpcpgd.jitcache import is_temporary
 from hpcpgd.kernels.network import Network
 from hpcpgd.memory import ensure_memory
 from hpcpgd.model import initial_parameters, make_network
 from hpcpgd.planning import make_sampler, make_trainer
 from hpcpgd.progress import Progress, summary
+from hpcpgd.recording import announcement, make_record, make_segment, make_state
 from hpcpgd.reductions import choose
 from hpcpgd.resources import Resources, claim
 from hpcpgd.results.atomic import check_writable
-from hpcpgd.results.record import RankPlace, RunRecord, Segment
-from hpcpgd.results.runfile import write_run_file
+from hpcpgd.results.files import RunFiles, files_of, with_run_file
+from hpcpgd.results.record import RunRecord, Segment
+from hpcpgd.results.runfile import same_unfinished_run, write_run_file
 from hpcpgd.stop import StopRequest
 from hpcpgd.training import Trainer
-from hpcpgd.version import __version__
 from hpcpgd.warmup import compile_kernels
 
 
@@ -59,8 +59,12 @@ class Session:
         self.first = ranks.rank == 0
         self.started = datetime.now(UTC)
         self.argv = list(argv)
+        # Whether the same command line leads to the same checkpoints.
+        self._found_again = (config.output, config.checkpoint_dir) != ("auto", "auto")
         self._sizes = (1,) * ranks.size
         self.stop = stop
+        if self.first and config.time_limit != "none":
+            stop.end_at = monotonic() + TIME_LIMIT.parse(config.time_limit).seconds
         most = int(mpi.largest(ranks.comm, float(ranks.node.size)))
         reduction = choose(config, most)
         # What ``auto`` became may have no groups: the record must be a configuration, too.
@@ -68,8 +72,7 @@ class Session:
         self.config = replace(config, reduction=reduction, group_size=size)
         self.progress = Progress(config.quiet or not self.first, config.epochs)
         require_same_config(ranks.comm, config)
-        path = os.fsencode(self._output_path()) if self.first else b""
-        self.path = Path(os.fsdecode(mpi.broadcast_bytes(ranks.comm, path)))
+        self.files = files_of(config, self.started)
 
     def run(self) -> Path:
         """Train, test and write the run file.
@@ -79,35 +82,69 @@ class Session:
         HpcpgdError
             The same on every rank.
         """
-        with mpi.agreed(self.ranks.comm):
-            if self.first:
-                check_writable(self.path, self.config.overwrite, Path(self.config.dataset))
+        state = self._found()
         arena = self._arena()
         try:
-            self._run(arena)
+            self._run(arena, state)
         except HpcpgdError as error:
             if error.agreed:  # else the others are elsewhere, and freeing could wait for them
                 _release(arena)
             raise
         _release(arena)
-        return self.path
+        return self.files.run_file
 
-    def _run(self, arena: Arena | None) -> None:
+    def _found(self) -> State | None:
+        """Return the checkpoint to go on from; settle where the files are.  Collective."""
+        state, path = None, b""
+        with mpi.agreed(self.ranks.comm):
+            if self.first:
+                state, self.files = self._look()
+                path = os.fsencode(self.files.run_file)
+        run_file = Path(os.fsdecode(mpi.broadcast_bytes(self.ranks.comm, path)))
+        self.files = with_run_file(self.config, run_file)
+        return resume.on_all(self.ranks.comm, state)
+
+    def _look(self) -> tuple[State | None, RunFiles]:
+        """Return the checkpoint and the files of the run, whose output must be writable."""
+        config, files = self.config, self.files
+        found = resume.find(config, files.checkpoints)
+        mine = False
+        if found is not None:
+            path, state = found
+            self.progress.say(f"going on from {path}: {state.steps} steps are made")
+            if config.output == "auto" and Path(state.run_file).parent.is_dir():
+                files = with_run_file(config, Path(state.run_file))
+            mine = same_unfinished_run(files.run_file, state.run, config)
+        check_writable(files.run_file, config.overwrite or mine, Path(config.dataset))
+        return (None if found is None else found[1]), files
+
+    def _run(self, arena: Arena | None, state: State | None) -> None:
         dataset = load_on_all(self.ranks, self.config, arena)
         network = make_network(self.config, dataset.n_in, dataset.n_classes)
-        start, stop = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
+        sampler = make_sampler(self.config, dataset.train.rows)
+        start, stop = sampler.slice(0, self.ranks.size, 0)
+        if state is not None:
+            with mpi.agreed(self.ranks.comm):
+                resume.require_same_run(state, self.config, network, dataset.sha256, sampler.steps)
         resources = claim(self.ranks, self.config, network.flops_per_example * (stop - start))
-        self.config = replace(self.config, threads=resources.threads, output=str(self.path))
+        output = str(self.files.run_file)
+        self.config = replace(self.config, threads=resources.threads, output=output)
         self._ensure_memory(dataset, network, arena)
         if self.config.reduction == "reproducible":
             require_same_machine(self.ranks.comm, provenance.blas_library(resources.blas))
         with mpi.agreed(self.ranks.comm):  # a GPU may be too small
-            trainer = self._plan(dataset, network, resources, arena)
+            trainer = self._plan(dataset, network, resources, arena, state)
         compile_seconds = compile_kernels(self.ranks, trainer, resources.gpu)
-        segment = self._segment(resources, compile_seconds, arena)
-        record = self._record(dataset, network, segment, trainer)
-        self._announce(dataset, record, resources)
+        segment = make_segment(
+            self.ranks, self.config, resources, arena, self.started, compile_seconds
+        )
+        record = self._record(dataset, segment, trainer, state)
+        self.progress.say(announcement(dataset, record, resources))
         self._write(record)
+        facts = machine_facts(provenance.blas_library(resources.blas))
+        self._keep(trainer, record, facts)
+        if state is not None:
+            self._go_on(trainer, state, facts)
         with device_errors("the GPU failed while it trained"):
             self._train(trainer, record)
 
@@ -131,13 +168,55 @@ class Session:
         ensure_memory(self.ranks, nbytes, "network")
 
     def _plan(
-        self, dataset: Dataset, network: Network, resources: Resources, arena: Arena | None
-    ) -> Trainer:
-        parameters = initial_parameters(network, self.config.seed)
+        self, dataset: Dataset, network: Network, resources: Resources, arena: Arena | None,
+        state: State | None,
+    ) -> Trainer:  # fmt: skip
+        if state is None:
+            parameters = initial_parameters(network, self.config.seed)
+        else:
+            parameters = state.parameters
         return make_trainer(
             self.ranks.comm, self.config, dataset, network, parameters, resources, self.stop,
             arena,
         )  # fmt: skip
+
+    def _record(
+        self, dataset: Dataset, segment: Segment, trainer: Trainer, state: State | None
+    ) -> RunRecord:
+        """Return what the run file is written from, with the segments before this one."""
+        before = [] if state is None else state.segments
+        steps = 0 if state is None else state.steps
+        segment.first_step, segment.last_step = steps + 1, steps
+        segment.timing = trainer.timing
+        run = secrets.token_hex(4) if state is None else state.run
+        return make_record(
+            run, self.config, self.argv, dataset, trainer, [*before, segment], self._sizes
+        )
+
+    def _keep(self, trainer: Trainer, record: RunRecord, facts: dict[str, str]) -> None:
+        """Let the trainer write checkpoints."""
+
+        def write() -> None:
+            totals = trainer.engine.totals()
+            mpi.sum_in_place(self.ranks.comm, totals)
+            record.segments[-1].last_step = trainer.engine.steps
+            with mpi.agreed(self.ranks.comm):
+                if self.first:
+                    state = make_state(trainer, record, totals, facts)
+                    self.files.checkpoints.save(state)
+            self._write(record)
+
+        every = CHECKPOINT_EVERY.parse(self.config.checkpoint_every)
+        trainer.keeper = Keeper(self.ranks.comm, self.stop, every, write)
+
+    def _go_on(self, trainer: Trainer, state: State, facts: dict[str, str]) -> None:
+        """Put the trainer where the checkpoint was written."""
+        trainer.history.epochs.extend(state.history)
+        self.progress.begun = len(state.history)
+        trainer.elapsed = state.elapsed
+        trainer.engine.restore(state.steps, state.totals, self.first)
+        for change in resume.changes(state, self.config, facts):
+            self.progress.say(f"since the checkpoint {change}: numbers will differ by it")
 
     def _train(self, trainer: Trainer, record: RunRecord) -> None:
         self.progress.epochs = trainer.epochs_to_come(self.config.epochs)
@@ -149,7 +228,7 @@ class Session:
         except StoppedError as error:
             record.parameters = trainer.engine.parameters
             self._end(trainer, record, "stopped")
-            error.args = (f"{error}; the weights so far are in {self.path}",)
+            error.args = (f"{error}; {self._how_to_go_on()}",)
             raise
         self.progress.close()
         test = trainer.test()
@@ -160,6 +239,16 @@ class Session:
         self._end(trainer, record, "complete")
         self._conclude(trainer, test)
 
+    def _how_to_go_on(self) -> str:
+        """Say where the checkpoint is, and what takes it up."""
+        if not self.first:
+            return ""
+        newest = self.files.checkpoints.newest_first()[0]
+        if not self._found_again:
+            return f"go on with --resume {newest}"
+        again = "" if self.config.resume == "auto" else " with --resume auto"
+        return f"the checkpoint is {newest}: run again{again} to go on"
+
     def _end(self, trainer: Trainer, record: RunRecord, status: str) -> None:
         """Write how the run ended."""
         self.progress.close()
@@ -169,107 +258,17 @@ class Session:
         self._write(record)
 
     def _conclude(self, trainer: Trainer, test: Scores) -> None:
-        text = summary(trainer.history, test.loss, test.accuracy, str(self.path))
+        text = summary(trainer.history, test.loss, test.accuracy, str(self.files.run_file))
         last, every = trainer.history.epochs[-1].steps, trainer.sampler.steps
         if last < every:
             text = f"--max-steps: the last epoch has {last} of its {every} steps\n{text}"
         self.progress.say(text)
 
-    def _output_path(self) -> Path:
-        if self.config.output != "auto":
-            return Path(self.config.output)
-        word = Path(self.config.dataset).stem[:40]
-        slug = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in word)
-        time = f"{self.started:%Y%m%dT%H%M%SZ}"
-        return Path(f"hpcpgd-{slug}-{time}-{provenance.job_label()}.h5")
-
     def _write(self, record: RunRecord) -> None:
         """Write the run file on rank 0; a failure is raised on every rank."""
         with mpi.agreed(self.ranks.comm):
             if self.first:
-                write_run_file(self.path, record)
-
-    def _places(self, gpu: Gpu | None) -> list[RankPlace]:
-        """Return where every rank runs, on rank 0; collective."""
-        comm = self.ranks.comm
-        cores = ",".join(map(str, affinity()))
-        own = "none" if gpu is None else gpu.place
-        mine = (socket.gethostname(), provenance.cpu_model(), cores, own)
-        columns = [mpi.gather_texts(comm, text) for text in mine]
-        return [RankPlace(*row) for row in zip(*columns, strict=True)]
-
-    def _segment(
-        self, resources: Resources, compile_seconds: float, arena: Arena | None
-    ) -> Segment:
-        gpu = resources.gpu
-        return Segment(
-            first_step=1,
-            last_step=0,
-            started=self.started.isoformat(timespec="seconds"),
-            ranks=self.ranks.size,
-            nodes=self.ranks.nodes,
-            threads=resources.threads,
-            backend=self.config.backend,
-            reduction=self.config.reduction,
-            hpcpgd_version=__version__,
-            mpi_library=mpi.implementation(),
-            blas_library=provenance.blas_library(resources.blas),
-            gpu_model="none" if gpu is None else gpu.model,
-            gpu_library="none" if gpu is None else gpu.device.versions,
-            transport=HOST if gpu is None else gpu.transport,
-            ranks_per_gpu=0 if gpu is None else gpu.sharing,
-            compile_seconds=compile_seconds,
-            oversubscribed=resources.oversubscribed,
-            group_size=1 if arena is None else max(arena.group.sizes),
-            shards=self.config.shards if self.config.reduction == "reproducible" else 0,
-            hidden_share=np.nan,
-            places=self._places(gpu),
-        )
-
-    def _record(
-        self, dataset: Dataset, network: Network, segment: Segment, trainer: Trainer
-    ) -> RunRecord:
-        return RunRecord(
-            config=self.config,
-            network=network,
-            argv=self.argv,
-            git_revision=provenance.git_revision() if self.first else "",
-            dataset_name=dataset.name,
-            dataset_sha256=dataset.sha256,
-            scale=dataset.scale,
-            offset=dataset.offset,
-            split_rows={split: getattr(dataset, split).rows for split in SPLITS},
-            segments=[segment],
-            costs=step_products(network, trainer.sampler.batch_size),
-            communicated=communicated(
-                network,
-                segment.reduction,
-                trainer.sampler.batch_size,
-                self._sizes,
-                segment.threads,
-            ),
-            history=trainer.history,
-        )
-
-    def _announce(self, dataset: Dataset, record: RunRecord, resources: Resources) -> None:
-        segment, network, config = record.segments[-1], record.network, self.config
-        rows = record.split_rows
-        printable = dataset.name if dataset.name.isprintable() else ascii(dataset.name)
-        lost = ", for this job alone: no cache folder can be written" if is_temporary() else ""
-        gpu = resources.gpu
-        where = f"BLAS {segment.blas_library}"
-        if gpu is not None:
-            where = f"{gpu.describe()}, {config.matmul_precision} products"
-        scarce = " (more threads than cores)" if segment.oversubscribed else ""
-        self.progress.say(
-            f"hpcpgd {__version__}: {'-'.join(map(str, network.widths))} on {printable}: "
-            f"{rows['train']} training, {rows['validation']} validation, {rows['test']} test rows\n"
-            f"ranks {segment.ranks} x threads {segment.threads}, nodes {segment.nodes}"
-            f"{scarce}, backend {segment.backend}, "
-            f"reduction {segment.reduction}, {network.dtype}, batch {config.batch_size}, "
-            f"rate {config.learning_rate:g}, seed {config.seed}\n"
-            f"{where}; kernels ready in {segment.compile_seconds:.1f} s{lost}"
-        )
+                write_run_file(self.files.run_file, record)
 
 
 def _release(arena: Arena | None) -> None:

@@ -1,8 +1,13 @@
-"""Asking a run to stop: signals set a flag, and the ranks agree on it between two steps."""
+"""Asking a run to pause between two steps: by a signal, by the clock.
+
+The request travels with every step's reduction, so that all ranks pause after the same one.
+"""
 
 from __future__ import annotations
 
+import math
 import signal
+from time import monotonic
 from types import FrameType
 
 # What SLURM sends before the end of a job (--signal=USR1@120), and what schedulers and
@@ -11,15 +16,31 @@ SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether this rank was asked to stop.
+    """Whether this rank asks all to pause.
 
     Attributes
     ----------
-    requested : bool
+    signalled : bool
+    end_at : float
+        When the run is to end, on ``time.monotonic``'s clock.
+    pause_at : float
+        When it is to pause for a checkpoint.
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.signalled = False
+        self.end_at = math.inf
+        self.pause_at = math.inf
+
+    @property
+    def ending(self) -> bool:
+        """Whether the run is to end, not only to pause."""
+        return self.signalled or monotonic() >= self.end_at
+
+    @property
+    def requested(self) -> bool:
+        """Whether the ranks are to pause after this step."""
+        return self.signalled or monotonic() >= min(self.end_at, self.pause_at)
 
     def listen(self) -> None:
         """Take note of signals in place of ending at once."""
@@ -36,4 +57,4 @@ class StopRequest:
             signal.signal(number, signal.SIG_IGN)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+        self.signalled = True

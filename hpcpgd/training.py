@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd import mpi
+from hpcpgd import mpi, replicas
+from hpcpgd.checkpoint.keeper import Keeper
 from hpcpgd.clock import PhaseClock
 from hpcpgd.data import Dataset
 from hpcpgd.engine import Engine
 from hpcpgd.errors import DivergedError, StoppedError
 from hpcpgd.evaluation import Scores, added, evaluate
-from hpcpgd.history import Epoch, History
+from hpcpgd.history import Epoch, History, Timing
 from hpcpgd.kernels.elementwise import CORRECT, EXAMPLES, LOSS
 from hpcpgd.reductions import Reduction
 from hpcpgd.sampler import Sampler
@@ -39,8 +40,14 @@ class Trainer:
         Learning rate.
     max_steps : int or None
         Steps after which the run ends, be it within an epoch.
+    keeper : Keeper or None
+        Who writes checkpoints; without one a pause is the end.
     history : History
         What the epochs so far recorded.
+    timing : Timing
+        Where the time of this segment's epochs went.
+    elapsed : float
+        Seconds of training in the epoch that is under way, up to the last pause.
     """
 
     comm: Any
@@ -51,7 +58,10 @@ class Trainer:
     reduction: Reduction
     rate: float
     max_steps: int | None = None
+    keeper: Keeper | None = None
     history: History = field(default_factory=History)
+    timing: Timing = field(default_factory=Timing)
+    elapsed: float = 0.0
 
     @property
     def steps_done(self) -> int:
@@ -68,11 +78,12 @@ class Trainer:
             On every rank, after the same step.
         """
         self.reduction.prepare()
-        for number in range(1, epochs + 1):
-            steps = self._steps_left()
-            if not steps:
+        for number in range(len(self.history.epochs) + 1, epochs + 1):
+            first = self.engine.steps - (number - 1) * self.sampler.steps
+            last = self._last_step(first)
+            if last < 1:  # max_steps are made, and their epoch is complete
                 break
-            epoch = self._train(number, steps)
+            epoch = self._train(number, first, last)
             if self.engine.stopping:
                 self.history.epochs.append(epoch)
                 raise self._stopped()
@@ -89,10 +100,10 @@ class Trainer:
             report(number, epoch)
 
     def epochs_to_come(self, epochs: int) -> int:
-        """Return how many epochs ``run`` will begin."""
+        """Return how many epochs the run has when ``run`` has come to its end."""
         if self.max_steps is None:
             return epochs
-        return min(epochs, -(-(self.max_steps - self.engine.steps) // self.sampler.steps))
+        return min(epochs, -(-self.max_steps // self.sampler.steps))
 
     def validate(self) -> Scores:
         """Score the validation rows; collective."""
@@ -106,34 +117,59 @@ class Trainer:
         scores = evaluate(self.comm, self.engine, self.dataset, split, confusion)
         return scores if self.dataset.has_accuracy else replace(scores, accuracy=np.nan)
 
-    def _steps_left(self) -> int:
-        """Return how many steps the next epoch may make."""
+    def _last_step(self, first: int) -> int:
+        """Return where an epoch ends that goes on at step ``first``."""
         every = self.sampler.steps
         if self.max_steps is None:
             return every
-        return min(every, self.max_steps - self.engine.steps)
+        return min(every, first + self.max_steps - self.engine.steps)
 
-    def _train(self, number: int, steps: int) -> Epoch:
-        """Make the first ``steps`` of one epoch."""
-        self.comm.Barrier()  # so that nobody's clock runs while another still validates
-        start, before = perf_counter(), self.engine.steps
-        for step in range(steps):
-            if not self.reduction.step(number, step, self.rate):
-                break
+    def _train(self, number: int, first: int, last: int) -> Epoch:
+        """Make steps ``first … last - 1`` of an epoch, with a pause where one is asked for."""
+        self._resume_clock()
+        for step in range(first, last):
+            go_on = self.reduction.step(number, step, self.rate)
+            if self.engine.steps % replicas.EVERY == 0:
+                self._compare_replicas()
+            if not go_on or (self.keeper is not None and self.keeper.due(self.engine.steps)):
+                self._stop_clock(number)
+                self.engine.stopping = self.keeper is None or not self.keeper.pause()
+                if self.engine.stopping:
+                    break
+                self._resume_clock()
+        else:
+            self._stop_clock(number)
+        seconds, self.elapsed = self.elapsed, 0.0
+        return self._epoch(seconds, self.engine.steps - (number - 1) * self.sampler.steps)
+
+    def _resume_clock(self) -> None:
+        self.comm.Barrier()  # so that nobody's clock runs while another still does otherwise
+        self._started = perf_counter()
+
+    def _stop_clock(self, number: int) -> None:
+        """Wait until all is computed, refuse what is not finite, and note the time."""
         self.engine.settle()
         if self.engine.bad_step is not None:
             epoch, step = divmod(self.engine.bad_step, self.sampler.steps)
             where = f"the gradient at epoch {epoch + 1}, step {step + 1} of {self.sampler.steps}"
             raise self._diverged(where)
-        seconds = mpi.largest(self.comm, perf_counter() - start)
+        self.elapsed += mpi.largest(self.comm, perf_counter() - self._started)
         if not np.isfinite(self.engine.parameters).all():
-            raise self._diverged(f"the weights after epoch {number}")
-        self._keep_times()
-        return self._epoch(seconds, self.engine.steps - before)
+            raise self._diverged(f"the weights in epoch {number}")
+        self._compare_replicas()
+        seconds, rows = self.clock.take()
+        all_seconds = mpi.gather_rows(self.comm, seconds)
+        all_rows = mpi.gather_rows(self.comm, np.array(rows, np.int64))
+        if all_seconds is not None and all_rows is not None:
+            self.timing.add(number, all_seconds, all_rows)
+
+    def _compare_replicas(self) -> None:
+        network, parameters = self.engine.network, self.engine.parameters
+        replicas.require_same_weights(self.comm, network, parameters, self.steps_done)
 
     def _stopped(self) -> StoppedError:
         made = len(self.history.epochs)
-        error = StoppedError(f"stopped by a signal after {self.engine.steps} steps, epoch {made}")
+        error = StoppedError(f"stopped after {self.engine.steps} steps, in epoch {made}")
         error.agreed = True
         return error
 
@@ -141,14 +177,6 @@ class Trainer:
         error = DivergedError(f"NaN or Inf in {where}: lower the learning rate (now {self.rate:g})")
         error.agreed = True
         return error
-
-    def _keep_times(self) -> None:
-        seconds, rows = self.clock.take()
-        all_seconds = mpi.gather_rows(self.comm, seconds)
-        all_rows = mpi.gather_rows(self.comm, np.array(rows, np.int64))
-        if all_seconds is not None and all_rows is not None:
-            self.history.seconds.append(all_seconds)
-            self.history.rows.append(all_rows)
 
     def _epoch(self, seconds: float, steps: int) -> Epoch:
         totals = self.engine.take_totals()

@@ -114,6 +114,12 @@ class ScheduledPlan:
         self._parity = 0
         self._raised = 0
 
+    @property
+    def scored(self) -> tuple[int, int]:
+        """The rows of the totals, first and one after the last, that this process adds to."""
+        bounds, first = self.schedule.bounds[self.scoring - 1], self._place.first
+        return int(bounds[first]), int(bounds[first + self._place.threads])
+
     def bind(self, parameters: Array, target: Array, source: ex.Source) -> None:
         """Let the orders to come be about these; ``target`` receives gradients."""
         objects = (parameters, target, source)

@@ -143,7 +143,7 @@ def test_a_signal_reaches_the_ranks(cluster: Cluster, launcher: str, tmp_path: P
     cluster.wait(job)
     text = (tmp_path / "log").read_text()
     assert text.endswith("code 75\n")
-    assert text.count("stopped by a signal after") == 1
+    assert text.count("stopped after") == 1
     assert attributes(tmp_path / "r.h5")["status"] == "stopped"
 
 

@@ -36,14 +36,26 @@ def read(path: Path) -> Parts:
     with guard.refuse_bad_file(path), h5py.File(path, "r") as file:
         keys = list(file)
         parts = check_keys(keys, path)
-        datasets = {key: _dataset(file, key, f"{path}: {key}") for key in keys}
+        datasets = {key: _numeric(file, key, f"{path}: {key}") for key in keys}
         guard.ensure_fits(sum(_memory(dataset) for dataset in datasets.values()), path)
         arrays = {key: Named(_values(d), f"{path}: {key}") for key, d in datasets.items()}
     return {part: (arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in parts}
 
 
-def _dataset(file: h5py.File, key: str, source: str) -> h5py.Dataset:
-    """Return a dataset after the check that its values are in this file."""
+def _numeric(file: h5py.File, key: str, source: str) -> h5py.Dataset:
+    found = own_dataset(file, key, source)
+    checks.numeric(found.dtype, source)
+    return found
+
+
+def own_dataset(file: h5py.File, key: str, source: str) -> h5py.Dataset:
+    """Return a dataset after the check that its values are in this file.
+
+    Raises
+    ------
+    DataError
+        Naming ``source`` and what it is instead.
+    """
     import h5py
 
     link = file.get(key, getlink=True)
@@ -57,7 +69,6 @@ def _dataset(file: h5py.File, key: str, source: str) -> h5py.Dataset:
         raise DataError(f"{source}: expected values in this file, found {kind}")
     if found.shape is None:
         raise DataError(f"{source}: has no shape, expected one row for each example")
-    checks.numeric(found.dtype, source)
     if found.size and not found.id.get_storage_size():
         raise DataError(f"{source}: shape {found.shape} is stated, but no value was ever written")
     return found

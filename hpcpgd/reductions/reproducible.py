@@ -150,6 +150,20 @@ class ReproducibleEngine(ScheduledEngine):
         self.plan.work.totals[:] = self._scorer.work.totals[:] = 0
         return totals
 
+    def totals(self) -> Array:
+        """Return what ``take_totals`` would, and leave it as it is."""
+        return self.plan.work.totals.copy()
+
+    def restore(self, steps: int, totals: Array, first: bool) -> None:
+        """Go on after ``steps``: each shard's sums are kept where the shard is scored."""
+        own = self.plan.work.totals
+        if totals.shape != own.shape:  # of another reduction, or number of shards
+            super().restore(steps, totals, first)
+            return
+        self.steps = steps
+        mine = slice(*self.plan.scored)
+        own[mine] = totals[mine]
+
     def share_of(self, rows: int) -> int:
         """Return this rank's share of the rows: what it would have if it had them alone."""
         begin, end = block_range(rows, self._comm.size, self.group.first + self.group.index)

@@ -10,8 +10,8 @@ from pathlib import Path
 from hpcpgd.errors import OutputError
 
 
-def write_atomically(path: Path, data: bytes | memoryview) -> None:
-    """Put ``data`` in a temporary file beside ``path``, then put that in its place.
+def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
+    """Put ``parts``, one after the other, in a file beside ``path`` and that in its place.
 
     The file is flushed to the disk before it is renamed, and the folder after.  Where
     ``path`` is a symbolic link, the file that it points to is replaced.
@@ -26,7 +26,8 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
     temporary = target.with_name(f".hpcpgd-{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)

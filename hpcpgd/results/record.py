@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hpcpgd.config import RunConfig
 from hpcpgd.cost import ProductCost
 from hpcpgd.evaluation import Scores
-from hpcpgd.history import History
+from hpcpgd.history import History, Timing
 from hpcpgd.kernels.network import Array, Network
 
 
@@ -47,6 +47,7 @@ class Segment:
         Part of the communication that ``overlap`` hid; NaN elsewhere, and before the end.
     places : list of RankPlace
         Of every rank.
+    timing : Timing
     """
 
     first_step: int
@@ -70,6 +71,7 @@ class Segment:
     shards: int
     hidden_share: float
     places: list[RankPlace]
+    timing: Timing = field(default_factory=Timing)
 
 
 @dataclass
@@ -78,6 +80,8 @@ class RunRecord:
 
     Attributes
     ----------
+    run : str
+        Name of the run, the same in all its segments and files.
     status : str
         ``running``, ``complete``, ``stopped`` or ``diverged``.
     config : RunConfig
@@ -91,6 +95,7 @@ class RunRecord:
     test : Scores or None
     """
 
+    run: str
     config: RunConfig
     network: Network
     argv: list[str]

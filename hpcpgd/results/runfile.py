@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import json
+import tomllib
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ import h5py
 import numpy as np
 
 from hpcpgd.clock import PHASES
+from hpcpgd.config import RunConfig
 from hpcpgd.evaluation import Scores
-from hpcpgd.history import Epoch
+from hpcpgd.history import Epoch, Timing
 from hpcpgd.kernels.network import Array
 from hpcpgd.model import params_sha256
 from hpcpgd.results.atomic import write_atomically
@@ -33,7 +36,7 @@ UNITS = {
     "gflops": "1e9 s-1",
     "gflop_per_epoch": "1e9",
 }
-SEGMENT_COLUMNS = [f.name for f in fields(Segment) if f.name != "places"]
+SEGMENT_COLUMNS = [f.name for f in fields(Segment) if f.name not in ("places", "timing")]
 
 
 def write_run_file(path: Path, record: RunRecord) -> None:
@@ -51,7 +54,9 @@ def write_run_file(path: Path, record: RunRecord) -> None:
         _write_cost(file.create_group("cost"), record)
         if record.history.epochs:
             _write_history(file.create_group("history"), record)
-            _write_timing(file.create_group("timing/segment1"), record)
+        for number, segment in enumerate(record.segments, 1):
+            if segment.timing.epochs:
+                _write_timing(file.create_group(f"timing/segment{number}"), segment.timing)
         if record.test is not None:
             _write_test(file.create_group("test"), record.test)
         if record.parameters is not None:
@@ -66,6 +71,7 @@ def _write_attributes(file: h5py.File, record: RunRecord) -> None:
     last, network = record.segments[-1], record.network
     attributes: dict[str, Any] = {
         "schema": SCHEMA,
+        "run": record.run,
         "hpcpgd_version": last.hpcpgd_version,
         "git_revision": record.git_revision,
         "started": last.started,
@@ -129,14 +135,14 @@ def _write_cost(group: Any, record: RunRecord) -> None:
     put(group, "bytes_communicated", ("layer",), record.communicated, units="B")
 
 
-def _epochs(group: Any, count: int, **others: int) -> None:
-    group.dimensions = {"epoch": count, **others}
-    put(group, "epoch", ("epoch",), np.arange(1, count + 1))
+def _epochs(group: Any, numbers: Sequence[int], **others: int) -> None:
+    group.dimensions = {"epoch": len(numbers), **others}
+    put(group, "epoch", ("epoch",), np.array(numbers, np.int64))
 
 
 def _write_history(group: Any, record: RunRecord) -> None:
     history = record.history
-    _epochs(group, len(history.epochs))
+    _epochs(group, range(1, len(history.epochs) + 1))
     for column in fields(Epoch):
         units = {"units": UNITS[column.name]} if column.name in UNITS else {}
         put(group, column.name, ("epoch",), history.column(column.name), **units)
@@ -148,8 +154,8 @@ def over_ranks(values: Array) -> Array:
     return np.stack([low, middle, high], axis=1)
 
 
-def _write_timing(group: Any, record: RunRecord) -> None:
-    seconds, rows = np.stack(record.history.seconds), np.stack(record.history.rows)
+def _write_timing(group: Any, timing: Timing) -> None:
+    seconds, rows = np.stack(timing.seconds), np.stack(timing.rows)
     axis: str
     names: tuple[Any, ...]
     if seconds.shape[1] > MAX_RANK_ROWS:
@@ -157,7 +163,7 @@ def _write_timing(group: Any, record: RunRecord) -> None:
         seconds, rows = over_ranks(seconds), over_ranks(rows)
     else:
         axis, names = "rank", tuple(range(seconds.shape[1]))
-    _epochs(group, len(seconds), phase=len(PHASES), **{axis: len(names)})
+    _epochs(group, timing.epochs, phase=len(PHASES), **{axis: len(names)})
     put(group, axis, (axis,), names)
     put(group, "phase", ("phase",), list(PHASES))
     put(group, "seconds", ("epoch", axis, "phase"), seconds, units="s")
@@ -189,3 +195,18 @@ def _write_model(group: Any, record: RunRecord, flat: Array) -> None:
         part.attrs["activation"] = network.output_activation if last else network.activation
         put(part, "weights", ("fan_in", "fan_out"), weights)
         put(part, "biases", ("fan_out",), biases)
+
+
+def same_unfinished_run(path: Path, run: str, config: RunConfig) -> bool:
+    """Return whether the file at ``path`` is of ``run``, which ``config`` wants to go on.
+
+    A file that cannot be read is of no run: it is refused like any other that is there.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            mine, status = str(file.attrs["run"]) == run, str(file.attrs["status"])
+            before = tomllib.loads(str(file.attrs["config"]))["train"]
+    except (OSError, KeyError, ValueError):
+        return False
+    lengths = (before.get("epochs"), before.get("max_steps"))
+    return mine and (status != "complete" or lengths != (config.epochs, config.max_steps))

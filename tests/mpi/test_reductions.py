@@ -84,7 +84,7 @@ def test_all_stop_after_the_same_step(comm: Any, reduction: str, group_size: int
             Resources(1, False, blas.find()), request, arena,
         )  # fmt: skip
         warm_up(trainer)
-        request.requested = comm.rank == comm.size - 1
+        request.signalled = comm.rank == comm.size - 1
         with pytest.raises(StoppedError):
             trainer.run(3, lambda number, epoch: None)
         assert trainer.engine.steps == 1

@@ -32,7 +32,7 @@ def stopped_after(comm: Any, backend: str, batch: int, on: Any) -> int:
         Resources(1, False, blas.find(), on), request,
     )  # fmt: skip
     warm_up(trainer)
-    request.requested = comm.rank == comm.size - 1
+    request.signalled = comm.rank == comm.size - 1
     with pytest.raises(StoppedError) as caught:
         trainer.run(3, lambda number, epoch: None)
     assert caught.value.agreed

@@ -1,0 +1,104 @@
+"""The folder of checkpoints: names, the newest that is whole, which ones are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcpgd.checkpoint.codec import decode, encode
+from hpcpgd.checkpoint.seal import content, seal
+from hpcpgd.checkpoint.state import State
+from hpcpgd.data.guard import ensure_fits, file_size, refuse_bad_file
+from hpcpgd.errors import DataError, OutputError
+from hpcpgd.results.atomic import write_atomically
+
+KEPT = 3
+PATTERN = "*-step-*.ckpt.h5"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where a run's checkpoints are; made when the first is written.
+
+    Attributes
+    ----------
+    path : Path
+    """
+
+    path: Path
+
+    def newest_first(self) -> list[Path]:
+        """Return the checkpoints of all runs, the last written first.
+
+        Raises
+        ------
+        DataError
+            If the folder cannot be read.
+        """
+        with refuse_bad_file(self.path):
+            if not self.path.exists():
+                return []
+            dated = [(file.stat().st_mtime_ns, file.name) for file in self.path.glob(PATTERN)]
+        return [self.path / name for _, name in sorted(dated, reverse=True)]
+
+    def save(self, state: State) -> Path:
+        """Write a checkpoint, whole or not at all, and drop those that are not needed.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written; all that were there are intact.
+        """
+        try:
+            self.path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"--checkpoint-dir {self.path}: {error.strerror}") from None
+        path = self.path / f"{state.run}-step-{state.steps:012d}.ckpt.h5"
+        body = encode(state)
+        write_atomically(path, body, seal(len(body), hashlib.sha256(body)))
+        own = [file for file in self.newest_first() if file.name.startswith(f"{state.run}-")]
+        for old in own[KEPT:]:
+            with suppress(OSError):  # one more than wanted does no harm
+                old.unlink()
+        return path
+
+    def newest(self) -> tuple[Path, State] | None:
+        """Return the newest checkpoint that is whole, None if there is none at all.
+
+        Raises
+        ------
+        DataError
+            If all are damaged.
+        """
+        files = self.newest_first()
+        for file in files:
+            try:
+                return file, load(file)
+            except DataError as error:
+                print(f"hpcpgd train: warning: {error}: trying an older one", file=sys.stderr)
+        if files:
+            raise DataError(
+                f"{self.path}: none of its {len(files)} checkpoints is whole: "
+                "--resume never starts from the beginning"
+            )
+        return None
+
+
+def load(path: Path) -> State:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    DataError
+        If it is missing, damaged or something else.
+    """
+    ensure_fits(2 * file_size(path), path)
+    with refuse_bad_file(path):
+        data = path.read_bytes()
+    try:
+        return decode(content(data))
+    except DataError as error:
+        raise DataError(f"checkpoint {path}: {error}") from None

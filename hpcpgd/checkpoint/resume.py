@@ -1,0 +1,98 @@
+"""Going on from a checkpoint: which one, and whether this run is the one that it is of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hpcpgd import mpi
+from hpcpgd.checkpoint.codec import decode, encode
+from hpcpgd.checkpoint.folder import Folder, load
+from hpcpgd.checkpoint.state import State
+from hpcpgd.config import RunConfig
+from hpcpgd.errors import ConfigError
+from hpcpgd.kernels.network import Network
+
+# Options that say which rows and which minibatches there are.
+DECISIVE = ("train_rows", "test_fraction", "batch_size", "seed")
+# Options that people may change on the way, and that change the numbers to come.
+TELLING = ("learning_rate", "backend", "reduction", "shards", "matmul_precision")
+
+
+def find(config: RunConfig, folder: Folder) -> tuple[Path, State] | None:
+    """Return the checkpoint that ``--resume`` asks for, None to start from the beginning.
+
+    Raises
+    ------
+    DataError
+        If the one that is named, or every one in the folder, is missing or damaged.
+    """
+    if config.resume == "never":
+        return None
+    if config.resume == "auto":
+        return folder.newest()
+    path = Path(config.resume)
+    return path, load(path)
+
+
+def on_all(comm: Any, state: State | None) -> State | None:
+    """Return rank 0's state on every rank; collective."""
+    body = mpi.broadcast_bytes(comm, b"" if state is None else encode(state))
+    if comm.rank == 0 or not body:
+        return state
+    return decode(memoryview(body))
+
+
+def require_same_run(
+    state: State, config: RunConfig, network: Network, dataset_sha256: str, steps_an_epoch: int
+) -> None:
+    """Refuse a checkpoint of another network, dataset, data type or order of rows.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first difference.
+    """
+    ours, theirs = asdict(network), asdict(state.network)
+    pairs = {name: (ours[name], theirs[name]) for name in ours}
+    pairs["dataset (SHA-256)"] = (dataset_sha256, state.dataset_sha256)
+    options = plain(config)
+    pairs |= {name: (options[name], state.config.get(name)) for name in DECISIVE}
+    for name, (mine, other) in pairs.items():
+        if mine != other:
+            raise ConfigError(
+                f"--resume: the checkpoint is of another run: {name} is {_shown(mine)} now, "
+                f"{_shown(other)} there: give the same, or --resume never, or another "
+                "--checkpoint-dir"
+            )
+    if config.max_steps != "none" and state.steps > int(config.max_steps):
+        raise ConfigError(
+            f"--max-steps {config.max_steps}: the checkpoint has made {state.steps} steps already"
+        )
+    begun = len(state.history) * steps_an_epoch
+    if not begun <= state.steps <= begun + steps_an_epoch:
+        raise ConfigError(
+            f"--resume: the checkpoint has {state.steps} steps in {len(state.history)} epochs "
+            f"of {steps_an_epoch}: it is of another run"
+        )
+
+
+def changes(state: State, config: RunConfig, facts: dict[str, str]) -> list[str]:
+    """Return what is another than when the checkpoint was written, and moves numbers."""
+    options = plain(config)
+    pairs = {name: (state.config.get(name), options[name]) for name in TELLING}
+    if config.reduction == "reproducible":
+        pairs |= {name: (state.facts.get(name, "unknown"), facts[name]) for name in facts}
+    return [f"{name} was {a}, is {b}" for name, (a, b) in pairs.items() if a != b]
+
+
+def plain(config: RunConfig) -> dict[str, Any]:
+    """Return the options as JSON has them."""
+    options: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return options
+
+
+def _shown(value: Any) -> str:
+    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,42 @@
+"""Ranks that hold other weights than the rest are named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpcpgd.errors import ReplicaError
+from hpcpgd.kernels.network import Network
+from hpcpgd.replicas import require_same_weights
+
+NETWORK = Network((30, 20, 10), "float32")
+
+
+@pytest.mark.mpi
+def test_the_same_weights_pass(comm: Any) -> None:
+    parameters = NETWORK.zeros()
+    parameters[5] = np.nan  # bits are compared, not numbers
+    require_same_weights(comm, NETWORK, parameters, 7)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("seed", range(25))
+def test_a_bit_flipped_on_one_rank_is_found(comm: Any, seed: int) -> None:
+    if comm.size == 1:
+        return
+    rng = np.random.default_rng(seed)
+    rank, layer, bit = int(rng.integers(1, comm.size)), int(rng.integers(1, 3)), rng.integers(8)
+    parameters = NETWORK.zeros()
+    if comm.rank == rank:
+        begin, end = NETWORK.span(layer)
+        inside = parameters[begin:end].view(np.uint8)
+        place = rng.integers(NETWORK.widths[layer - 1] * NETWORK.widths[layer] * 4)
+        inside[place] ^= np.uint8(1 << bit)
+    whose = "rank 0" if comm.size == 2 else "most ranks"
+    expected = f"rank {rank} holds other weights in layer {layer} than {whose}: first seen after"
+    with pytest.raises(ReplicaError, match=expected) as caught:
+        require_same_weights(comm, NETWORK, parameters, 7)
+    assert caught.value.agreed
+    assert caught.value.exit_code == 76
