@@ -28,7 +28,7 @@ SHARDS = 4
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear")
 PRECISIONS = ("float32", "float64", "tf32")
 MAX_WIDTH = 2**24
-CHECKPOINT_EVERY = Duration(steps=True)
+CHECKPOINT_EVERY = Duration(steps=True, word="never")
 TIME_LIMIT = Duration(word="none")
 
 
@@ -115,7 +115,9 @@ class RunConfig:
         "auto", Text("DIR"), "folder of checkpoints; auto: that of the run file's name"
     )
     checkpoint_every: str = _option(
-        "10min", CHECKPOINT_EVERY, "steps (500) or time (30s, 10min, 2h) between checkpoints"
+        "10min",
+        CHECKPOINT_EVERY,
+        "steps (500) or time (30s, 10min, 2h) between checkpoints; never: none, at a stop neither",
     )
     resume: str = _option(
         "auto",

@@ -195,6 +195,8 @@ class Session:
 
     def _keep(self, trainer: Trainer, record: RunRecord, facts: dict[str, str]) -> None:
         """Let the trainer write checkpoints."""
+        if self.config.checkpoint_every == "never":
+            return
 
         def write() -> None:
             totals = trainer.engine.totals()
@@ -243,6 +245,8 @@ class Session:
         """Say where the checkpoint is, and what takes it up."""
         if not self.first:
             return ""
+        if self.config.checkpoint_every == "never":
+            return f"the weights so far are in {self.files.run_file}"
         newest = self.files.checkpoints.newest_first()[0]
         if not self._found_again:
             return f"go on with --resume {newest}"

@@ -20,7 +20,7 @@ from hpcpgd import job, mpi
 from hpcpgd.config import RunConfig
 from hpcpgd.cost import step_products
 from hpcpgd.errors import OutputError
-from hpcpgd.history import Epoch, History
+from hpcpgd.history import Epoch, History, Timing
 from hpcpgd.kernels.network import Network
 from hpcpgd.results.atomic import check_writable, write_atomically
 from hpcpgd.results.record import RankPlace, RunRecord, Segment
@@ -155,13 +155,14 @@ def record(ranks: int) -> RunRecord:
         "none", "none", "host", 0, 0.0, False, 1, 0, np.nan, [place] * ranks,
     )  # fmt: skip
     random = np.random.default_rng(0)
-    history = History(
-        [Epoch(*range(10))] * 2,
+    segment.timing = Timing(
+        [1, 2],
         [random.random((ranks, 5)) for _ in range(2)],
         [random.integers(0, 9, ranks) for _ in range(2)],
     )
+    history = History([Epoch(*range(10))] * 2)
     return RunRecord(
-        RunConfig(), network, [], "", "digits", "", 1.0, 0.0, {}, [segment],
+        "run", RunConfig(), network, [], "", "digits", "", 1.0, 0.0, {}, [segment],
         step_products(network, 4), np.zeros(2, np.int64), history, "complete",
         network.zeros(), None,
     )  # fmt: skip
@@ -173,7 +174,7 @@ def test_above_1024_ranks_statistics_take_the_place_of_rows(tmp_path: Path) -> N
     with xr.open_datatree(tmp_path / "many.h5", engine="h5netcdf") as tree:
         seconds = tree["timing/segment1/seconds"]
         assert seconds.dims == ("epoch", "statistic", "phase")
-        column = many.history.seconds[1][:, 2]
+        column = many.segments[0].timing.seconds[1][:, 2]
         found = seconds.sel(epoch=2, phase="reduce")
         assert float(found.sel(statistic="minimum")) == column.min()
         assert float(found.sel(statistic="median")) == np.median(column)

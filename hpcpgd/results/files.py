@@ -40,5 +40,5 @@ def with_run_file(config: RunConfig, run_file: Path) -> RunFiles:
     """Return the files of a run whose run file is known."""
     folder = Path(config.checkpoint_dir)
     if config.checkpoint_dir == "auto":
-        folder = run_file.with_name(f"{run_file.stem}.checkpoints")
+        folder = run_file.parent / f"{run_file.stem}.checkpoints"
     return RunFiles(run_file, Folder(folder))

@@ -17,6 +17,8 @@ from hpcpgd.resolve import resolve
 from hpcpgd.study.launchers import Launcher
 from hpcpgd.study.studyfile import PER_RANK, StudyFile
 
+# A point is timed whole, in one start: what was cut short is run again from the beginning.
+ALONE = ("--overwrite", "--quiet", "--resume", "never", "--checkpoint-every", "never")
 # Keys of a study that its tables show in columns of their own.
 COLUMNS = (
     "dataset", "hidden", "network", "backend", "reduction", "dtype", "matmul_precision",
@@ -74,7 +76,7 @@ class Point:
         """Return what runs this point and leaves its run file at ``output``."""
         threads = 1 if self.config.threads == "auto" else int(self.config.threads)
         command = [*launcher.command(self.ranks, threads), sys.executable, "-m", "hpcpgd.train"]
-        return [*command, *self.flags(), "--output", str(output), "--overwrite", "--quiet"]
+        return [*command, *self.flags(), *ALONE, "--output", str(output)]
 
 
 def shared(key: str, value: Any) -> Any:

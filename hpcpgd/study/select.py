@@ -46,6 +46,7 @@ class Choice:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line and return the exit code; collective over all ranks of the job."""
+    from hpcpgd.config import FIELDS, flag_name
     from hpcpgd.options import build_parser, parse
 
     for word in argv:
@@ -54,6 +55,9 @@ def main(argv: Sequence[str]) -> int:
     config, print_config = parse(argv, build_parser("hpcpgd study select", DESCRIPTION))
     if print_config:
         raise UsageError("--print-config goes with train")
+    for key in ("checkpoint_dir", "checkpoint_every", "resume", "time_limit"):
+        if getattr(config, key) != FIELDS[key].default:
+            raise UsageError(f"{flag_name(key)} goes with train: a selection has no checkpoints")
     from hpcpgd.study.selecting import run
 
     return run(config)

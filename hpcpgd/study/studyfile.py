@@ -17,7 +17,9 @@ from hpcpgd.kinds import Choice, Integer, Kind, Text
 
 KINDS = ("strong", "weak", "sweep")
 # Set by the study itself.
-OURS = ("output", "overwrite", "quiet")
+OURS = (
+    "output", "overwrite", "quiet", "checkpoint_dir", "checkpoint_every", "resume", "time_limit",
+)  # fmt: skip
 PER_RANK = ("rows_per_rank", "batch_per_rank")
 RANKS = Integer(1, maximum=2**20)
 LONGEST = 1000 * 3600.0
