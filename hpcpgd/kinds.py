@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -218,11 +219,10 @@ class Duration(Kind):
         """Return what a text that was checked stands for."""
         if self.steps and text.isdecimal() and text.isascii():
             return Every(steps=int(Integer(1).check(int(text))))
-        number = text.rstrip("sminh")
-        seconds = float(number) * UNITS.get(text[len(number) :], math.nan)
-        if not 0 < seconds < UNLIMITED:
+        found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(s|min|h)", text)
+        if found is None or float(found[1]) == 0:
             raise ValueError
-        return Every(seconds=seconds)
+        return Every(seconds=float(found[1]) * UNITS[found[2]])
 
 
 @dataclass(frozen=True)

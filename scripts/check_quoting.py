@@ -66,10 +66,11 @@ def words_of(run: bytes) -> list[list[str]]:
 
 def launched(point: Point, output: Path) -> list[list[str]]:
     """Return the words that a launcher must see, from the first ``-m`` on."""
-    train = ["hpcpgd.train", "--dataset", dict(point.given)["dataset"], "--output", str(output)]
+    alone = ["--overwrite", "--quiet", "--resume", "never", "--checkpoint-every", "never"]
+    train = ["hpcpgd.train", "--dataset", dict(point.given)["dataset"], *alone]
     return [
         ["-m", "srun", "-n", str(point.ranks), sys.executable],
-        ["-m", *train, "--overwrite", "--quiet"],
+        ["-m", *train, "--output", str(output)],
     ]
 
 

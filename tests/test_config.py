@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hpcpgd.config import FIELDS, RunConfig
+from hpcpgd.config import CHECKPOINT_EVERY, FIELDS, RunConfig
 from hpcpgd.errors import ConfigError, UsageError
 from hpcpgd.options import parse
 from hpcpgd.resolve import resolve
@@ -132,3 +133,22 @@ def test_a_precision_that_followed_the_dtype_follows_it_again() -> None:
     assert (found.dtype, found.matmul_precision) == ("float64", "float64")
     with pytest.raises(ConfigError, match="matmul-precision float32"):
         resolve({}, {"dtype": "float64", "matmul_precision": "float32"})
+
+
+@pytest.mark.parametrize(
+    ("text", "steps", "seconds"),
+    [("500", 500, 0), ("30s", 0, 30), ("5min", 0, 300), ("1.5h", 0, 5400), ("0.2s", 0, 0.2)],
+)
+def test_steps_or_time_between_checkpoints(text: str, steps: int, seconds: float) -> None:
+    found = CHECKPOINT_EVERY.parse(CHECKPOINT_EVERY.check(text))
+    assert (found.steps, found.seconds) == (steps, seconds)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["0", "-5", "-5s", "0s", "nans", "infs", "5 min", "5m", "s", "", "1e400h", "5minmin", 5.0, True,
+     0, None, "1h30min"],
+)  # fmt: skip
+def test_no_time_and_no_number_of_steps(value: Any) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        CHECKPOINT_EVERY.check(value)

@@ -28,7 +28,7 @@ FACTS = {
     "run": str, "run_file": str, "dataset_sha256": str, "steps": int, "elapsed": float,
     "config": dict, "facts": dict,
 }  # fmt: skip
-COLUMNS = tuple(field.name for field in fields(Epoch))
+EPOCH: Any = np.dtype([(f.name, "i8" if f.type == "int" else "f8") for f in fields(Epoch)])
 KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 SEGMENT = {f.name: KINDS.get(str(f.type), list) for f in fields(Segment) if f.name != "timing"}
 PLACE = dict.fromkeys((field.name for field in fields(RankPlace)), str)
@@ -43,8 +43,8 @@ def encode(state: State) -> bytes:
         facts["segments"] = [_segment_facts(segment) for segment in state.segments]
         file["facts"] = np.bytes_(json.dumps(facts).encode())
         file["totals"] = state.totals
-        for name in COLUMNS:
-            file[f"history/{name}"] = np.array([getattr(e, name) for e in state.history], float)
+        rows = [tuple(getattr(epoch, name) for name in EPOCH.names) for epoch in state.history]
+        file["history"] = np.array(rows, EPOCH)
         for number, segment in enumerate(state.segments, 1):
             if segment.timing.epochs:
                 _encode_timing(file.create_group(f"timing/segment{number}"), segment.timing)
@@ -90,7 +90,7 @@ def _decode(file: h5py.File) -> State:
         network=network,
         totals=totals,
         parameters=_parameters(file, network),
-        history=_history(file),
+        history=[Epoch(*row) for row in _array(file, "history", EPOCH, (None,)).tolist()],
         segments=segments,
         **_typed(facts, FACTS),
     )
@@ -115,7 +115,7 @@ def _own(file: h5py.File, path: str) -> h5py.Dataset:
         here = here[group]
     found = own_dataset(here, name, path)
     nbytes = found.size * found.dtype.itemsize
-    if found.dtype.kind not in "iufS" or found.chunks or found.id.get_storage_size() != nbytes:
+    if found.dtype.kind not in "iufSV" or found.chunks or found.id.get_storage_size() != nbytes:
         raise DataError(f"{path}: expected plain numbers or text, stored in one piece")
     return found
 
@@ -145,13 +145,6 @@ def _parameters(file: h5py.File, network: Network) -> Array:
         network.weights(flat, layer)[...] = weights
         network.biases(flat, layer)[...] = biases
     return flat
-
-
-def _history(file: h5py.File) -> list[Epoch]:
-    columns = [_array(file, f"history/{name}", np.float64, (None,)) for name in COLUMNS]
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    history = [Epoch(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
-    return [Epoch(**{**asdict(epoch), "steps": int(epoch.steps)}) for epoch in history]
 
 
 def _segment_facts(segment: Segment) -> dict[str, Any]:

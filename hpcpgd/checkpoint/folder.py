@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,9 @@ class Folder:
             raise OutputError(f"--checkpoint-dir {self.path}: {error.strerror}") from None
         path = self.path / f"{state.run}-step-{state.steps:012d}.ckpt.h5"
         body = encode(state)
-        write_atomically(path, body, seal(len(body), hashlib.sha256(body)))
+        with ThreadPoolExecutor(1) as pool:  # hashed while it is written
+            found = pool.submit(hashlib.sha256, body)
+            write_atomically(path, body, lambda: seal(len(body), found.result()))
         own = [file for file in self.newest_first() if file.name.startswith(f"{state.run}-")]
         for old in own[KEPT:]:
             with suppress(OSError):  # one more than wanted does no harm

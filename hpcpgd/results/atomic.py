@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from hpcpgd.errors import OutputError
 
 
-def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
-    """Put ``parts``, one after the other, in a file beside ``path`` and that in its place.
+def write_atomically(
+    path: Path, data: bytes | memoryview, end: Callable[[], bytes] | None = None
+) -> None:
+    """Put ``data``, and what ``end`` returns, in a file beside ``path`` and that in its place.
 
     The file is flushed to the disk before it is renamed, and the folder after.  Where
     ``path`` is a symbolic link, the file that it points to is replaced.
@@ -26,10 +30,9 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
     temporary = target.with_name(f".hpcpgd-{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
+            _put(file, data)
+            if end is not None:
+                _put(file, end())
         temporary.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
@@ -37,6 +40,12 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _put(file: BinaryIO, data: bytes | memoryview) -> None:
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sync_folder(path: Path) -> None:
