@@ -140,11 +140,11 @@ class Session:
         )
         record = self._record(dataset, segment, trainer, state)
         self.progress.say(announcement(dataset, record, resources))
-        self._write(record)
         facts = machine_facts(provenance.blas_library(resources.blas))
         self._keep(trainer, record, facts)
         if state is not None:
             self._go_on(trainer, state, facts)
+        self._write(record)
         with device_errors("the GPU failed while it trained"):
             self._train(trainer, record)
 

@@ -36,7 +36,7 @@ SlurmctldPort=$FIRST_PORT
 SlurmUser=$user
 SlurmdUser=$user
 AuthType=auth/munge
-AuthInfo=socket=$FOLDER/munge.socket
+AuthInfo=socket=$FOLDER/munge.socket,cred_expire=10
 StateSaveLocation=$FOLDER/state
 SlurmdSpoolDir=$FOLDER/spool-%n
 SlurmctldPidFile=$FOLDER/slurmctld.pid

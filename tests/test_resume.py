@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,10 +97,10 @@ def test_a_checkpoint_changes_nothing(whole: Any, tmp_path: Path) -> None:
     assert told(tmp_path / "r.h5") == whole["gemm"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL])
 def test_interrupted_and_run_again(number: signal.Signals, tmp_path: Path) -> None:
     """Killed between two checkpoints, or asked to stop: the same command goes on."""
-    long = ("--epochs", "800", "--checkpoint-every", "0.1s", "--output")
+    long = ("--epochs", "400", "--checkpoint-every", "0.1s", "--output")
     command = [mpiexec(), "-n", "2", sys.executable, *TRAIN, *SMALL, *long, "r.h5"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
@@ -130,12 +131,19 @@ def test_a_time_limit_stops_as_a_signal_does(tmp_path: Path) -> None:
         assert file.attrs["status"] == "stopped"
 
 
-@pytest.fixture
-def begun(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a run of 12 of 32 steps and two checkpoints."""
-    done = train(tmp_path, "r.h5", "--max-steps", "12", "--checkpoint-every", "5")
-    assert done.code == 0
-    return tmp_path
+    folder = tmp_path_factory.mktemp("once") / "run"
+    folder.mkdir()
+    assert train(folder, "r.h5", "--max-steps", "12", "--checkpoint-every", "5").code == 0
+    return folder
+
+
+@pytest.fixture
+def begun(once: Path, tmp_path: Path) -> Path:
+    """Return a copy of that folder, its files as old as they were."""
+    return Path(shutil.copytree(once, tmp_path / "run"))
 
 
 def test_a_damaged_checkpoint_is_told_of_and_passed_over(begun: Path, whole: Any) -> None:
@@ -156,18 +164,17 @@ def test_a_damaged_checkpoint_is_told_of_and_passed_over(begun: Path, whole: Any
     assert not (begun / "new.h5").exists()
 
 
-@pytest.mark.parametrize("ranks", [1, 3])
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "words", "ranks"),
     [
-        (("--hidden", "16"), "widths is 64-16-10 now, 64-32-10 there"),
-        (("--dtype", "float64"), "dtype is float64 now, float32 there"),
-        (("--activation", "tanh"), "activation is tanh now, sigmoid there"),
-        (("--seed", "1"), "seed is 1 now, 0 there"),
-        (("--batch-size", "36"), "batch_size is 36 now, 37 there"),
-        (("--train-rows", "331"), "train_rows is 331 now, 330 there"),
-        (("--dataset", "synthetic:330x64x10", "--train-rows", "330"), "dataset (SHA-256) is"),
-        (("--max-steps", "9"), "--max-steps 9: the checkpoint has made 10 steps already"),
+        (("--hidden", "16"), "widths is 64-16-10 now, 64-32-10 there", 3),
+        (("--dtype", "float64"), "dtype is float64 now, float32 there", 1),
+        (("--activation", "tanh"), "activation is tanh now, sigmoid there", 1),
+        (("--seed", "1"), "seed is 1 now, 0 there", 1),
+        (("--batch-size", "36"), "batch_size is 36 now, 37 there", 1),
+        (("--train-rows", "331"), "train_rows is 331 now, 330 there", 1),
+        (("--dataset", "synthetic:330x64x10", "--train-rows", "330"), "dataset (SHA-256) is", 2),
+        (("--max-steps", "9"), "--max-steps 9: the checkpoint has made 10 steps already", 1),
     ],
 )
 def test_another_run_is_refused(
@@ -234,7 +241,6 @@ def test_other_reductions_go_on_too(tmp_path: Path) -> None:
     pairs = [
         ("shared", 2, "allreduce", 3),
         ("overlap", 3, "shared", 2),
-        ("allreduce", 1, "overlap", 2),
     ]
     for first, ranks, then, more in pairs:
         name = f"{first}.h5"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def test_pixels_and_parameters_are_held_once() -> None:
         expected = 4 if reduction == "allreduce" else 1
         assert abs(times - expected) < 0.1 * expected, (reduction, what)
     assert len(rows) == 6
+
+
+def test_killed_and_stopped_runs_go_on_to_the_same_bits(tmp_path: Path) -> None:
+    words = ("--quick", "--output", str(tmp_path / "f.json"))
+    done = python(str(SCRIPTS / "check_faults.py"), *words, timeout=300)
+    assert (done.code, done.err) == (0, ""), done.out
+    assert "kills: 3 of 3 right (seed 0)" in done.out
+    assert "signals: 3 of 3 right (seed 0)" in done.out
+    assert json.loads((tmp_path / "f.json").read_text())["kinds"]["kills"]["wrong"] == []
 
 
 def test_check_overlap_runs() -> None:

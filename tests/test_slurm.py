@@ -303,6 +303,45 @@ def test_shipped_scripts(cluster: Cluster, name: str, tmp_path: Path) -> None:
         assert {attributes(path)["ranks"] for path in files} == {2}
 
 
+@pytest.mark.parametrize("name", ["train", "sweep"])
+def test_a_job_that_is_stopped_goes_on_by_itself(
+    cluster: Cluster, name: str, tmp_path: Path
+) -> None:
+    """Stopped twice with exit code 75, put into the queue again, and the bits are the same."""
+    shutil.copytree(ROOT / "slurm", tmp_path / "slurm")
+    folder = tmp_path / "slurm"
+    flags = ["--reduction", "reproducible", "--epochs", "400", "--quiet"]
+    options = ["--ntasks=2", "--parsable", "--export=ALL,MPI=pmi2"]
+    if name == "sweep":
+        options.append("--array=5")
+    done = cluster.call("sbatch", *options, f"{name}.sbatch", *flags, cwd=folder)
+    assert done.code == 0, done.err
+    job = done.out.strip()
+    output = folder / (f"hpcpgd-{job}.h5" if name == "train" else f"sweep-{job}-1.0.h5")
+    for number in (1, 2):
+
+        def begun(number: int = number) -> bool:
+            if not output.exists():
+                return False
+            found = attributes(output)
+            with h5py.File(output) as file:
+                return found["status"] == "running" and len(file["segments/ranks"]) == number
+
+        until(begun, 60)
+        time.sleep(0.3)
+        assert cluster.call("scancel", "--signal=USR1", job).code == 0
+    cluster.wait(job)
+    log = "".join(path.read_text() for path in folder.glob("*.log"))
+    with h5py.File(output) as file:
+        assert file.attrs["status"] == "complete", log
+        assert len(file["segments/ranks"]) == 3, log
+        weights = file.attrs["params_sha256"]
+    assert log.count("run again to go on") == 2
+    words = [sys.executable, "-m", "hpcpgd.train", *flags, "--output", "alone.h5"]
+    assert run(words, 100, cwd=tmp_path).code == 0
+    assert attributes(tmp_path / "alone.h5")["params_sha256"] == weights
+
+
 def test_stop_ends_jobs_whose_controller_has_gone(tmp_path: Path) -> None:
     lost = Cluster(tmp_path / "c")
     assert lost.call(SCRIPT, "start", timeout=90).code == 0

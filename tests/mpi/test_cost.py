@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcpgd import mpi
+from hpcpgd import gpu, mpi
 from hpcpgd.cost import communicated
 from hpcpgd.group import Arena, make_group
 from hpcpgd.kernels import blas
@@ -16,7 +16,8 @@ from hpcpgd.model import initial_parameters, make_network
 from hpcpgd.planning import make_trainer
 from hpcpgd.resources import Resources
 from hpcpgd.warmup import warm_up
-from tests.mpi.test_equivalence import config, dataset
+from tests.emulation.build import compiler
+from tests.mpi.test_equivalence import config, dataset, emulated_gpu
 
 
 class Counted:
@@ -40,6 +41,28 @@ class Counted:
     def Allgatherv(self, own: Any, everything: Any) -> None:  # noqa: N802
         self.sent += own[0].nbytes
         self._comm.Allgatherv(own, everything)
+
+
+@pytest.mark.mpi
+@pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
+@pytest.mark.parametrize("reduction", ["allreduce", "overlap"])
+def test_bytes_of_a_step_on_gpus(comm: Any, reduction: str) -> None:
+    """No flags travel with the gradient there."""
+    settings = config("cuda", "float64", 37, reduction)
+    network = make_network(settings, dataset().n_in, dataset().n_classes)
+    world = Counted(comm)
+    on, _ = emulated_gpu(comm, gpu.STAGED)
+    trainer = make_trainer(
+        world, settings, dataset(), network, initial_parameters(network, 0),
+        Resources(1, False, None, on),
+    )  # fmt: skip
+    warm_up(trainer)
+    world.sent = 0
+    trainer.reduction.step(1, 0, 0.1)
+    sent = np.array([world.sent])
+    mpi.sum_in_place(comm, sent)
+    sizes = (1,) * comm.size
+    assert sent[0] == communicated(network, reduction, 37, sizes, on_device=True).sum()
 
 
 @pytest.mark.mpi

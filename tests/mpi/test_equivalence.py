@@ -14,6 +14,7 @@ import pytest
 from hpcpgd import gpu, mpi, planning
 from hpcpgd.config import GROUPED, RunConfig
 from hpcpgd.data import Dataset, load, prepare
+from hpcpgd.errors import ReplicaError
 from hpcpgd.group import Arena, make_group
 from hpcpgd.history import History
 from hpcpgd.kernels import blas
@@ -140,6 +141,18 @@ def test_weights_of_ranks_that_share_a_gpu(
         assert steps <= device.graphs <= 2 * steps
 
 
+def is_noticed(comm: Any, settings: RunConfig, transport: str) -> bool:
+    """Return whether the run sees that its ranks differ, or its weights are not those expected."""
+    exact, _ = reference(37)
+    on, _ = emulated_gpu(comm, transport)
+    try:
+        parts, _ = train(comm, settings, on=on)
+    except ReplicaError:
+        return True
+    worst = max(np.max(np.abs(p - t)) for p, t in zip(parts, exact, strict=True))
+    return not worst < BOUND["float64"]
+
+
 @pytest.mark.mpi
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
 @pytest.mark.parametrize("transport", [gpu.STAGED, gpu.DIRECT])
@@ -150,11 +163,7 @@ def test_a_sum_that_does_not_wait_for_the_gpu_would_be_noticed(
     if comm.size == 1:
         return
     monkeypatch.setattr(EmulatedDevice, "synchronize", lambda self: None)
-    exact, _ = reference(37)
-    on, _ = emulated_gpu(comm, transport)
-    parts, _ = train(comm, config("cuda", "float64", 37), on=on)
-    worst = max(np.max(np.abs(p - t)) for p, t in zip(parts, exact, strict=True))
-    assert not worst < BOUND["float64"]
+    assert is_noticed(comm, config("cuda", "float64", 37), transport)
 
 
 @pytest.mark.mpi
@@ -194,11 +203,7 @@ def test_a_layer_that_is_sent_too_early_would_be_noticed(
     if comm.size == 1:
         return
     monkeypatch.setattr(EmulatedDevice, "reached", lambda self, mark: True)
-    exact, _ = reference(37)
-    on, _ = emulated_gpu(comm, transport)
-    parts, _ = train(comm, config("cuda", "float64", 37, "overlap"), on=on)
-    worst = max(np.max(np.abs(p - t)) for p, t in zip(parts, exact, strict=True))
-    assert not worst < BOUND["float64"]
+    assert is_noticed(comm, config("cuda", "float64", 37, "overlap"), transport)
 
 
 @pytest.mark.mpi
@@ -221,9 +226,14 @@ def test_all_ranks_hold_the_same_bits(comm: Any) -> None:
 
 @pytest.mark.mpi
 def test_rows_are_shared_out_evenly(comm: Any) -> None:
-    _, history = train(comm, config("gemm", "float32", 37))
+    settings = config("gemm", "float32", 37)
+    network = make_network(settings, dataset().n_in, dataset().n_classes)
+    parameters, resources = initial_parameters(network, 0), Resources(1, False, blas.find())
+    trainer = make_trainer(comm, settings, dataset(), network, parameters, resources)
+    warm_up(trainer)
+    trainer.run(3, lambda number, epoch: None)
     if comm.rank == 0:
-        rows = np.stack(history.rows)
+        rows = np.stack(trainer.timing.rows)
         assert rows.shape == (3, comm.size)
         assert (rows.sum(axis=1) == 100).all()
         steps = 3

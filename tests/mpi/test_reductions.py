@@ -191,8 +191,8 @@ def test_overlap_sends_every_number_once_and_early(comm: Any) -> None:
         assert (network.biases(covered, layer) == 1).all()
     assert spans[0][0] == network.offsets[-1][0]  # the output layer first
     trainer.run(1, lambda number, epoch: None)
-    assert engine.reductions == 3
-    assert 0 <= engine.hidden_share <= 1
+    assert engine.exposure.reductions == 3
+    assert 0 <= engine.exposure.hidden_share <= 1
 
 
 @pytest.mark.mpi

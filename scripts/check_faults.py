@@ -1,0 +1,111 @@
+"""Show that nothing is lost: runs that are killed or stopped go on to the same bits.
+
+    python scripts/check_faults.py [--quick] [--only kills] [--trials 200] [--seed 0]
+                                   [--output FILE.json]
+
+``kills``: a rank is killed with SIGKILL at a random moment or in a named phase (writing,
+before fsync, before and after rename, loading, reducing), and the run started again, half of
+the time on another number of ranks.  ``signals``: SIGUSR1 or SIGTERM at a random moment.
+Weights and histories must be those of an undisturbed run.  Exits 1 if they are not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hpcpgd.launch import guarded
+
+QUICK, FULL = 3, {"kills": 200, "signals": 100}
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} trials of each kind")
+    parser.add_argument("--only", action="append", choices=FULL, help="default: all kinds")
+    parser.add_argument("--trials", type=int, help=f"default: {FULL}")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--output", type=Path, help="default: scripts/results/MACHINE-DATE/check_faults.json"
+    )
+    return parser.parse_args(argv)
+
+
+def check(options: argparse.Namespace) -> int:
+    """Make all trials and return the exit code."""
+    from bench.report import RESULTS, slug
+    from hpcpgd import provenance
+
+    name = f"{slug(provenance.cpu_model())}-{datetime.now(UTC):%Y-%m-%d}/check_faults.json"
+    path = options.output or RESULTS / name
+    found = _about(options)
+    with tempfile.TemporaryDirectory() as folder:
+        found["kinds"] = _kinds(options, Path(folder))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return 1 if any(kind["wrong"] for kind in found["kinds"].values()) else 0
+
+
+def _about(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the findings hang on; names no host and no path."""
+    from bench.report import versions
+    from faults.jobs import WORDS
+    from hpcpgd import provenance
+
+    return {
+        "check": "check_faults",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"cpu_model": provenance.cpu_model()},
+        "versions": versions(),
+        "git_revision": provenance.git_revision(),
+        "seed": options.seed,
+        "options": WORDS,
+    }
+
+
+def _kinds(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Make the trials of all kinds; return their counts and what was wrong."""
+    from faults.jobs import WORDS, finish, start, told
+    from faults.kills import kill_trial, signal_trial
+
+    begin = perf_counter()
+    finish(start([*WORDS, "--output", str(folder / "whole.h5")], 1, None))
+    took, whole = perf_counter() - begin, told(folder / "whole.h5")
+    found = {}
+    for kind, trial in (("kills", kill_trial), ("signals", signal_trial)):
+        if not options.only or kind in options.only:
+            count = options.trials or (QUICK if options.quick else FULL[kind])
+            wrong = []
+            for number in range(count):
+                place = folder / f"{kind}-{number}"
+                place.mkdir()
+                draw = random.Random(f"{options.seed} {kind} {number}")
+                problem = trial(draw, place, whole, took)
+                shutil.rmtree(place)
+                if problem:
+                    wrong.append(f"trial {number}: {problem}")
+                    print(f"{kind} {wrong[-1]}", flush=True)
+            right = count - len(wrong)
+            found[kind] = {"trials": count, "right": right, "wrong": wrong}
+            print(f"{kind}: {right} of {count} right (seed {options.seed})", flush=True)
+    return found
+
+
+def main(argv: Sequence[str]) -> int:
+    options = parse(argv)
+    return guarded("check_faults", lambda: check(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

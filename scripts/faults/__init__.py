@@ -1,0 +1,1 @@
+"""Disturbed runs for ``check_faults.py``."""
