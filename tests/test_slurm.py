@@ -304,7 +304,7 @@ def test_shipped_scripts(cluster: Cluster, name: str, tmp_path: Path) -> None:
 
 
 def test_a_task_that_is_stopped_goes_on_by_itself(cluster: Cluster, tmp_path: Path) -> None:
-    """Of an array, stopped twice with exit code 75, put into the queue again, and the bits are the same."""
+    """Stopped twice with exit code 75, put into the queue again twice: the same bits."""
     shutil.copytree(ROOT / "slurm", tmp_path / "slurm")
     folder = tmp_path / "slurm"
     flags = ["--reduction", "reproducible", "--epochs", "400", "--quiet"]
