@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hpcpgd.launch import guarded
 
-QUICK, FULL = 3, {"kills": 200, "signals": 100}
+QUICK, FULL = 2, {"kills": 200, "signals": 100}
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -55,7 +55,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     [
         ("gemm", 2, 3, 5, 13),  # in the middle of an epoch
         ("gemm", 3, 1, 8, 17),  # between the last step of an epoch and its validation
-        ("gemm", 1, 2, 1, 16),
         ("loops", 2, 1, 3, 11),
         ("gemv", 1, 3, 7, 20),
     ],
