@@ -186,15 +186,16 @@ def test_another_run_is_refused(
     assert {path: path.read_bytes() for path in begun.rglob("*.h5")} == before
 
 
-def test_what_is_complete_stays_so_unless_more_is_asked_for(begun: Path) -> None:
-    refused = train(begun, "r.h5", "--max-steps", "12")
+def test_what_is_complete_stays_so_unless_more_is_asked_for(tmp_path: Path) -> None:
+    assert train(tmp_path, "r.h5", "--max-steps", "12", "--checkpoint-every", "5").code == 0
+    refused = train(tmp_path, "r.h5", "--max-steps", "12")
     assert refused.code == 74
     assert "exists" in refused.err
-    newest = Folder(begun / "r.checkpoints").newest_first()[0]
-    (begun / "r.h5").unlink()
-    done = python(*TRAIN, *SMALL, "--resume", str(newest), "--max-steps", "14", cwd=begun)
+    newest = Folder(tmp_path / "r.checkpoints").newest_first()[0]
+    (tmp_path / "r.h5").unlink()
+    done = python(*TRAIN, *SMALL, "--resume", str(newest), "--max-steps", "14", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
-    with h5py.File(begun / "r.h5") as file:  # the checkpoint knows its run's file
+    with h5py.File(tmp_path / "r.h5") as file:  # the checkpoint knows its run's file
         assert file["history/steps"][...].sum() == 14
 
 
