@@ -150,5 +150,5 @@ def test_steps_or_time_between_checkpoints(text: str, steps: int, seconds: float
      0, None, "1h30min"],
 )  # fmt: skip
 def test_no_time_and_no_number_of_steps(value: Any) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):  # noqa: PT011  (bare: the option adds where and what)
         CHECKPOINT_EVERY.check(value)

@@ -78,9 +78,9 @@ def set_trap(phase: str, number: int) -> None:
     elif phase == "before fsync":
         os.fsync = trap.before(os.fsync)
     elif phase == "before rename":
-        Path.replace = trap.before(Path.replace)  # type: ignore[method-assign]
+        Path.replace = trap.before(Path.replace)  # type: ignore[method-assign]  # the fault
     elif phase == "after rename":
-        Path.replace = trap.after(Path.replace)  # type: ignore[method-assign]
+        Path.replace = trap.after(Path.replace)  # type: ignore[method-assign]  # the fault
     elif phase == "loading":
         folder.load = trap.after(folder.load)
     else:
