@@ -21,20 +21,28 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hpcpgd.launch import guarded
 
-QUICK, FULL = 2, {"kills": 200, "signals": 100}
+if TYPE_CHECKING:
+    from faults.kind import Kind, Undisturbed
+
+
+def _all_kinds() -> dict[str, Kind]:
+    """Return the kinds of faults in the order in which they are tried."""
+    from faults import kills
+
+    return {"kills": kills.KILLS, "signals": kills.SIGNALS}
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK} trials of each kind")
-    parser.add_argument("--only", action="append", choices=FULL, help="default: all kinds")
-    parser.add_argument("--trials", type=int, help=f"default: {FULL}")
+    parser.add_argument("--quick", action="store_true", help="few trials of each kind")
+    parser.add_argument("--only", action="append", choices=_all_kinds(), help="default: all kinds")
+    parser.add_argument("--trials", type=int, help="of each kind; default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--output", type=Path, help="default: scripts/results/MACHINE-DATE/check_faults.json"
@@ -76,35 +84,43 @@ def _about(options: argparse.Namespace) -> dict[str, Any]:
 
 def _kinds(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Make the trials of all kinds; return their counts and what was wrong."""
-    from faults.jobs import WORDS, finish, start, told
-    from faults.kills import kill_trial, signal_trial
+    from faults.kind import Undisturbed
 
-    begin = perf_counter()
-    finish(start([*WORDS, "--output", str(folder / "whole.h5")], 1, None))
-    took, whole = perf_counter() - begin, told(folder / "whole.h5")
-    found = {}
-    for kind, trial in (("kills", kill_trial), ("signals", signal_trial)):
-        if not options.only or kind in options.only:
-            count = options.trials or (QUICK if options.quick else FULL[kind])
-            wrong = []
-            for number in range(count):
-                place = folder / f"{kind}-{number}"
-                place.mkdir()
-                draw = random.Random(f"{options.seed} {kind} {number}")
-                problem = trial(draw, place, whole, took)
-                shutil.rmtree(place)
-                if problem:
-                    wrong.append(f"trial {number}: {problem}")
-                    print(f"{kind} {wrong[-1]}", flush=True)
+    whole, found = Undisturbed(folder), {}
+    for name, kind in _all_kinds().items():
+        if not options.only or name in options.only:
+            count = options.trials or (kind.quick if options.quick else kind.full)
+            begin = perf_counter()
+            wrong = _wrong(name, kind, options.seed, count, folder, whole)
+            seconds = round(perf_counter() - begin, 1)
             right = count - len(wrong)
-            found[kind] = {"trials": count, "right": right, "wrong": wrong}
-            print(f"{kind}: {right} of {count} right (seed {options.seed})", flush=True)
+            found[name] = {
+                "trials": count, "right": right, "wrong": wrong, "seconds": seconds, **kind.counts
+            }  # fmt: skip
+            print(f"{name}: {right} of {count} right (seed {options.seed})", flush=True)
     return found
 
 
+def _wrong(
+    name: str, kind: Kind, seed: int, count: int, folder: Path, whole: Undisturbed
+) -> list[str]:
+    """Make the trials of a kind; return what was wrong."""
+    from faults.kind import Trial
+
+    wrong = []
+    for number in range(count):
+        place = folder / f"{name}-{number}"
+        place.mkdir()
+        problem = kind.run(Trial(number, random.Random(f"{seed} {name} {number}"), place, whole))
+        shutil.rmtree(place)
+        if problem:
+            wrong.append(f"trial {number}: {problem}")
+            print(f"{name} {wrong[-1]}", flush=True)
+    return wrong
+
+
 def main(argv: Sequence[str]) -> int:
-    options = parse(argv)
-    return guarded("check_faults", lambda: check(options))
+    return guarded("check_faults", lambda: check(parse(argv)))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 from faults.jobs import WORDS, Ended, Fault, finish, start, told
+from faults.kind import Kind, Trial
 
 PHASES = ("writing", "before fsync", "before rename", "after rename", "loading", "reducing")
 MOST_RANKS = 4
@@ -17,11 +16,12 @@ STARTS = 5
 STOPPED = 75
 
 
-def kill_trial(draw: random.Random, folder: Path, whole: dict[str, Any], took: float) -> str:
+def kill_trial(trial: Trial) -> str:
     """Kill a run, perhaps twice, and let it go on; return what is wrong, "" if nothing is."""
-    output, phase = folder / "r.h5", draw.choice(PHASES) if draw.random() < 0.5 else "time"
+    draw, output = trial.draw, trial.folder / "r.h5"
+    phase = draw.choice(PHASES) if draw.random() < 0.5 else "time"
     ranks = draw.randint(1, MOST_RANKS)
-    faults = list(_faults(draw, phase, ranks, took))
+    faults = list(_faults(draw, phase, ranks, trial.whole.seconds))
     for number in range(STARTS):
         fault = faults[number] if number < len(faults) else None
         again = ["--overwrite"] if number else []
@@ -29,7 +29,7 @@ def kill_trial(draw: random.Random, folder: Path, whole: dict[str, Any], took: f
         if ended.code is None:
             return f"{fault}: no end"
         if ended.code == 0:
-            return "" if told(output) == whole else f"{faults}: other bits"
+            return "" if told(output) == trial.whole.told else f"{faults}: other bits"
         if fault is None:
             return f"{faults}, then exit code {ended.code}: {ended.error[-200:]}"
         if draw.random() < 0.5:
@@ -53,18 +53,23 @@ def _faults(draw: random.Random, phase: str, ranks: int, took: float) -> Iterato
         yield Fault(0, "time", int(1000 * took * draw.random()))
 
 
-def signal_trial(draw: random.Random, folder: Path, whole: dict[str, Any], took: float) -> str:
+def signal_trial(trial: Trial) -> str:
     """Send a run a signal, and let it go on; return what is wrong, "" if nothing is."""
-    output, number = folder / "r.h5", draw.choice((signal.SIGUSR1, signal.SIGTERM))
+    draw, output = trial.draw, trial.folder / "r.h5"
+    number = draw.choice((signal.SIGUSR1, signal.SIGTERM))
     words = [*WORDS, "--output", str(output)]
     process = start(words, draw.randint(1, MOST_RANKS), None)
     while not output.exists() and process.poll() is None:  # before, nobody listens yet
         time.sleep(0.01)
-    time.sleep(took * draw.random())
+    time.sleep(trial.whole.seconds * draw.random())
     process.send_signal(number)
     ended: Ended = finish(process)
     if ended.code == STOPPED and ended.error.count("\n") == 1:
         ended = finish(start(words, draw.randint(1, MOST_RANKS), None))
     if ended.code != 0:
         return f"{number.name}: exit code {ended.code}: {ended.error[-200:]}"
-    return "" if told(output) == whole else f"{number.name}: other bits"
+    return "" if told(output) == trial.whole.told else f"{number.name}: other bits"
+
+
+KILLS = Kind(200, 2, kill_trial)
+SIGNALS = Kind(100, 2, signal_trial)
