@@ -5,6 +5,7 @@ Defaults < ``--config FILE.toml`` (table ``[train]``) < flags.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -29,7 +30,7 @@ ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear")
 PRECISIONS = ("float32", "float64", "tf32")
 MAX_WIDTH = 2**24
 CHECKPOINT_EVERY = Duration(steps=True, word="never")
-TIME_LIMIT = Duration(word="none")
+LIMIT = Duration(word="none")
 
 
 def _option(default: Any, kind: Kind, text: str) -> Any:
@@ -125,10 +126,21 @@ class RunConfig:
         "auto: go on from the newest checkpoint of the folder, if there is one",
     )
     time_limit: str = _option(
-        "none", TIME_LIMIT, "stop after this time (45min, 12h), with a checkpoint; exit code 75"
+        "none", LIMIT, "stop after this time (45min, 12h), with a checkpoint; exit code 75"
     )
+    loading_limit: str = _option(
+        "1h", LIMIT, "end the job (code 71) if ranks wait so long for one that loads the data"
+    )
+    compiling_limit: str = _option("30min", LIMIT, "the same, for one that compiles the kernels")
+    step_limit: str = _option("10min", LIMIT, "the same, in a step or a validation")
+    checkpoint_limit: str = _option("30min", LIMIT, "the same, for one that writes a checkpoint")
     overwrite: bool = _option(False, Flag(), "replace an existing run file")
     quiet: bool = _option(False, Flag(), "print nothing but errors")
+
+    def seconds(self, limit: str) -> float:
+        """Return ``time_limit``, ``step_limit`` and such in seconds; infinite for ``none``."""
+        text = getattr(self, limit)
+        return math.inf if text == LIMIT.word else LIMIT.parse(text).seconds
 
     def to_toml(self) -> str:
         """Return the configuration as TOML that ``--config`` reads back."""

@@ -18,6 +18,7 @@ from hpcpgd.kernels.network import Array, Network
 from hpcpgd.kernels.workspace import TOTALS
 from hpcpgd.sampler import Sampler
 from hpcpgd.stop import StopRequest
+from hpcpgd.watchdog import Signs
 
 CHECK_EVERY = 256  # steps between looks for NaN and Inf: each look waits for the GPU
 
@@ -160,6 +161,10 @@ class DeviceEngine:
         self._step_graph(chunk, rate)()
         self._moved(epoch, chunk)
         self._end_step(COMPUTE)
+
+    def signs(self) -> Signs:
+        """Return the steps made; it waits for other ranks in MPI alone."""
+        return self.steps, False
 
     def settle(self) -> None:
         """Wait for pending steps and find out about NaN and Inf."""

@@ -21,6 +21,7 @@ from hpcpgd.kernels.network import Array, Network, aligned_zeros
 from hpcpgd.loader import make_loader
 from hpcpgd.sampler import Sampler
 from hpcpgd.stop import StopRequest
+from hpcpgd.watchdog import Signs
 
 SLOTS = 16  # of flags behind the gradient: a whole cache line
 STOP = 0
@@ -69,6 +70,12 @@ class Engine(Protocol):
         """Return loss, correct answers and examples, and start again at 0.
 
         float64 (8,), or (parts, 8) to be added up over the ranks before the parts are.
+        """
+
+    def signs(self) -> Signs:
+        """Return what changes while this rank works, and whether it waits in compiled code.
+
+        Any thread may call it.
         """
 
     def totals(self) -> Array:
@@ -182,6 +189,10 @@ class HostEngine:
         self.partial(epoch, rows)
         self.update(rate)
         self.stopping = self._stop.requested
+
+    def signs(self) -> Signs:
+        """Return the steps made; it waits for other ranks in MPI alone."""
+        return self.steps, False
 
     def settle(self) -> None:
         """Nothing is ever pending on the host."""

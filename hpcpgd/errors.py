@@ -57,6 +57,12 @@ class StoppedError(HpcpgdError):
     exit_code = 75
 
 
+class WatchdogError(HpcpgdError):
+    """A collective did not return within its limit."""
+
+    exit_code = 71
+
+
 class OutputError(HpcpgdError):
     """The output cannot be written."""
 

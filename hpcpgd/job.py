@@ -12,6 +12,7 @@ from hpcpgd.config import RunConfig
 from hpcpgd.errors import INTERRUPTED, HpcpgdError
 from hpcpgd.launch import complain, launcher_rank
 from hpcpgd.stop import StopRequest
+from hpcpgd.watchdog import PHASES, Watchdog
 
 PROGRAM = "hpcpgd train"
 
@@ -89,15 +90,22 @@ def train(
         other ranks may wait for this one: end the job, as ``run`` does.
     """
     ranks = mpi.join(comm)
+    limits = {phase: config.seconds(f"{phase}_limit") for phase in PHASES}
+    watch = Watchdog(PROGRAM, ranks.comm, limits)
     try:
         # Before numba is imported, which the modules of the training loop do.
         jitcache.share_folder(ranks)
         from hpcpgd.session import Session
 
-        path = Session(ranks, config, argv, stop or StopRequest()).run()
+        path = Session(ranks, config, argv, stop or StopRequest(), watch).run()
     except HpcpgdError as error:
         if error.agreed:  # else the others are elsewhere, and freeing could wait for them
-            mpi.leave(ranks)
+            _leave(ranks, watch)
         raise
-    mpi.leave(ranks)
+    _leave(ranks, watch)
     return path
+
+
+def _leave(ranks: mpi.Ranks, watch: Watchdog) -> None:
+    watch.close()
+    mpi.leave(ranks)

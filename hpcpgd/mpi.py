@@ -122,6 +122,11 @@ def same_machine(comm: Any, identity: bytes) -> Any:
     return found
 
 
+def duplicate(comm: Any) -> Any:
+    """Return a communicator of the same ranks with messages of its own; collective."""
+    return comm.Dup()
+
+
 def leave(ranks: Ranks) -> None:
     """Free the communicators of ``join``."""
     ranks.node.Free()
@@ -249,15 +254,34 @@ def broadcast_bytes(comm: Any, data: bytes, root: int = 0) -> bytes:
     return box.tobytes()
 
 
-def gather_texts(comm: Any, text: str) -> list[str]:
-    """Return every rank's ``text`` on rank 0, an empty list elsewhere."""
+def all_texts(comm: Any, text: str) -> list[str]:
+    """Return every rank's ``text``, on every rank."""
     data = text.encode()
     longest = np.array([len(data)], np.int64)
     comm.Allreduce(MPI.IN_PLACE, longest, MPI.MAX)
     row = np.zeros(max(int(longest[0]), 1), np.uint8)
     row[: len(data)] = np.frombuffer(data, np.uint8)
-    rows = gather_rows(comm, row)
-    return [] if rows is None else [bytes(r).rstrip(b"\0").decode() for r in rows]
+    return [bytes(r).rstrip(b"\0").decode() for r in all_rows(comm, row)]
+
+
+def threads_may_call() -> bool:
+    """Return whether several threads of a rank may call MPI at once."""
+    return bool(MPI.Query_thread() == MPI.THREAD_MULTIPLE)
+
+
+def post(comm: Any, data: bytes, to: int) -> Any:
+    """Start to send ``data`` to a rank, which may take it or not; return what to ``progress``."""
+    return comm.Isend(np.frombuffer(data, np.uint8), dest=to)
+
+
+def take_post(comm: Any) -> tuple[int, bytes] | None:
+    """Return a rank that has posted something and what it was; None if there is nothing."""
+    status = MPI.Status()
+    if not comm.Iprobe(status=status):
+        return None
+    box = np.zeros(status.Get_count(MPI.BYTE), np.uint8)
+    comm.Recv(box, source=status.source)
+    return status.source, box.tobytes()
 
 
 def patient_barrier(comm: Any) -> None:

@@ -29,11 +29,11 @@ from hpcpgd.version import __version__
 
 
 def _places(ranks: mpi.Ranks, gpu: Gpu | None) -> list[RankPlace]:
-    """Return where every rank runs, on rank 0; collective."""
+    """Return where every rank runs; collective."""
     cores = ",".join(map(str, affinity()))
     own = "none" if gpu is None else gpu.place
     mine = (socket.gethostname(), provenance.cpu_model(), cores, own)
-    columns = [mpi.gather_texts(ranks.comm, text) for text in mine]
+    columns = [mpi.all_texts(ranks.comm, text) for text in mine]
     return [RankPlace(*row) for row in zip(*columns, strict=True)]
 
 

@@ -18,6 +18,7 @@ from hpcpgd.kernels.scheduled import Rows, ScheduledPlan
 from hpcpgd.sampler import Sampler
 from hpcpgd.stop import StopRequest
 from hpcpgd.streams import STREAM_ORDER
+from hpcpgd.watchdog import Signs
 
 IN_ORDER = -1  # the seed of rows that are not permuted
 
@@ -74,6 +75,10 @@ class ScheduledEngine:
         self._scorer.bind(self.parameters, self.parameters, self._train)
         self._scorer.propagate((0, self._scorer.scoring), 1, rows=Rows(0, 1, 0, 1), learn=False)
         self._scorer.work.take_totals()
+
+    def signs(self) -> Signs:
+        """Return the steps made; it waits for other ranks in MPI alone."""
+        return self.steps, False
 
     def settle(self) -> None:
         """Nothing is ever pending on the host."""

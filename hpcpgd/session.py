@@ -15,7 +15,7 @@ from hpcpgd.agreement import machine_facts, require_same_config, require_same_ma
 from hpcpgd.checkpoint import resume
 from hpcpgd.checkpoint.keeper import Keeper
 from hpcpgd.checkpoint.state import State
-from hpcpgd.config import CHECKPOINT_EVERY, GROUPED, TIME_LIMIT, RunConfig
+from hpcpgd.config import CHECKPOINT_EVERY, GROUPED, RunConfig
 from hpcpgd.data import Dataset
 from hpcpgd.distribute import load_on_all
 from hpcpgd.errors import DivergedError, HpcpgdError, StoppedError
@@ -37,6 +37,7 @@ from hpcpgd.results.runfile import same_unfinished_run, write_run_file
 from hpcpgd.stop import StopRequest
 from hpcpgd.training import Trainer
 from hpcpgd.warmup import compile_kernels
+from hpcpgd.watchdog import Watchdog
 
 
 class Session:
@@ -50,12 +51,15 @@ class Session:
         The command line, for the record.
     stop : StopRequest
         Ends the training between two steps.
+    watch : Watchdog
     """
 
     def __init__(
-        self, ranks: mpi.Ranks, config: RunConfig, argv: Sequence[str], stop: StopRequest
-    ) -> None:
+        self, ranks: mpi.Ranks, config: RunConfig, argv: Sequence[str], stop: StopRequest,
+        watch: Watchdog,
+    ) -> None:  # fmt: skip
         self.ranks = ranks
+        self.watch = watch
         self.first = ranks.rank == 0
         self.started = datetime.now(UTC)
         self.argv = list(argv)
@@ -63,8 +67,8 @@ class Session:
         self._found_again = (config.output, config.checkpoint_dir) != ("auto", "auto")
         self._sizes = (1,) * ranks.size
         self.stop = stop
-        if self.first and config.time_limit != "none":
-            stop.end_at = monotonic() + TIME_LIMIT.parse(config.time_limit).seconds
+        if self.first:
+            stop.end_at = monotonic() + config.seconds("time_limit")
         most = int(mpi.largest(ranks.comm, float(ranks.node.size)))
         reduction = choose(config, most)
         # What ``auto`` became may have no groups: the record must be a configuration, too.
@@ -132,9 +136,10 @@ class Session:
         self._ensure_memory(dataset, network, arena)
         if self.config.reduction == "reproducible":
             require_same_machine(self.ranks.comm, provenance.blas_library(resources.blas))
-        with mpi.agreed(self.ranks.comm):  # a GPU may be too small
-            trainer = self._plan(dataset, network, resources, arena, state)
-        compile_seconds = compile_kernels(self.ranks, trainer, resources.gpu)
+        with self.watch.during("compiling"):
+            with mpi.agreed(self.ranks.comm):  # a GPU may be too small
+                trainer = self._plan(dataset, network, resources, arena, state)
+            compile_seconds = compile_kernels(self.ranks, trainer, resources.gpu)
         segment = make_segment(
             self.ranks, self.config, resources, arena, self.started, compile_seconds
         )
@@ -145,7 +150,8 @@ class Session:
         if state is not None:
             self._go_on(trainer, state, facts)
         self._write(record)
-        with device_errors("the GPU failed while it trained"):
+        self.watch.signs = trainer.engine.signs
+        with self.watch.during("step"), device_errors("the GPU failed while it trained"):
             self._train(trainer, record)
 
     def _arena(self) -> Arena | None:
@@ -202,7 +208,7 @@ class Session:
             totals = trainer.engine.totals()
             mpi.sum_in_place(self.ranks.comm, totals)
             record.segments[-1].last_step = trainer.engine.steps
-            with mpi.agreed(self.ranks.comm):
+            with self.watch.during("checkpoint"), mpi.agreed(self.ranks.comm):
                 if self.first:
                     state = make_state(trainer, record, totals, facts)
                     self.files.checkpoints.save(state)
@@ -270,7 +276,7 @@ class Session:
 
     def _write(self, record: RunRecord) -> None:
         """Write the run file on rank 0; a failure is raised on every rank."""
-        with mpi.agreed(self.ranks.comm):
+        with self.watch.during("checkpoint"), mpi.agreed(self.ranks.comm):
             if self.first:
                 write_run_file(self.files.run_file, record)
 

@@ -120,6 +120,13 @@ class ScheduledPlan:
         bounds, first = self.schedule.bounds[self.scoring - 1], self._place.first
         return int(bounds[first]), int(bounds[first + self._place.threads])
 
+    @property
+    def arrivals(self) -> tuple[int, bool]:
+        """How often workers came to the crossing, and whether some wait there for others."""
+        crossing = self._place.crossing
+        count = int(crossing.state[0])
+        return count, count % crossing.workers > 0
+
     def bind(self, parameters: Array, target: Array, source: ex.Source) -> None:
         """Let the orders to come be about these; ``target`` receives gradients."""
         objects = (parameters, target, source)

@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +37,14 @@ def environment(**changes: str) -> dict[str, str]:
     """Return this environment without the traces of a launcher, with changes."""
     kept = {k: v for k, v in os.environ.items() if k not in (*RANK_VARIABLES, *SIZE_VARIABLES)}
     return {**kept, **changes}
+
+
+def wait_until(reached: Callable[[], bool], seconds: float) -> None:
+    """Return as soon as ``reached`` is true; fail after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, f"not reached within {seconds:g} s"
+        time.sleep(0.05)
 
 
 def run(

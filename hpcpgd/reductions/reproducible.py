@@ -31,6 +31,7 @@ from hpcpgd.kernels.workspace import Workspace
 from hpcpgd.sampler import Sampler
 from hpcpgd.scheduled_engine import ScheduledEngine
 from hpcpgd.stop import StopRequest
+from hpcpgd.watchdog import Signs
 
 
 class Exchange:
@@ -163,6 +164,11 @@ class ReproducibleEngine(ScheduledEngine):
         self.steps = steps
         mine = slice(*self.plan.scored)
         own[mine] = totals[mine]
+
+    def signs(self) -> Signs:
+        """Return the steps made, and the arrivals of the group's workers where they meet."""
+        count, waits = self.plan.arrivals
+        return (self.steps, count), waits and self.group.size > 1
 
     def share_of(self, rows: int) -> int:
         """Return this rank's share of the rows: what it would have if it had them alone."""

@@ -24,6 +24,7 @@ from hpcpgd.kernels.scheduled import Rows, ScheduledPlan
 from hpcpgd.sampler import Sampler
 from hpcpgd.scheduled_engine import ScheduledEngine
 from hpcpgd.stop import StopRequest
+from hpcpgd.watchdog import Signs
 
 
 class SharedEngine(ScheduledEngine):
@@ -45,6 +46,11 @@ class SharedEngine(ScheduledEngine):
         size = self.network.padded(plan.packed_size)
         self._packed = aligned_zeros(size + SLOTS, self.network.dtype)
         self._slots = self._packed[size:]
+
+    def signs(self) -> Signs:
+        """Return the steps made, and the arrivals of the group's workers where they meet."""
+        count, waits = self.plan.arrivals
+        return (self.steps, count), waits and self.group.size > 1
 
     def make(self, epoch: int, rows: Span, rate: float) -> None:
         """Make a step in which the group works on ``rows``; collective over the group."""
