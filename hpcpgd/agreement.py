@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
+import sys
 import tomllib
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +54,41 @@ def machine_facts(blas_library: str) -> dict[str, str]:
     }
 
 
+def program_facts(blas: Any) -> dict[str, str]:
+    """Return what must be one on all ranks of a job: what they run."""
+    return {
+        "hpcpgd": f"{__version__} with sources {_sources()}",
+        "Python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": version("numba"),
+        "mpi4py": version("mpi4py"),
+        "the MPI library": mpi.implementation(),
+        "the BLAS": provenance.blas_library(blas, kernel=False),
+        "the byte order": sys.byteorder,
+    }
+
+
+def _sources() -> str:
+    """Return a short hash of the package's sources."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def require_same_program(comm: Any, blas: Any) -> None:
+    """Refuse ranks that run different programs or libraries; collective.
+
+    Raises
+    ------
+    ConfigError
+        On every rank, naming a rank and the first fact in which it differs from rank 0.
+    """
+    cure = "start all ranks from the same installation"
+    _require_same(comm, program_facts(blas), cure)
+
+
 def require_same_machine(comm: Any, blas_library: str) -> None:
     """Refuse ranks between which the same arithmetic may give other bits; collective.
 
@@ -60,13 +98,15 @@ def require_same_machine(comm: Any, blas_library: str) -> None:
         On every rank, naming a rank and the first of processor, BLAS and versions in which
         it differs from rank 0.
     """
-    facts = machine_facts(blas_library)
+    cure = "the bits of reduction reproducible would differ; use ranks that are alike, or another"
+    _require_same(comm, machine_facts(blas_library), cure)
+
+
+def _require_same(comm: Any, facts: dict[str, str], cure: str) -> None:
+    """Refuse facts that differ from rank 0's; collective."""
     own = "\n".join(facts.values())
     first = mpi.broadcast_bytes(comm, own.encode()).decode()
     with mpi.agreed(comm):
         for (name, mine), theirs in zip(facts.items(), first.split("\n"), strict=True):
             if mine != theirs:
-                raise ConfigError(
-                    f"reduction reproducible: {name} is {mine}, but {theirs} on rank 0: the "
-                    "bits would differ; use ranks that are alike, or another reduction"
-                )
+                raise ConfigError(f"{name} is {mine}, but {theirs} on rank 0: {cure}")

@@ -14,6 +14,7 @@ from hpcpgd.group import Arena
 from hpcpgd.jitcache import repaired
 from hpcpgd.kernels.network import Array
 from hpcpgd.memory import ensure_memory
+from hpcpgd.replicas import require_same_data
 
 SPLITS = ("train", "validation", "test")
 
@@ -57,6 +58,8 @@ def share(ranks: mpi.Ranks, dataset: Dataset | None, arena: Arena | None = None)
     ------
     UnavailableError
         On every rank, if some node cannot hold a copy for each of its ranks or groups.
+    ReplicaError
+        On every rank, if the rows did not arrive everywhere as they are on rank 0.
     """
     facts = json.loads(mpi.broadcast_bytes(ranks.comm, _facts(dataset)))
     sizes = facts["splits"].values()
@@ -70,6 +73,8 @@ def share(ranks: mpi.Ranks, dataset: Dataset | None, arena: Arena | None = None)
             _spread(ranks, arena, None if own is None else own.features, (rows, columns), dtype),
             _spread(ranks, arena, None if own is None else own.labels, (rows,), np.int32),
         )
+    arrays = [array for split in splits.values() for array in (split.features, split.labels)]
+    require_same_data(ranks.comm, arrays, facts["name"])
     return Dataset(**splits, **facts)
 
 

@@ -42,8 +42,8 @@ def git_revision() -> str:
     )
 
 
-def blas_library(blas: Any) -> str:
-    """Name the BLAS that ``blas`` calls: file, version, kernel."""
+def blas_library(blas: Any, kernel: bool = True) -> str:
+    """Name the BLAS that ``blas`` calls: version, file, and the kernel that it has chosen."""
     if blas is None:
         return "none"
     from threadpoolctl import threadpool_info
@@ -51,7 +51,8 @@ def blas_library(blas: Any) -> str:
     name = Path(blas.path).name
     for pool in threadpool_info():
         if Path(pool["filepath"]).name == name:
-            parts = (pool["internal_api"], pool["version"], pool.get("architecture"))
+            chosen = pool.get("architecture") if kernel else None
+            parts = (pool["internal_api"], pool["version"], chosen)
             return " ".join(str(part) for part in parts if part) + f" ({name})"
     return name
 

@@ -11,7 +11,12 @@ from pathlib import Path
 from time import monotonic
 
 from hpcpgd import mpi, provenance
-from hpcpgd.agreement import machine_facts, require_same_config, require_same_machine
+from hpcpgd.agreement import (
+    machine_facts,
+    require_same_config,
+    require_same_machine,
+    require_same_program,
+)
 from hpcpgd.checkpoint import resume
 from hpcpgd.checkpoint.keeper import Keeper
 from hpcpgd.checkpoint.state import State
@@ -134,6 +139,7 @@ class Session:
         output = str(self.files.run_file)
         self.config = replace(self.config, threads=resources.threads, output=output)
         self._ensure_memory(dataset, network, arena)
+        require_same_program(self.ranks.comm, resources.blas)
         if self.config.reduction == "reproducible":
             require_same_machine(self.ranks.comm, provenance.blas_library(resources.blas))
         with self.watch.during("compiling"):
@@ -149,6 +155,7 @@ class Session:
         self._keep(trainer, record, facts)
         if state is not None:
             self._go_on(trainer, state, facts)
+        trainer.compare_replicas()
         self._write(record)
         self.watch.signs = trainer.engine.signs
         with self.watch.during("step"), device_errors("the GPU failed while it trained"):
@@ -222,6 +229,7 @@ class Session:
         trainer.history.epochs.extend(state.history)
         self.progress.begun = len(state.history)
         trainer.elapsed = state.elapsed
+        trainer.alike_at = state.steps
         trainer.engine.restore(state.steps, state.totals, self.first)
         for change in resume.changes(state, self.config, facts):
             self.progress.say(f"since the checkpoint {change}: numbers will differ by it")

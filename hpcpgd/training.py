@@ -48,6 +48,8 @@ class Trainer:
         Where the time of this segment's epochs went.
     elapsed : float
         Seconds of training in the epoch that is under way, up to the last pause.
+    alike_at : int
+        Steps after which all ranks were last seen to hold the same weights.
     """
 
     comm: Any
@@ -62,6 +64,7 @@ class Trainer:
     history: History = field(default_factory=History)
     timing: Timing = field(default_factory=Timing)
     elapsed: float = 0.0
+    alike_at: int = 0
 
     @property
     def steps_done(self) -> int:
@@ -113,6 +116,13 @@ class Trainer:
         """Score the test rows, with their confusion matrix; collective."""
         return self._evaluate("test", self.dataset.test.rows > 0)
 
+    def compare_replicas(self) -> None:
+        """Refuse ranks that hold different weights; collective (see ``replicas``)."""
+        network, parameters = self.engine.network, self.engine.parameters
+        steps = self.steps_done
+        replicas.require_same_weights(self.comm, network, parameters, steps, self.alike_at)
+        self.alike_at = steps
+
     def _evaluate(self, split: str, confusion: bool) -> Scores:
         scores = evaluate(self.comm, self.engine, self.dataset, split, confusion)
         return scores if self.dataset.has_accuracy else replace(scores, accuracy=np.nan)
@@ -130,7 +140,7 @@ class Trainer:
         for step in range(first, last):
             go_on = self.reduction.step(number, step, self.rate)
             if self.engine.steps % replicas.EVERY == 0:
-                self._compare_replicas()
+                self.compare_replicas()
             if not go_on or (self.keeper is not None and self.keeper.due(self.engine.steps)):
                 self._stop_clock(number)
                 self.engine.stopping = self.keeper is None or not self.keeper.pause()
@@ -156,16 +166,12 @@ class Trainer:
         self.elapsed += mpi.largest(self.comm, perf_counter() - self._started)
         if not np.isfinite(self.engine.parameters).all():
             raise self._diverged(f"the weights in epoch {number}")
-        self._compare_replicas()
+        self.compare_replicas()
         seconds, rows = self.clock.take()
         all_seconds = mpi.gather_rows(self.comm, seconds)
         all_rows = mpi.gather_rows(self.comm, np.array(rows, np.int64))
         if all_seconds is not None and all_rows is not None:
             self.timing.add(number, all_seconds, all_rows)
-
-    def _compare_replicas(self) -> None:
-        network, parameters = self.engine.network, self.engine.parameters
-        replicas.require_same_weights(self.comm, network, parameters, self.steps_done)
 
     def _stopped(self) -> StoppedError:
         made = len(self.history.epochs)

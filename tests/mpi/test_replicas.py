@@ -9,7 +9,7 @@ import pytest
 
 from hpcpgd.errors import ReplicaError
 from hpcpgd.kernels.network import Network
-from hpcpgd.replicas import require_same_weights
+from hpcpgd.replicas import require_same_data, require_same_weights
 
 NETWORK = Network((30, 20, 10), "float32")
 
@@ -18,7 +18,21 @@ NETWORK = Network((30, 20, 10), "float32")
 def test_the_same_weights_pass(comm: Any) -> None:
     parameters = NETWORK.zeros()
     parameters[5] = np.nan  # bits are compared, not numbers
-    require_same_weights(comm, NETWORK, parameters, 7)
+    require_same_weights(comm, NETWORK, parameters, 7, 6)
+
+
+@pytest.mark.mpi
+def test_rows_that_differ_on_one_rank_are_found(comm: Any) -> None:
+    pixels, labels = np.arange(60, dtype=np.uint8), np.arange(6, dtype=np.int32)
+    require_same_data(comm, [pixels, labels], "digits")
+    if comm.size == 1:
+        return
+    if comm.rank == comm.size - 1:
+        labels[3] += 1
+    expected = f"rank {comm.size - 1} holds other rows of dataset digits than"
+    with pytest.raises(ReplicaError, match=expected) as caught:
+        require_same_data(comm, [pixels, labels], "digits")
+    assert caught.value.agreed
 
 
 @pytest.mark.mpi
@@ -37,6 +51,6 @@ def test_a_bit_flipped_on_one_rank_is_found(comm: Any, seed: int) -> None:
     whose = "rank 0" if comm.size == 2 else "most ranks"
     expected = f"rank {rank} holds other weights in layer {layer} than {whose}: first seen after"
     with pytest.raises(ReplicaError, match=expected) as caught:
-        require_same_weights(comm, NETWORK, parameters, 7)
+        require_same_weights(comm, NETWORK, parameters, 7, 6)
     assert caught.value.agreed
     assert caught.value.exit_code == 76
