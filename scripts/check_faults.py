@@ -33,12 +33,13 @@ if TYPE_CHECKING:
 
 def _all_kinds() -> dict[str, Kind]:
     """Return the kinds of faults in the order in which they are tried."""
-    from faults import kills, mismatches
+    from faults import hangs, kills, mismatches
 
     return {
         "kills": kills.KILLS,
         "signals": kills.SIGNALS,
         "mismatches": mismatches.MISMATCHES,
+        "hangs": hangs.HANGS,
     }
 
 

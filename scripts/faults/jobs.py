@@ -48,15 +48,20 @@ class Ended:
 
 def start(words: Sequence[str], ranks: int, fault: Fault | None) -> subprocess.Popen[str]:
     """Start a job under ``mpiexec``, in a process group of its own."""
-    mpiexec = find_mpiexec()
-    if mpiexec is None:
-        raise UnavailableError("no mpiexec beside this Python or on the path")
     python = [sys.executable, "-m", "hpcpgd.train"]
     if fault is not None:
         python = [sys.executable, VICTIM, str(fault.rank), fault.phase, str(fault.number)]
+    return launch(["-n", str(ranks), *python, *words])
+
+
+def launch(arguments: Sequence[str], folder: Path | None = None) -> subprocess.Popen[str]:
+    """Start ``mpiexec`` with ``arguments``, in a process group of its own."""
+    mpiexec = find_mpiexec()
+    if mpiexec is None:
+        raise UnavailableError("no mpiexec beside this Python or on the path")
     env = {**without_launcher(os.environ), "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [mpiexec, "-n", str(ranks), *python, *words], env=env, start_new_session=True,
+        [mpiexec, *arguments], env=env, start_new_session=True, cwd=folder,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

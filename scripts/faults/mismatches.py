@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-from bench.launcher import find_mpiexec
-from faults.jobs import ROOT, Ended, finish
+from faults.jobs import ROOT, Ended, finish, launch
 from faults.kind import Kind, Trial
-from hpcpgd.errors import UnavailableError
-from hpcpgd.launch import without_launcher
 
 STRANGER = str(Path(__file__).with_name("stranger.py"))
 WORDS = ("--reduction", "allreduce", "--epochs", "2", "--threads", "1", "--quiet")
@@ -58,20 +53,13 @@ def _told(case: str) -> str:
 
 def _job(case: str, size: int, odd: int, folder: Path) -> Ended:
     """Run a job whose rank ``odd`` differs."""
-    mpiexec = find_mpiexec()
-    if mpiexec is None:
-        raise UnavailableError("no mpiexec beside this Python or on the path")
     words = [*WORDS, "--output", str(folder / "r.h5")]
     usual = ["-env", "PYTHONPATH", str(ROOT), sys.executable, "-m", "hpcpgd.train", *words]
-    command = [mpiexec]
+    arguments: list[str] = []
     for count, part in ((odd, usual), (1, _other(case, usual, folder)), (size - odd - 1, usual)):
         if count:
-            command += [":"] * (len(command) > 1) + ["-n", str(count), *part]
-    process = subprocess.Popen(
-        command, env=without_launcher(os.environ), start_new_session=True, cwd=folder,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    return finish(process)
+            arguments += [":"] * (len(arguments) > 0) + ["-n", str(count), *part]
+    return finish(launch(arguments, folder))
 
 
 def _other(case: str, usual: list[str], folder: Path) -> list[str]:
