@@ -30,15 +30,15 @@ from hpcpgd.group import Arena, make_group
 from hpcpgd.kernels.network import Network
 from hpcpgd.memory import ensure_memory
 from hpcpgd.model import initial_parameters, make_network
+from hpcpgd.opening import Opened, open_run, sweep_shared_memory
 from hpcpgd.planning import make_sampler, make_trainer
 from hpcpgd.progress import Progress, summary
 from hpcpgd.recording import announcement, make_record, make_segment, make_state
 from hpcpgd.reductions import choose
 from hpcpgd.resources import Resources, claim
-from hpcpgd.results.atomic import check_writable
-from hpcpgd.results.files import RunFiles, files_of, with_run_file
+from hpcpgd.results.files import files_of, with_run_file
 from hpcpgd.results.record import RunRecord, Segment
-from hpcpgd.results.runfile import same_unfinished_run, write_run_file
+from hpcpgd.results.runfile import write_run_file
 from hpcpgd.stop import StopRequest
 from hpcpgd.training import Trainer
 from hpcpgd.warmup import compile_kernels
@@ -71,6 +71,7 @@ class Session:
         # Whether the same command line leads to the same checkpoints.
         self._found_again = (config.output, config.checkpoint_dir) != ("auto", "auto")
         self._sizes = (1,) * ranks.size
+        self._opened: Opened | None = None
         self.stop = stop
         if self.first:
             stop.end_at = monotonic() + config.seconds("time_limit")
@@ -91,41 +92,34 @@ class Session:
         HpcpgdError
             The same on every rank.
         """
-        state = self._found()
-        arena = self._arena()
+        if self.ranks.node.rank == 0:
+            sweep_shared_memory()
+        arena = None
         try:
+            state = self._found()
+            arena = self._arena()
             self._run(arena, state)
         except HpcpgdError as error:
             if error.agreed:  # else the others are elsewhere, and freeing could wait for them
                 _release(arena)
             raise
+        finally:
+            if self._opened is not None:
+                self._opened.close()
         _release(arena)
         return self.files.run_file
 
     def _found(self) -> State | None:
         """Return the checkpoint to go on from; settle where the files are.  Collective."""
-        state, path = None, b""
+        path = b""
         with mpi.agreed(self.ranks.comm):
             if self.first:
-                state, self.files = self._look()
-                path = os.fsencode(self.files.run_file)
+                self._opened = open_run(self.config, self.files, self.progress.say)
+                path = os.fsencode(self._opened.files.run_file)
         run_file = Path(os.fsdecode(mpi.broadcast_bytes(self.ranks.comm, path)))
         self.files = with_run_file(self.config, run_file)
+        state = None if self._opened is None else self._opened.state
         return resume.on_all(self.ranks.comm, state)
-
-    def _look(self) -> tuple[State | None, RunFiles]:
-        """Return the checkpoint and the files of the run, whose output must be writable."""
-        config, files = self.config, self.files
-        found = resume.find(config, files.checkpoints)
-        mine = False
-        if found is not None:
-            path, state = found
-            self.progress.say(f"going on from {path}: {state.steps} steps are made")
-            if config.output == "auto" and Path(state.run_file).parent.is_dir():
-                files = with_run_file(config, Path(state.run_file))
-            mine = same_unfinished_run(files.run_file, state.run, config)
-        check_writable(files.run_file, config.overwrite or mine, Path(config.dataset))
-        return (None if found is None else found[1]), files
 
     def _run(self, arena: Arena | None, state: State | None) -> None:
         dataset = load_on_all(self.ranks, self.config, arena)

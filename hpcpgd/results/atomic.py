@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from hpcpgd.errors import OutputError
+from hpcpgd.results.locks import open_temporary
 
 
 def write_atomically(
@@ -26,10 +26,10 @@ def write_atomically(
         If anything of this fails; the temporary file is gone, ``path`` as it was.
     """
     target = path.resolve()
-    # Jobs on several nodes may share the folder, and the numbers of their processes.
-    temporary = target.with_name(f".hpcpgd-{secrets.token_hex(8)}.tmp")
+    temporary = None
     try:
-        with temporary.open("xb") as file:
+        temporary, file = open_temporary(target.parent)
+        with file:
             _put(file, data)
             if end is not None:
                 _put(file, end())
@@ -38,11 +38,12 @@ def write_atomically(
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
-def _put(file: BinaryIO, data: bytes | memoryview) -> None:
+def _put(file: IO[bytes], data: bytes | memoryview) -> None:
     file.write(data)
     file.flush()
     os.fsync(file.fileno())

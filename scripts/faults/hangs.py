@@ -17,6 +17,7 @@ REDUCTIONS = ("allreduce", "overlap", "shared", "reproducible")
 PHASES = {
     "loading": ("loading", 1), "compiling": ("compiling", 1), "step": ("step", 1500),
     "validation": ("step", 100), "checkpoint": ("step", 20),
+    "writing": ("checkpoint", 20),
 }  # fmt: skip
 CASES = [(how, phase) for how in (STOP, SLEEP) for phase in PHASES]
 LIMIT, GRACE = 3.0, 30.0  # seconds
@@ -28,21 +29,15 @@ def hang_trial(trial: Trial) -> str:
     """Let a rank hang; return what is wrong, "" if the job ends in time and names it."""
     how, phase = CASES[trial.number % len(CASES)]
     size, reduction = trial.draw.randint(2, 4), trial.draw.choice(REDUCTIONS)
-    victim = trial.draw.randrange(size)
+    victim = 0 if phase == "writing" else trial.draw.randrange(size)
     limit, most = PHASES[phase]
     what = f"{how} in {phase} on rank {victim} of {size}, {reduction}"
     mark = trial.folder / "fault"
     fault = [SLUGGARD, str(victim), how, phase, str(trial.draw.randint(1, most)), str(mark)]
     words = (
         *("--reduction", reduction, "--epochs", "1000", "--checkpoint-every", "50", "--quiet"),
-        *(
-            "--threads",
-            "1",
-            "--output",
-            str(trial.folder / "r.h5"),
-            f"--{limit}-limit",
-            f"{LIMIT}s",
-        ),
+        *("--threads", "1", "--output", str(trial.folder / "r.h5")),
+        *(f"--{limit}-limit", f"{LIMIT}s"),
     )
     ended = finish(launch(["-n", str(size), sys.executable, *fault, *words]))
     seconds = time.time() - mark.stat().st_mtime if mark.exists() else 0.0

@@ -44,6 +44,7 @@ def late(how: str, mark: Path, inner: Callable[..., Any], number: int) -> Callab
 def lay_in(phase: str, how: str, number: int, mark: Path) -> None:
     """Let this process hang in ``phase``."""
     from hpcpgd import distribute, session, training
+    from hpcpgd.checkpoint.folder import Folder
     from hpcpgd.checkpoint.keeper import Keeper
 
     if phase == "step":
@@ -54,6 +55,7 @@ def lay_in(phase: str, how: str, number: int, mark: Path) -> None:
         "compiling": (session, "compile_kernels"),
         "validation": (training, "evaluate"),
         "checkpoint": (Keeper, "pause"),
+        "writing": (Folder, "save"),
     }
     owner, name = places[phase]
     setattr(owner, name, late(how, mark, getattr(owner, name), number))

@@ -1,0 +1,122 @@
+"""Files that say that their writer is alive: the system drops a lock when a process ends.
+
+By that the leavings of killed jobs can be told, and two jobs that would write the same run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from hpcpgd.errors import OutputError
+
+PATIENCE = 120.0  # seconds in which a server drops the locks of a node that is dead
+LOOK = 1.0  # seconds between looks
+
+
+def lock(file: IO[Any]) -> bool | None:
+    """Lock a file for this process; False if another has it, None where none can."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def open_temporary(folder: Path) -> tuple[Path, IO[bytes]]:
+    """Return a new file with a lock on it, and its name; ``sweep`` knows it by both."""
+    while True:
+        # Jobs on several nodes may share the folder, and the numbers of their processes.
+        path = folder / f".hpcpgd-{secrets.token_hex(8)}.tmp"
+        file = path.open("xb")
+        lock(file)
+        if os.fstat(file.fileno()).st_nlink:  # else a sweep came between the two
+            return path, file
+        file.close()
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that killed writers have left."""
+    for path in folder.glob(".hpcpgd-*.tmp"):
+        with suppress(OSError), path.open("rb+") as file:
+            if lock(file):
+                path.unlink()
+
+
+class FolderLock:
+    """Keeps a second job from writing the checkpoints of the same run.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is missing, and removed by ``release`` if it is empty then.
+    option : str
+        The option that names it, for messages.
+    """
+
+    def __init__(self, folder: Path, option: str) -> None:
+        self._folder, self._path = folder, folder / ".hpcpgd.lock"
+        self._option = option
+        self._file: IO[str] | None = None
+
+    def take(self) -> None:
+        """Take the lock; wait a while for a job that may be dying.
+
+        Raises
+        ------
+        OutputError
+            If another job keeps it, or the folder cannot be written.
+        """
+        end = time.monotonic() + PATIENCE
+        while not self._try():
+            if time.monotonic() > end:
+                raise OutputError(f"{self._taken()}: wait for its end, or give another --output")
+            if end - time.monotonic() > PATIENCE - LOOK:
+                _warn(f"{self._taken()}: waiting up to {PATIENCE:.0f} s for its end")
+            time.sleep(LOOK)
+
+    def _try(self) -> bool:
+        try:
+            self._folder.mkdir(exist_ok=True)
+            file = self._path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{self._option}: {self._folder}: {error.strerror}") from None
+        held = lock(file)
+        if held is None:
+            _warn(f"{self._folder}: files cannot be locked here: see that no other job writes it")
+        elif not held or not os.fstat(file.fileno()).st_nlink:
+            file.close()
+            return False
+        file.truncate(0)
+        file.write(f"host {socket.gethostname()}, process {os.getpid()}")
+        file.flush()
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; nothing happens to who has none."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._path.unlink()
+                self._folder.rmdir()
+            self._file.close()
+            self._file = None
+
+    def _taken(self) -> str:
+        with suppress(OSError):
+            holder = self._path.read_text(encoding="utf-8", errors="replace")[:200]
+            return f"{self._folder}: another job ({holder}) writes checkpoints there"
+        return f"{self._folder}: another job writes checkpoints there"
+
+
+def _warn(text: str) -> None:
+    print(f"hpcpgd train: warning: {text}", file=sys.stderr, flush=True)
