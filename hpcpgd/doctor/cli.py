@@ -22,8 +22,9 @@ DESCRIPTION = """Say what is wrong or slow about this installation and this job,
 Run it as you run train: alone, under mpirun or under srun.  Each line is a finding: ok, a
 warning (slow, or in doubt) or a problem (training cannot work)."""
 EPILOG = """Exit code: 0 without a problem, else that of the first problem, which is what train
-would end with: 69 shared memory, BLAS or MPI unavailable, 74 the folder cannot be written,
-78 MPI and launcher do not fit.  Where a check kills the process, the launcher's own code."""
+would end with: 69 MPI, BLAS or a folder for kernels unavailable, 70 kernels cannot be compiled,
+74 the folder cannot be written, 78 MPI and launcher do not fit.  Where a check kills or stops
+the process, a line says so and the code is the system's or the launcher's."""
 START = Stage(
     "MPI", 60.0,
     "MPI_Init did not return: enlarge /dev/shm if it is small; under srun try --mpi=pmi2 "

@@ -101,7 +101,8 @@ def _of_machine(seen: Sequence[RankCores], who: str) -> Finding | None:
     used = {core for one in seen for core in one.cores}
     idle = seen[0].available - len(used)
     crowded = min(one.share for one in seen) < 1 - 1e-6
-    bound = f"{who} may run on {_cores(used)} alone, {idle} more of this job's cores are idle"
+    others = counted(idle, "other core")
+    bound = f"{who} may run on {_cores(used)} alone, with {others} of this job idle"
     if crowded and seen[0].quota < len(used):
         text = f"{who} share processor time of {seen[0].quota:g} cores, a limit of the container"
         return warning(SUBJECT, text, "start fewer ranks, or raise the limit (docker run --cpus)")

@@ -23,7 +23,7 @@ from hpcpgd.doctor import (
     storage,
     variables,
 )
-from hpcpgd.doctor.finding import OK, Finding, Place, decode, encode, problem
+from hpcpgd.doctor.finding import OK, Finding, Place, decode, encode, problem, warning
 from hpcpgd.doctor.guardian import Guardian, Stage
 from hpcpgd.doctor.report import Report
 from hpcpgd.errors import UnavailableError
@@ -36,7 +36,7 @@ NETWORK = Stage(
     "messages do not arrive: let MPI use another network interface (UCX_NET_DEVICES, "
     "FI_PROVIDER), or ask for the ports between nodes to be opened",
 )  # fmt: skip
-LOCAL = Stage("this node", 180.0, "see whether the file systems and the GPUs of the nodes answer")
+LOCAL = Stage("this node", 300.0, "see whether the file systems and the GPUs of the nodes answer")
 
 
 def examine(report: Report, guardian: Guardian, folder: Path) -> int:
@@ -108,8 +108,8 @@ class _Examination:
             text, _, cure = str(error).partition(": ")
             found = problem(storage.CACHE, text, cure, error.exit_code)
             self._on_first(lambda: [found])
-            return
-        self._on_nodes(lambda: storage.judge_cache(storage.observe_cache(wanted)))
+        else:
+            self._on_nodes(lambda: storage.judge_cache(storage.observe_cache(wanted)))
         self._on_nodes(lambda: products.judge(products.observe()))
         self._on_first(lambda: storage.judge(storage.observe(folder)))
         self._on_nodes(lambda: gpus.judge(gpus.observe(self.ranks.size), here))
@@ -132,8 +132,17 @@ class _Examination:
 
     def _gather(self, check: Callable[[], Sequence[Finding]], mine: bool) -> None:
         """Make a check where it is mine, while the others sleep, and report what all found."""
-        found = list(check()) if mine else []
+        found = _made(check) if mine else []
         mpi.patient_barrier(self.ranks.comm)
         told = mpi.gather_texts(self.ranks.comm, encode(found))
         if told:
             self.report.add_all([decode(text) for text in told], self.places)
+
+
+def _made(check: Callable[[], Sequence[Finding]]) -> list[Finding]:
+    """Make a check; whatever goes wrong with it on this rank is a finding, too."""
+    try:
+        return list(check())
+    except Exception as error:
+        text = f"a check failed: {type(error).__name__}: {error}"
+        return [warning("doctor", text, "report this line to the maintainers of hpcpgd")]

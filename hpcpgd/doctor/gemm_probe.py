@@ -64,7 +64,10 @@ def _start(environ: dict[str, str]) -> Any:
 
 
 def compare(names: list[str]) -> list[float]:
-    """Return GFLOP/s as the environment is and, if it has ``names``, without them."""
+    """Return GFLOP/s as the environment is and, given ``names``, without them; and the ratio.
+
+    Medians, of paired times: what else the machine does slows both alike.
+    """
     environ = dict(os.environ)
     environments = [environ]
     if names:
@@ -78,7 +81,9 @@ def compare(names: list[str]) -> list[float]:
             own.append(float(process.stdout.readline()))
     for process in asked:
         process.communicate()
-    return [FLOPS / median(own) / 1e9 for own in seconds]
+    ratio = median(np.divide(seconds[-1], seconds[0]))
+    speeds = [FLOPS / median(own) / 1e9 for own in seconds]
+    return [speeds[0], speeds[-1], ratio]
 
 
 if __name__ == "__main__":

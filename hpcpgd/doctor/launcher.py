@@ -38,13 +38,13 @@ def judge(seen: World, environ: Mapping[str, str]) -> list[Finding]:
     alone = mismatch(seen.ranks, environ)
     if alone is not None:
         text, _, cure = alone.partition("; ")
-        return [problem(SUBJECT, f"{seen.library}: {text}", cure, ConfigError.exit_code)]
+        return [problem(SUBJECT, f"{text} ({seen.library})", cure, ConfigError.exit_code)]
     told = launcher_size(environ)
     said = "" if told is None else ", as the launcher says"
     words = (
         f"{seen.ranks} rank{'s' * (seen.ranks != 1)} on {seen.nodes} node{'s' * (seen.nodes != 1)}"
     )
-    return [ok(SUBJECT, f"{seen.library}: {words}{said}")]
+    return [ok(SUBJECT, f"{words}{said} ({seen.library})")]
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,9 @@ class Products:
     gflops : float
         Of one thread; 0: not measured.
     without : float
-        The same without ``variables``; 0: none is set.
+        The same without ``variables``.
+    ratio : float
+        Of both, from times taken in turns.
     refused : str
         Why the library cannot be used.
     trouble : str
@@ -62,6 +64,7 @@ class Products:
     variables: Mapping[str, str] | None = None
     gflops: float = 0.0
     without: float = 0.0
+    ratio: float = 1.0
     refused: str = ""
     trouble: str = ""
 
@@ -79,15 +82,16 @@ def observe(environ: Mapping[str, str] = os.environ) -> Products:
         return Products(refused=str(error))
     found = isinstance(blas, Blas)
     asked = ask("hpcpgd.doctor.gemm_probe", *given, seconds=PROBE_SECONDS, environ=environ)
-    speeds = [0.0] if asked.trouble else json.loads(asked.out)
+    gflops, without, ratio = (0.0, 0.0, 1.0) if asked.trouble else json.loads(asked.out)
     return Products(
         library=blas_library(blas) if found else "np.matmul",
         kernel=_kernel(blas.path) if found else "",
         stand_in=not found,
         avx512=_has_avx512(),
         variables=given,
-        gflops=speeds[0],
-        without=speeds[1] if given and not asked.trouble else 0.0,
+        gflops=gflops,
+        without=without,
+        ratio=ratio,
         trouble=asked.trouble,
     )
 
@@ -122,11 +126,10 @@ def judge(seen: Products) -> list[Finding]:
         return [warning(SUBJECT, text, "pip install scipy-openblas32, or set HPCPGD_BLAS")]
     given = seen.variables or {}
     shown = ", ".join(f"{name}={value}" for name, value in given.items())
-    ratio = seen.gflops / seen.without if seen.without else 1.0
-    if ratio < HARMLESS:
+    if given and seen.ratio < HARMLESS:
         text = f"{shown}: {seen.gflops:.0f} GFLOP/s, {seen.without:.0f} without it"
         cure = f"unset {' '.join(given)}"
-        return [warning(SUBJECT, f"{text}: products at {ratio:.2f} of their speed", cure)]
+        return [warning(SUBJECT, f"{text}: products at {seen.ratio:.2f} of their speed", cure)]
     if seen.avx512 and seen.kernel.lower() in WITHOUT_AVX512:
         text = f"{speed}: kernel {seen.kernel} leaves this processor's AVX-512 unused"
         return [warning(SUBJECT, text, _newer(given))]

@@ -18,7 +18,7 @@ FOLDER = Path("/dev/shm")
 # What MPI libraries call their files there: MPICH, Open MPI, UCX, PSM2.
 PREFIXES = ("mpich_shm_", "vader_segment.", "sm_segment.", "ucx_shm_", "psm2_shm.", "psm3_shm.")
 MIB = 2**20
-# MPICH with UCX takes 5.2 MiB a rank, and is killed by SIGBUS in MPI_Init where it finds less.
+# MPICH with UCX takes 5.2 MiB a rank, and is killed in MPI_Init where it finds less.
 RANK_BYTES = 6 * MIB
 LEAST_BYTES = 32 * MIB
 
@@ -98,7 +98,7 @@ def judge(seen: SharedMemory | None, ranks: int) -> list[Finding]:
         cure = "enlarge it: docker run --shm-size=1g, or mount -o remount,size=1g /dev/shm"
         if left:
             cure = f"{remove}; or {cure}"
-        return [warning(SUBJECT, f"{sizes}: MPI_Init may be killed (Bus error)", cure)]
+        return [warning(SUBJECT, f"{sizes}: MPI_Init may crash", cure)]
     if left:
         return [warning(SUBJECT, sizes, remove)]
     return [ok(SUBJECT, sizes)]
