@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcpgd.doctor.finding import Finding, ok, warning
+from hpcpgd.doctor.finding import Finding, counted, ok, warning
 
 SUBJECT = "shared memory"
 FOLDER = Path("/dev/shm")
@@ -72,13 +72,14 @@ def _mapped(folder: Path, processes: Path) -> set[str]:
     found: set[str] = set()
     begin = f"{folder}/"
     for process in processes.glob("[0-9]*"):
-        try:
-            maps = (process / "maps").read_text(errors="replace")
-            links = [str(link.readlink()) for link in (process / "fd").iterdir()]
-        except OSError:  # another user's, or gone
-            continue
-        words = (line.split(maxsplit=5)[-1] for line in maps.splitlines())
-        found |= {w.removeprefix(begin) for w in (*words, *links) if w.startswith(begin)}
+        names: list[str] = []
+        with suppress(OSError):  # another user's, or gone
+            maps = (process / "maps").read_text(errors="replace").splitlines()
+            names += [line.split(maxsplit=5)[-1] for line in maps if begin in line]
+            for link in (process / "fd").iterdir():
+                with suppress(OSError):  # closed meanwhile
+                    names.append(str(link.readlink()))
+        found |= {name.removeprefix(begin) for name in names if name.startswith(begin)}
     return found
 
 
@@ -89,7 +90,7 @@ def judge(seen: SharedMemory | None, ranks: int) -> list[Finding]:
     sizes = f"{FOLDER} has {_size(seen.size)}, {_size(seen.free)} free"
     left = seen.leftovers
     if left:
-        sizes += f", {_size(seen.leftover_bytes)} in {len(left)} files of jobs that were killed"
+        sizes += f", {_size(seen.leftover_bytes)} in {counted(len(left), 'file')} of killed jobs"
     remove = ""
     if left:
         patterns = " ".join(f"{FOLDER}/{prefix}*" for prefix in _prefixes(left))
