@@ -8,14 +8,17 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hpcpgd.doctor import (
     allreduce,
     cores,
+    gpu_facts,
     gpus,
     launcher,
     memory,
@@ -40,6 +43,7 @@ from hpcpgd.doctor.finding import (
     warning,
 )
 from hpcpgd.doctor.report import Report
+from hpcpgd.errors import UnavailableError
 from tests.support import Done, environment, python, run
 
 DOCTOR = ("-m", "hpcpgd.doctor")
@@ -86,6 +90,11 @@ def test_findings_of_nodes_name_these() -> None:
     assert lines == ["ok       x, on n1, n2, seen by rank 0: 5"]
     lines = merged([[ok("x", "5")], [], [warning("x", "0", "mend it")], []], places(2, 2))
     assert lines == ["ok       x, on n1: 5", "warning  x, on n2: 0 -> mend it"]
+
+
+def test_a_node_that_is_not_the_first_s_is_named() -> None:
+    lines = merged([[], [], [warning("x", "0", "mend it")], []], places(2, 2))
+    assert lines == ["warning  x, on n2: 0 -> mend it"]
 
 
 def test_findings_survive_their_way_to_the_first_rank() -> None:
@@ -231,6 +240,7 @@ def test_a_slurm_job_that_fits() -> None:
     assert "1 h 05 min left" in found.seen
     assert "--requeue" in found.seen
     assert only(slurm.judge(job(cpus_per_task=2), 4, 2, "MPICH")).level == OK  # it has them
+    assert only(slurm.judge(job(tasks=0), 8, 2, "MPICH")).level == OK  # salloc --nodes=2
     assert slurm.judge(None, 4, 2, "MPICH") == []
 
 
@@ -283,6 +293,7 @@ def sums(**changes: object) -> allreduce.Sums:
         (sums(crowded=True, small=5e-3), WARNING, "one rank a core"),
         (sums(small=5e-3), WARNING, "shared memory"),
         (sums(nodes=2, large=0.04), WARNING, "Ethernet"),
+        (sums(nodes=2, large=0.04, crowded=True), WARNING, "one rank a core"),
         (sums(right=False), PROBLEM, "another transport"),
     ],
 )
@@ -448,6 +459,25 @@ def test_gpus(seen: gpus.Gpus, level: str, says: str) -> None:
     found = only(gpus.judge(seen, 2))
     assert found.level == level
     assert says in found.seen
+
+
+def test_what_cupy_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = SimpleNamespace(
+        getDeviceCount=lambda: 2,
+        getDeviceProperties=lambda number: {"name": b"GPU %d" % number},
+        memGetInfo=lambda: (5, 9),
+    )
+    cuda = SimpleNamespace(runtime=runtime, Device=nullcontext)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(gpu_facts, "open_device", lambda backend, node_rank: None)
+    told = gpu_facts.observe()
+    assert told == {"refused": "", "devices": [["GPU 0", 5, 9], ["GPU 1", 5, 9]]}
+
+    def refuse(backend: str, node_rank: int) -> None:
+        raise UnavailableError("no driver")
+
+    monkeypatch.setattr(gpu_facts, "open_device", refuse)
+    assert gpu_facts.observe() == {"refused": "no driver", "devices": []}
 
 
 # Checks that crash or hang

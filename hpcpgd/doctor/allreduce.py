@@ -76,16 +76,17 @@ def judge(seen: Sums) -> list[Finding]:
     if not seen.right:
         cure = "try another transport of the MPI library, or another library"
         return [problem(SUBJECT, f"wrong sums over {where}", cure, UnavailableError.exit_code)]
-    if seen.crowded and seen.small > SLOW_SECONDS:
+    late, low = seen.small > SLOW_SECONDS, seen.nodes > 1 and speed < ETHERNET
+    if seen.crowded and (late or low):
         cure = "start at most one rank a core: those that wait keep the others from their core"
         return [warning(SUBJECT, times, cure)]
-    if seen.nodes > 1 and (speed < ETHERNET or seen.small > SLOW_SECONDS):
+    if low or (late and seen.nodes > 1):
         cure = (
             "as slow as Gigabit Ethernet: let MPI use the fast network (UCX_NET_DEVICES, "
             "FI_PROVIDER, the site's MPI module)"
         )
         return [warning(SUBJECT, times, cure)]
-    if seen.small > SLOW_SECONDS:
+    if late:
         cure = "see who else computes here (top); let MPI use shared memory within the node"
         return [warning(SUBJECT, times, cure)]
     return [ok(SUBJECT, times)]

@@ -26,7 +26,7 @@ would end with: 69 MPI, BLAS or a folder for kernels unavailable, 70 kernels can
 74 the folder cannot be written, 78 MPI and launcher do not fit.  Where a check kills or stops
 the process, a line says so and the code is the system's or the launcher's."""
 START = Stage(
-    "MPI", 60.0,
+    "MPI", 180.0,  # loading Python and MPI on many nodes takes its time
     "MPI_Init did not return: enlarge /dev/shm if it is small; under srun try --mpi=pmi2 "
     "(MPICH) or --mpi=pmix (Open MPI), else the mpirun of mpi4py's MPI library",
 )  # fmt: skip

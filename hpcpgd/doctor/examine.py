@@ -32,7 +32,7 @@ from hpcpgd.launch import launcher_size, mismatch
 
 PROGRAM = "hpcpgd doctor"
 NETWORK = Stage(
-    "Allreduce", 60.0,
+    "Allreduce", 120.0,
     "messages do not arrive: let MPI use another network interface (UCX_NET_DEVICES, "
     "FI_PROVIDER), or ask for the ports between nodes to be opened",
 )  # fmt: skip

@@ -111,8 +111,8 @@ def merged(findings: Sequence[Sequence[Finding]], places: Sequence[Place]) -> li
 
 
 def _where(ranks: list[int], asked: set[int], places: Sequence[Place], same: bool) -> str:
-    """Name the ranks of a finding, unless all that were asked have the very same."""
-    if set(ranks) == asked and same:
+    """Name the ranks of a finding, unless all that were asked, the first too, have the same."""
+    if set(ranks) == asked and same and 0 in asked:
         return ""
     leaders = {rank for rank, place in enumerate(places) if place.index == 0}
     named = hosts(ranks, places) if asked <= leaders else in_words(ranks, places)

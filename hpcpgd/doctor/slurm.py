@@ -23,7 +23,7 @@ class Job:
     Attributes
     ----------
     tasks : int
-        Of the whole job.
+        Of the whole job; 0: it asked for nodes alone.
     in_step : bool
         Whether ``srun`` or an ``mpirun`` that uses it started this process.
     cpus_per_task, passed_on : int
@@ -58,7 +58,7 @@ def observe(environ: Mapping[str, str]) -> Job | None:
     if end not in ("Unknown", "None") and told.get("TimeLimit") != "UNLIMITED":
         left = datetime.fromisoformat(end).timestamp() - time.time()
     return Job(
-        _number(environ, "SLURM_NTASKS") or 1, "SLURM_STEP_NUM_TASKS" in environ,
+        _number(environ, "SLURM_NTASKS"), "SLURM_STEP_NUM_TASKS" in environ,
         _number(environ, "SLURM_CPUS_PER_TASK"), _number(environ, "SRUN_CPUS_PER_TASK"),
         left, told.get("Requeue", "1") != "0",
     )  # fmt: skip
@@ -98,7 +98,7 @@ def judge(job: Job | None, ranks: int, cores: int, library: str) -> list[Finding
     if ranks == 1 and job.tasks > 1 and not job.in_step:
         seen = f"plain python in a job of {job.tasks} tasks is one rank, the others are idle"
         found.append(warning(SUBJECT, seen, f"start it with {srun}"))
-    elif ranks != job.tasks:
+    elif job.tasks not in (0, ranks):
         seen = f"{counted(ranks, 'rank')} in a job of {job.tasks} tasks"
         found.append(warning(SUBJECT, seen, "start as many ranks as tasks, or ask for as many"))
     if _not_passed_on(job, cores):
@@ -110,7 +110,8 @@ def judge(job: Job | None, ranks: int, cores: int, library: str) -> list[Finding
         seen = f"{left:.0f} s are left of this job"
         found.append(warning(SUBJECT, seen, "ask for more: sbatch --time"))
     if not found:
-        found.append(ok(SUBJECT, f"{ranks} ranks, as many as tasks{_end(job)}"))
+        tasks = ", as many as tasks" if job.tasks else ""
+        found.append(ok(SUBJECT, f"{counted(ranks, 'rank')}{tasks}{_end(job)}"))
     return found
 
 
