@@ -93,21 +93,18 @@ def merged(findings: Sequence[Sequence[Finding]], places: Sequence[Place]) -> li
     places : sequence of Place
         Of every rank.
     """
-    groups: dict[tuple[str, ...], list[int]] = {}
+    groups: dict[tuple[str, ...], list[tuple[int, Finding]]] = {}
     asked: dict[str, set[int]] = {}
-    first: dict[tuple[str, ...], Finding] = {}
-    same: dict[tuple[str, ...], set[str]] = {}
     for rank, own in enumerate(findings):
         for one in own:
-            key = (one.level, one.subject, one.cure)
-            groups.setdefault(key, []).append(rank)
+            groups.setdefault((one.level, one.subject, one.cure), []).append((rank, one))
             asked.setdefault(one.subject, set()).add(rank)
-            first.setdefault(key, one)
-            same.setdefault(key, set()).add(one.seen)
-    return [
-        first[key].line(_where(ranks, asked[key[1]], places, len(same[key]) == 1))
-        for key, ranks in groups.items()
-    ]
+    lines = []
+    for group in groups.values():
+        first, ranks = group[0][1], [rank for rank, _ in group]
+        same = len({one.seen for _, one in group}) == 1
+        lines.append(first.line(_where(ranks, asked[first.subject], places, same)))
+    return lines
 
 
 def _where(ranks: list[int], asked: set[int], places: Sequence[Place], same: bool) -> str:
