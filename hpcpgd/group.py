@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,7 @@ from hpcpgd import mpi
 from hpcpgd.errors import UnavailableError
 from hpcpgd.kernels.network import ALIGNMENT, Array, aligned_zeros
 from hpcpgd.kernels.partition import block_range
-
-SHARED_MEMORY = Path("/dev/shm")
+from hpcpgd.segments import SHARED_MEMORY
 
 
 @dataclass(frozen=True)

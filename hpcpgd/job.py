@@ -57,6 +57,11 @@ def on_world(program: str, body: Callable[[Any], object], own: HpcpgdError | Non
         world = mpi.start()
     except HpcpgdError as error:
         return complain(program, own or error, launcher_rank() == 0)
+    return within(program, world, body)
+
+
+def within(program: str, world: Any, body: Callable[[Any], object]) -> int:
+    """Run ``body`` on the world communicator, end MPI and return the exit code, as above."""
     try:
         body(world)
     except HpcpgdError as error:

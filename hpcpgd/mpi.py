@@ -57,15 +57,10 @@ class Ranks:
     nodes: int
 
 
-def start() -> Any:
+def initialise() -> Any:
     """Initialise MPI unless the caller has, and return the world communicator.
 
     Who calls this calls ``finish`` before the program ends.
-
-    Raises
-    ------
-    ConfigError
-        If the launcher started several ranks but each is alone.
     """
     if not MPI.Is_initialized():
         # Only at this level does MPICH yield the core while it waits: with 32 ranks on
@@ -74,10 +69,22 @@ def start() -> Any:
             # mpi4py's own guess at a launcher that does not fit; ours follows, in one line.
             warnings.filterwarnings("ignore", "suspicious MPI", RuntimeWarning)
             MPI.Init_thread(MPI.THREAD_MULTIPLE)
-    problem = mismatch(MPI.COMM_WORLD.size)
+    return MPI.COMM_WORLD
+
+
+def start() -> Any:
+    """Initialise MPI as ``initialise`` does, under a launcher that fits.
+
+    Raises
+    ------
+    ConfigError
+        If the launcher started several ranks but each is alone.
+    """
+    world = initialise()
+    problem = mismatch(world.size)
     if problem:
         raise errors.ConfigError(problem)
-    return MPI.COMM_WORLD
+    return world
 
 
 def finish() -> None:

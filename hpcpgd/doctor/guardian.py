@@ -1,0 +1,111 @@
+"""A process beside each rank that speaks where a check hangs, or kills the rank.
+
+``MPI_Init`` and a rank's first messages do both: no handler of Python runs meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NoReturn
+
+from hpcpgd.doctor.finding import problem
+from hpcpgd.errors import UnavailableError
+
+DEAF_SECONDS = 5.0  # how much longer those wait who do not speak: the speaker comes first
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A check that may hang or kill.
+
+    Attributes
+    ----------
+    subject : str
+    seconds : float
+        Time that it may take.
+    cure : str
+        What to do if it does not come back.
+    """
+
+    subject: str
+    seconds: float
+    cure: str
+
+
+class Guardian:
+    """Watches over this process from another one, between ``with`` and its end.
+
+    Must be made before MPI and threads are started: it forks.
+
+    Parameters
+    ----------
+    speaks : bool
+        Whether it prints.
+    """
+
+    def __init__(self, speaks: bool) -> None:
+        watched, self._pipe = os.pipe()
+        parent = os.getpid()
+        self._child = os.fork()
+        if self._child == 0:
+            _watch(watched, parent, speaks)
+        os.close(watched)
+
+    def enter(self, stage: Stage) -> None:
+        """Say what comes next."""
+        line = f"{stage.seconds}\t{stage.subject}\t{stage.cure}\n"
+        with suppress(BrokenPipeError):  # somebody ended it: nobody watches, that is all
+            os.write(self._pipe, line.encode())
+
+    def __enter__(self) -> Guardian:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with suppress(BrokenPipeError):
+            os.write(self._pipe, b"done\n")
+        os.close(self._pipe)
+        os.waitpid(self._child, 0)
+
+
+def _watch(pipe: int, parent: int, speaks: bool) -> NoReturn:
+    """Wait for the end of the parent or of its time; never return."""
+    os.closerange(3, pipe)  # what the launcher gave to its rank is the rank's alone
+    os.closerange(pipe + 1, 2**16)
+    with suppress(OSError):
+        os.setsid()  # a launcher that ends the rank's group leaves it time for a line
+    stage, end = Stage("start", 60.0, "run it again"), time.monotonic() + 60.0
+    while True:
+        ready, _, _ = select.select([pipe], [], [], max(end - time.monotonic(), 0.0))
+        said = os.read(pipe, 2**16).decode() if ready else ""
+        if said.endswith("done\n"):
+            os._exit(0)
+        if not said:
+            break
+        seconds, subject, cure = said.splitlines()[-1].split("\t")
+        stage = Stage(subject, float(seconds), cure)
+        end = time.monotonic() + stage.seconds + (0.0 if speaks else DEAF_SECONDS)
+    _tell(stage, bool(ready), speaks)
+    if not ready:
+        with suppress(ProcessLookupError):
+            os.kill(parent, signal.SIGKILL)
+    os._exit(0)
+
+
+def _tell(stage: Stage, ended: bool, speaks: bool) -> None:
+    seen = "this process was killed here" if ended else f"no answer within {stage.seconds:.0f} s"
+    found = problem(stage.subject, seen, stage.cure, UnavailableError.exit_code)
+    if speaks:
+        text = f"{found.line()}\nverdict: the checks that come after this one were not made\n"
+        with suppress(OSError):
+            os.write(1, text.encode(errors="backslashreplace"))

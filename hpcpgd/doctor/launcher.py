@@ -1,0 +1,90 @@
+"""MPI library and launcher: whether they fit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcpgd.doctor.finding import Finding, ok, problem, warning
+from hpcpgd.doctor.probe import ask
+from hpcpgd.errors import ConfigError
+from hpcpgd.launch import launcher_size, mismatch
+
+SUBJECT = "MPI"
+PAIR_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class World:
+    """The ranks of this job.
+
+    Attributes
+    ----------
+    library : str
+    ranks, nodes : int
+    """
+
+    library: str
+    ranks: int
+    nodes: int
+
+
+def judge(seen: World, environ: Mapping[str, str]) -> list[Finding]:
+    """Say whether the launcher started what MPI sees."""
+    alone = mismatch(seen.ranks, environ)
+    if alone is not None:
+        text, _, cure = alone.partition("; ")
+        return [problem(SUBJECT, f"{text} ({seen.library})", cure, ConfigError.exit_code)]
+    told = launcher_size(environ)
+    said = "" if told is None else ", as the launcher says"
+    words = (
+        f"{seen.ranks} rank{'s' * (seen.ranks != 1)} on {seen.nodes} node{'s' * (seen.nodes != 1)}"
+    )
+    return [ok(SUBJECT, f"{words}{said} ({seen.library})")]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What two ranks saw that the ``mpiexec`` of this machine started.
+
+    Attributes
+    ----------
+    mpiexec : str
+        "" if there is none.
+    sizes : tuple of str
+        The MPI world's size, as each rank sees it.
+    trouble : str
+    """
+
+    mpiexec: str
+    sizes: tuple[str, ...] = ()
+    trouble: str = ""
+
+
+def try_pair() -> Pair:
+    """Start two ranks with the ``mpiexec`` beside this Python, else with that in PATH."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if os.access(beside, os.X_OK) else shutil.which("mpiexec")
+    if found is None:
+        return Pair("")
+    asked = ask("hpcpgd.doctor.pair", seconds=PAIR_SECONDS, launcher=(found, "-n", "2"))
+    return Pair(found, tuple(asked.out.split()), asked.trouble)
+
+
+def judge_pair(seen: Pair) -> list[Finding]:
+    """Say whether that ``mpiexec`` starts ranks that see each other."""
+    if not seen.mpiexec:
+        cure = "load the site's MPI module, or pip install 'hpcpgd[mpich]', to start several ranks"
+        return [warning("mpiexec", "none beside Python or in PATH", cure)]
+    if seen.sizes == ("2", "2") and not seen.trouble:
+        return [ok("mpiexec", f"two ranks of {seen.mpiexec} see each other")]
+    if seen.sizes == ("1", "1"):
+        text = f"two ranks of {seen.mpiexec} are each alone: it is not of mpi4py's MPI library"
+        cure = "use the mpiexec of that library: the site's MPI module, or that beside Python"
+        return [warning("mpiexec", text, cure)]
+    text = f"{seen.mpiexec} -n 2 does not work here: {seen.trouble or ' '.join(seen.sizes)}"
+    return [warning("mpiexec", text, "start ranks as the site says, srun perhaps, and ask again")]

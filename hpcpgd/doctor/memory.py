@@ -1,0 +1,69 @@
+"""The memory that ranks of a node can have."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcpgd.cgroup import limits
+from hpcpgd.data.guard import physical_memory
+from hpcpgd.doctor.finding import Finding, ok, warning
+
+SUBJECT = "memory"
+GIB = 2**30
+LEAST_BYTES = GIB // 2  # of a rank: Python, the libraries and a small problem
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memory of a node.
+
+    Attributes
+    ----------
+    machine, allowed, free : int
+        Bytes that are there, that the job may use, and that nobody uses.
+    """
+
+    machine: int
+    allowed: int
+    free: int
+
+
+def observe() -> Memory:
+    """Return what is seen on this node."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    allowed = physical_memory()
+    free = _free_of_machine(allowed)
+    groups = [limits(f"memory.{name}") for name in ("max", "current", "stat")]
+    for limit, used, stat in zip(*groups, strict=False):  # the uppermost has a stat alone
+        if limit != ["max"]:
+            parts = dict(zip(stat[::2], map(int, stat[1::2]), strict=True))
+            cached = parts.get("file", 0) - parts.get("shmem", 0)  # given back when needed
+            free = min(free, int(limit[0]) - int(used[0]) + cached)
+    return Memory(machine, allowed, free)
+
+
+def _free_of_machine(otherwise: int) -> int:
+    """Return what can be had without swapping; ``otherwise`` where no system says."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return otherwise
+    words = next((line.split() for line in lines if line.startswith("MemAvailable:")), None)
+    return otherwise if words is None else int(words[1]) * 1024
+
+
+def judge(seen: Memory, ranks: int) -> list[Finding]:
+    """Say what each of ``ranks`` on the node can have."""
+    limit = ""
+    if seen.allowed < seen.machine:
+        limit = f", a limit of the job or container, {seen.machine / GIB:.1f} GiB are there"
+    text = (
+        f"{seen.free / GIB:.1f} GiB of {seen.allowed / GIB:.1f} GiB are free{limit}: "
+        f"{seen.free / ranks / GIB:.1f} GiB a rank"
+    )
+    if seen.free / ranks < LEAST_BYTES:
+        cure = "use fewer ranks a node, or ask for more memory (sbatch --mem, docker run --memory)"
+        return [warning(SUBJECT, text, cure)]
+    return [ok(SUBJECT, text)]

@@ -1,0 +1,7 @@
+"""``python -m hpcpgd.doctor.pair``: print the size of the MPI world, as each rank sees it."""
+
+from hpcpgd import mpi
+
+if __name__ == "__main__":
+    print(mpi.initialise().size)
+    mpi.finish()

@@ -1,0 +1,49 @@
+"""Checks in a process of their own: what crashes or hangs there harms nobody."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hpcpgd.launch import without_launcher
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a probe said.
+
+    Attributes
+    ----------
+    out : str
+        Its standard output.
+    trouble : str
+        What went wrong, "" if nothing did.
+    """
+
+    out: str
+    trouble: str = ""
+
+
+def ask(
+    module: str, *words: str, seconds: float, launcher: tuple[str, ...] = (),
+    environ: Mapping[str, str] = os.environ,
+) -> Answer:  # fmt: skip
+    """Run a module of ours, not as a rank of this job; past ``seconds`` it is killed."""
+    command = [*launcher, sys.executable, "-m", module, *words]
+    try:
+        done = subprocess.run(
+            command, env=without_launcher(environ), stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, errors="replace", timeout=seconds, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Answer("", f"no answer within {seconds:.0f} s")
+    except OSError as error:
+        return Answer("", str(error))
+    if done.returncode == 0:
+        return Answer(done.stdout)
+    said = [line for line in done.stderr.splitlines() if line.strip(" =\t")]
+    last = f": {said[-1].strip()[:200]}" if said else ""
+    return Answer(done.stdout, f"it ended with {done.returncode}{last}")

@@ -1,0 +1,142 @@
+"""Matrix products: which BLAS, which of its kernels, how fast, and what slows it down."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcpgd.doctor.finding import Finding, ok, problem, warning
+from hpcpgd.doctor.probe import ask
+from hpcpgd.errors import UnavailableError
+
+SUBJECT = "BLAS"
+PROBE_SECONDS = 30.0
+# What chooses another kernel or block size than the library would.
+VARIABLES = (
+    *("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR"),
+    *("MKL_DEBUG_CPU_TYPE", "BLIS_ARCH_TYPE"),
+)
+HARMLESS = 0.9  # of the speed: the clock itself is no better
+# OpenBLAS's kernels for x86 without AVX-512.
+WITHOUT_AVX512 = (
+    *("prescott", "core2", "penryn", "dunnington", "nehalem", "sandybridge", "haswell", "zen"),
+    *("atom", "opteron", "barcelona", "bobcat", "bulldozer", "piledriver", "steamroller"),
+    "excavator",
+)
+
+
+@dataclass(frozen=True)
+class Products:
+    """The BLAS of a node.
+
+    Attributes
+    ----------
+    library : str
+        Its name, version, kernel and file.
+    kernel : str
+        The kernel alone, "" if it is not known.
+    stand_in : bool
+        Whether NumPy must be called instead.
+    avx512 : bool
+        Whether the processor has AVX-512.
+    variables : dict
+        Those of ``VARIABLES`` that are set.
+    gflops : float
+        Of one thread; 0: not measured.
+    without : float
+        The same without ``variables``.
+    ratio : float
+        Of both, from times taken in turns.
+    refused : str
+        Why the library cannot be used.
+    trouble : str
+        Why nothing was measured.
+    """
+
+    library: str = ""
+    kernel: str = ""
+    stand_in: bool = False
+    avx512: bool = False
+    variables: Mapping[str, str] | None = None
+    gflops: float = 0.0
+    without: float = 0.0
+    ratio: float = 1.0
+    refused: str = ""
+    trouble: str = ""
+
+
+def observe(environ: Mapping[str, str] = os.environ) -> Products:
+    """Find the library and measure it, in processes of their own."""
+    from hpcpgd.kernels.blas import Blas
+    from hpcpgd.provenance import blas_library
+    from hpcpgd.resources import find_blas
+
+    given = {name: environ[name] for name in VARIABLES if environ.get(name)}
+    try:
+        blas = find_blas("gemm")
+    except UnavailableError as error:
+        return Products(refused=str(error))
+    found = isinstance(blas, Blas)
+    asked = ask("hpcpgd.doctor.gemm_probe", *given, seconds=PROBE_SECONDS, environ=environ)
+    gflops, without, ratio = (0.0, 0.0, 1.0) if asked.trouble else json.loads(asked.out)
+    return Products(
+        library=blas_library(blas) if found else "np.matmul",
+        kernel=_kernel(blas.path) if found else "",
+        stand_in=not found,
+        avx512=_has_avx512(),
+        variables=given,
+        gflops=gflops,
+        without=without,
+        ratio=ratio,
+        trouble=asked.trouble,
+    )
+
+
+def _kernel(path: str) -> str:
+    """Return the kernel that the library at ``path`` says it uses."""
+    from threadpoolctl import threadpool_info
+
+    name = Path(path).name
+    pools = (pool for pool in threadpool_info() if Path(pool["filepath"]).name == name)
+    return next((pool.get("architecture") or "" for pool in pools), "")
+
+
+def _has_avx512() -> bool:
+    if sys.platform != "linux":
+        return False
+    lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    return any("avx512f" in line.split() for line in lines if line.startswith("flags"))
+
+
+def judge(seen: Products) -> list[Finding]:
+    """Say whether products are as fast as they can be."""
+    if seen.refused:
+        cure = "name another library in HPCPGD_BLAS, or unset it"
+        return [problem(SUBJECT, seen.refused, cure, UnavailableError.exit_code)]
+    if seen.trouble:
+        cure = "try train --backend loops, and another library in HPCPGD_BLAS"
+        return [warning(SUBJECT, f"{seen.library}: {seen.trouble}", cure)]
+    speed = f"{seen.library}: {seen.gflops:.0f} GFLOP/s on one thread in float32"
+    if seen.stand_in:
+        text = f"NumPy's library exports no cblas_sgemm, each product goes through {speed}"
+        return [warning(SUBJECT, text, "pip install scipy-openblas32, or set HPCPGD_BLAS")]
+    given = seen.variables or {}
+    shown = ", ".join(f"{name}={value}" for name, value in given.items())
+    if given and seen.ratio < HARMLESS:
+        text = f"{shown}: {seen.gflops:.0f} GFLOP/s, {seen.without:.0f} without it"
+        cure = f"unset {' '.join(given)}"
+        return [warning(SUBJECT, f"{text}: products at {seen.ratio:.2f} of their speed", cure)]
+    if seen.avx512 and seen.kernel.lower() in WITHOUT_AVX512:
+        text = f"{speed}: kernel {seen.kernel} leaves this processor's AVX-512 unused"
+        return [warning(SUBJECT, text, _newer(given))]
+    return [ok(SUBJECT, f"{speed}; {shown} costs nothing" if given else speed)]
+
+
+def _newer(given: Mapping[str, str]) -> str:
+    if "OPENBLAS_CORETYPE" in given:
+        return "unset OPENBLAS_CORETYPE"
+    return "pip install scipy-openblas32 and name its library in HPCPGD_BLAS, or a newer NumPy"

@@ -1,0 +1,153 @@
+"""The folder that runs write to, and the one that keeps compiled kernels."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from hpcpgd import jitcache
+from hpcpgd.doctor.finding import Finding, ok, problem, warning
+from hpcpgd.errors import OutputError
+from hpcpgd.results.atomic import write_atomically
+
+SUBJECT = "folder"
+CACHE = "kernel cache"
+FILE_NUMBERS = 2**17  # of 8 bytes: 1 MiB
+SLOW_SECONDS = 2.0
+LEAST_BYTES = 100 * 2**20
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder in which an HDF5 file was written, synced, renamed, locked and read back.
+
+    Attributes
+    ----------
+    folder : str
+    refused : str
+        Why nothing can be written, "" if it can.
+    seconds : float
+        Of writing and syncing 1 MiB.
+    unread : str
+        Why HDF5 cannot open or read the file.
+    unlocked : str
+        Why a file cannot be locked for writing.
+    free : int
+        Bytes.
+    """
+
+    folder: str
+    refused: str = ""
+    seconds: float = 0.0
+    unread: str = ""
+    unlocked: str = ""
+    free: int = 0
+
+
+def observe(folder: Path) -> Storage:
+    """Write a file as a run does, read it back and remove it."""
+    import h5py
+    import numpy as np
+
+    image, numbers = io.BytesIO(), np.arange(FILE_NUMBERS)
+    with h5py.File(image, "w") as file:
+        file["numbers"] = numbers
+    path, shown = folder / f".hpcpgd-doctor-{secrets.token_hex(8)}.h5", str(folder.absolute())
+    begin = perf_counter()
+    try:
+        write_atomically(path, image.getbuffer())
+    except OutputError as error:
+        return Storage(shown, refused=str(error).rpartition(": ")[2])
+    seconds, unread = perf_counter() - begin, ""
+    try:
+        with h5py.File(path, "r") as file:
+            if not np.array_equal(file["numbers"][...], numbers):
+                unread = "what was read is not what was written"
+    except (OSError, RuntimeError) as error:
+        unread = str(error)
+    unlocked = _why_not_locked(path)
+    with suppress(OSError):
+        path.unlink()
+    there = os.statvfs(folder)
+    return Storage(shown, "", seconds, unread, unlocked, there.f_bavail * there.f_frsize)
+
+
+def _why_not_locked(path: Path) -> str:
+    try:
+        with path.open("rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.strerror or errno.errorcode.get(error.errno or 0, "unknown")
+    return ""
+
+
+def judge(seen: Storage) -> list[Finding]:
+    """Say whether runs can write there, and read what they wrote."""
+    if seen.refused:
+        cure = "make it, or make room in it, or name another (train --output DIR/run.h5)"
+        text = f"{seen.folder} cannot be written: {seen.refused}"
+        return [problem(SUBJECT, text, cure, OutputError.exit_code)]
+    found = []
+    if "lock" in seen.unread:
+        text = f"{seen.folder}: HDF5 cannot lock files to read them: {seen.unread}"
+        cure = "export HDF5_USE_FILE_LOCKING=FALSE: run files are safe, they are never half written"
+        found.append(warning(SUBJECT, text, cure))
+    elif seen.unread:
+        text = f"{seen.folder}: a file that was just written: {seen.unread}"
+        found.append(problem(SUBJECT, text, "use another file system", OutputError.exit_code))
+    if seen.unlocked:
+        text = f"{seen.folder}: files cannot be locked ({seen.unlocked})"
+        found.append(warning(SUBJECT, text, "give study a --folder on another file system"))
+    times = f"{seen.folder}: 1 MiB written and synced in {seen.seconds * 1e3:.0f} ms"
+    if seen.seconds > SLOW_SECONDS:
+        cure = "use a faster file system, or fewer checkpoints (--checkpoint-every)"
+        found.append(warning(SUBJECT, times, cure))
+    room = f"{seen.free / 2**30:.1f} GiB free"
+    if seen.free < LEAST_BYTES:
+        found.append(warning(SUBJECT, f"{seen.folder}: {room}", "make room before a long run"))
+    return found or [ok(SUBJECT, f"{times}, read back, locks work, {room}")]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Where compiled kernels are kept.
+
+    Attributes
+    ----------
+    folder : str
+    temporary : bool
+        Whether it ends with the job.
+    wanted : str
+        What was asked for: a variable, or the user's cache.
+    filled : bool
+        Whether kernels are there already.
+    """
+
+    folder: str
+    temporary: bool
+    wanted: str
+    filled: bool
+
+
+def observe_cache(wanted: str | None) -> Cache:
+    """Return what is seen after ``jitcache.share_folder``; ``wanted`` is the variable before."""
+    folder = Path(os.environ["NUMBA_CACHE_DIR"])
+    filled = next(folder.rglob("*.nbc"), None) is not None
+    asked = f"NUMBA_CACHE_DIR={wanted}" if wanted else "the user's cache"
+    return Cache(str(folder), jitcache.is_temporary(), asked, filled)
+
+
+def judge_cache(seen: Cache) -> list[Finding]:
+    """Say whether kernels are compiled once, or for every job anew."""
+    if seen.temporary:
+        text = f"{seen.wanted} cannot be written: every job compiles anew, 10 to 30 s"
+        return [warning(CACHE, text, "set NUMBA_CACHE_DIR to a folder that you can write")]
+    state = "kernels are there" if seen.filled else "empty: the first job compiles, 10 to 30 s"
+    return [ok(CACHE, f"{seen.folder}: {state}")]
