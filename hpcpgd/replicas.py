@@ -74,8 +74,7 @@ def _agreed(message: str) -> ReplicaError:
 def _digest(*arrays: Array) -> int:
     found = hashlib.blake2b(digest_size=8)
     for array in arrays:
-        flat: Array = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        found.update(flat)
+        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return int(np.frombuffer(found.digest(), np.int64)[0])
 
 
