@@ -33,13 +33,14 @@ if TYPE_CHECKING:
 
 def _all_kinds() -> dict[str, Kind]:
     """Return the kinds of faults in the order in which they are tried."""
-    from faults import hangs, kills, mismatches
+    from faults import cluster, hangs, kills, mismatches
 
     return {
         "kills": kills.KILLS,
         "signals": kills.SIGNALS,
         "mismatches": mismatches.MISMATCHES,
         "hangs": hangs.HANGS,
+        "slurm": cluster.SLURM,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from hpcpgd.launch import RANK_VARIABLES, SIZE_VARIABLES
 
 TRAIN = ("-m", "hpcpgd.train")
+RANK = re.compile(rb"(?:^|\0)(?:PMI_RANK|PMIX_RANK|OMPI_COMM_WORLD_RANK)=(\d+)\0")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,22 @@ def wait_until(reached: Callable[[], bool], seconds: float) -> None:
     while not reached():
         assert time.monotonic() < end, f"not reached within {seconds:g} s"
         time.sleep(0.05)
+
+
+def processes(word: str) -> dict[int, int]:
+    """Return the process of each rank whose command line holds ``word``."""
+    ranks = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes()
+                variables = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            rank = RANK.search(variables)
+            if rank and word.encode() in words:
+                ranks[int(rank[1])] = int(entry.name)
+    return ranks
 
 
 def run(

@@ -15,7 +15,7 @@ import pytest
 
 from hpcpgd import mpi
 from hpcpgd.rollcall import Answer, Found, Place, place_of, stacks
-from tests.support import environment, mpiexec, wait_until
+from tests.support import environment, mpiexec, processes, wait_until
 
 HOSTS = ("n1, process 10", "n1, process 11", "n2, process 12", "n2, process 13")
 WAITS = Answer(Place("sum_in_place (mpi.py, line 9)", True), "step", 600.0)
@@ -69,22 +69,6 @@ def test_the_stacks_begin_with_that_of_the_thread_that_is_watched() -> None:
     lines = stacks(threading.get_ident()).splitlines()
     assert lines[0] == "  thread MainThread:"
     assert "test_the_stacks_begin_with" in "".join(lines)
-
-
-def processes(word: str) -> dict[int, int]:
-    """Return the process of each rank whose command line holds ``word``."""
-    ranks = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes()
-                variables = (entry / "environ").read_bytes()
-            except OSError:
-                continue
-            rank = re.search(rb"(?:^|\0)PMI_RANK=(\d+)\0", variables)
-            if rank and word.encode() in words:
-                ranks[int(rank[1])] = int(entry.name)
-    return ranks
 
 
 @pytest.mark.parametrize(("reduction", "victim"), [("shared", 0), ("allreduce", 1), ("shared", 2)])

@@ -82,5 +82,5 @@ def told(path: Path) -> dict[str, Any]:
     """Return what two runs must have alike, to the last bit."""
     with h5py.File(path) as file:
         found: dict[str, Any] = {n: file[f"history/{n}"][...].tolist() for n in HISTORIES}
-        found["test"] = float(file["test/loss"][...])
+        found["test"] = float(file["test/loss"][...]) if "test" in file else None
         return found | {"weights": str(file.attrs["params_sha256"])}
