@@ -13,7 +13,7 @@ MOST_BYTES = 2**18  # of a file: a hundred times what any of ours needs
 # What may hold dots that part no keys: comments and texts.  One that is open ends with its line.
 _TEXT = re.compile(
     r'''#[^\n]*|"""(?:[^\\]|\\.)*?(?:"""|\Z)|\'{3}.*?(?:\'{3}|\Z)'''
-    r'''|"(?:[^"\\\n]|\\.)*+"?|\'[^\'\n]*\'?''',
+    r"""|"(?:[^"\\\n]|\\.)*+"?|\'[^\'\n]*\'?""",
     re.DOTALL,
 )
 # tomllib takes time and memory in the square of a key's parts.

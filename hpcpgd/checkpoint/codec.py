@@ -40,8 +40,10 @@ PLACE = dict.fromkeys((field.name for field in fields(RankPlace)), str)
 def encode(state: State) -> bytes:
     """Return the content of a checkpoint file."""
     with h5py.File("checkpoint", "w", driver="core", backing_store=False) as file:
+        # For other tools.  We read the one among the facts: texts of variable length lie in
+        # a heap, which made to do harm lets HDF5 turn without end.
         file.attrs["schema"] = SCHEMA
-        facts = {name: getattr(state, name) for name in FACTS}
+        facts = {"schema": SCHEMA} | {name: getattr(state, name) for name in FACTS}
         facts["network"] = asdict(state.network)
         facts["segments"] = [_segment_facts(segment) for segment in state.segments]
         file["facts"] = np.bytes_(json.dumps(facts).encode())
@@ -113,15 +115,14 @@ class _Content:
         found = self.dataset("facts")
         if found.dtype.kind != "S" or found.shape != ():
             raise DataError(f"facts: {found.dtype} {found.shape}, expected one text")
-        facts = json.loads(bytes(found[()]))
-        return _typed({"": facts}, {"": dict})[""]
+        facts: dict[str, Any] = json.loads(bytes(found[()]))
+        return facts
 
 
 def _decode(content: _Content) -> State:
-    schema = content.file.attrs.get("schema")
-    if not isinstance(schema, str) or schema != SCHEMA:
-        raise DataError(f"has schema {schema!r}, expected {SCHEMA!r}")
     facts = content.facts()
+    if facts["schema"] != SCHEMA:
+        raise DataError(f"has schema {facts['schema']!r:.60}, expected {SCHEMA!r}")
     network = _network(facts["network"])
     segments = [_segment(content, number, f) for number, f in enumerate(facts["segments"], 1)]
     totals = content.array("totals", np.float64, (None, TOTALS))
@@ -199,6 +200,8 @@ def _segment_facts(segment: Segment) -> dict[str, Any]:
 
 def _segment(content: _Content, number: int, facts: dict[str, Any]) -> Segment:
     places = [RankPlace(**_typed(place, PLACE)) for place in facts["places"]]
+    if not places:
+        raise DataError(f"segment {number} has no ranks")
     segment = Segment(**{**_typed(facts, SEGMENT), "places": places})
     name = f"timing/segment{number}"
     if facts["timed"]:

@@ -85,7 +85,11 @@ def changes(state: State, config: RunConfig, facts: dict[str, str]) -> list[str]
     pairs = {name: (state.config.get(name), options[name]) for name in TELLING}
     if config.reduction == "reproducible":
         pairs |= {name: (state.facts.get(name, "unknown"), facts[name]) for name in facts}
-    return [printable(f"{name} was {_shown(a)}, is {_shown(b)}") for name, (a, b) in pairs.items() if a != b]
+    return [
+        printable(f"{name} was {_shown(a)}, is {_shown(b)}")
+        for name, (a, b) in pairs.items()
+        if a != b
+    ]
 
 
 def plain(config: RunConfig) -> dict[str, Any]:

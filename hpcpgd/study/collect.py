@@ -120,7 +120,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[Row], list[Summary]]:
 
 
 def _rows(file: h5py.File, table: str, kind: Any) -> list[Any]:
-    columns = {c.name: _column(file, f"{table}/{c.name}", c.type) for c in fields(kind)}
+    columns = {c.name: _column(file, f"{table}/{c.name}", str(c.type)) for c in fields(kind)}
     lengths = {len(values) for values in columns.values()}
     if len(lengths) != 1 or not min(lengths):
         raise DataError(f"{table}: its columns have {sorted(lengths)} values, expected as many")

@@ -56,7 +56,9 @@ class _Run:
 
     def has(self, path: str) -> bool:
         """Return whether there is such an attribute, group or dataset."""
-        return path in self._file.attrs or isinstance(self._file.get(path, getlink=True), h5py.HardLink)
+        return path in self._file.attrs or isinstance(
+            self._file.get(path, getlink=True), h5py.HardLink
+        )
 
     def first_text(self, path: str) -> str:
         """Return the first of the texts of a dataset."""
@@ -67,7 +69,8 @@ class _Run:
         found = dataset(self._file, path, path)
         numeric(found.dtype, path)
         same = len(found.shape) == len(shape) and all(
-            size == wanted or (wanted is None and size) for size, wanted in zip(found.shape, shape, strict=True)
+            size == wanted or (wanted is None and size)
+            for size, wanted in zip(found.shape, shape, strict=True)
         )
         if not same:
             raise DataError(f"{path}: has shape {found.shape}, expected {shape}")

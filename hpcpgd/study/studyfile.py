@@ -115,7 +115,9 @@ def _settings(table: dict[str, Any], path: Path) -> dict[str, Any]:
             if key == "name" and not re.fullmatch(r"[\w.-]{1,80}", value):
                 raise ValueError
         except ValueError as problem:
-            raise ConfigError(f"{where}: expected {expected}, got {shown(value)}{problem}") from None
+            raise ConfigError(
+                f"{where}: expected {expected}, got {shown(value)}{problem}"
+            ) from None
     return found
 
 

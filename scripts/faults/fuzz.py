@@ -61,10 +61,21 @@ def make_batch(name: str, seed: int, cases: int, folder: Path) -> Batch:
         with (place / "output").open("w") as output:
             code = _wait(subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT))
         if code > 0 or not (place / "tally.json").exists():
-            said = [(place / name).read_text() for name in ("output", "stderr") if (place / name).exists()]
-            batch.wrong.append(f"{name}, seed {seed}.{part}: exit code {code}: {' '.join(said)[-500:]}")
+            said = [
+                (place / name).read_text()
+                for name in ("output", "stderr")
+                if (place / name).exists()
+            ]
+            batch.wrong.append(
+                f"{name}, seed {seed}.{part}: exit code {code}: {' '.join(said)[-500:]}"
+            )
             return batch
-        _add(batch, json.loads((place / "tally.json").read_text()), code, f"{name}, seed {seed}.{part}")
+        _add(
+            batch,
+            json.loads((place / "tally.json").read_text()),
+            code,
+            f"{name}, seed {seed}.{part}",
+        )
         part += 1
     return batch
 

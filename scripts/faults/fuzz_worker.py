@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import shutil
 import signal
@@ -21,15 +20,14 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
 
-import hypothesis
+import hypothesis  # noqa: E402  # by the path above, as are the next
 
-from faults.hostile.format import Files, Format, UnsoundError
-from faults.hostile.formats import FORMATS
+from faults.hostile.format import Files, Format, UnsoundError  # noqa: E402  # as above
+from faults.hostile.formats import FORMATS  # noqa: E402  # as above
 
 SECONDS = 5  # of processor time for one case
 SPACE = 2 << 30  # bytes of address space beyond what the modules take
 SPARE = 64 << 20  # bytes of memory for a case, whatever its size
-OUT_OF_MEMORY = re.compile("memory allocation|nable to allocate|can.t allocate", re.IGNORECASE)
 MOST = 20  # findings that are told
 SETTINGS = hypothesis.settings(
     database=None, deadline=None, phases=[hypothesis.Phase.generate], derandomize=False,
@@ -110,7 +108,7 @@ def _outcome(format_: Format, folder: Path) -> tuple[bool, str]:
         format_.read(folder)
     except format_.refusals as error:
         said = str(error)
-        if any(isinstance(cause, MemoryError) for cause in _causes(error)) or OUT_OF_MEMORY.search(said):
+        if any(isinstance(cause, MemoryError) for cause in _causes(error)):
             return False, f"asked for memory without bounds: {said:.300}"
         if not said.isprintable() or len(said) > 4000:
             return False, f"not one short line: {said!r:.300} ({len(said)} characters)"

@@ -31,11 +31,16 @@ from hpcpgd.results.runfile import write_run_file
 NETWORK = Network((3, 2, 2), "float32", "tanh", "softmax", "cross-entropy")
 NAME = "run-step-1.ckpt.h5"
 VALUES = (
-    "0", "-1", "1", "2", "1.5", "null", "true", "[]", "{}", '""', '"x"', "NaN", "Infinity", "1e400", "9" * 4000,
-    "9" * 5000, "[" * 5000 + "]" * 5000, "[" * 100_000, '{"a":' * 3000 + "1" + "}" * 3000, "[3, 2, 2]", "[3.7, 2, 2]",
-    "[3, 2]", "[2, 3, 2, 2]", "[-3, 2, 2]", "[3]", "[4000000000, 2, 2]", "[" + "1," * 5000 + "1]", "[true, 2, 2]",
-    '"float32"', '"float64"', '"object"', '"a"', '"f4,O"', '"float16"', '"\\ud800"', '"a\\nb\\u001b[2J"', '"\\u0000"',
-    '"' + "x" * 50_000 + '"', '[["f4", "f4"]]', '"softmax"', "100000000000000000000", "9223372036854775807", '["a"]',
+    "0", "-1", "1", "2", "1.5", "null", "true", "[]", "{}", '""', '"x"', "NaN", "Infinity",
+    "1e400", "9" * 4000,
+    "9" * 5000, "[" * 5000 + "]" * 5000, "[" * 100_000, '{"a":' * 3000 + "1" + "}" * 3000,
+    "[3, 2, 2]", "[3.7, 2, 2]",
+    "[3, 2]", "[2, 3, 2, 2]", "[-3, 2, 2]", "[3]", "[4000000000, 2, 2]", "[" + "1," * 5000 + "1]",
+    "[true, 2, 2]",
+    '"float32"', '"float64"', '"object"', '"a"', '"f4,O"', '"float16"', '"\\ud800"',
+    '"a\\nb\\u001b[2J"', '"\\u0000"',
+    '"' + "x" * 50_000 + '"', '[["f4", "f4"]]', '"softmax"', "100000000000000000000",
+    "9223372036854775807", '["a"]',
 )  # fmt: skip
 
 
@@ -50,7 +55,8 @@ def make_state(epochs: int) -> State:
     ]  # fmt: skip
     return State(
         run="run", run_file="/r.h5", config=plain(resolve(GIVEN, {})), dataset_sha256="ab",
-        facts={"the BLAS": "x"}, network=NETWORK, steps=2 * epochs, elapsed=0.25, totals=np.ones((1, 8)),
+        facts={"the BLAS": "x"}, network=NETWORK, steps=2 * epochs, elapsed=0.25,
+        totals=np.ones((1, 8)),
         parameters=NETWORK.zeros(), segments=segments,
         history=[Epoch(0.5, 0.25, 0.3, float("nan"), 1.0, 0.5, 3.0, 4.0, 0.1, 2)] * epochs,
     )  # fmt: skip
@@ -66,7 +72,13 @@ with h5py.File(io.BytesIO(GOOD)) as _file:
 
 def _places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     """Return the paths of everything in nested JSON."""
-    items = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
+    items = (
+        enumerate(value)
+        if isinstance(value, list)
+        else value.items()
+        if isinstance(value, dict)
+        else ()
+    )
     found = [path] if path else []
     return found + [place for key, inner in items for place in _places(inner, (*path, key))]
 
@@ -107,8 +119,10 @@ def _with_facts(value: object) -> bytes:
 _change = st.tuples(st.sampled_from(PLACES), weighted((1, st.none()), (6, st.sampled_from(VALUES))))
 _facts = st.lists(_change, min_size=1, max_size=3).map(_said)
 _odd = st.sampled_from((
-    np.int64(2**40), np.int64(-1), np.int64(2**62), np.zeros(9, "u1"), np.bytes_(b"[]"), np.bytes_(b"{" * 90_000),
-    np.bytes_(b"\xff\xfe{\x00}\x00"), np.array([b"{}", b"{}"]), np.float64(3), np.bytes_(b"1"), np.bytes_(b'"x"'),
+    np.int64(2**40), np.int64(-1), np.int64(2**62), np.zeros(9, "u1"), np.bytes_(b"[]"),
+    np.bytes_(b"{" * 90_000),
+    np.bytes_(b"\xff\xfe{\x00}\x00"), np.array([b"{}", b"{}"]), np.float64(3), np.bytes_(b"1"),
+    np.bytes_(b'"x"'),
 )).map(_with_facts)  # fmt: skip
 
 

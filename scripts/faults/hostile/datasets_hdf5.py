@@ -28,6 +28,7 @@ def cases() -> SearchStrategy[Files]:
     """Return one file each."""
     images = (
         _image("earliest"), _image("latest"), _image("earliest", compression="gzip", shuffle=True),
-        _image("latest", chunks=(1, 3), compression="lzf"), _image("v108", chunks=(2, 2), maxshape=(None, None)),
+        _image("latest", chunks=(1, 3), compression="lzf"), _image("v108", chunks=(2, 2),
+        maxshape=(None, None)),
     )  # fmt: skip
     return harmed(images).map(lambda data: {"data.h5": data})

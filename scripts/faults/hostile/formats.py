@@ -21,13 +21,17 @@ def _idx() -> Format:
 def _csv() -> Format:
     from faults.hostile import csvs, datasets
 
-    return Format(csvs.cases(), lambda folder: datasets.read(folder / "data.csv"), (DataError,), PLAIN)
+    return Format(
+        csvs.cases(), lambda folder: datasets.read(folder / "data.csv"), (DataError,), PLAIN
+    )
 
 
 def _npz() -> Format:
     from faults.hostile import datasets, npz
 
-    return Format(npz.cases(), lambda folder: datasets.read(folder / "data.npz"), (DataError,), PACKED)
+    return Format(
+        npz.cases(), lambda folder: datasets.read(folder / "data.npz"), (DataError,), PACKED
+    )
 
 
 def _toml() -> Format:
@@ -39,7 +43,9 @@ def _toml() -> Format:
 def _checkpoint() -> Format:
     from faults.hostile import checkpoints
 
-    return Format(checkpoints.cases(), checkpoints.read, (DataError, ConfigError), PLAIN, libhdf5=True)
+    return Format(
+        checkpoints.cases(), checkpoints.read, (DataError, ConfigError), PLAIN, libhdf5=True
+    )
 
 
 def _hdf5() -> Format:

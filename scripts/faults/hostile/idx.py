@@ -40,7 +40,9 @@ _images = st.builds(
 )  # fmt: skip
 _labels = st.builds(
     lambda values: _good((len(values),), bytes(values)),
-    weighted((5, st.just([0, 1, 2, 0])), (1, st.lists(st.sampled_from((0, 1, 2, 255)), max_size=5))),
+    weighted(
+        (5, st.just([0, 1, 2, 0])), (1, st.lists(st.sampled_from((0, 1, 2, 255)), max_size=5))
+    ),
 )
 _shapes = st.one_of(
     st.lists(DIMENSIONS, max_size=4), st.integers(0, 255).map(lambda n: [1] * n)
@@ -87,7 +89,12 @@ def cases() -> SearchStrategy[Files]:
         for names in FILES.values()
         for name, honest in zip(names, (_images, _labels), strict=True)
     ]
-    some = weighted((12, st.just((0, 1))), (6, st.just((0, 1, 2, 3))), (1, st.just((0,))), (1, st.just((0, 1, 3))))
+    some = weighted(
+        (12, st.just((0, 1))),
+        (6, st.just((0, 1, 2, 3))),
+        (1, st.just((0,))),
+        (1, st.just((0, 1, 3))),
+    )
     return some.flatmap(lambda numbers: st.tuples(*[kinds[n] for n in numbers])).map(
         lambda files: {name: data for file in files for name, data in file.items()}
     )

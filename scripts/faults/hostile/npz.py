@@ -33,7 +33,8 @@ LITERALS = (
     "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 2), 'x': 1}",
     "__import__('os').abort()", "\x00", "{**{}}", "{'a': 1}\x1b[2J", "lambda: 0", "f'{1}'",
     "{'descr': '\\x1b[2J', 'fortran_order': False, 'shape': ()}", "{1: 2, 'descr': 3}", "b'\\d'",
-    "1 if 1 else 2", "0777", "'\\d'", "1is 1", "{'descr': ('<f4', (2,)), 'shape': (), 'fortran_order': True}",
+    "1 if 1 else 2", "0777", "'\\d'", "1is 1",
+    "{'descr': ('<f4', (2,)), 'shape': (), 'fortran_order': True}",
 )  # fmt: skip
 SIZES = (0, 1, 2, 4, -1, -4, 2**31, 2**32, 2**62, 2**63, 2**64, 10**30)
 
@@ -93,15 +94,26 @@ _x = st.builds(
 )  # fmt: skip
 _y = st.sampled_from([
     _honest(array) for array in (
-        *[np.array([0, 1, 2, 0], f"{order}{kind}{size}") for order in "<>" for kind in "iu" for size in "148"],
-        np.eye(4), np.eye(4, dtype=bool), np.eye(4)[:, :3], np.array([[0], [1], [1], [0]]), np.zeros(4, int),
-        np.array([0, 1, 2**63, 2**64 - 1], "u8"), np.array([0, -1, 1, -(2**63)]), np.zeros((4, 0), int),
+        *[np.array([0, 1, 2, 0],
+        f"{order}{kind}{size}") for order in "<>" for kind in "iu" for size in "148"],
+        np.eye(4), np.eye(4, dtype=bool), np.eye(4)[:, :3], np.array([[0], [1], [1], [0]]),
+        np.zeros(4, int),
+        np.array([0, 1, 2**63, 2**64 - 1], "u8"), np.array([0, -1, 1, -(2**63)]), np.zeros((4, 0),
+        int),
         np.array([0.0, 1.0, np.nan, 1.0]), np.full((4, 2), np.nan), np.array(3), np.zeros(0, int),
         np.array([0, 1, 2, 0], "f16"), np.asfortranarray(np.eye(4)),
     )
 ])  # fmt: skip
-_names = st.sampled_from((*KEYS, "x_train", "y_train", "", "../x_train", "x_train\n", "\x1b[2J", "é" * 30_000))
-PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_names = st.sampled_from(
+    (*KEYS, "x_train", "y_train", "", "../x_train", "x_train\n", "\x1b[2J", "é" * 30_000)
+)
+PACKINGS = (
+    zipfile.ZIP_STORED,
+    zipfile.ZIP_DEFLATED,
+    zipfile.ZIP_DEFLATED,
+    zipfile.ZIP_BZIP2,
+    zipfile.ZIP_LZMA,
+)
 
 
 def _archive(members: list[tuple[str, bytes]], packing: int, suffix: str, sizes: int) -> bytes:
@@ -119,7 +131,8 @@ def cases() -> SearchStrategy[Files]:
     """Return one archive each."""
     good = st.tuples(_x.map(lambda x: ("x_train", x)), _y.map(lambda y: ("y_train", y))).map(list)
     spoilt = st.builds(
-        lambda pair, at, data: [(name, data if at == n else old) for n, (name, old) in enumerate(pair)],
+        lambda pair, at, data: [(name, data if at == n else old) for n, (name,
+        old) in enumerate(pair)],
         good, st.integers(0, 1), weighted((4, _lies), (1, _pickles), (2, damaged(_x, 2))),
     )  # fmt: skip
     more = st.lists(st.tuples(_names, st.one_of(_x, _y, _lies, _pickles)), max_size=3)

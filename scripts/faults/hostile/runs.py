@@ -61,7 +61,7 @@ def read(folder: Path) -> None:
         same_unfinished_run(path, "run", POINT.config)
         _check(read_row(path, POINT, 1, 1, None))
     else:
-        _, rows, summaries = collect.read(path)
+        _, rows, _ = collect.read(path)
         for row in rows:
             _check(row)
         summarise(rows, STUDY.kind, STUDY.base)
