@@ -6,15 +6,15 @@ Defaults < ``--config FILE.toml`` (table ``[train]``) < flags.
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from hpcpgd.data import check_name
-from hpcpgd.errors import ConfigError, HpcpgdError, UsageError, nearest
+from hpcpgd.errors import ConfigError, HpcpgdError, UsageError, nearest, shown
 from hpcpgd.kernels import BACKENDS
 from hpcpgd.kinds import Choice, Duration, Flag, Integer, Integers, Kind, Real, Text
+from hpcpgd.tomlfile import read_document
 
 NETWORKS = {"net-1h": (1024,), "net-2h": (1024, 1024)}
 # Each reduction with the backends whose phases it can schedule.
@@ -173,7 +173,7 @@ def _checked(key: str, value: Any, origin: str, error: type[HpcpgdError]) -> Any
     try:
         return kind.check(value)
     except ValueError as problem:
-        raise error(f"{origin}: expected {kind.expected()}, got {value!r}{problem}") from None
+        raise error(f"{origin}: expected {kind.expected()}, got {shown(value)}{problem}") from None
     except HpcpgdError as problem:
         raise error(f"{origin}: {problem}") from None
 
@@ -186,22 +186,6 @@ def _merge(values: dict[str, Any], origin: str) -> dict[str, Any]:
         raise ConfigError(f"{origin}: network and hidden both name the widths: give one of them")
     others = {key: value for key, value in values.items() if key != "network"}
     return {**others, "hidden": NETWORKS[values["network"]]}
-
-
-def read_document(path: str, what: str) -> dict[str, Any]:
-    """Return the tables of the TOML file that ``what`` names.
-
-    Raises
-    ------
-    ConfigError
-        If the file cannot be read or is no TOML.
-    """
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{what} {path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number too long
-        raise ConfigError(f"{what} {path}: not a TOML file: {error}") from None
 
 
 def read_tables(path: Path, what: str, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,15 @@ import difflib
 from collections.abc import Iterable
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+_LONGEST = 2000  # characters of a message
+
+
+def printable(text: str) -> str:
+    """Return a short line of printable characters, whatever a bad file put into the text."""
+    line = " ".join(text.split())
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 500]} ... {line[-400:]}"
 
 
 class HpcpgdError(Exception):
@@ -25,6 +34,9 @@ class HpcpgdError(Exception):
 
     exit_code = 70
     agreed = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class UsageError(HpcpgdError):
@@ -79,6 +91,14 @@ class ConfigError(HpcpgdError):
     """A bad configuration: TOML, an impossible combination, ranks that differ."""
 
     exit_code = 78
+
+
+def shown(value: object) -> str:
+    """Return a value for a message; numbers too long and lists too deep have no text."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):
+        return f"a value of type {type(value).__name__} too large to show"
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

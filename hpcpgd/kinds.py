@@ -129,7 +129,7 @@ class Choice(Kind):
     def check(self, value: Any) -> str:
         """Return the word, or raise ``ValueError`` with the nearest one."""
         if value not in self.choices:
-            raise ValueError(nearest(str(value), self.choices))
+            raise ValueError(nearest(value, self.choices) if isinstance(value, str) else "")
         return str(value)
 
 

@@ -6,7 +6,9 @@
 ``kills``: a rank is killed with SIGKILL at a random moment or in a named phase (writing,
 before fsync, before and after rename, loading, reducing), and the run started again, half of
 the time on another number of ranks.  ``signals``: SIGUSR1 or SIGTERM at a random moment.
-Weights and histories must be those of an undisturbed run.  Exits 1 if they are not.
+Weights and histories must be those of an undisturbed run.  ``fuzz``: hostile datasets, checkpoints,
+TOML and run files, 500 a trial, 100,000 in full, are read or refused as documented.  Exits 1 if
+anything is not as it must be.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 def _all_kinds() -> dict[str, Kind]:
     """Return the kinds of faults in the order in which they are tried."""
-    from faults import cluster, hangs, kills, mismatches
+    from faults import cluster, fuzz, hangs, kills, mismatches
 
     return {
         "kills": kills.KILLS,
@@ -41,6 +43,7 @@ def _all_kinds() -> dict[str, Kind]:
         "mismatches": mismatches.MISMATCHES,
         "hangs": hangs.HANGS,
         "slurm": cluster.SLURM,
+        "fuzz": fuzz.FUZZ,
     }
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -136,6 +138,34 @@ def _facts(change: Callable[[bytes], bytes]) -> Callable[[h5py.File], None]:
     return apply
 
 
+def _facts_are(file: h5py.File, value: Any) -> None:
+    del file["facts"]
+    file["facts"] = value
+
+
+def _cut(file: h5py.File, name: str) -> None:
+    values = file[name][...]
+    del file[name]
+    file[name] = values[:, :, :4]
+
+
+def _same(file: h5py.File) -> None:
+    """A thousand segments that are all the first: more than the file has bytes."""
+    facts = json.loads(bytes(file["facts"][()]))
+    facts["segments"] = facts["segments"][:1] * 1000
+    _facts_are(file, np.bytes_(json.dumps(facts).encode()))
+    group = file["timing/segment1"]
+    del group["seconds"]
+    group["seconds"] = np.zeros((2, 2, 5))
+    for number in range(2, 1001):
+        file[f"timing/segment{number}"] = group
+    del group["epoch"], group["rows"]
+    file["big"] = np.zeros((2000, 2, 5))
+    group["epoch"], group["rows"] = np.arange(2000), np.zeros((2000, 2), np.int64)
+    del group["seconds"]
+    group["seconds"] = file["big"]
+
+
 HOSTILE: dict[str, Callable[[Any], None]] = {
     "soft link": _soft,
     "external link": _external_group,
@@ -154,7 +184,22 @@ HOSTILE: dict[str, Callable[[Any], None]] = {
     "a host is a number": _facts(lambda text: text.replace(b'"cpu"', b"7")),
     "steps are text": _facts(lambda text: text.replace(b'"steps": 17', b'"steps": "x"')),
     "segments missing": _facts(lambda text: text.replace(b'"segments"', b'"segmente"')),
-    "schema": lambda file: file.attrs.__setitem__("schema", "hpcpgd.run/1"),
+    "schema": _facts(lambda text: text.replace(b"hpcpgd.checkpoint/1", b"hpcpgd.run/1")),
+    "a number for the facts": lambda file: _facts_are(file, np.int64(2**40)),
+    "numbers for the facts": lambda file: _facts_are(file, np.zeros(9, "u1")),
+    "a run elsewhere": _facts(lambda text: text.replace(b"0a1b2c3d", b"../0a1b2")),
+    "steps beyond 64 bits": _facts(
+        lambda text: text.replace(b'"steps": 17', b'"steps": ' + b"9" * 20)
+    ),
+    "negative steps": _facts(lambda text: text.replace(b'"steps": 17', b'"steps": -7')),
+    "an unknown function": _facts(lambda text: text.replace(b'"tanh"', b'"tonh"')),
+    "an alias of numpy": _facts(lambda text: text.replace(b'"float32"', b'"a"')),
+    "half a letter": _facts(lambda text: text.replace(b'"cpu"', b'"\\ud800"')),
+    "a zero byte": _facts(lambda text: text.replace(b'"cpu"', b'"\\u0000"')),
+    "no ranks": _facts(lambda text: re.sub(rb'"places": \[.*?\]', b'"places": []', text)),
+    "no segments": _facts(lambda text: re.sub(rb'"segments": .*', b'"segments": []}', text)),
+    "fewer phases": lambda file: _cut(file, "timing/segment1/seconds"),
+    "the same twice": lambda file: _same(file),
     "nothing": lambda file: [file.__delitem__(name) for name in list(file)],
 }
 

@@ -152,3 +152,36 @@ def test_steps_or_time_between_checkpoints(text: str, steps: int, seconds: float
 def test_no_time_and_no_number_of_steps(value: Any) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  (bare: the option adds where and what)
         CHECKPOINT_EVERY.check(value)
+
+
+HOSTILE_TOML = {
+    "beyond printing": ("epochs = 0x" + "f" * 6000, "too large to show"),
+    "within a list": ("hidden = [1, 0x" + "f" * 6000 + "]", "too large to show"),
+    "deep": (".".join("a" * 1000) + " = 1", "a key has more than 32 parts"),
+    "deep in a list": ("epochs = [''' ' ''', {" + "a." * 20_000 + "a = 1}]", "32 parts"),
+    "behind a comment": ('# don\'t """\n' + "a." * 20_000 + "a = 1", "32 parts"),
+    "lists in lists": ("epochs = " + "[" * 100_000, "within each other"),
+    "large": ("# " + "x" * 2**18, "more than 262144 bytes"),
+    "escapes": ('"\\u001b[2J\\n" = 1', "unknown key '\\x1b[2J '"),
+    "a long word": ("x" * 50_000 + " = 1", "..."),
+    "no word": ("backend = 0x" + "f" * 6000, "expected one of reference, "),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_TOML)
+def test_toml_made_to_do_harm(name: str, tmp_path: Path) -> None:
+    text, message = HOSTILE_TOML[name]
+    path = tmp_path / "bad.toml"
+    path.write_text(f"[train]\n{text}\n")
+    with pytest.raises(ConfigError) as caught:
+        parse(["--config", str(path)])
+    assert message in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) <= 2000
+
+
+def test_dots_in_texts_and_comments_are_no_keys(tmp_path: Path) -> None:
+    path = tmp_path / "good.toml"
+    dots = ".".join("x" * 100)
+    path.write_text(f"# {dots}\n[train]\ndataset = '{dots}.npz'\noutput = \"{dots}.h5\"\n")
+    assert parse(["--config", str(path)])[0].dataset == f"{dots}.npz"

@@ -118,3 +118,8 @@ def test_any_text_is_data_or_data_error(
 ) -> None:
     with suppress(DataError):
         read(tmp_path_factory.mktemp("csv"), text)
+
+
+def test_a_label_longer_than_any_cell_may_be(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="field larger than field limit"):
+        read(tmp_path, "1,0\n2,1\n3," + "0" * 140_000 + "1.5\n")

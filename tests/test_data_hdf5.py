@@ -123,15 +123,63 @@ def test_refused(tmp_path: Path, make: Callable[[h5py.File], None], message: str
 
 
 def test_larger_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def huge(file: h5py.File) -> None:
-        data = file.create_dataset("x_train", (2**30, 2**20), "f8", chunks=(1, 8))
-        data[0, :8] = 1  # one chunk is written, 8 PiB are claimed
-        file["y_train"] = Y
-
-    refused(write(tmp_path / "huge.h5", huge, train=False), "needs 8388608.0 GiB of memory")
     path = write(tmp_path / "good.h5")
     monkeypatch.setattr(guard, "physical_memory", lambda: X.nbytes + Y.nbytes - 1)
     refused(path, "needs 0.0 GiB of memory")
+
+
+def little(file: h5py.File) -> None:
+    data = file.create_dataset("x_train", (2**30, 2**20), "f8", chunks=(1, 8))
+    data[0, :8] = 1  # one chunk is written, 8 PiB are claimed
+    file["y_train"] = Y
+
+
+def bomb(file: h5py.File) -> None:
+    """Gzip of gzip: 2 kB that become a gigabyte, though 64 bytes are stated."""
+    file.create_dataset("x_train", (8, 1), "f8", **twice())
+    file["y_train"] = Y
+
+
+def twice() -> dict[str, object]:
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk((8, 1))
+    for _ in range(2):
+        plist.set_filter(h5py.h5z.FILTER_DEFLATE, h5py.h5z.FLAG_OPTIONAL, (9,))
+    return {"dcpl": plist}
+
+
+def scaled(file: h5py.File) -> None:
+    file.create_dataset("x_train", data=X, scaleoffset=2)
+    file["y_train"] = Y
+
+
+def no_group(file: h5py.File) -> None:
+    file["x_train"] = h5py.SoftLink("/")
+    file["y_train"] = Y
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (little, "claims 9007199254741056 bytes, more than 64 stored bytes can hold"),
+        (bomb, "x_train: has HDF5 filters [1, 1], expected shuffle, fletcher32 and one of gzip"),
+        (scaled, "x_train: has HDF5 filters [6], expected shuffle"),
+        (no_group, "x_train: expected a dataset of this file, found SoftLink"),
+    ],
+)
+def test_more_than_the_file_can_hold(
+    tmp_path: Path, make: Callable[[h5py.File], None], message: str
+) -> None:
+    refused(write(tmp_path / "bad.h5", make, train=False), message)
+
+
+def test_packed_as_tightly_as_can_be(tmp_path: Path) -> None:
+    def zeros(file: h5py.File) -> None:
+        file.create_dataset("x_train", data=np.zeros((8, 2**17)), compression=9)
+        file["y_train"] = Y
+
+    raw = load(str(write(tmp_path / "zeros.h5", zeros, train=False)), seed=0)
+    assert raw.train.features.shape == (8, 2**17)
 
 
 def test_not_hdf5(tmp_path: Path) -> None:

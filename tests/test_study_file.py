@@ -119,3 +119,13 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "value"), [("90s", 90), ("1.5min", 90), ("2 h", 7200)])
 def test_durations(text: str, value: float) -> None:
     assert seconds(text) == value
+
+
+def test_a_grid_beyond_measure(tmp_path: Path) -> None:
+    numbers = ", ".join(map(str, range(1, 101)))
+    text = "[grid]\n" + "".join(f"{key} = [{numbers}]\n" for key in ("epochs", "seed", "ranks"))
+    with pytest.raises(ConfigError, match=r"\[grid\] makes 1000000 points, expected 10000 at most"):
+        read(write(tmp_path, text))
+    text = "[grid]\nseed = [" + ", ".join(map(str, range(20_000))) + "]\n"
+    with pytest.raises(ConfigError, match="seed: 20000 values, expected 10000 at most"):
+        read(write(tmp_path, text))

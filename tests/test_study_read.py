@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 
 from hpcpgd.errors import DataError
@@ -58,6 +59,18 @@ def test_medians_over_the_counted_epochs(run_file: Path) -> None:
     assert (late.epochs, late.tpe_seconds, late.cold) == (1, 6.0, True)
 
 
+def replaced(file: h5py.File, name: str, value: Any) -> None:
+    del file[name]
+    file[name] = value
+
+
+def never_written(file: h5py.File) -> None:
+    """Eight exabytes are claimed, one chunk is there."""
+    del file["history/steps"]
+    data = file.create_dataset("history/steps", (2**60,), "i8", chunks=(1,))
+    data[0] = 1
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -67,6 +80,19 @@ def test_medians_over_the_counted_epochs(run_file: Path) -> None:
         lambda file: file.__delitem__("history/steps"),
         lambda file: file.__delitem__("segments"),
         lambda file: (file.__delitem__("history"), file.create_dataset("history", data=1)),
+        lambda file: file["history/steps"].__setitem__(..., 0),
+        lambda file: file["history/epoch_seconds"].__setitem__(..., float("nan")),
+        lambda file: file["history/epoch_seconds"].__setitem__(..., 0),
+        lambda file: replaced(file, "history/epoch_seconds", [1.0]),
+        lambda file: replaced(file, "segments/group_size", np.zeros(0)),
+        lambda file: replaced(file, "test/accuracy", np.zeros(3)),
+        lambda file: replaced(file, "history/steps", h5py.SoftLink("/history/epoch")),
+        lambda file: replaced(file, "history/steps", h5py.ExternalLink("other.h5", "/x")),
+        lambda file: replaced(file, "ranks/segment1/host", np.arange(2)),
+        lambda file: never_written(file),
+        lambda file: file.attrs.__setitem__("ranks", [2]),
+        lambda file: file.attrs.__setitem__("ranks", np.arange(3)),
+        lambda file: file.attrs.__setitem__("config", "[train]\nepochs = [\n'\\u001b[2J']\n"),
     ],
 )
 def test_damaged_run_files(damage: Any, run_file: Path, tmp_path: Path) -> None:
@@ -74,8 +100,9 @@ def test_damaged_run_files(damage: Any, run_file: Path, tmp_path: Path) -> None:
     path.write_bytes(run_file.read_bytes())
     with h5py.File(path, "r+") as file:
         damage(file)
-    with pytest.raises(DataError, match=r"bad\.h5"):
+    with pytest.raises(DataError, match=r"bad\.h5") as caught:
         read_row(path, POINT, 1, 1, "m")
+    assert str(caught.value).isprintable()
 
 
 OWN: Row = row("gemm serial", "net-1h", 32, 1.0)

@@ -7,19 +7,22 @@ never more than the file's own size, and a file made to do harm leads nowhere el
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import h5py
 import numpy as np
 
 from hpcpgd.checkpoint.state import State
+from hpcpgd.clock import PHASES
+from hpcpgd.data import contained
 from hpcpgd.data.guard import one_line
-from hpcpgd.data.hdf5 import own_dataset
 from hpcpgd.errors import DataError
 from hpcpgd.history import Epoch, Timing
-from hpcpgd.kernels.network import Array, Network
+from hpcpgd.kernels.network import FUNCTION_CODES, LOSS_CODES, Array, Network
 from hpcpgd.kernels.workspace import TOTALS
 from hpcpgd.results.record import RankPlace, Segment
 
@@ -37,8 +40,10 @@ PLACE = dict.fromkeys((field.name for field in fields(RankPlace)), str)
 def encode(state: State) -> bytes:
     """Return the content of a checkpoint file."""
     with h5py.File("checkpoint", "w", driver="core", backing_store=False) as file:
+        # For other tools.  We read the one among the facts: texts of variable length lie in
+        # a heap, which made to do harm lets HDF5 turn without end.
         file.attrs["schema"] = SCHEMA
-        facts = {name: getattr(state, name) for name in FACTS}
+        facts = {"schema": SCHEMA} | {name: getattr(state, name) for name in FACTS}
         facts["network"] = asdict(state.network)
         facts["segments"] = [_segment_facts(segment) for segment in state.segments]
         file["facts"] = np.bytes_(json.dumps(facts).encode())
@@ -68,32 +73,87 @@ def decode(content: memoryview) -> State:
         access.set_fapl_core(backing_store=False)
         access.set_file_image(content)
         with h5py.File(h5py.h5f.open(b"checkpoint", h5py.h5f.ACC_RDONLY, access)) as file:
-            return _decode(file)
+            return _decode(_Content(file, len(content)))
     except DataError:
         raise
     except Exception as error:  # whatever h5py, json or a constructor makes of bad content
         raise DataError(f"cannot be read: {one_line(error)}") from None
 
 
-def _decode(file: h5py.File) -> State:
-    schema = file.attrs.get("schema")
-    if schema != SCHEMA:
-        raise DataError(f"has schema {schema!r}, expected {SCHEMA!r}")
-    facts = json.loads(bytes(_own(file, "facts")[()]))
-    widths = tuple(int(width) for width in facts["network"]["widths"])
-    network = Network(**{**facts["network"], "widths": widths})
-    if len(widths) < 2 or min(widths) < 1:
-        raise DataError(f"its network has widths {widths}")
-    segments = [_segment(file, number, f) for number, f in enumerate(facts["segments"], 1)]
-    totals = _array(file, "totals", np.float64, (None, TOTALS))
+@dataclass
+class _Content:
+    """A file, and how many of its bytes no dataset has claimed yet: no two have the same."""
+
+    file: h5py.File
+    left: int
+
+    def dataset(self, path: str) -> h5py.Dataset:
+        """Return a dataset whose values are in this file, as they are stored."""
+        found = contained.dataset(self.file, path, path)
+        nbytes = found.size * found.dtype.itemsize
+        if found.dtype.kind not in "iufSV" or found.chunks or found.id.get_storage_size() != nbytes:
+            raise DataError(f"{path}: expected plain numbers or text, stored in one piece")
+        self.left -= nbytes
+        if self.left < 0:
+            raise DataError(f"{path}: its datasets together are larger than the file")
+        return found
+
+    def array(self, name: str, dtype: Any, shape: tuple[int | None, ...]) -> Array:
+        """Return a dataset's values; None stands for any length."""
+        found = self.dataset(name)
+        same = len(found.shape) == len(shape) and all(
+            wanted in (None, size) for wanted, size in zip(shape, found.shape, strict=True)
+        )
+        if not same or found.dtype != np.dtype(dtype):
+            expected = f"expected {np.dtype(dtype)} {shape}"
+            raise DataError(f"{name}: {found.dtype} {found.shape}, {expected}")
+        values: Array = found[()]
+        return values
+
+    def facts(self) -> dict[str, Any]:
+        """Return the facts that stand there as JSON."""
+        found = self.dataset("facts")
+        if found.dtype.kind != "S" or found.shape != ():
+            raise DataError(f"facts: {found.dtype} {found.shape}, expected one text")
+        facts: dict[str, Any] = json.loads(bytes(found[()]))
+        return facts
+
+
+def _decode(content: _Content) -> State:
+    facts = content.facts()
+    if facts["schema"] != SCHEMA:
+        raise DataError(f"has schema {facts['schema']!r:.60}, expected {SCHEMA!r}")
+    network = _network(facts["network"])
+    segments = [_segment(content, number, f) for number, f in enumerate(facts["segments"], 1)]
+    totals = content.array("totals", np.float64, (None, TOTALS))
+    if not re.fullmatch(r"[0-9A-Za-z]{1,64}", _typed(facts, FACTS)["run"]):
+        raise DataError(f"run is {facts['run']!r:.60}, expected letters and digits: files have it")
+    if not segments or facts["steps"] < 0:
+        raise DataError(f"has {len(segments)} segments and {facts['steps']} steps")
     return State(
         network=network,
         totals=totals,
-        parameters=_parameters(file, network),
-        history=[Epoch(*row) for row in _array(file, "history", EPOCH, (None,)).tolist()],
+        parameters=_parameters(content, network),
+        history=[Epoch(*row) for row in content.array("history", EPOCH, (None,)).tolist()],
         segments=segments,
         **_typed(facts, FACTS),
     )
+
+
+def _network(facts: dict[str, Any]) -> Network:
+    widths = facts["widths"]
+    if len(widths) < 2 or not all(type(width) is int and width >= 1 for width in widths):
+        raise DataError(f"its network has widths {widths}")
+    network = Network(**{**facts, "widths": tuple(widths)})
+    words = {
+        "dtype": ("float32", "float64"), "activation": FUNCTION_CODES,
+        "output_activation": FUNCTION_CODES, "loss": LOSS_CODES,
+    }  # fmt: skip
+    for name, known in words.items():
+        if getattr(network, name) not in known:
+            seen, expected = getattr(network, name), ", ".join(known)
+            raise DataError(f"its network has {name} {seen!r:.60}, expected {expected}")
+    return network
 
 
 def _typed(facts: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
@@ -102,41 +162,25 @@ def _typed(facts: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
         value = facts[name]
         if type(value) is not kind and not (kind is float and type(value) is int):
             raise DataError(f"{name} is {value!r:.60}, expected {kind.__name__}")
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            raise DataError(f"{name} has more than 64 bits")
+        if type(value) is str:
+            _check_text(name, value)
     return {name: facts[name] for name in kinds}
 
 
-def _own(file: h5py.File, path: str) -> h5py.Dataset:
-    """Return a dataset whose values are in this file, as they are stored."""
-    *groups, name = path.split("/")
-    here = file
-    for group in groups:
-        if not isinstance(here.get(group, getlink=True), h5py.HardLink):
-            raise DataError(f"{path}: {group} is missing or leads elsewhere")
-        here = here[group]
-    found = own_dataset(here, name, path)
-    nbytes = found.size * found.dtype.itemsize
-    if found.dtype.kind not in "iufSV" or found.chunks or found.id.get_storage_size() != nbytes:
-        raise DataError(f"{path}: expected plain numbers or text, stored in one piece")
-    return found
+def _check_text(name: str, value: str) -> None:
+    """Refuse what HDF5 cannot hold; only a path may be no UTF-8."""
+    coded = os.fsencode(value) if name == "run_file" else value.encode()
+    if b"\0" in coded:
+        raise DataError(f"{name} is {value!r:.60}, expected a text without zero bytes")
 
 
-def _array(file: h5py.File, name: str, dtype: Any, shape: tuple[int | None, ...]) -> Array:
-    """Return a dataset's values; None stands for any length."""
-    found = _own(file, name)
-    same = len(found.shape) == len(shape) and all(
-        wanted in (None, size) for wanted, size in zip(shape, found.shape, strict=True)
-    )
-    if not same or found.dtype != np.dtype(dtype):
-        raise DataError(f"{name}: {found.dtype} {found.shape}, expected {np.dtype(dtype)} {shape}")
-    values: Array = found[()]
-    return values
-
-
-def _parameters(file: h5py.File, network: Network) -> Array:
+def _parameters(content: _Content, network: Network) -> Array:
     found = {
         layer: (
-            _array(file, f"model/layer{layer}/weights", network.dtype, shape),
-            _array(file, f"model/layer{layer}/biases", network.dtype, shape[1:]),
+            content.array(f"model/layer{layer}/weights", network.dtype, shape),
+            content.array(f"model/layer{layer}/biases", network.dtype, shape[1:]),
         )
         for layer, shape in enumerate(zip(network.widths, network.widths[1:], strict=False), 1)
     }
@@ -154,15 +198,17 @@ def _segment_facts(segment: Segment) -> dict[str, Any]:
     return facts | {"places": places, "timed": bool(segment.timing.epochs)}
 
 
-def _segment(file: h5py.File, number: int, facts: dict[str, Any]) -> Segment:
+def _segment(content: _Content, number: int, facts: dict[str, Any]) -> Segment:
     places = [RankPlace(**_typed(place, PLACE)) for place in facts["places"]]
+    if not places:
+        raise DataError(f"segment {number} has no ranks")
     segment = Segment(**{**_typed(facts, SEGMENT), "places": places})
     name = f"timing/segment{number}"
     if facts["timed"]:
-        epochs = _array(file, f"{name}/epoch", np.int64, (None,))
+        epochs = content.array(f"{name}/epoch", np.int64, (None,))
         shape = (len(epochs), len(places))
-        seconds = _array(file, f"{name}/seconds", np.float64, (*shape, None))
-        rows = _array(file, f"{name}/rows", np.int64, shape)
+        seconds = content.array(f"{name}/seconds", np.float64, (*shape, len(PHASES)))
+        rows = content.array(f"{name}/rows", np.int64, shape)
         segment.timing = Timing(epochs.tolist(), list(seconds), list(rows))
     return segment
 

@@ -12,7 +12,7 @@ from hpcpgd.checkpoint.codec import decode, encode
 from hpcpgd.checkpoint.folder import Folder, load
 from hpcpgd.checkpoint.state import State
 from hpcpgd.config import RunConfig
-from hpcpgd.errors import ConfigError
+from hpcpgd.errors import ConfigError, printable, shown
 from hpcpgd.kernels.network import Network
 
 # Options that say which rows and which minibatches there are.
@@ -85,7 +85,11 @@ def changes(state: State, config: RunConfig, facts: dict[str, str]) -> list[str]
     pairs = {name: (state.config.get(name), options[name]) for name in TELLING}
     if config.reduction == "reproducible":
         pairs |= {name: (state.facts.get(name, "unknown"), facts[name]) for name in facts}
-    return [f"{name} was {a}, is {b}" for name, (a, b) in pairs.items() if a != b]
+    return [
+        printable(f"{name} was {_shown(a)}, is {_shown(b)}")
+        for name, (a, b) in pairs.items()
+        if a != b
+    ]
 
 
 def plain(config: RunConfig) -> dict[str, Any]:
@@ -95,4 +99,6 @@ def plain(config: RunConfig) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return "-".join(map(str, value))
+    return value if isinstance(value, str) else shown(value)

@@ -48,7 +48,7 @@ def read(path: Path) -> Parts:
         # Twice: the table as parsed, and its features on their own.
         guard.ensure_fits(2 * 8 * layout.rows * layout.columns, path)
         table = _parse(path, layout)
-    labels = _labels(table[:, -1], path, layout)
+        labels = _labels(table[:, -1], path, layout)
     return {"train": (Named(table[:, :-1], str(path)), Named(labels, f"{path}: last column"))}
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcpgd.cgroup import limits
-from hpcpgd.errors import DataError
+from hpcpgd.errors import DataError, printable
 
 DEFLATE_LIMIT = 1032  # bytes that one byte of a deflate stream can expand to at most
 _PIECE = 1 << 20  # bytes read at a time
@@ -50,7 +50,7 @@ _PARSER_ERRORS = (
 
 def one_line(error: object) -> str:
     """Return the text of an error without line breaks, or the name of its type."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return printable(str(error)) or type(error).__name__
 
 
 @contextmanager

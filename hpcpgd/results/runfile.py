@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import tomllib
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from hpcpgd.clock import PHASES
 from hpcpgd.config import RunConfig
+from hpcpgd.data.contained import attribute
 from hpcpgd.evaluation import Scores
 from hpcpgd.history import Epoch, Timing
 from hpcpgd.kernels.network import Array
@@ -26,6 +26,7 @@ from hpcpgd.model import params_sha256
 from hpcpgd.results.atomic import write_atomically
 from hpcpgd.results.netcdf import put
 from hpcpgd.results.record import RankPlace, RunRecord, Segment
+from hpcpgd.tomlfile import parse
 
 SCHEMA = "hpcpgd.run/1"
 MAX_RANK_ROWS = 1024  # above, /timing holds statistics over the ranks
@@ -204,9 +205,9 @@ def same_unfinished_run(path: Path, run: str, config: RunConfig) -> bool:
     """
     try:
         with h5py.File(path, "r") as file:
-            mine, status = str(file.attrs["run"]) == run, str(file.attrs["status"])
-            before = tomllib.loads(str(file.attrs["config"]))["train"]
-    except (OSError, KeyError, ValueError):
+            mine, status = attribute(file, "run", str) == run, attribute(file, "status", str)
+            before = parse(attribute(file, "config", str))["train"]
+            lengths = (before.get("epochs"), before.get("max_steps"))
+    except Exception:  # whatever h5py makes of bad content
         return False
-    lengths = (before.get("epochs"), before.get("max_steps"))
     return mine and (status != "complete" or lengths != (config.epochs, config.max_steps))

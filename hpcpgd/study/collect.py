@@ -13,7 +13,9 @@ import h5netcdf
 import h5py
 import numpy as np
 
-from hpcpgd.data.guard import file_size, refuse_bad_file
+from hpcpgd.data.checks import numeric
+from hpcpgd.data.contained import attribute, dataset, texts
+from hpcpgd.data.guard import ensure_fits, file_size, refuse_bad_file
 from hpcpgd.errors import DataError
 from hpcpgd.provenance import cpu_model
 from hpcpgd.results.atomic import write_atomically
@@ -27,6 +29,10 @@ from hpcpgd.study.summary import Summary, summarise
 from hpcpgd.version import __version__
 
 SCHEMA = "hpcpgd.study/1"
+ATTRIBUTES = {
+    "schema": str, "hpcpgd_version": str, "written": str, "name": str, "kind": str,
+    "repeats": int, "warmup_epochs": int, "base": str,
+}  # fmt: skip
 SUMMARY_UNITS = {**UNITS, "median": "s", "ci_low": "s", "ci_high": "s"}
 
 
@@ -102,21 +108,32 @@ def read(path: Path) -> tuple[dict[str, Any], list[Row], list[Summary]]:
     DataError
         If it is damaged or none.
     """
-    file_size(path)
+    ensure_fits(file_size(path), path)
     with refuse_bad_file(path), h5py.File(path, "r") as file:
-        attributes = dict(file.attrs)
-        if attributes.get("schema") != SCHEMA:
-            raise DataError(f"{path}: schema {attributes.get('schema')!r}, expected {SCHEMA!r}")
-        return attributes, _rows(file["runs"], Row), _rows(file["summary"], Summary)
+        try:
+            attributes = {name: attribute(file, name, kind) for name, kind in ATTRIBUTES.items()}
+            if attributes["schema"] != SCHEMA:
+                raise DataError(f"schema {attributes['schema']!r}, expected {SCHEMA!r}")
+            return attributes, _rows(file, "runs", Row), _rows(file, "summary", Summary)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
 
 
-def _rows(group: h5py.Group, kind: Any) -> list[Any]:
-    columns = {}
-    for column in fields(kind):
-        values = group[column.name]
-        text = values.dtype.kind == "O"
-        columns[column.name] = list(values.asstr()[...]) if text else values[...].tolist()
-        if column.type == "bool":
-            columns[column.name] = [bool(value) for value in columns[column.name]]
-    count = len(next(iter(columns.values())))
-    return [kind(**{name: values[i] for name, values in columns.items()}) for i in range(count)]
+def _rows(file: h5py.File, table: str, kind: Any) -> list[Any]:
+    columns = {c.name: _column(file, f"{table}/{c.name}", str(c.type)) for c in fields(kind)}
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) != 1 or not min(lengths):
+        raise DataError(f"{table}: its columns have {sorted(lengths)} values, expected as many")
+    return [kind(*values) for values in zip(*columns.values(), strict=True)]
+
+
+def _column(file: h5py.File, path: str, kind: str) -> list[Any]:
+    """Return a column of a table, each value of the kind that its row has."""
+    found = dataset(file, path, path)
+    if kind == "str":
+        return list(texts(found))
+    numeric(found.dtype, path)
+    if found.ndim != 1 or (kind != "float" and found.dtype.kind not in "iu"):
+        raise DataError(f"{path}: {found.dtype} {found.shape}, expected a column of {kind}")
+    values = found[()].tolist()
+    return values if kind == "int" else [{"bool": bool, "float": float}[kind](v) for v in values]

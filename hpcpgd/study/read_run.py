@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,15 @@ import h5py
 import numpy as np
 
 from hpcpgd.clock import COMPUTE, DATA, UPDATE
-from hpcpgd.data.guard import file_size, refuse_bad_file
-from hpcpgd.errors import DataError
+from hpcpgd.data.checks import numeric
+from hpcpgd.data.contained import attribute, dataset, texts
+from hpcpgd.data.guard import ensure_fits, file_size, refuse_bad_file
+from hpcpgd.errors import DataError, shown
 from hpcpgd.kernels.network import Array
 from hpcpgd.results.runfile import SCHEMA
 from hpcpgd.study.grid import Point, network_name, shared
 from hpcpgd.study.rows import NAN, PHASE_COLUMNS, Row, paper_row
+from hpcpgd.tomlfile import parse
 
 
 def read_row(path: Path, point: Point, repeat: int, warmup: int, machine: str | None) -> Row:
@@ -27,39 +29,93 @@ def read_row(path: Path, point: Point, repeat: int, warmup: int, machine: str | 
     DataError
         If the file is damaged, of another schema, or of another run than the point's.
     """
-    file_size(path)
+    ensure_fits(file_size(path), path)
     with refuse_bad_file(path), h5py.File(path, "r") as file:
-        attributes = dict(file.attrs)
-        if attributes.get("schema") != SCHEMA:
-            raise DataError(f"{path}: schema {attributes.get('schema')!r}, expected {SCHEMA!r}")
-        config = tomllib.loads(attributes["config"])["train"]
-        _require_same(path, point, config, int(attributes["ranks"]))
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        rows = int(attributes["train_rows"])
-        batch = rows if config["batch_size"] == "full" else min(int(config["batch_size"]), rows)
-        ranks, threads = int(attributes["ranks"]), int(attributes["threads"])
-        accuracy = float(file["test/accuracy"][()]) if "test" in file else NAN
-        return Row(
-            machine or str(attributes["cpu_model"]),
-            paper_row(str(attributes["backend"]), ranks, threads), point.key, point.setting,
-            point.as_json(),
-            str(attributes["backend"]), str(attributes["reduction"]),
-            network_name(point.config.hidden), shared("dataset", str(attributes["dataset"])),
-            str(attributes["dtype"]), str(attributes["precision"]), rows,
-            batch, ranks, threads, int(attributes["nodes"]),
-            int(file["segments/group_size"][-1]), repeat,
-            test_accuracy=accuracy,
-            oversubscribed=bool(file["segments/oversubscribed"][-1]),
-            hostname=_text(file["ranks/segment1/host"][0]),
-            cpu_model=str(attributes["cpu_model"]), gpu_model=str(attributes["gpu_model"]),
-            software=f"hpcpgd {attributes['hpcpgd_version']} {attributes['git_revision']}".strip(),
-            dataset_sha256=str(attributes["dataset_sha256"]),
-            params_sha256=str(attributes.get("params_sha256", "")), run_file_sha256=digest,
-            **_times(file, warmup, rows, batch),
-        )  # fmt: skip
+        try:
+            return _row(_Run(file), path, point, repeat, warmup, machine)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
 
 
-def _require_same(path: Path, point: Point, config: dict[str, Any], ranks: int) -> None:
+class _Run:
+    """What a run file says, each value checked as it is asked for."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+
+    def text(self, name: str) -> str:
+        """Return a text among the attributes."""
+        return str(attribute(self._file, name, str))
+
+    def number(self, name: str) -> int:
+        """Return a number among the attributes that is 1 or more."""
+        value = int(attribute(self._file, name, int))
+        if value < 1:
+            raise DataError(f"attribute {name!r} is {value}, expected 1 or more")
+        return value
+
+    def has(self, path: str) -> bool:
+        """Return whether there is such an attribute, group or dataset."""
+        return path in self._file.attrs or isinstance(
+            self._file.get(path, getlink=True), h5py.HardLink
+        )
+
+    def first_text(self, path: str) -> str:
+        """Return the first of the texts of a dataset."""
+        return next(texts(dataset(self._file, path, path)), "")
+
+    def values(self, path: str, shape: tuple[int | None, ...]) -> Array:
+        """Return a dataset's numbers; None stands for 1 or more of them."""
+        found = dataset(self._file, path, path)
+        numeric(found.dtype, path)
+        same = len(found.shape) == len(shape) and all(
+            size == wanted or (wanted is None and size)
+            for size, wanted in zip(found.shape, shape, strict=True)
+        )
+        if not same:
+            raise DataError(f"{path}: has shape {found.shape}, expected {shape}")
+        values: Array = np.asarray(found[()])
+        return values
+
+    def times(self, path: str, shape: tuple[int | None, ...]) -> Array:
+        """Return values that must be finite and not negative."""
+        values = self.values(path, shape)
+        if not ((values >= 0) & (values < np.inf)).all():
+            raise DataError(f"{path}: expected finite numbers, 0 or more")
+        return values
+
+
+def _row(run: _Run, path: Path, point: Point, repeat: int, warmup: int, machine: str | None) -> Row:
+    schema = run.text("schema")
+    if schema != SCHEMA:
+        raise DataError(f"schema {schema!r}, expected {SCHEMA!r}")
+    config = parse(run.text("config"))["train"]
+    ranks, threads, rows = run.number("ranks"), run.number("threads"), run.number("train_rows")
+    _require_same(point, config, ranks)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    batch = rows if config["batch_size"] == "full" else min(int(config["batch_size"]), rows)
+    return Row(
+        machine or run.text("cpu_model"),
+        paper_row(run.text("backend"), ranks, threads), point.key, point.setting,
+        point.as_json(),
+        run.text("backend"), run.text("reduction"),
+        network_name(point.config.hidden), shared("dataset", run.text("dataset")),
+        run.text("dtype"), run.text("precision"), rows,
+        batch, ranks, threads, run.number("nodes"),
+        int(run.values("segments/group_size", (None,))[-1]), repeat,
+        test_accuracy=float(run.values("test/accuracy", ())) if run.has("test") else NAN,
+        oversubscribed=bool(run.values("segments/oversubscribed", (None,))[-1]),
+        hostname=run.first_text("ranks/segment1/host"),
+        cpu_model=run.text("cpu_model"), gpu_model=run.text("gpu_model"),
+        software=f"hpcpgd {run.text('hpcpgd_version')} {run.text('git_revision')}".strip(),
+        dataset_sha256=run.text("dataset_sha256"),
+        params_sha256=run.text("params_sha256") if run.has("params_sha256") else "",
+        run_file_sha256=digest,
+        **_times(run, warmup, rows, batch),
+    )  # fmt: skip
+
+
+def _require_same(point: Point, config: dict[str, Any], ranks: int) -> None:
     """Refuse the run of another point: what was given must stand in the run's own file."""
     wanted = {k: v for k, v in point.given if k != "dataset" and v != "auto"}
     wanted |= {"hidden": point.config.hidden, "ranks": point.ranks}
@@ -67,22 +123,22 @@ def _require_same(path: Path, point: Point, config: dict[str, Any], ranks: int) 
     for key, value in wanted.items():
         seen = ranks if key == "ranks" else config[key]
         if (list(value) if isinstance(value, tuple) else value) != seen:
-            raise DataError(f"{path}: the run of another point: {key} {seen}, expected {value}")
+            raise DataError(f"the run of another point: {key} {shown(seen)}, expected {value}")
 
 
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _times(file: h5py.File, warmup: int, rows: int, batch: int) -> dict[str, Any]:
+def _times(run: _Run, warmup: int, rows: int, batch: int) -> dict[str, Any]:
     """Return the medians over the counted epochs."""
-    history = file["history"]
-    steps = history["steps"][...]
+    steps = run.values("history/steps", (None,))
+    if steps.dtype.kind not in "iu" or not ((steps > 0) & (steps <= rows)).all():
+        raise DataError("history/steps: expected whole numbers, 1 to the number of rows")
+    epochs = len(steps)
     counted = _counted(steps, -(-rows // batch), warmup)
     # What the time of an epoch's steps is multiplied by: 1, or more if it is not whole.
-    scale = rows / np.minimum(steps[counted] * batch, rows)
-    tpe = float(np.median(history["epoch_seconds"][counted] * scale))
-    work = float(history["gflop_per_epoch"][counted][-1] * scale[-1])
+    scale = rows / np.minimum(steps[counted] * float(batch), rows)
+    tpe = float(np.median(run.times("history/epoch_seconds", (epochs,))[counted] * scale))
+    work = float(run.times("history/gflop_per_epoch", (epochs,))[counted][-1] * scale[-1])
+    if tpe <= 0:
+        raise DataError(f"history/epoch_seconds: an epoch took {tpe} s, expected more than 0")
     found: dict[str, Any] = {
         "epochs": len(scale),
         "cold": counted.start < warmup,
@@ -92,9 +148,9 @@ def _times(file: h5py.File, warmup: int, rows: int, batch: int) -> dict[str, Any
         "gflop_per_epoch": work,
         "gflops": work / tpe,
     }
-    timing = file["timing/segment1"]
-    if "rank" in timing:
-        found |= _phases(timing["seconds"][counted] * scale[:, None, None])
+    if run.has("timing/segment1/rank"):
+        seconds = run.times("timing/segment1/seconds", (epochs, None, len(PHASE_COLUMNS)))
+        found |= _phases(seconds[counted] * scale[:, None, None])
     return found
 
 

@@ -6,13 +6,14 @@ their keys are ``ranks`` and those of ``hpcpgd train --config``.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hpcpgd.config import FIELDS, NETWORKS, read_tables
-from hpcpgd.errors import ConfigError, HpcpgdError, nearest
+from hpcpgd.errors import ConfigError, HpcpgdError, nearest, shown
 from hpcpgd.kinds import Choice, Integer, Kind, Text
 
 KINDS = ("strong", "weak", "sweep")
@@ -22,6 +23,7 @@ OURS = (
 )  # fmt: skip
 PER_RANK = ("rows_per_rank", "batch_per_rank")
 RANKS = Integer(1, maximum=2**20)
+MOST_POINTS = 10_000
 LONGEST = 1000 * 3600.0
 UNITS = {"s": 1, "min": 60, "h": 3600}
 
@@ -113,7 +115,9 @@ def _settings(table: dict[str, Any], path: Path) -> dict[str, Any]:
             if key == "name" and not re.fullmatch(r"[\w.-]{1,80}", value):
                 raise ValueError
         except ValueError as problem:
-            raise ConfigError(f"{where}: expected {expected}, got {value!r}{problem}") from None
+            raise ConfigError(
+                f"{where}: expected {expected}, got {shown(value)}{problem}"
+            ) from None
     return found
 
 
@@ -135,7 +139,7 @@ def _value(key: str, value: Any, where: str) -> Any:
     try:
         return kind.check(value)
     except ValueError as problem:
-        text = f"{where}{key}: expected {kind.expected()}, got {value!r}{problem}"
+        text = f"{where}{key}: expected {kind.expected()}, got {shown(value)}{problem}"
         raise ConfigError(text) from None
     except HpcpgdError as problem:
         raise ConfigError(f"{where}{key}: {problem}") from None
@@ -144,7 +148,9 @@ def _value(key: str, value: Any, where: str) -> Any:
 def _column(key: str, values: Any, where: str) -> list[Any]:
     _kind(key, where)
     if not isinstance(values, list) or not values:
-        raise ConfigError(f"{where}{key}: expected a list of values, got {values!r}")
+        raise ConfigError(f"{where}{key}: expected a list of values, got {shown(values)}")
+    if len(values) > MOST_POINTS:
+        raise ConfigError(f"{where}{key}: {len(values)} values, expected {MOST_POINTS} at most")
     found = [_value(key, value, where) for value in values]
     if any(value in found[:i] for i, value in enumerate(found)):
         raise ConfigError(f"{where}{key}: the same value stands twice in {values!r}")
@@ -152,6 +158,9 @@ def _column(key: str, values: Any, where: str) -> list[Any]:
 
 
 def _check_together(study: StudyFile, path: Path) -> None:
+    points = math.prod(len(values) for values in study.grid.values())
+    if points > MOST_POINTS:
+        raise ConfigError(f"{path}: [grid] makes {points} points, expected {MOST_POINTS} at most")
     both = set(study.grid) & set(study.train)
     if both:
         raise ConfigError(f"{path}: '{min(both)}' stands in [grid] and in [train]: keep one")

@@ -61,6 +61,7 @@ class Trap:
 def set_trap(phase: str, number: int) -> None:
     """Let this process die in ``phase``."""
     from hpcpgd.checkpoint import folder
+    from hpcpgd.data import hdf5
     from hpcpgd.results import atomic
 
     trap = Trap(number)
@@ -81,6 +82,8 @@ def set_trap(phase: str, number: int) -> None:
         Path.replace = trap.before(Path.replace)  # type: ignore[method-assign]  # the fault
     elif phase == "after rename":
         Path.replace = trap.after(Path.replace)  # type: ignore[method-assign]  # the fault
+    elif phase == "parsing":
+        hdf5.read = trap.before(hdf5.read)
     elif phase == "loading":
         folder.load = trap.after(folder.load)
     else:

@@ -11,6 +11,8 @@ import numpy as np
 
 from hpcpgd.config import RunConfig
 from hpcpgd.data import Dataset, RawData, prepare
+from hpcpgd.data.checks import numeric
+from hpcpgd.data.contained import dataset
 from hpcpgd.data.guard import refuse_bad_file
 from hpcpgd.errors import DataError
 from hpcpgd.model import initial_parameters, make_network
@@ -89,4 +91,6 @@ class Problems:
             said = f"{point.config.backend}, batch {point.config.batch_size}"
             raise DataError(f"no run of {said} has ended well: no losses to compare with")
         with refuse_bad_file(path), h5py.File(path) as file:
-            return [float(loss) for loss in file["history/train_loss"][...]]
+            found = dataset(file, "history/train_loss", f"{path}: history/train_loss")
+            numeric(found.dtype, f"{path}: history/train_loss")
+            return [float(loss) for loss in found[...]]

@@ -70,7 +70,7 @@ class SlurmFiles:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             return {str(job): str(run) for job, run in found.items()}
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise DataError(f"{path}: no record of submissions: {error}") from None
 
     def add(self, jobs: dict[str, str]) -> None:

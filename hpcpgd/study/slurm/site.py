@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcpgd.config import read_tables
-from hpcpgd.errors import ConfigError, nearest
+from hpcpgd.errors import ConfigError, nearest, shown
 from hpcpgd.kinds import Choice, Flag, Integer, Kind, Text
 
 TABLES = ("site", "environment")
@@ -132,7 +132,7 @@ def _value(path: Path, key: str, value: Any) -> Any:
     try:
         return kind.check(value)
     except ValueError as problem:
-        text = f"{path}: [site] {key}: expected {kind.expected()}, got {value!r}{problem}"
+        text = f"{path}: [site] {key}: expected {kind.expected()}, got {shown(value)}{problem}"
         raise ConfigError(text) from None
 
 
@@ -140,5 +140,5 @@ def _variable(path: Path, name: str, value: Any) -> tuple[str, str]:
     if not VARIABLE.fullmatch(name):
         raise ConfigError(f"{path}: [environment]: {name!r} is no name of a variable")
     if not isinstance(value, str) or "\0" in value:
-        raise ConfigError(f"{path}: [environment] {name}: expected a text, got {value!r}")
+        raise ConfigError(f"{path}: [environment] {name}: expected a text, got {shown(value)}")
     return name, value

@@ -1,0 +1,1 @@
+"""Files made to do harm, by hypothesis, and what their readers must make of them."""

@@ -1,0 +1,34 @@
+"""Hostile datasets in HDF5."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import h5py
+import numpy as np
+from hypothesis.strategies import SearchStrategy
+
+from faults.hostile.format import Files
+from faults.hostile.hdf5 import harmed
+
+
+def _image(libver: str, **packing: Any) -> bytes:
+    place = io.BytesIO()
+    with h5py.File(place, "w", libver=libver) as file:
+        x = np.arange(12.0).reshape(4, 3)
+        file.create_dataset("x_train", data=x, **packing)
+        file["y_train"] = np.array([0, 1, 2, 0])
+        if packing:
+            file["x_test"], file["y_test"] = x[:2].astype("f4"), np.eye(3)[:2]
+    return place.getvalue()
+
+
+def cases() -> SearchStrategy[Files]:
+    """Return one file each."""
+    images = (
+        _image("earliest"), _image("latest"), _image("earliest", compression="gzip", shuffle=True),
+        _image("latest", chunks=(1, 3), compression="lzf"), _image("v108", chunks=(2, 2),
+        maxshape=(None, None)),
+    )  # fmt: skip
+    return harmed(images).map(lambda data: {"data.h5": data})

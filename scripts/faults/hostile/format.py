@@ -1,0 +1,41 @@
+"""What a format is to the check: strategies for files, a reader, and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis.strategies import SearchStrategy
+
+from hpcpgd.errors import HpcpgdError
+
+Files = dict[str, bytes]  # names in the folder of a case, and contents
+
+
+class UnsoundError(Exception):
+    """A reader accepted a file and returned what it must not."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file that others may have made.
+
+    Attributes
+    ----------
+    cases : strategy of Files
+    read : callable
+        Reads the files of a folder; raises `UnsoundError` if what it finds is no valid object.
+    refusals : tuple of exception classes
+        The documented errors.
+    factor : int
+        Bytes of memory that a byte of the files may cost.
+    libhdf5 : bool
+        Whether a C library parses, whose crashes are counted and no fault of ours.
+    """
+
+    cases: SearchStrategy[Files]
+    read: Callable[[Path], None]
+    refusals: tuple[type[HpcpgdError], ...]
+    factor: int
+    libhdf5: bool = False
