@@ -58,6 +58,7 @@ def on_world(program: str, body: Callable[[Any], object], own: HpcpgdError | Non
         return complain(program, own or error, launcher_rank() == 0)
     try:
         body(world)
+        mpi.finish()
     except HpcpgdError as error:
         if not error.agreed:
             complain(program, error, True)
@@ -71,7 +72,6 @@ def on_world(program: str, body: Callable[[Any], object], own: HpcpgdError | Non
         mpi.abort(world, INTERRUPTED)
     except BaseException as error:
         mpi.abort_with_traceback(world, error)
-    mpi.finish()
     return 0
 
 
