@@ -61,6 +61,8 @@ def on_world(program: str, body: Callable[[Any], object], own: HpcpgdError | Non
         mpi.finish()
     except HpcpgdError as error:
         if not error.agreed:
+            if world.size > 1:
+                error.args = (f"rank {world.rank}: {error}",)
             complain(program, error, True)
             mpi.abort(world, error.exit_code)
         code = complain(program, error, world.rank == 0)

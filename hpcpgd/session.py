@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,7 +146,8 @@ class Session:
         if state is not None:
             self._go_on(trainer, state, facts)
         self._write(record)
-        with device_errors("the GPU failed while it trained"):
+        gpu = resources.gpu is not None
+        with device_errors("the GPU failed while it trained") if gpu else nullcontext():
             self._train(trainer, record)
 
     def _arena(self) -> Arena | None:
