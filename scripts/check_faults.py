@@ -33,9 +33,14 @@ if TYPE_CHECKING:
 
 def _all_kinds() -> dict[str, Kind]:
     """Return the kinds of faults in the order in which they are tried."""
-    from faults import kills
+    from faults import cuts, exceptions, kills
 
-    return {"kills": kills.KILLS, "signals": kills.SIGNALS}
+    return {
+        "kills": kills.KILLS,
+        "signals": kills.SIGNALS,
+        "cuts": cuts.CUTS,
+        "exceptions": exceptions.EXCEPTIONS,
+    }
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
