@@ -33,13 +33,16 @@ if TYPE_CHECKING:
 
 def _all_kinds() -> dict[str, Kind]:
     """Return the kinds of faults in the order in which they are tried."""
-    from faults import cuts, exceptions, kills
+    from faults import cuts, disk, exceptions, kills, numbers
 
     return {
         "kills": kills.KILLS,
         "signals": kills.SIGNALS,
         "cuts": cuts.CUTS,
+        "disk": disk.DISK,
         "exceptions": exceptions.EXCEPTIONS,
+        "nan": numbers.NAN,
+        "flip-replica": numbers.FLIPS,
     }
 
 

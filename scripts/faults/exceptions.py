@@ -15,7 +15,7 @@ from pathlib import Path
 
 from faults.jobs import LIMIT, WORDS, Ended, Fault, finish, start
 from faults.kind import Kind, Trial
-from faults.victim import DEEDS, STAMP
+from faults.victim import FAILURES, STAMP
 
 RANKS = 4
 SECONDS = 10.0  # from the fault to the end of the last process
@@ -35,7 +35,7 @@ def _trials() -> list[tuple[str, int, int, str]]:
     """Return points, ranks and deeds, mixed, so that a few are of many kinds."""
     every = [
         (point, number, rank, deed)
-        for deed, (point, number), rank in itertools.product(DEEDS, POINTS, range(RANKS))
+        for deed, (point, number), rank in itertools.product(FAILURES, POINTS, range(RANKS))
         if (point, deed) not in UNHEARD
     ]
     random.Random(0).shuffle(every)

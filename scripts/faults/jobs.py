@@ -80,13 +80,16 @@ def start(
 
 def finish(process: subprocess.Popen[str], limit: float = LIMIT) -> Ended:
     """Wait until a job has ended; one that hangs is killed."""
+    code: int | None
     try:
         _, error = process.communicate(timeout=limit)
-        code: int | None = process.returncode
+        code = process.returncode
     except subprocess.TimeoutExpired:
-        code, error = None, ""
+        code = None
     with suppress(ProcessLookupError):  # ranks whose launcher has gone
         os.killpg(process.pid, signal.SIGKILL)
+    if code is None:
+        _, error = process.communicate()
     return Ended(code, error)
 
 
@@ -98,9 +101,9 @@ def told(path: Path) -> dict[str, Any]:
         return found | {"weights": str(file.attrs["params_sha256"])}
 
 
-def go_on(output: Path, ranks: int = 1) -> Ended:
+def go_on(output: Path, ranks: int, *more: str) -> Ended:
     """Run ``WORDS`` to their end, from the newest checkpoint."""
-    return finish(start([*WORDS, "--output", str(output), "--overwrite"], ranks))
+    return finish(start([*WORDS, *more, "--output", str(output), "--overwrite"], ranks))
 
 
 def wrong_end(output: Path, expected: dict[str, Any], ended: Ended, warnings: int = 0) -> str:

@@ -56,7 +56,7 @@ def _import(trap: Trap) -> None:
             if name == "hpcpgd.job" and trap.sprung():
                 trap.spring()
 
-    sys.meta_path.insert(0, Finder())  # type: ignore[arg-type]  # has all that is called
+    sys.meta_path.insert(0, Finder())
 
 
 def _writing(trap: Trap) -> None:
@@ -92,7 +92,7 @@ def _step(trap: Trap) -> None:
     inner = session.compile_kernels
 
     def compiled(ranks: Any, trainer: Any, gpu: Any) -> float:
-        seconds = inner(ranks, trainer, gpu)
+        seconds: float = inner(ranks, trainer, gpu)
         trainer.reduction.step = trap.before(trainer.reduction.step)
         return seconds
 
@@ -137,6 +137,7 @@ PLACES: dict[str, Lay] = {
     "test": later(_at("training", "Trainer.test", "before")),
     "run file": later(_run_file),
     "exit": _at("mpi", "finish", "before"),
+    "file": _at("results.atomic", "_put", "before"),
     "writing": _writing,
     "before fsync": _fsync,
     "before rename": _before_rename,

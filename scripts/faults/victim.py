@@ -8,6 +8,7 @@ is ``time``, ``NUMBER`` milliseconds after it began.  The moment is noted in the
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -21,19 +22,26 @@ from hpcpgd.launch import launcher_rank
 
 TIME = "time"
 STAMP = "FAULT_STAMP"
+BYTES = "FAULT_BYTES"  # that a file may have after the deed "limit"
 
 
 def _fail(error: BaseException) -> None:
     raise error
 
 
-DEEDS: dict[str, Callable[[], None]] = {
+def _limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ[BYTES]), hard))
+
+
+FAILURES: dict[str, Callable[[], None]] = {
     "RuntimeError": lambda: _fail(RuntimeError("a fault was made here")),
     "MemoryError": lambda: _fail(MemoryError()),
     "exit": lambda: sys.exit(3),
     "_exit": lambda: os._exit(1),
     "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
 }
+DEEDS = {**FAILURES, "limit": _limit}
 
 
 class Trap:
