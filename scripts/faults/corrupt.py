@@ -35,6 +35,7 @@ def _row(trainer: Any, epoch: int, step: int, draw: random.Random) -> str:
 
 
 def _share(trainer: Any, step: int) -> tuple[int, int]:
+    """Return the positions of rows that no other rank gathers, and that this one scores."""
     from hpcpgd.kernels.partition import block_range
     from hpcpgd.reductions.shared import SharedEngine, group_rows
 
@@ -46,6 +47,12 @@ def _share(trainer: Any, step: int) -> tuple[int, int]:
     begin, end = sampler.minibatch(step)
     if isinstance(engine, SharedEngine):
         begin, end = group_rows(sampler, step, comm.size, group)
+    elif group.size == 1:  # each gathers all rows, and begins with those of its units
+        schedule = engine.plan.schedule
+        grid, units = schedule.phases[0].grid, schedule.bounds[0][comm.rank : comm.rank + 2]
+        parts = units[0] // grid.tiles, (units[1] - 1) // grid.tiles
+        spans = [block_range(end - begin, grid.parts, int(part)) for part in parts]
+        return begin + spans[0][0], begin + spans[1][1]
     first, last = block_range(end - begin, group.size, group.index)
     return begin + first, begin + last
 

@@ -28,6 +28,8 @@ WORDS = (
     "1", "--quiet", "--checkpoint-every", str(EVERY), "--hidden", "24,16",
 )  # fmt: skip
 PRIVATE = ("allreduce", "overlap")
+# With ``reproducible`` groups of several ranks gather rows that another group may score.
+SIZES = {"shared": ("node", "2", "1"), "reproducible": ("node", "1")}
 COPIES = (
     ("--reduction", "allreduce"), ("--reduction", "overlap"),
     ("--reduction", "shared", "--group-size", "1"),
@@ -96,7 +98,7 @@ def nan_trial(trial: Trial) -> str:
     if reduction in PRIVATE:  # else no rank has a gradient of its own
         what = draw.choice(("row", "gradient"))
     else:
-        words += ("--group-size", draw.choice(("node", "2", "1")))
+        words += ("--group-size", draw.choice(SIZES[reduction]))
     job = _run(trial, what, ("--reduction", reduction, *words))
     problem = _nan_problem(job)
     return problem and f"{job.name}: {problem}"
