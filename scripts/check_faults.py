@@ -1,4 +1,4 @@
-"""Show that nothing is lost: runs that are killed or stopped go on to the same bits.
+"""Show that nothing is lost and nothing hangs, whatever fails: a run goes on to the same bits.
 
     python scripts/check_faults.py [--quick] [--only kills] [--trials 200] [--seed 0]
                                    [--output FILE.json]
@@ -6,7 +6,11 @@
 ``kills``: a rank is killed with SIGKILL at a random moment or in a named phase (writing,
 before fsync, before and after rename, loading, reducing), and the run started again, half of
 the time on another number of ranks.  ``signals``: SIGUSR1 or SIGTERM at a random moment.
-Weights and histories must be those of an undisturbed run.  Exits 1 if they are not.
+Weights and histories must be those of an undisturbed run.  ``cuts``: the newest checkpoint is
+cut off or has a flipped bit.  ``disk``: each system call that writes a checkpoint or a run
+file fails.  ``exceptions``: one rank of four fails at one of twelve points.  ``nan``: one rank
+computes NaN.  ``flip-replica``: a bit flips in one rank's weights.  The modules of
+``scripts/faults`` say what must then be true.  Exits 1 if it is not.
 """
 
 from __future__ import annotations

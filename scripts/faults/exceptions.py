@@ -7,8 +7,10 @@ At twelve points, on each rank: an exception, memory that is not there, a librar
 from __future__ import annotations
 
 import itertools
+import os
 import random
-import subprocess
+import signal
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -51,19 +53,20 @@ def exception_trial(trial: Trial) -> str:
     point, number, rank, deed = TRIALS[trial.number % len(TRIALS)]
     stamp = trial.folder / "stamp"
     words = [*WORDS, "--output", str(trial.folder / "r.h5")]
-    process = start(words, RANKS, Fault(rank, point, number, deed), **{STAMP: str(stamp)})
-    seconds = _seconds(process, stamp)
-    problem = _problem(deed, rank, seconds, finish(process, 1.0))
+    more = {STAMP: str(stamp), "PYTHONFAULTHANDLER": "1"}
+    process = start(words, RANKS, Fault(rank, point, number, deed), **more)
+    seconds = _seconds(stamp)
+    problem = _problem(deed, rank, seconds, finish(process, 5.0))
     return problem and f"{deed} at {point} {number} on rank {rank}: {problem}"
 
 
 def _problem(deed: str, rank: int, seconds: float | None, ended: Ended) -> str:
     if seconds is None:
-        return f"it never happened: exit code {ended.code}: {ended.error[-200:]}"
+        return f"it never happened: exit code {ended.code}: {ended.error[-4000:]}"
     COUNTS["slowest_ms"] = max(COUNTS["slowest_ms"], round(1000 * seconds))
     if seconds > SECONDS:
         COUNTS["hangs"] += 1
-        return f"not gone after {SECONDS:.0f} s"
+        return f"not gone after {SECONDS:.0f} s: {ended.error[-4000:]}"
     right = ended.code != 0 if deed in SILENT else ended.code == INTERNAL
     named = deed in SILENT or f"rank {rank} of {RANKS}" in ended.error
     if right and named:
@@ -71,25 +74,29 @@ def _problem(deed: str, rank: int, seconds: float | None, ended: Ended) -> str:
     return f"exit code {ended.code}, rank {'' if named else 'not '}named: {ended.error[-300:]}"
 
 
-def _seconds(process: subprocess.Popen[str], stamp: Path) -> float | None:
+def _seconds(stamp: Path) -> float | None:
     """Wait for the end; return the seconds that it took after the fault, None without one."""
     limit = time.monotonic() + LIMIT
     while _alive(stamp) and time.monotonic() < limit:
         time.sleep(0.02)
         if stamp.exists() and (text := stamp.read_text()):
             limit = min(limit, float(text) + SECONDS + 1)
-    process.poll()
-    return time.monotonic() - float(stamp.read_text()) if stamp.exists() else None
+    seconds = time.monotonic() - float(stamp.read_text()) if stamp.exists() else None
+    for process in _alive(stamp):
+        with suppress(OSError):  # it has gone by now
+            if (process / "cmdline").read_bytes().startswith(sys.executable.encode()):
+                os.kill(int(process.name), signal.SIGABRT)  # the rank tells where it is
+    return seconds
 
 
-def _alive(stamp: Path) -> bool:
-    """Return whether any process has the job's mark in its environment."""
-    mark = f"{STAMP}={stamp}\0".encode()
-    for folder in Path("/proc").glob("[0-9]*"):
+def _alive(stamp: Path) -> list[Path]:
+    """Return the processes that have the job's mark in their environment."""
+    mark, found = f"{STAMP}={stamp}\0".encode(), []
+    for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has gone, or is somebody else's
-            if mark in (folder / "environ").read_bytes():
-                return True
-    return False
+            if mark in (process / "environ").read_bytes():
+                found.append(process)
+    return found
 
 
 EXCEPTIONS = Kind(len(TRIALS), 2, exception_trial, COUNTS)
