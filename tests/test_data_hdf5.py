@@ -59,13 +59,14 @@ def test_same_hash_as_npz(tmp_path: Path) -> None:
 
 def virtual(file: h5py.File) -> None:
     layout = h5py.VirtualLayout((8, 6), "f8")
-    layout[:] = h5py.VirtualSource("/etc/passwd", "x", (8, 6))
+    layout[:] = h5py.VirtualSource("other.h5", "x", (8, 6))
     file.create_virtual_dataset("x_train", layout)
     file["y_train"] = Y
 
 
 def external(file: h5py.File) -> None:
-    file.create_dataset("x_train", (8, 6), "u1", external=[("/etc/passwd", 0, 48)])
+    outside = str(Path(file.filename).with_name("outside"))  # HDF5 fills it with zeros
+    file.create_dataset("x_train", (8, 6), "u1", external=[(outside, 0, 48)])
     file["y_train"] = Y
 
 

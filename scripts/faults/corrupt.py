@@ -2,11 +2,13 @@
 
 In step ``STEP`` of the run, from 1, that rank has NaN in a row of its share (``WHAT`` is
 ``row``) or in its gradient (``gradient``), or, before it, a flipped bit in its weights
-(``flip``).  Every rank writes the error with which it ends to ``FOLDER``.
+(``flip``).  Every rank writes to ``FOLDER`` the error with which it ends, and a hash of its
+weights wherever ranks compare theirs.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import random
 import sys
@@ -123,9 +125,15 @@ def corrupt(what: str, number: int, seed: str, folder: Path) -> None:
 
 
 def report(folder: Path) -> None:
-    """Let this rank write the error with which its run ends."""
+    """Let this rank write its weights' hashes, and the error with which its run ends."""
     session: Any = importlib.import_module("hpcpgd.session")
-    inner = session.Session.run
+    replicas: Any = importlib.import_module("hpcpgd.replicas")
+    inner, compare = session.Session.run, replicas.require_same_weights
+
+    def compared(comm: Any, network: Any, flat: Any, step: int) -> None:
+        digest = hashlib.sha256(np.ascontiguousarray(flat).data).hexdigest()
+        (folder / f"weights{comm.rank}-{step}").write_text(digest)
+        compare(comm, network, flat, step)
 
     def run(self: Any) -> Any:
         try:
@@ -134,7 +142,7 @@ def report(folder: Path) -> None:
             (folder / f"rank{launcher_rank()}").write_text(str(error))
             raise
 
-    session.Session.run = run
+    session.Session.run, replicas.require_same_weights = run, compared
 
 
 def main(argv: list[str]) -> int:

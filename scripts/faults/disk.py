@@ -209,4 +209,4 @@ def _may_mount() -> bool:
     )
 
 
-DISK = Kind(len(EVERY), 4, disk_trial, COUNTS)
+DISK = Kind(len(EVERY), 2, disk_trial, COUNTS)
