@@ -10,7 +10,7 @@ Weights and histories must be those of an undisturbed run.  ``cuts``: the newest
 cut off or has a flipped bit.  ``disk``: each system call that writes a checkpoint or a run
 file fails.  ``exceptions``: one rank of four fails at one of twelve points.  ``nan``: one rank
 computes NaN.  ``flip-replica``: a bit flips in one rank's weights.  The modules of
-``scripts/faults`` say what must then be true.  Exits 1 if it is not.
+``scripts/faults`` say what must then be true.  Exits 1 if it is not.  Needs Linux.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def check(options: argparse.Namespace) -> int:
     path = options.output or RESULTS / name
     found = _about(options)
     with tempfile.TemporaryDirectory() as folder:
-        found["kinds"] = _kinds(options, Path(folder))
+        found["kinds"] = _kinds(options, Path(folder).resolve())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 1 if any(kind["wrong"] for kind in found["kinds"].values()) else 0

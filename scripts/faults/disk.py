@@ -48,7 +48,8 @@ CALLS = (*RUN_FILE, *PAUSE, *PAUSE, *PAUSE, *LAST_PAUSE, *RUN_FILE)
 ALIKE = range(len(RUN_FILE) + len(PAUSE), len(RUN_FILE) + 3 * len(PAUSE))  # to the first pause
 JOB = ("--checkpoint-every", "4", "--max-steps", "16")
 ALL = ("--max-steps", "24")
-LIMITS, DISKS = 20, 20
+LIMIT, TMPFS = "a limit on files", "a small disk"
+LIMITS, DISKS = 20, 20  # trials
 MOUNT = """
 size=$1 disk=$2 kept=$3
 shift 3
@@ -79,7 +80,7 @@ def _failures() -> list[Failure]:
         if number - 1 not in ALIKE
         for error in FAILURES[name]
     ]
-    every += [("limit", 0, 0)] * LIMITS + [("small disk", 0, 0)] * DISKS
+    every += [(LIMIT, 0, 0)] * LIMITS + [(TMPFS, 0, 0)] * DISKS
     found = [Failure(*facts, 1 + 2 * (n % 2)) for n, facts in enumerate(every)]
     random.Random(0).shuffle(found)
     return found
@@ -90,26 +91,23 @@ EVERY = _failures()
 
 def disk_trial(trial: Trial) -> str:
     """Let a disk fail; return what is wrong, "" if nothing is."""
-    failure = EVERY[trial.number % len(EVERY)]
-    there = trial.folder / "run"
+    failure, there = EVERY[trial.number % len(EVERY)], trial.folder / "run"
     there.mkdir()
     library = _library(trial.folder.parent)
+    if (failure.number and library is None) or (failure.cause == TMPFS and not _may_mount()):
+        failure = Failure(LIMIT, 0, 0, failure.ranks)  # what can be had everywhere
+    problem = ""
     if failure.number and library is not None:
-        ended = _failing_call(trial, failure, library)
-        name = f"call {failure.number}, {failure.cause}, fails with {failure.error}"
+        name, ended = _failing_call(trial, failure, library)
         problem = _as_it_was(trial, failure)
-    elif failure.cause == "small disk" and _may_mount():
-        size = trial.draw.randrange(4, 200, 4)
-        ended, name, problem = _small_disk(trial, size, failure.ranks), f"disk of {size} KiB", ""
     else:
-        nbytes, file = trial.draw.randrange(20_000), trial.draw.randint(1, 14)
-        ended = _limited(trial, nbytes, file, failure.ranks)
-        name, problem = f"files of {nbytes} bytes from write {file} on", ""
+        name, ended = (_limited if failure.cause == LIMIT else _small_disk)(trial, failure.ranks)
     problem = problem or _wrong(there, failure, ended) or _goes_on(trial, 4 - failure.ranks)
     return problem and f"{name}, {failure.ranks} ranks: {problem}"
 
 
-def _failing_call(trial: Trial, failure: Failure, library: Path) -> Ended:
+def _failing_call(trial: Trial, failure: Failure, library: Path) -> tuple[str, Ended]:
+    """Let one system call fail."""
     COUNTS["calls"] += 1
     there, notes = trial.folder / "run", trial.folder / "calls"
     facts = {
@@ -118,23 +116,28 @@ def _failing_call(trial: Trial, failure: Failure, library: Path) -> Ended:
     }  # fmt: skip
     words = [*WORDS, *JOB, "--output", str(there / "r.h5")]
     texts = {name: str(value) for name, value in facts.items()}
-    return finish(start(words, failure.ranks, None, **texts))
+    name = f"call {failure.number}, {failure.cause}, fails with {failure.error}"
+    return name, finish(start(words, failure.ranks, None, **texts))
 
 
-def _limited(trial: Trial, nbytes: int, file: int, ranks: int) -> Ended:
-    """Let no file grow beyond ``nbytes`` from some write on."""
+def _limited(trial: Trial, ranks: int) -> tuple[str, Ended]:
+    """Let no file grow beyond a limit, smaller than all files, from some write on."""
     COUNTS["limits"] += 1
+    nbytes, file = trial.draw.randrange(20_000), trial.draw.randint(1, 14)
     words = [*WORDS, *JOB, "--output", str(trial.folder / "run" / "r.h5")]
-    return finish(start(words, ranks, Fault(0, "file", file, "limit"), **{BYTES: str(nbytes)}))
+    fault = Fault(0, "file", file, "limit")
+    name = f"files of {nbytes} bytes from write {file} on"
+    return name, finish(start(words, ranks, fault, **{BYTES: str(nbytes)}))
 
 
-def _small_disk(trial: Trial, kib: int, ranks: int) -> Ended:
+def _small_disk(trial: Trial, ranks: int) -> tuple[str, Ended]:
     """Run on a tmpfs, which nobody else sees, and keep what is on it at the end."""
     COUNTS["small disks"] += 1
-    disk, there = trial.folder / "disk", trial.folder / "run"
+    disk, there, kib = trial.folder / "disk", trial.folder / "run", trial.draw.randrange(4, 200, 4)
     disk.mkdir()
     wrapper = ("unshare", "-m", "sh", "-c", MOUNT, "sh", f"{kib}k", str(disk), str(there))
-    return finish(start([*WORDS, *JOB, "--output", str(disk / "r.h5")], ranks, None, *wrapper))
+    words = [*WORDS, *JOB, "--output", str(disk / "r.h5")]
+    return f"a disk of {kib} KiB", finish(start(words, ranks, None, *wrapper))
 
 
 def _as_it_was(trial: Trial, failure: Failure) -> str:
@@ -160,7 +163,7 @@ def _wrong(there: Path, failure: Failure, ended: Ended) -> str:
     """Say what is wrong with how the job ended and what it left, "" if nothing is."""
     # A small disk may be large enough.
     codes = {0} if failure.cause in HARMLESS else {OutputError.exit_code}
-    if failure.cause == "small disk":
+    if failure.cause == TMPFS:
         codes.add(0)
     if ended.code not in codes or ended.error.count("\n") != (ended.code != 0):
         return f"exit code {ended.code}: {ended.error[-300:]}"
