@@ -5,7 +5,7 @@ or 3 ranks; a file outgrows a limit; a small tmpfs is full.  What was there is a
 no temporary file is left, all ranks exit with 74, and the run goes on to the same bits.  A
 call that fails after the renaming leaves the new file, whole: the exit code is 74 because
 nobody knows whether it would be there after a power cut.  That an old checkpoint cannot be
-listed or removed ends no run.
+listed or removed, or that a folder cannot be made which is there, ends no run.
 """
 
 from __future__ import annotations
@@ -70,6 +70,12 @@ class Failure:
     number: int
     error: int
     ranks: int
+
+    @property
+    def harmless(self) -> bool:
+        """Whether the run goes on: the folder is there already, or an old file stays."""
+        again = self.cause == "mkdir" and self.number > CALLS.index("mkdir") + 1
+        return again or self.cause in HARMLESS
 
 
 def _failures() -> list[Failure]:
@@ -145,7 +151,7 @@ def _as_it_was(trial: Trial, failure: Failure) -> str:
     made = (trial.folder / "calls").read_text().splitlines()
     if tuple(made[: failure.number]) != CALLS[: failure.number]:
         return f"other calls than expected: {made}"
-    if failure.cause in HARMLESS:
+    if failure.harmless:
         return ""
     before, after = _hashes(trial.folder / "before"), _hashes(trial.folder / "run")
     return "" if before == after else f"there was {sorted(before)}, there is {sorted(after)}"
@@ -162,7 +168,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 def _wrong(there: Path, failure: Failure, ended: Ended) -> str:
     """Say what is wrong with how the job ended and what it left, "" if nothing is."""
     # A small disk may be large enough.
-    codes = {0} if failure.cause in HARMLESS else {OutputError.exit_code}
+    codes = {0} if failure.harmless else {OutputError.exit_code}
     if failure.cause == TMPFS:
         codes.add(0)
     if ended.code not in codes or ended.error.count("\n") != (ended.code != 0):
