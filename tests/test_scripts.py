@@ -48,6 +48,7 @@ def test_pixels_and_parameters_are_held_once() -> None:
     assert len(rows) == 6
 
 
+@pytest.mark.timeout(700)  # some 40 jobs: a minute on two idle cores
 def test_whatever_fails_the_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     words = ("--quick", "--output", str(tmp_path / "f.json"))
     done = python(str(SCRIPTS / "check_faults.py"), *words, timeout=600)
