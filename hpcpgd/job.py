@@ -64,8 +64,11 @@ def within(program: str, world: Any, body: Callable[[Any], object]) -> int:
     """Run ``body`` on the world communicator, end MPI and return the exit code, as above."""
     try:
         body(world)
+        mpi.finish()
     except HpcpgdError as error:
         if not error.agreed:
+            if world.size > 1:
+                error.args = (f"rank {world.rank}: {error}",)
             complain(program, error, True)
             mpi.abort(world, error.exit_code)
         code = complain(program, error, world.rank == 0)
@@ -77,7 +80,6 @@ def within(program: str, world: Any, body: Callable[[Any], object]) -> int:
         mpi.abort(world, INTERRUPTED)
     except BaseException as error:
         mpi.abort_with_traceback(world, error)
-    mpi.finish()
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,7 +153,11 @@ class Session:
         trainer.compare_replicas()
         self._write(record)
         self.watch.signs = trainer.engine.signs
-        with self.watch.during("step"), device_errors("the GPU failed while it trained"):
+        gpu = resources.gpu is not None
+        with (
+            self.watch.during("step"),
+            device_errors("the GPU failed while it trained") if gpu else nullcontext(),
+        ):
             self._train(trainer, record)
 
     def _arena(self) -> Arena | None:

@@ -16,7 +16,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Collective over all ranks of the job.  Arguments are checked before MPI starts.
     """
-    return guarded("hpcpgd train", lambda: _main(argv))
+    return guarded("hpcpgd train", lambda: _together(argv))
+
+
+def _together(argv: Sequence[str] | None) -> int:
+    """Run the command line; a defect that shows on one rank, before MPI starts, ends all.
+
+    The others would wait for this rank as they start MPI.
+    """
+    try:
+        return _main(argv)
+    except (HpcpgdError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        size = launcher_size()
+        asked_for = isinstance(error, SystemExit) and not error.code  # --help, --version
+        if asked_for or size is None or size[1] <= 1:
+            raise
+        from hpcpgd import mpi
+
+        mpi.abort_with_traceback(mpi.start(), error)
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -38,11 +57,13 @@ def _main(argv: Sequence[str] | None) -> int:
 
 def _run(config: RunConfig | HpcpgdError, argv: list[str]) -> int:
     try:
-        from hpcpgd.job import run  # MPI, only now
+        from hpcpgd import mpi  # noqa: F401  (loads MPI, only now, and nothing else can fail)
     except (ImportError, RuntimeError) as error:
         if isinstance(config, HpcpgdError):
             raise config from None
         raise UnavailableError(f"MPI cannot be loaded: {error}: {MPI_CURE}") from None
+    from hpcpgd.job import run
+
     return run(config, argv)
 
 

@@ -1,4 +1,4 @@
-"""Show that nothing is lost: runs that are killed or stopped go on to the same bits.
+"""Show that nothing is lost and nothing hangs, whatever fails: a run goes on to the same bits.
 
     python scripts/check_faults.py [--quick] [--only kills] [--trials 200] [--seed 0]
                                    [--output FILE.json]
@@ -6,9 +6,14 @@
 ``kills``: a rank is killed with SIGKILL at a random moment or in a named phase (writing,
 before fsync, before and after rename, loading, reducing), and the run started again, half of
 the time on another number of ranks.  ``signals``: SIGUSR1 or SIGTERM at a random moment.
-Weights and histories must be those of an undisturbed run.  ``fuzz``: hostile datasets, checkpoints,
-TOML and run files, 500 a trial, 100,000 in full, are read or refused as documented.  Exits 1 if
-anything is not as it must be.
+Weights and histories must be those of an undisturbed run.  ``cuts``: the newest checkpoint is
+cut off or has a flipped bit.  ``disk``: each system call that writes a checkpoint or a run
+file fails.  ``exceptions``: one rank of four fails at one of twelve points.  ``hangs``: one
+stops or sleeps.  ``nan``: one computes NaN.  ``flip-replica``: a bit flips in one rank's weights.
+``mismatches``: one differs in an option, a version, a library, a source file, a row or a weight.
+``slurm``: jobs on a virtual SLURM come to their time limits, or lose a node.  ``fuzz``: hostile
+datasets, checkpoints, TOML and run files, 500 a trial, are read or refused as documented.  The
+modules of ``scripts/faults`` say what must then be true.  Exits 1 if it is not.  Needs Linux.
 """
 
 from __future__ import annotations
@@ -35,13 +40,18 @@ if TYPE_CHECKING:
 
 def _all_kinds() -> dict[str, Kind]:
     """Return the kinds of faults in the order in which they are tried."""
-    from faults import cluster, fuzz, hangs, kills, mismatches
+    from faults import cluster, cuts, disk, exceptions, fuzz, hangs, kills, mismatches, numbers
 
     return {
         "kills": kills.KILLS,
         "signals": kills.SIGNALS,
-        "mismatches": mismatches.MISMATCHES,
+        "cuts": cuts.CUTS,
+        "disk": disk.DISK,
+        "exceptions": exceptions.EXCEPTIONS,
         "hangs": hangs.HANGS,
+        "nan": numbers.NAN,
+        "flip-replica": numbers.FLIPS,
+        "mismatches": mismatches.MISMATCHES,
         "slurm": cluster.SLURM,
         "fuzz": fuzz.FUZZ,
     }
@@ -68,7 +78,7 @@ def check(options: argparse.Namespace) -> int:
     path = options.output or RESULTS / name
     found = _about(options)
     with tempfile.TemporaryDirectory() as folder:
-        found["kinds"] = _kinds(options, Path(folder))
+        found["kinds"] = _kinds(options, Path(folder).resolve())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 1 if any(kind["wrong"] for kind in found["kinds"].values()) else 0

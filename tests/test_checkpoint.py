@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -237,6 +238,22 @@ def test_three_are_kept_of_each_run(state: State, tmp_path: Path) -> None:
     paths = [save(folder, state, steps) for steps in range(10, 60, 10)]
     assert folder.newest_first() == [*paths[:1:-1], other]
     assert KEPT == 3
+
+
+def test_old_ones_that_cannot_be_listed_or_removed_end_nothing(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    for name in ("unlink", "glob"):
+        monkeypatch.setattr(Path, name, fail)
+        for steps in (10, 20, 30, 40):
+            assert load(folder.save(replace(state, steps=steps))).steps == steps
+    monkeypatch.undo()
+    assert len(folder.newest_first()) == 4
 
 
 def test_a_damaged_one_is_told_of_and_passed_over(

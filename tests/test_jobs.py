@@ -139,7 +139,9 @@ sys.exit(train.main(["--output", "r.h5"]))
     ("fault", "word", "code"),
     [
         ("raise ValueError('thing')", "ValueError: thing", 70),
-        ("raise OutputError('one rank alone')", "one rank alone", 74),
+        ("raise OutputError('alone')", "hpcpgd train: error: rank 1: alone", 74),
+        ("raise MemoryError('thing')", "MemoryError: thing", 70),  # no GPU is blamed
+        ("sys.exit(3)", "SystemExit: 3", 70),
     ],
 )
 def test_an_error_on_one_rank_ends_all(fault: str, word: str, code: int, tmp_path: Path) -> None:
@@ -151,6 +153,29 @@ def test_an_error_on_one_rank_ends_all(fault: str, word: str, code: int, tmp_pat
     if code == 70:
         assert "rank 1 of 3" in done.err
         assert "Traceback" in done.err
+
+
+BEFORE_MPI = """
+import sys
+from hpcpgd import train
+from hpcpgd.launch import launcher_rank
+parse = train.parse
+def fail(words):
+    if launcher_rank() == 1:
+        {fault}
+    return parse(words)
+train.parse = fail
+sys.exit(train.main(["--output", "r.h5"]))
+"""
+
+
+@pytest.mark.parametrize("fault", ["raise RuntimeError('thing')", "sys.exit(3)"])
+def test_an_error_on_one_rank_before_mpi_starts_ends_all(fault: str, tmp_path: Path) -> None:
+    done = python("-c", BEFORE_MPI.format(fault=fault), ranks=3, timeout=60, cwd=tmp_path)
+    assert done.code == 70
+    assert "internal error on rank 1 of 3" in done.err
+    alone = python("-c", BEFORE_MPI.format(fault=fault), timeout=60, cwd=tmp_path)
+    assert alone.code == 0
 
 
 @pytest.mark.parametrize("ranks", [1, 3])

@@ -62,11 +62,14 @@ class Folder:
         with ThreadPoolExecutor(1) as pool:  # hashed while it is written
             found = pool.submit(hashlib.sha256, body)
             write_atomically(path, body, lambda: seal(len(body), found.result()))
-        own = [file for file in self.newest_first() if file.name.startswith(f"{state.run}-")]
-        for old in own[KEPT:]:
-            with suppress(OSError):  # one more than wanted does no harm
-                old.unlink()
+        with suppress(DataError, OSError):  # one more than wanted does no harm
+            self._drop_old(state.run)
         return path
+
+    def _drop_old(self, run: str) -> None:
+        own = [file for file in self.newest_first() if file.name.startswith(f"{run}-")]
+        for old in own[KEPT:]:
+            old.unlink()
 
     def newest(self) -> tuple[Path, State] | None:
         """Return the newest checkpoint that is whole, None if there is none at all.

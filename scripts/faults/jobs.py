@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
 
@@ -19,7 +19,6 @@ from hpcpgd.errors import UnavailableError
 from hpcpgd.launch import without_launcher
 
 LIMIT = 120.0  # seconds of any job
-VICTIM = str(Path(__file__).with_name("victim.py"))
 ROOT = Path(__file__).resolve().parents[2]
 HISTORIES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "steps")
 # Reproducible, of about 1,600 steps, with many checkpoints.
@@ -29,6 +28,13 @@ WORDS = (
 )  # fmt: skip
 
 
+class Disturbance(Protocol):
+    """What befalls a job."""
+
+    def program(self) -> list[str]:
+        """Return the arguments of Python that come before those of ``hpcpgd train``."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """What befalls a rank: see ``victim.py``."""
@@ -36,6 +42,12 @@ class Fault:
     rank: int
     phase: str
     number: int
+    deed: str = "SIGKILL"
+
+    def program(self) -> list[str]:
+        """Return how Python is started."""
+        words = (self.rank, self.phase, self.number, self.deed)
+        return ["-m", "faults.victim", *map(str, words)]
 
 
 @dataclass(frozen=True)
@@ -46,35 +58,45 @@ class Ended:
     error: str
 
 
-def start(words: Sequence[str], ranks: int, fault: Fault | None) -> subprocess.Popen[str]:
-    """Start a job under ``mpiexec``, in a process group of its own."""
-    python = [sys.executable, "-m", "hpcpgd.train"]
-    if fault is not None:
-        python = [sys.executable, VICTIM, str(fault.rank), fault.phase, str(fault.number)]
-    return launch(["-n", str(ranks), *python, *words])
+def start(
+    words: Sequence[str], ranks: int, fault: Disturbance | None = None, *wrapper: str,
+    **environment: str,
+) -> subprocess.Popen[str]:  # fmt: skip
+    """Start a job under ``mpiexec``, in a process group of its own.
+
+    ``wrapper`` is a command that runs the command which follows it.
+    """
+    program = ["-m", "hpcpgd.train"] if fault is None else fault.program()
+    return launch(["-n", str(ranks), sys.executable, *program, *words], *wrapper, **environment)
 
 
-def launch(arguments: Sequence[str], folder: Path | None = None) -> subprocess.Popen[str]:
+def launch(
+    arguments: Sequence[str], *wrapper: str, cwd: Path | None = None, **environment: str
+) -> subprocess.Popen[str]:
     """Start ``mpiexec`` with ``arguments``, in a process group of its own."""
     mpiexec = find_mpiexec()
     if mpiexec is None:
         raise UnavailableError("no mpiexec beside this Python or on the path")
-    env = {**without_launcher(os.environ), "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join((str(ROOT), str(ROOT / "scripts")))
+    env = {**without_launcher(os.environ), "PYTHONPATH": path, **environment}
     return subprocess.Popen(
-        [mpiexec, *arguments], env=env, start_new_session=True, cwd=folder,
+        [*wrapper, mpiexec, *arguments], env=env, cwd=cwd, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
-def finish(process: subprocess.Popen[str]) -> Ended:
+def finish(process: subprocess.Popen[str], limit: float = LIMIT) -> Ended:
     """Wait until a job has ended; one that hangs is killed."""
+    code: int | None
     try:
-        _, error = process.communicate(timeout=LIMIT)
-        code: int | None = process.returncode
+        _, error = process.communicate(timeout=limit)
+        code = process.returncode
     except subprocess.TimeoutExpired:
-        code, error = None, ""
+        code = None
     with suppress(ProcessLookupError):  # ranks whose launcher has gone
         os.killpg(process.pid, signal.SIGKILL)
+    if code is None:
+        _, error = process.communicate()
     return Ended(code, error)
 
 
@@ -84,3 +106,17 @@ def told(path: Path) -> dict[str, Any]:
         found: dict[str, Any] = {n: file[f"history/{n}"][...].tolist() for n in HISTORIES}
         found["test"] = float(file["test/loss"][...]) if "test" in file else None
         return found | {"weights": str(file.attrs["params_sha256"])}
+
+
+def go_on(output: Path, ranks: int, *more: str) -> Ended:
+    """Run ``WORDS`` to their end, from the newest checkpoint."""
+    return finish(start([*WORDS, *more, "--output", str(output), "--overwrite"], ranks))
+
+
+def wrong_end(output: Path, expected: dict[str, Any], ended: Ended, warnings: int = 0) -> str:
+    """Say what is wrong with a run that went on to its end, "" if nothing is."""
+    if ended.code != 0:
+        return f"went on to exit code {ended.code}: {ended.error[-200:]}"
+    if ended.error.count("\n") != warnings:
+        return f"went on with {ended.error[-200:]!r}"
+    return "" if told(output) == expected else "went on to other bits"

@@ -16,6 +16,12 @@ from faults.jobs import WORDS, finish, start, told
 class Undisturbed:
     """The run that nothing befalls; made when it is first asked for.
 
+    Parameters
+    ----------
+    folder : Path
+    more : str
+        Further words of its command line.
+
     Attributes
     ----------
     seconds : float
@@ -24,13 +30,14 @@ class Undisturbed:
         What disturbed runs must have in common with it, to the last bit.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._output = folder / "whole.h5"
+    def __init__(self, folder: Path, *more: str) -> None:
+        self._output = folder / f"whole{''.join(more)}.h5"
+        self._words = [*WORDS, *more, "--output", str(self._output)]
 
     @cached_property
     def _made(self) -> tuple[float, dict[str, Any]]:
         begin = perf_counter()
-        finish(start([*WORDS, "--output", str(self._output)], 1, None))
+        finish(start(self._words, 1))
         return perf_counter() - begin, told(self._output)
 
     @property

@@ -59,7 +59,7 @@ def _job(case: str, size: int, odd: int, folder: Path) -> Ended:
     for count, part in ((odd, usual), (1, _other(case, usual, folder)), (size - odd - 1, usual)):
         if count:
             arguments += [":"] * (len(arguments) > 0) + ["-n", str(count), *part]
-    return finish(launch(arguments, folder))
+    return finish(launch(arguments, cwd=folder))
 
 
 def _other(case: str, usual: list[str], folder: Path) -> list[str]:

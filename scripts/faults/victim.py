@@ -1,12 +1,14 @@
-"""``python victim.py RANK PHASE NUMBER WORDS``: hpcpgd train, one rank of which kills itself.
+"""``python -m faults.victim RANK PHASE NUMBER DEED WORDS``: hpcpgd train with one faulty rank.
 
-It sends itself SIGKILL when it comes to ``PHASE`` for the ``NUMBER``-th time, or, if the phase
-is ``time``, ``NUMBER`` milliseconds after it began.
+That rank does ``DEED`` when it comes to ``PHASE`` for the ``NUMBER``-th time, or, if the phase
+is ``time``, ``NUMBER`` milliseconds after it began.  The moment is noted in the file that
+``FAULT_STAMP`` names.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -19,29 +21,61 @@ from hpcpgd import train
 from hpcpgd.launch import launcher_rank
 
 TIME = "time"
+STAMP = "FAULT_STAMP"
+BYTES = "FAULT_BYTES"  # that a file may have after the deed "limit"
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def _fail(error: BaseException) -> None:
+    raise error
+
+
+def _limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ[BYTES]), hard))
+
+
+def _sleep() -> None:
+    time.sleep(1e6)
+
+
+FAILURES: dict[str, Callable[[], None]] = {
+    "RuntimeError": lambda: _fail(RuntimeError("a fault was made here")),
+    "MemoryError": lambda: _fail(MemoryError()),
+    "exit": lambda: sys.exit(3),
+    "_exit": lambda: os._exit(1),
+    "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
+}
+HANGS: dict[str, Callable[[], None]] = {
+    "SIGSTOP": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "sleep": _sleep,
+}
+DEEDS = {**FAILURES, **HANGS, "limit": _limit}
 
 
 class Trap:
-    """Kills at the ``number``-th call, before it, in its middle or after it."""
+    """Does its deed at the ``number``-th call, before it, in its middle or after it."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, deed: str) -> None:
         self.left = number
+        self._deed = DEEDS[deed]
 
     def sprung(self) -> bool:
         """Count a call; return whether it is the one."""
         self.left -= 1
         return self.left == 0
 
+    def spring(self) -> None:
+        """Do the deed."""
+        if STAMP in os.environ:
+            Path(os.environ[STAMP]).write_text(str(time.monotonic()))
+        self._deed()
+
     def before(self, inner: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``inner`` with the trap before it."""
 
         def outer(*arguments: Any, **named: Any) -> Any:
             if self.sprung():
-                die()
+                self.spring()
             return inner(*arguments, **named)
 
         return outer
@@ -52,70 +86,27 @@ class Trap:
         def outer(*arguments: Any, **named: Any) -> Any:
             found = inner(*arguments, **named)
             if self.sprung():
-                die()
+                self.spring()
             return found
 
         return outer
 
 
-def set_trap(phase: str, number: int) -> None:
-    """Let this process die in ``phase``."""
-    from hpcpgd.checkpoint import folder
-    from hpcpgd.data import hdf5
-    from hpcpgd.results import atomic
-
-    trap = Trap(number)
-    if phase == "writing":
-        put = atomic._put
-
-        def half(file: Any, data: Any) -> None:
-            if trap.sprung():
-                file.write(memoryview(data)[: len(data) // 2])
-                file.flush()
-                die()
-            put(file, data)
-
-        atomic._put = half
-    elif phase == "before fsync":
-        os.fsync = trap.before(os.fsync)
-    elif phase == "before rename":
-        Path.replace = trap.before(Path.replace)  # type: ignore[method-assign]  # the fault
-    elif phase == "after rename":
-        Path.replace = trap.after(Path.replace)  # type: ignore[method-assign]  # the fault
-    elif phase == "parsing":
-        hdf5.read = trap.before(hdf5.read)
-    elif phase == "loading":
-        folder.load = trap.after(folder.load)
-    else:
-        _trap_reduction(trap)
-
-
-def _trap_reduction(trap: Trap) -> None:
-    """Let the rank die where all ranks of a group are to meet within a step."""
-    from hpcpgd import session
-
-    inner = session.compile_kernels
-
-    def compiled(ranks: Any, trainer: Any, gpu: Any) -> float:
-        seconds = inner(ranks, trainer, gpu)
-        trainer.reduction.step = trap.before(trainer.reduction.step)
-        return seconds
-
-    session.compile_kernels = compiled
-
-
-def _later(milliseconds: int) -> None:
+def _later(milliseconds: int, trap: Trap) -> None:
     time.sleep(milliseconds / 1000)
-    die()
+    trap.spring()
 
 
 def main(argv: list[str]) -> int:
-    rank, phase, number, *words = argv
+    from faults.places import PLACES
+
+    rank, phase, number, deed, *words = argv
     if launcher_rank() == int(rank):
+        trap = Trap(int(number), deed)
         if phase == TIME:
-            threading.Thread(target=_later, args=(int(number),), daemon=True).start()
+            threading.Thread(target=_later, args=(int(number), trap), daemon=True).start()
         else:
-            set_trap(phase, int(number))
+            PLACES[phase](trap)
     return train.main(words)
 
 
