@@ -97,9 +97,10 @@ class Cluster:
         mine = [process for process in Path("/proc").glob("[0-9]*") if self._is_on(node, process)]
         steps = {_parent(process) for process in mine if _name(_parent(process)) == "slurmstepd"}
         ours = sum("hpcpgd" in _words(process) for process in mine)
-        for number in [daemon, *steps, *(int(process.name) for process in mine)]:
-            with suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
+        for what in (signal.SIGSTOP, signal.SIGKILL):  # none sees another die
+            for number in [daemon, *steps, *(int(process.name) for process in mine)]:
+                with suppress(ProcessLookupError):
+                    os.kill(number, what)
         return ours
 
     def _is_on(self, node: str, process: Path) -> bool:

@@ -103,8 +103,9 @@ def finish(process: subprocess.Popen[str], limit: float = LIMIT) -> Ended:
 def told(path: Path) -> dict[str, Any]:
     """Return what two runs must have alike, to the last bit."""
     with h5py.File(path) as file:
-        found: dict[str, Any] = {n: file[f"history/{n}"][...].tolist() for n in HISTORIES}
-        found["test"] = float(file["test/loss"][...]) if "test" in file else None
+        names = [f"history/{name}" for name in HISTORIES]
+        names += ["test/loss"] if "test" in file else []
+        found: dict[str, Any] = {name: file[name][...].tobytes() for name in names}
         return found | {"weights": str(file.attrs["params_sha256"])}
 
 
