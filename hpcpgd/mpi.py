@@ -250,7 +250,7 @@ def broadcast(comm: Any, array: Array, root: int = 0) -> None:
         comm.Bcast(flat[begin : begin + PIECE], root=root)
 
 
-def broadcast_bytes(comm: Any, data: bytes, root: int = 0) -> bytes:
+def broadcast_bytes(comm: Any, data: bytes | memoryview, root: int = 0) -> bytes:
     """Return ``root``'s ``data`` on every rank."""
     length = np.array([len(data)], np.int64)
     comm.Bcast(length, root=root)

@@ -64,6 +64,14 @@ def test_whatever_fails_the_run_goes_on_to_the_same_bits(tmp_path: Path) -> None
     assert found["exceptions"]["hangs"] == 0
 
 
+def test_check_checkpoint_runs(tmp_path: Path) -> None:
+    words = ("--rounds", "1", "--folder", str(tmp_path))
+    done = python(str(SCRIPTS / "check_checkpoint.py"), *words, timeout=60)
+    assert (done.code, done.err) == (0, "")
+    assert [line.split(":")[0] for line in done.out.splitlines()] == ["net-1h", "net-2h"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_check_overlap_runs() -> None:
     done = python(str(SCRIPTS / "check_overlap.py"), "--steps", "1", timeout=180)
     assert (done.code, done.err) == (0, "")

@@ -6,6 +6,7 @@ never more than the file's own size, and a file made to do harm leads nowhere el
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -37,9 +38,10 @@ SEGMENT = {f.name: KINDS.get(str(f.type), list) for f in fields(Segment) if f.na
 PLACE = dict.fromkeys((field.name for field in fields(RankPlace)), str)
 
 
-def encode(state: State) -> bytes:
+def encode(state: State) -> memoryview:
     """Return the content of a checkpoint file."""
-    with h5py.File("checkpoint", "w", driver="core", backing_store=False) as file:
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
         # For other tools.  We read the one among the facts: texts of variable length lie in
         # a heap, which made to do harm lets HDF5 turn without end.
         file.attrs["schema"] = SCHEMA
@@ -55,9 +57,7 @@ def encode(state: State) -> bytes:
                 _encode_timing(file.create_group(f"timing/segment{number}"), segment.timing)
         for name, view in _views(state.network, state.parameters):
             file[name] = view
-        file.flush()
-        image: bytes = file.id.get_file_image()
-    return image
+    return image.getbuffer()
 
 
 def decode(content: memoryview) -> State:

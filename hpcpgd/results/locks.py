@@ -46,10 +46,11 @@ def open_temporary(folder: Path) -> tuple[Path, IO[bytes]]:
 
 def sweep(folder: Path) -> None:
     """Remove the temporary files that killed writers have left."""
-    for path in folder.glob(".hpcpgd-*.tmp"):
-        with suppress(OSError), path.open("rb+") as file:
-            if lock(file):
-                path.unlink()
+    with suppress(OSError):  # they do no harm, either
+        for path in list(folder.glob(".hpcpgd-*.tmp")):
+            with suppress(OSError), path.open("rb+") as file:
+                if lock(file):
+                    path.unlink()
 
 
 class FolderLock:
@@ -96,10 +97,11 @@ class FolderLock:
         elif not held or not os.fstat(file.fileno()).st_nlink:
             file.close()
             return False
-        file.truncate(0)
-        file.write(f"host {socket.gethostname()}, process {os.getpid()}")
-        file.flush()
         self._file = file
+        with suppress(OSError):  # it holds all the same, but does not say whose it is
+            file.truncate(0)
+            file.write(f"host {socket.gethostname()}, process {os.getpid()}")
+            file.flush()
         return True
 
     def release(self) -> None:
@@ -108,7 +110,8 @@ class FolderLock:
             with suppress(OSError):
                 self._path.unlink()
                 self._folder.rmdir()
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
             self._file = None
 
     def _taken(self) -> str:

@@ -39,13 +39,20 @@ HARMLESS = ("unlink", "list folder")
 RENAMED = ("rename", "open folder", "fsync folder", "close folder", "unlink")
 RUN_FILE = ("open", "write", "fsync", "close", *RENAMED)
 CHECKPOINT = (
-    "mkdir", "open", "write", "fsync", "write", "fsync", "close", *RENAMED, "list folder",
+    "mkdir", "open", "write", "write", "fsync", "close", *RENAMED, "list folder",
 )  # fmt: skip
+# The lock, two looks for what killed writers left, and one for checkpoints to go on from.
+START = ("mkdir", "open", "write", "list folder", "list folder", "list folder")
+END = ("unlink", "close")  # of the lock
 PAUSE = (*CHECKPOINT, *RUN_FILE)
 LAST_PAUSE = (*CHECKPOINT, "unlink", *RUN_FILE)  # the first in which one is too many
 # Of 16 steps with a pause after every fourth: beginning, pauses, end.
-CALLS = (*RUN_FILE, *PAUSE, *PAUSE, *PAUSE, *LAST_PAUSE, *RUN_FILE)
-ALIKE = range(len(RUN_FILE) + len(PAUSE), len(RUN_FILE) + 3 * len(PAUSE))  # to the first pause
+CALLS = (*START, *RUN_FILE, *PAUSE, *PAUSE, *PAUSE, *LAST_PAUSE, *RUN_FILE, *END)
+FIRST = len(START) + len(RUN_FILE) + len(PAUSE)
+ALIKE = range(FIRST, FIRST + 2 * len(PAUSE))  # to the first pause
+LOOK = len(START)  # for checkpoints
+WORD = START.index("write") + 1  # whose the lock is
+LOCK = ".hpcpgd.lock"
 JOB = ("--checkpoint-every", "4", "--max-steps", "16")
 ALL = ("--max-steps", "24")
 LIMIT, TMPFS = "a limit on files", "a small disk"
@@ -74,8 +81,16 @@ class Failure:
     @property
     def harmless(self) -> bool:
         """Whether the run goes on: the folder is there already, or an old file stays."""
-        again = self.cause == "mkdir" and self.number > CALLS.index("mkdir") + 1
-        return again or self.cause in HARMLESS
+        again = self.cause == "mkdir" and self.number > len(START)
+        word = self.number == WORD and self.error != SHORT
+        of_lock = word or self.number > len(CALLS) - len(END)
+        return again or of_lock or (self.cause in HARMLESS and self.number != LOOK)
+
+    @property
+    def code(self) -> int:
+        """Exit code of the job."""
+        refused = DataError if self.number == LOOK else OutputError
+        return 0 if self.harmless else refused.exit_code
 
 
 def _failures() -> list[Failure]:
@@ -168,13 +183,12 @@ def _hashes(folder: Path) -> dict[str, str]:
 def _wrong(there: Path, failure: Failure, ended: Ended) -> str:
     """Say what is wrong with how the job ended and what it left, "" if nothing is."""
     # A small disk may be large enough.
-    codes = {0} if failure.harmless else {OutputError.exit_code}
-    if failure.cause == TMPFS:
-        codes.add(0)
+    codes = {failure.code} | ({0} if failure.cause == TMPFS else set())
     if ended.code not in codes or ended.error.count("\n") != (ended.code != 0):
         return f"exit code {ended.code}: {ended.error[-300:]}"
-    COUNTS["ended with 74"] += ended.code != 0
-    left = [path.name for path in there.rglob(".*")]
+    COUNTS["ended with 74"] += ended.code == OutputError.exit_code
+    may_stay = {LOCK} if failure.cause == "unlink" else set()
+    left = {path.name for path in there.rglob(".*")} - may_stay
     if left:
         return f"left {left}"
     try:
