@@ -54,6 +54,7 @@ def test_killed_and_stopped_runs_go_on_to_the_same_bits(tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, ""), done.out
     assert "kills: 2 of 2 right (seed 0)" in done.out
     assert "signals: 2 of 2 right (seed 0)" in done.out
+    assert "fuzz: 2 of 2 right (seed 0)" in done.out
     assert json.loads((tmp_path / "f.json").read_text())["kinds"]["kills"]["wrong"] == []
 
 
