@@ -24,7 +24,7 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -76,15 +76,20 @@ def check(options: argparse.Namespace) -> int:
 
     name = f"{slug(provenance.cpu_model())}-{datetime.now(UTC):%Y-%m-%d}/check_faults.json"
     path = options.output or RESULTS / name
-    found = _about(options)
-    with tempfile.TemporaryDirectory() as folder:
-        found["kinds"] = _kinds(options, Path(folder).resolve())
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return 1 if any(kind["wrong"] for kind in found["kinds"].values()) else 0
+    found = _about()
+    # Kinds that were tried before keep what was found then, with its commit.
+    found["kinds"] = json.loads(path.read_text())["kinds"] if path.exists() else {}
+    right = True
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, result in _kinds(options, Path(folder).resolve()):
+            found["kinds"][kind] = result
+            path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            right = right and not result["wrong"]
+    return 0 if right else 1
 
 
-def _about(options: argparse.Namespace) -> dict[str, Any]:
+def _about() -> dict[str, Any]:
     """Return what the findings hang on; names no host and no path."""
     from bench.report import versions
     from faults.jobs import WORDS
@@ -92,32 +97,31 @@ def _about(options: argparse.Namespace) -> dict[str, Any]:
 
     return {
         "check": "check_faults",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"cpu_model": provenance.cpu_model()},
         "versions": versions(),
-        "git_revision": provenance.git_revision(),
-        "seed": options.seed,
         "options": WORDS,
     }
 
 
-def _kinds(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Make the trials of all kinds; return their counts and what was wrong."""
+def _kinds(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Make the trials of all kinds; yield their counts and what was wrong."""
     from faults.kind import Undisturbed
+    from hpcpgd import provenance
 
-    whole, found = Undisturbed(folder), {}
+    whole = Undisturbed(folder)
     for name, kind in _all_kinds().items():
-        if not options.only or name in options.only:
-            count = options.trials or (kind.quick if options.quick else kind.full)
+        count = options.trials or (kind.quick if options.quick else kind.full)
+        if count and (not options.only or name in options.only):
             begin = perf_counter()
             wrong = _wrong(name, kind, options.seed, count, folder, whole)
-            seconds = round(perf_counter() - begin, 1)
             right = count - len(wrong)
-            found[name] = {
-                "trials": count, "right": right, "wrong": wrong, "seconds": seconds, **kind.counts
-            }  # fmt: skip
             print(f"{name}: {right} of {count} right (seed {options.seed})", flush=True)
-    return found
+            yield name, {
+                "trials": count, "right": right, "wrong": wrong, **kind.counts,
+                "seed": options.seed, "git_revision": provenance.git_revision(),
+                "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": round(perf_counter() - begin, 1),
+            }  # fmt: skip
 
 
 def _wrong(

@@ -54,10 +54,14 @@ def test_whatever_fails_the_run_goes_on_to_the_same_bits(tmp_path: Path) -> None
     done = python(str(SCRIPTS / "check_faults.py"), *words, timeout=600)
     assert (done.code, done.err) == (0, ""), done.out
     found = json.loads((tmp_path / "f.json").read_text())["kinds"]
-    names = ("kills", "signals", "cuts", "disk", "exceptions", "nan", "flip-replica")
+    names = (
+        *("kills", "signals", "cuts", "disk", "exceptions", "hangs", "nan", "flip-replica"),
+        *("mismatches", "fuzz"),
+    )
     assert tuple(found) == names
     for name, line in zip(names, done.out.splitlines(), strict=True):
         trials = found[name]["trials"]
+        assert trials > 0
         assert line == f"{name}: {trials} of {trials} right (seed 0)"
         assert (found[name]["right"], found[name]["wrong"]) == (trials, [])
     assert found["cuts"]["cuts"] > 50

@@ -119,4 +119,4 @@ def fuzz_trial(trial: Trial) -> str:
     return "; ".join(batch.wrong)
 
 
-FUZZ = Kind(200, 2, fuzz_trial, {"cases_of_a_trial": CASES})
+FUZZ = Kind(200, 1, fuzz_trial, {"cases_of_a_trial": CASES})
