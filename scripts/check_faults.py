@@ -40,7 +40,17 @@ if TYPE_CHECKING:
 
 def _all_kinds() -> dict[str, Kind]:
     """Return the kinds of faults in the order in which they are tried."""
-    from faults import cluster, cuts, disk, exceptions, fuzz, hangs, kills, mismatches, numbers
+    from faults import (
+        cluster,
+        cuts,
+        disk,
+        exceptions,
+        fuzz,
+        hangs,
+        kills,
+        mismatches,
+        wrong_numbers,
+    )
 
     return {
         "kills": kills.KILLS,
@@ -49,8 +59,8 @@ def _all_kinds() -> dict[str, Kind]:
         "disk": disk.DISK,
         "exceptions": exceptions.EXCEPTIONS,
         "hangs": hangs.HANGS,
-        "nan": numbers.NAN,
-        "flip-replica": numbers.FLIPS,
+        "nan": wrong_numbers.NAN,
+        "flip-replica": wrong_numbers.FLIPS,
         "mismatches": mismatches.MISMATCHES,
         "slurm": cluster.SLURM,
         "fuzz": fuzz.FUZZ,

@@ -59,7 +59,7 @@ def sealed(body: bytes) -> bytes:
 
 
 def test_what_is_written_comes_back(state: State) -> None:
-    found = decode(memoryview(encode(state)))
+    found = decode(encode(state))
     assert np.array_equal(found.parameters, state.parameters)
     assert np.array_equal(found.totals, state.totals)
     for mine, theirs in zip(state.segments, found.segments, strict=True):

@@ -130,10 +130,10 @@ def report(folder: Path) -> None:
     replicas: Any = importlib.import_module("hpcpgd.replicas")
     inner, compare = session.Session.run, replicas.require_same_weights
 
-    def compared(comm: Any, network: Any, flat: Any, step: int) -> None:
+    def compared(comm: Any, network: Any, flat: Any, step: int, same: int) -> None:
         digest = hashlib.sha256(np.ascontiguousarray(flat).data).hexdigest()
         (folder / f"weights{comm.rank}-{step}").write_text(digest)
-        compare(comm, network, flat, step)
+        compare(comm, network, flat, step, same)
 
     def run(self: Any) -> Any:
         try:

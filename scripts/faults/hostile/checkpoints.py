@@ -64,7 +64,7 @@ def make_state(epochs: int) -> State:
 
 GIVEN = {"epochs": 2, "hidden": (2,), "threads": 1, "batch_size": 4}
 CONFIG = resolve(GIVEN, {})
-GOOD = encode(make_state(1))
+GOOD = bytes(encode(make_state(1)))
 SEGMENTS = repr(decode(memoryview(GOOD)).segments)
 with h5py.File(io.BytesIO(GOOD)) as _file:
     FACTS = json.loads(bytes(_file["facts"][()]))
@@ -132,7 +132,7 @@ def _sealed(body: bytes) -> bytes:
 
 def cases() -> SearchStrategy[Files]:
     """Return one checkpoint each; a few have a broken seal."""
-    images = (GOOD, encode(make_state(0)))
+    images = (GOOD, bytes(encode(make_state(0))))
     bodies = weighted((6, harmed(images)), (6, _facts), (1, damaged(_facts, 2, 9)), (1, _odd))
     whole = bodies.map(_sealed)
     return weighted((9, whole), (1, damaged(whole, 2))).map(lambda data: {NAME: data})
@@ -141,7 +141,7 @@ def cases() -> SearchStrategy[Files]:
 def read(folder: Path) -> None:
     """Go on from a checkpoint: what it says goes to other ranks, and into the run's file."""
     state = load(folder / NAME)
-    sent = encode(decode(memoryview(encode(state))))
+    sent = encode(decode(encode(state)))
     if sent != encode(state):
         raise UnsoundError("does not come back the same")
     if state.parameters.dtype.char not in "fd" or state.parameters.shape != (state.network.size,):

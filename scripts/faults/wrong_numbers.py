@@ -155,7 +155,9 @@ def _flip_problem(job: Job) -> str:
     FLIPPED["found as other weights"] += 1
     rank = fault.rank if job.ranks > 2 else 1  # of two, nobody knows which is right
     layer = (fault.folder / "done").read_text()
-    words = (f"rank {rank} holds other weights in {layer} than", f"after step {seen};")
+    before = max((fault.step - 1) // every * every for every in (EVERY, STEPS))
+    when = f"first seen after step {seen}, alike after step {before};"
+    words = (f"rank {rank} holds other weights in {layer} than", when)
     named = all(word in text for word in words for text in job.said())
     if ended.code != ReplicaError.exit_code or not named or ended.error.count("\n") != 1:
         return f"exit code {ended.code}, not {words}: {job.said()} {ended.error[-300:]}"
