@@ -125,25 +125,13 @@ class Session:
     def _run(self, arena: Arena | None, state: State | None) -> None:
         dataset = load_on_all(self.ranks, self.config, arena)
         network = make_network(self.config, dataset.n_in, dataset.n_classes)
-        sampler = make_sampler(self.config, dataset.train.rows)
-        start, stop = sampler.slice(0, self.ranks.size, 0)
-        if state is not None:
-            with mpi.agreed(self.ranks.comm):
-                resume.require_same_run(state, self.config, network, dataset.sha256, sampler.steps)
-        resources = claim(self.ranks, self.config, network.flops_per_example * (stop - start))
-        output = str(self.files.run_file)
-        self.config = replace(self.config, threads=resources.threads, output=output)
-        self._ensure_memory(dataset, network, arena)
-        require_same_program(self.ranks.comm, resources.blas)
-        if self.config.reduction == "reproducible":
-            require_same_machine(self.ranks.comm, provenance.blas_library(resources.blas))
+        self._require_same_run(dataset, network, state)
+        resources = self._claim(dataset, network, arena)
         with self.watch.during("compiling"):
             with mpi.agreed(self.ranks.comm):  # a GPU may be too small
                 trainer = self._plan(dataset, network, resources, arena, state)
-            compile_seconds = compile_kernels(self.ranks, trainer, resources.gpu)
-        segment = make_segment(
-            self.ranks, self.config, resources, arena, self.started, compile_seconds
-        )
+            seconds = compile_kernels(self.ranks, trainer, resources.gpu)
+        segment = make_segment(self.ranks, self.config, resources, arena, self.started, seconds)
         record = self._record(dataset, segment, trainer, state)
         self.progress.say(announcement(dataset, record, resources))
         facts = machine_facts(provenance.blas_library(resources.blas))
@@ -159,6 +147,26 @@ class Session:
             device_errors("the GPU failed while it trained") if gpu else nullcontext(),
         ):
             self._train(trainer, record)
+
+    def _require_same_run(self, dataset: Dataset, network: Network, state: State | None) -> None:
+        """Refuse a checkpoint of another run; collective."""
+        if state is None:
+            return
+        steps = make_sampler(self.config, dataset.train.rows).steps
+        with mpi.agreed(self.ranks.comm):
+            resume.require_same_run(state, self.config, network, dataset.sha256, steps)
+
+    def _claim(self, dataset: Dataset, network: Network, arena: Arena | None) -> Resources:
+        """Return what this rank computes with, the same on all where it must be; collective."""
+        start, stop = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
+        resources = claim(self.ranks, self.config, network.flops_per_example * (stop - start))
+        output = str(self.files.run_file)
+        self.config = replace(self.config, threads=resources.threads, output=output)
+        self._ensure_memory(dataset, network, arena)
+        require_same_program(self.ranks.comm, resources.blas)
+        if self.config.reduction == "reproducible":
+            require_same_machine(self.ranks.comm, provenance.blas_library(resources.blas))
+        return resources
 
     def _arena(self) -> Arena | None:
         """Return memory for groups of ranks, if the reduction has such; collective."""

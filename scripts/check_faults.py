@@ -12,7 +12,8 @@ file fails.  ``exceptions``: one rank of four fails at one of twelve points.  ``
 stops or sleeps.  ``nan``: one computes NaN.  ``flip-replica``: a bit flips in one rank's weights.
 ``mismatches``: one differs in an option, a version, a library, a source file, a row or a weight.
 ``slurm``: jobs on a virtual SLURM come to their time limits, or lose a node.  ``fuzz``: hostile
-datasets, checkpoints, TOML and run files, 500 a trial, are read or refused as documented.  The
+datasets, checkpoints, TOML and run files, 500 a trial, are read or refused as documented.
+``soak``: runs are killed every 20 s, for half an hour, with nothing else on the machine.  The
 modules of ``scripts/faults`` say what must then be true.  Exits 1 if it is not.  Needs Linux.
 """
 
@@ -24,7 +25,7 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -35,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from hpcpgd.launch import guarded
 
 if TYPE_CHECKING:
-    from faults.kind import Kind, Undisturbed
+    from faults.kind import Kind, Trial, Undisturbed
 
 
 def _all_kinds() -> dict[str, Kind]:
@@ -49,6 +50,7 @@ def _all_kinds() -> dict[str, Kind]:
         hangs,
         kills,
         mismatches,
+        soak,
         wrong_numbers,
     )
 
@@ -64,6 +66,7 @@ def _all_kinds() -> dict[str, Kind]:
         "mismatches": mismatches.MISMATCHES,
         "slurm": cluster.SLURM,
         "fuzz": fuzz.FUZZ,
+        "soak": soak.SOAK,
     }
 
 
@@ -123,7 +126,8 @@ def _kinds(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, dic
         count = options.trials or (kind.quick if options.quick else kind.full)
         if count and (not options.only or name in options.only):
             begin = perf_counter()
-            wrong = _wrong(name, kind, options.seed, count, folder, whole)
+            trials = _trials(name, options, count, folder, whole)
+            wrong = _wrong(name, kind, trials)
             right = count - len(wrong)
             print(f"{name}: {right} of {count} right (seed {options.seed})", flush=True)
             yield name, {
@@ -134,20 +138,27 @@ def _kinds(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, dic
             }  # fmt: skip
 
 
-def _wrong(
-    name: str, kind: Kind, seed: int, count: int, folder: Path, whole: Undisturbed
-) -> list[str]:
-    """Make the trials of a kind; return what was wrong."""
+def _trials(
+    name: str, options: argparse.Namespace, count: int, folder: Path, whole: Undisturbed
+) -> Iterator[Trial]:
+    """Yield the trials of a kind, each with a folder of its own."""
     from faults.kind import Trial
 
-    wrong = []
     for number in range(count):
         place = folder / f"{name}-{number}"
         place.mkdir()
-        problem = kind.run(Trial(number, random.Random(f"{seed} {name} {number}"), place, whole))
+        draw = random.Random(f"{options.seed} {name} {number}")
+        yield Trial(number, draw, place, whole, options.quick)
         shutil.rmtree(place)
+
+
+def _wrong(name: str, kind: Kind, trials: Iterable[Trial]) -> list[str]:
+    """Make the trials of a kind; return what was wrong."""
+    wrong = []
+    for trial in trials:
+        problem = kind.run(trial)
         if problem:
-            wrong.append(f"trial {number}: {problem}")
+            wrong.append(f"trial {trial.number}: {problem}")
             print(f"{name} {wrong[-1]}", flush=True)
     return wrong
 

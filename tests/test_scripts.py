@@ -56,7 +56,7 @@ def test_whatever_fails_the_run_goes_on_to_the_same_bits(tmp_path: Path) -> None
     found = json.loads((tmp_path / "f.json").read_text())["kinds"]
     names = (
         *("kills", "signals", "cuts", "disk", "exceptions", "hangs", "nan", "flip-replica"),
-        *("mismatches", "fuzz"),
+        *("mismatches", "fuzz", "soak"),
     )
     assert tuple(found) == names
     for name, line in zip(names, done.out.splitlines(), strict=True):

@@ -63,12 +63,15 @@ class Trial:
     folder : Path
         Empty, and removed afterwards.
     whole : Undisturbed
+    quick : bool
+        Whether a short one is enough.
     """
 
     number: int
     draw: random.Random
     folder: Path
     whole: Undisturbed
+    quick: bool = False
 
 
 @dataclass(frozen=True)
