@@ -140,10 +140,10 @@ class Session:
             self._go_on(trainer, state, facts)
         trainer.compare_replicas()
         self._write(record)
-        self.watch.signs = trainer.engine.signs
         gpu = resources.gpu is not None
         with (
             self.watch.during("step"),
+            self.watch.asking(trainer.engine.signs),
             device_errors("the GPU failed while it trained") if gpu else nullcontext(),
         ):
             self._train(trainer, record)

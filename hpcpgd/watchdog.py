@@ -31,6 +31,10 @@ NO_THREADS = "this MPI lets one thread alone call it: no watchdog looks for rank
 Signs = tuple[Any, bool]  # what changes while a rank works; whether it waits in compiled code
 
 
+def _no_signs() -> Signs:
+    return None, False
+
+
 class Watchdog:
     """Watches the thread that makes it, until ``close``.  Construction is collective.
 
@@ -41,15 +45,11 @@ class Watchdog:
     comm : Comm
     limits : mapping of str to float
         Seconds that a collective may take in each of ``PHASES``; the first is ``loading``.
-
-    Attributes
-    ----------
-    signs : callable
-        Tells a wait in compiled code, where a look at the stack does not.
     """
 
     def __init__(self, program: str, comm: Any, limits: Mapping[str, float]) -> None:
-        self.signs: Callable[[], Signs] = lambda: (None, False)
+        self._signs: Callable[[], Signs] = _no_signs
+        self._asking = threading.Lock()
         self._program = program
         self._limits = limits
         self._phase = PHASES[0]
@@ -71,6 +71,20 @@ class Watchdog:
             yield
         finally:
             self._phase = before
+
+    @contextmanager
+    def asking(self, signs: Callable[[], Signs]) -> Iterator[None]:
+        """Ask ``signs``, in the body, for waits in compiled code, of which no stack tells.
+
+        What they look at may be gone as soon as the body has ended.
+        """
+        with self._asking:
+            self._signs = signs
+        try:
+            yield
+        finally:
+            with self._asking:
+                self._signs = _no_signs
 
     def close(self) -> None:
         """End the watch; collective.  Nobody leaves it while another may still call."""
@@ -96,7 +110,8 @@ class Watchdog:
     def _look(self) -> tuple[Place, Any]:
         """Return where the watched thread is, and what is the same while it stays there."""
         frame = sys._current_frames()[self._watched]
-        count, waits = self.signs()
+        with self._asking:
+            count, waits = self._signs()
         return place_of(frame, waits), (id(frame), frame.f_lasti, count)
 
     def _end(self, own: Answer, heard: tuple[int, bytes] | None) -> None:

@@ -66,7 +66,7 @@ def test_console_command(tmp_path: Path) -> None:
     done = run([command, "trian"], 60)
     assert done.code == 2
     assert done.err.splitlines() == [
-        "hpcpgd: error: unknown command 'trian': expected one of train, study, data; "
+        "hpcpgd: error: unknown command 'trian': expected one of train, study, data, doctor; "
         "did you mean 'train'?"
     ]
     done = run([command], 60)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import re
 import shutil
 import signal
 import socket
@@ -53,9 +55,15 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         beside = Path(sys.executable).parent
+        # Jobs find kernels that are compiled already where they look on the node's own disk.
+        local = folder.parent / f"{folder.name}-local"
+        local.mkdir()
+        cache = Path(os.environ["NUMBA_CACHE_DIR"]).parent
+        (local / f"hpcpgd-numba-{getpass.getuser()}").symlink_to(cache)
         self.env = environment(
             HPCPGD_SLURM_DIR=str(folder), HPCPGD_SLURM_PORT=str(free_port()),
             SLURM_CONF=str(folder / "slurm.conf"), PATH=f"{beside}:{os.environ['PATH']}",
+            TMPDIR=str(local),
         )  # fmt: skip
 
     def call(self, *command: str, cwd: Path | None = None, timeout: float = 150) -> Done:
@@ -296,7 +304,10 @@ def test_refused_submissions_leave_no_job(cluster: Cluster, site: Path, tmp_path
 
 
 def test_a_site_whose_slurm_does_not_answer(cluster: Cluster, site: Path, tmp_path: Path) -> None:
-    site.write_text(site.read_text().replace("slurm.conf", "nothing.conf"))
+    text = (cluster.folder / "slurm.conf").read_text()
+    nobody = re.sub(r"SlurmctldPort=\d+", "SlurmctldPort=1", text)
+    (cluster.folder / "nobody.conf").write_text(nobody)
+    site.write_text(site.read_text().replace("slurm.conf", "nobody.conf"))
     done = cluster.study("submit", tmp_path, "--site", str(site))
     assert (done.code, done.err.count("\n")) == (69, 1)
     assert "squeue: " in done.err

@@ -71,5 +71,5 @@ def signal_trial(trial: Trial) -> str:
     return "" if told(output) == trial.whole.told else f"{number.name}: other bits"
 
 
-KILLS = Kind(200, 2, kill_trial)
-SIGNALS = Kind(100, 2, signal_trial)
+KILLS = Kind(200, 1, kill_trial)
+SIGNALS = Kind(100, 1, signal_trial)

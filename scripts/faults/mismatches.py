@@ -75,4 +75,4 @@ def _other(case: str, usual: list[str], folder: Path) -> list[str]:
     return [str(folder / "other") if word == str(ROOT) else word for word in usual]
 
 
-MISMATCHES = Kind(len(CASES), 3, mismatch_trial)
+MISMATCHES = Kind(len(CASES), 2, mismatch_trial)

@@ -164,5 +164,5 @@ def _flip_problem(job: Job) -> str:
     return _last_good(job)
 
 
-NAN = Kind(50, 2, nan_trial)
-FLIPS = Kind(100, 2, flip_trial, FLIPPED)
+NAN = Kind(50, 1, nan_trial)
+FLIPS = Kind(100, 1, flip_trial, FLIPPED)
