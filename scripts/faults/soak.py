@@ -24,10 +24,10 @@ from faults.kind import Kind, Trial
 from hpcpgd import segments
 
 MOST_RANKS, STARTS = 4, 60
-SECONDS, QUICK_SECONDS = (15.0, 25.0), (5.0, 8.0)  # between a start and its kill
-EPOCHS, QUICK_EPOCHS = 500, 30
+SECONDS, QUICK_SECONDS = (15.0, 25.0), (3.0, 5.0)  # between a start and its kill
+EPOCHS, QUICK_EPOCHS = 2500, 150
 GROWTH = 0.01
-LEAST = 5  # looks at each rank's memory
+LOOK, LEAST = 0.1, 10  # seconds between looks at each rank's memory, and their number
 COUNTS = {"kills": 0, "growth_permille": 0}
 
 
@@ -123,7 +123,7 @@ def _undisturbed(folder: Path, words: tuple[str, ...]) -> tuple[dict[str, Any], 
     output = folder / "long.h5"
     job = start([*words, "--output", str(output), "--overwrite"], 2)
     samples: dict[int, list[tuple[int, int]]] = {}
-    while not _ended(job, 0.5):
+    while not _ended(job, LOOK):
         for number in _ranks(job.pid) if output.exists() else ():
             with suppress(OSError):
                 pages = int(Path(f"/proc/{number}/statm").read_text().split()[1])
