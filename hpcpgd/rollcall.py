@@ -18,6 +18,7 @@ from hpcpgd import mpi
 PATIENCE = 5.0  # seconds in which a rank must answer
 PAUSE = 0.05  # seconds between looks for answers
 PACKAGE = Path(__file__).parent
+CREW = str(PACKAGE / "kernels" / "crew.py")  # which calls compiled code that waits
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,8 @@ def roll_call(
 def place_of(frame: FrameType, waits: bool) -> Place:
     """Return where ``frame`` is: the innermost function of this package.
 
-    A thread waits for other ranks where it has called MPI, which one module does, or where
-    ``waits`` says so.
+    A thread waits for other ranks where it has called MPI, which one module does, or compiled
+    code, of which ``waits`` says that somebody waits there.
     """
     code = frame.f_code
     inside: FrameType | None = frame
@@ -147,7 +148,8 @@ def place_of(frame: FrameType, waits: bool) -> Place:
     else:
         line = frame.f_lineno
     name = f"{code.co_name} ({Path(code.co_filename).name}, line {line})"
-    return Place(name, waits or code.co_filename == mpi.__file__)
+    called = frame.f_code.co_filename
+    return Place(name, called == mpi.__file__ or (waits and called == CREW))
 
 
 def stacks(watched: int) -> str:
