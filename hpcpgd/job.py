@@ -89,6 +89,7 @@ def train(
     """Train as ``config`` says and return the run file's path; collective over ``comm``.
 
     ``stop``, on any rank, ends the training between two steps; no signal is listened to here.
+    A collective that does not return within its limit ends the whole job, with 71.
 
     Raises
     ------

@@ -128,7 +128,7 @@ def _file_of(function: Any) -> str:
 def _candidates() -> list[str]:
     """Libraries that this process has or can have, best first."""
     # A handle of NumPy's own extension module also finds the symbols of what it links to.
-    found = [str(np._core._multiarray_umath.__file__)]  # type: ignore[attr-defined]
+    found = [str(np._core._multiarray_umath.__file__)]  # type: ignore[attr-defined]  # numpy does not export it
     if sys.platform == "darwin":
         found.append(ACCELERATE)
     for folder in sys.path:

@@ -71,6 +71,7 @@ class Device(Protocol):
     generation: int
     multiprocessors: int
 
+    # Documented where they are implemented, in CudaDevice below: hence D102.
     def buffer(self, size: int, dtype: npt.DTypeLike) -> Buffer: ...  # noqa: D102
     def pinned(self, size: int, dtype: npt.DTypeLike) -> Array: ...  # noqa: D102
     def clear(self, buffer: Buffer) -> None: ...  # noqa: D102

@@ -38,7 +38,7 @@ class SlowRequest:
         """Say whether it has arrived."""
         return bool(self._request.Test()) and time.perf_counter() >= self._due
 
-    def Wait(self) -> None:  # noqa: N802
+    def Wait(self) -> None:  # noqa: N802  # mpi4py's name
         """Wait until it has arrived, asleep: a network needs no core."""
         self._request.Wait()
         time.sleep(max(0.0, self._due - time.perf_counter()))
@@ -53,11 +53,11 @@ class SlowComm:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._comm, name)
 
-    def Allreduce(self, *arguments: Any) -> None:  # noqa: N802
+    def Allreduce(self, *arguments: Any) -> None:  # noqa: N802  # mpi4py's name
         """Sum and wait."""
         self.Iallreduce(*arguments).Wait()
 
-    def Iallreduce(self, *arguments: Any) -> SlowRequest:  # noqa: N802
+    def Iallreduce(self, *arguments: Any) -> SlowRequest:  # noqa: N802  # mpi4py's name
         """Start to sum."""
         begin = max(self._free, time.perf_counter())
         self._free = begin + arguments[1].nbytes * self._pace

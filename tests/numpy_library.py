@@ -12,7 +12,7 @@ found = find_spec("hpcpgd.study.libraries")  # found, not imported: no MPI, no n
 assert found is not None
 sys.path.insert(0, str(Path(str(found.origin)).parent))
 
-from common import Problem, main  # noqa: E402
+from common import Problem, main  # noqa: E402  # after the path
 
 
 def prepare(options: argparse.Namespace) -> None:

@@ -16,10 +16,10 @@ ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts" / "check_gpu.py"
 sys.path.insert(0, str(SCRIPT.parent))
 
-from gpu.claims import claims  # noqa: E402
-from gpu.kernels import Finding  # noqa: E402
-from gpu.report import claims_table, findings_table, timing_table  # noqa: E402
-from gpu.timing import Cell  # noqa: E402
+from gpu.claims import claims  # noqa: E402  # after the path
+from gpu.kernels import Finding  # noqa: E402  # after the path
+from gpu.report import claims_table, findings_table, timing_table  # noqa: E402  # after the path
+from gpu.timing import Cell  # noqa: E402  # after the path
 
 
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")

@@ -93,7 +93,7 @@ def test_what_is_no_error_of_the_user(
 def run(*argv: str, stdout: object = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "hpcpgd.data", *argv],
-        stdout=stdout,  # type: ignore[call-overload]
+        stdout=stdout,  # type: ignore[call-overload]  # several kinds
         stderr=subprocess.PIPE,
         text=True,
         timeout=60,

@@ -51,7 +51,7 @@ def test_all_splits(tmp_path: Path, compress: object) -> None:
         for a, v in (("x", images), ("y", labels))
     }
     with path.open("wb") as file:
-        compress(file, **arrays)  # type: ignore[operator]
+        compress(file, **arrays)  # type: ignore[operator]  # savez or savez_compressed
     raw = read(path)
     assert raw.validation is not None
     assert raw.test is not None
@@ -229,7 +229,7 @@ def test_one_wrong_byte_is_data_or_data_error(
     tmp_path_factory: pytest.TempPathFactory, compress: object, position: int, value: int
 ) -> None:
     path = tmp_path_factory.mktemp("npz") / "wrong.npz"
-    compress(path, x_train=X, y_train=Y)  # type: ignore[operator]
+    compress(path, x_train=X, y_train=Y)  # type: ignore[operator]  # savez or savez_compressed
     data = bytearray(path.read_bytes())
     data[position % len(data)] ^= value
     path.write_bytes(data)

@@ -178,7 +178,7 @@ def test_variables_that_spoil_the_compiler() -> None:
 
 
 def job(**changes: object) -> slurm.Job:
-    return replace(slurm.Job(tasks=4, in_step=True), **changes)  # type: ignore[arg-type]
+    return replace(slurm.Job(tasks=4, in_step=True), **changes)  # type: ignore[arg-type]  # of any field
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_the_mpiexec_of_this_machine(pair: launcher.Pair, says: str) -> None:
 
 def sums(**changes: object) -> allreduce.Sums:
     good = allreduce.Sums(4, 1, 1e-5, 1e-3, right=True, crowded=False)
-    return replace(good, **changes)  # type: ignore[arg-type]
+    return replace(good, **changes)  # type: ignore[arg-type]  # of any field
 
 
 @pytest.mark.parametrize(

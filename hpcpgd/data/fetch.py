@@ -89,7 +89,7 @@ def _import_pooch() -> ModuleType:
             "fetch needs the package pooch, which is not installed: pip install pooch"
         ) from None
     pooch.get_logger().setLevel("WARNING")
-    return pooch  # type: ignore[no-any-return]
+    return pooch  # type: ignore[no-any-return]  # pooch has no types
 
 
 def _is_right(pooch: ModuleType, path: Path, known: str) -> bool:

@@ -130,7 +130,7 @@ def fill(stream: BinaryIO, buffer: npt.NDArray[np.uint8]) -> int:
     seen = 0
     while seen < buffer.size:
         # In pieces: a compressed stream's readinto makes a copy of what it is asked for.
-        count = stream.readinto(view[seen : seen + _PIECE])  # type: ignore[attr-defined]
+        count = stream.readinto(view[seen : seen + _PIECE])  # type: ignore[attr-defined]  # BinaryIO lacks it
         if not count:
             break
         seen += count

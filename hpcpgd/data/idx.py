@@ -81,7 +81,7 @@ def read(path: Path) -> npt.NDArray[np.uint8]:
     size = guard.file_size(path)
     packed = path.suffix == ".gz"
     with guard.refuse_bad_file(path), path.open("rb") as file:
-        stream: BinaryIO = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
+        stream: BinaryIO = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]  # reads as one
         shape = _read_header(stream, path)
         return _read_values(stream, path, shape, size, packed)
 

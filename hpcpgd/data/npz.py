@@ -99,7 +99,7 @@ def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> _He
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Header) -> Array:
     values = np.empty(info.file_size - header.length, np.uint8)
     with archive.open(info) as member:
-        stream: BinaryIO = member  # type: ignore[assignment]
+        stream: BinaryIO = member  # type: ignore[assignment]  # reads as one
         stream.read(header.length)
         # The byte after the last one is asked for too: at the end zipfile checks its sum.
         if guard.fill(stream, values) < values.size or stream.read(1):

@@ -24,11 +24,11 @@ class World:
 
     Attributes
     ----------
-    library : str
+    mpi : str
     ranks, nodes : int
     """
 
-    library: str
+    mpi: str
     ranks: int
     nodes: int
 
@@ -38,13 +38,13 @@ def judge(seen: World, environ: Mapping[str, str]) -> list[Finding]:
     alone = mismatch(seen.ranks, environ)
     if alone is not None:
         text, _, cure = alone.partition("; ")
-        return [problem(SUBJECT, f"{text} ({seen.library})", cure, ConfigError.exit_code)]
+        return [problem(SUBJECT, f"{text} ({seen.mpi})", cure, ConfigError.exit_code)]
     told = launcher_size(environ)
     said = "" if told is None else ", as the launcher says"
     words = (
         f"{seen.ranks} rank{'s' * (seen.ranks != 1)} on {seen.nodes} node{'s' * (seen.nodes != 1)}"
     )
-    return [ok(SUBJECT, f"{words}{said} ({seen.library})")]
+    return [ok(SUBJECT, f"{words}{said} ({seen.mpi})")]
 
 
 @dataclass(frozen=True)

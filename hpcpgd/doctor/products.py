@@ -35,7 +35,7 @@ class Products:
 
     Attributes
     ----------
-    library : str
+    blas : str
         Its name, version, kernel and file.
     kernel : str
         The kernel alone, "" if it is not known.
@@ -57,7 +57,7 @@ class Products:
         Why nothing was measured.
     """
 
-    library: str = ""
+    blas: str = ""
     kernel: str = ""
     stand_in: bool = False
     avx512: bool = False
@@ -84,7 +84,7 @@ def observe(environ: Mapping[str, str] = os.environ) -> Products:
     asked = ask("hpcpgd.doctor.gemm_probe", *given, seconds=PROBE_SECONDS, environ=environ)
     gflops, without, ratio = (0.0, 0.0, 1.0) if asked.trouble else json.loads(asked.out)
     return Products(
-        library=blas_library(blas) if found else "np.matmul",
+        blas=blas_library(blas) if found else "np.matmul",
         kernel=_kernel(blas.path) if found else "",
         stand_in=not found,
         avx512=_has_avx512(),
@@ -119,8 +119,8 @@ def judge(seen: Products) -> list[Finding]:
         return [problem(SUBJECT, seen.refused, cure, UnavailableError.exit_code)]
     if seen.trouble:
         cure = "try train --backend loops, and another library in HPCPGD_BLAS"
-        return [warning(SUBJECT, f"{seen.library}: {seen.trouble}", cure)]
-    speed = f"{seen.library}: {seen.gflops:.0f} GFLOP/s on one thread in float32"
+        return [warning(SUBJECT, f"{seen.blas}: {seen.trouble}", cure)]
+    speed = f"{seen.blas}: {seen.gflops:.0f} GFLOP/s on one thread in float32"
     if seen.stand_in:
         text = f"NumPy's library exports no cblas_sgemm, each product goes through {speed}"
         return [warning(SUBJECT, text, "pip install scipy-openblas32, or set HPCPGD_BLAS")]

@@ -29,21 +29,21 @@ class EmulatedLibrary:
         self.workspace = 0
         self.products: list[tuple[int, ...]] = []
 
-    def cublasCreate_v2(self, handle: Any) -> int:  # noqa: N802
+    def cublasCreate_v2(self, handle: Any) -> int:  # noqa: N802  # cuBLAS's name
         handle._obj.value = 4242
         return 0
 
-    def cublasSetStream_v2(self, handle: Any, stream: Any) -> int:  # noqa: N802
+    def cublasSetStream_v2(self, handle: Any, stream: Any) -> int:  # noqa: N802  # cuBLAS's name
         assert handle.value == 4242
         self.stream, self.workspace = stream.value, 0
         return 0
 
-    def cublasSetWorkspace_v2(self, handle: Any, address: Any, nbytes: Any) -> int:  # noqa: N802
+    def cublasSetWorkspace_v2(self, handle: Any, address: Any, nbytes: Any) -> int:  # noqa: N802  # cuBLAS's name
         assert address.value % 64 == 0
         self.workspace = nbytes.value
         return 0
 
-    def cublasGemmEx(self, handle: Any, *arguments: Any) -> int:  # noqa: N802
+    def cublasGemmEx(self, handle: Any, *arguments: Any) -> int:  # noqa: N802  # cuBLAS's name
         assert handle.value == 4242
         assert self.workspace
         plain = [a._obj if hasattr(a, "_obj") else a for a in arguments]

@@ -26,7 +26,7 @@ def comm() -> Any:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """End the whole job at the first failure: the other ranks may wait for this one."""
     outcome = yield
-    report = outcome.get_result()  # type: ignore[attr-defined]
+    report = outcome.get_result()  # type: ignore[attr-defined]  # pluggy's, untyped
     if report.failed:
         world = mpi.MPI.COMM_WORLD
         sys.__stderr__.write(f"rank {world.rank} of {world.size}: {item.name}\n{report.longrepr}\n")

@@ -30,15 +30,15 @@ class Counted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._comm, name)
 
-    def Allreduce(self, own: Any, array: Any, operation: Any) -> None:  # noqa: N802
+    def Allreduce(self, own: Any, array: Any, operation: Any) -> None:  # noqa: N802  # mpi4py's name
         self.sent += array.nbytes
         self._comm.Allreduce(own, array, operation)
 
-    def Iallreduce(self, own: Any, array: Any, operation: Any) -> Any:  # noqa: N802
+    def Iallreduce(self, own: Any, array: Any, operation: Any) -> Any:  # noqa: N802  # mpi4py's name
         self.sent += array.nbytes
         return self._comm.Iallreduce(own, array, operation)
 
-    def Allgatherv(self, own: Any, everything: Any) -> None:  # noqa: N802
+    def Allgatherv(self, own: Any, everything: Any) -> None:  # noqa: N802  # mpi4py's name
         self.sent += own[0].nbytes
         self._comm.Allgatherv(own, everything)
 

@@ -136,7 +136,7 @@ def _chunked(file: h5py.File, name: str, how: int) -> None:
                 {"shuffle": True, "compression": "gzip"}, {"maxshape": (None,) * values.ndim},
                 {"chunks": True})  # fmt: skip
     if values.size:
-        file.create_dataset(name, data=values, **packings[how % len(packings)])  # type: ignore[arg-type]
+        file.create_dataset(name, data=values, **packings[how % len(packings)])  # type: ignore[arg-type]  # on purpose
 
 
 def _filtered(file: h5py.File, name: str, how: int) -> None:

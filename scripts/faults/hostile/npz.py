@@ -84,7 +84,7 @@ _pickles = st.sampled_from((
 def _features(dtype: str, order: str, columns: tuple[int, ...], rows: int) -> bytes:
     values = np.arange(rows * int(np.prod(columns)), dtype=float) % 256
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        return _honest(np.asarray(values.reshape(rows, *columns), dtype, order=order))  # type: ignore[call-overload]
+        return _honest(np.asarray(values.reshape(rows, *columns), dtype, order=order))  # type: ignore[call-overload]  # on purpose
 
 
 _x = st.builds(
