@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -34,16 +35,16 @@ from hpcpgd.model import initial_parameters, make_network
 from hpcpgd.opening import Opened, open_run
 from hpcpgd.planning import make_sampler, make_trainer
 from hpcpgd.progress import Progress, summary
-from hpcpgd.recording import announcement, make_record, make_segment, make_state
+from hpcpgd.recording import announcement, make_record, make_segment
 from hpcpgd.reductions import choose
 from hpcpgd.resources import Resources, claim
 from hpcpgd.results.files import files_of, with_run_file
 from hpcpgd.results.record import RunRecord, Segment
-from hpcpgd.results.runfile import write_run_file
 from hpcpgd.stop import StopRequest
 from hpcpgd.training import Trainer
 from hpcpgd.warmup import compile_kernels
 from hpcpgd.watchdog import Watchdog
+from hpcpgd.writer import Writer
 
 
 class Session:
@@ -135,18 +136,19 @@ class Session:
         record = self._record(dataset, segment, trainer, state)
         self.progress.say(announcement(dataset, record, resources))
         facts = machine_facts(provenance.blas_library(resources.blas))
-        self._keep(trainer, record, facts)
+        writer = Writer(self.ranks.comm, self.watch, self.files, record, facts)
+        self._keep(trainer, writer)
         if state is not None:
             self._go_on(trainer, state, facts)
         trainer.compare_replicas()
-        self._write(record)
+        writer.write()
         gpu = resources.gpu is not None
         with (
             self.watch.during("step"),
             self.watch.asking(trainer.engine.signs),
             device_errors("the GPU failed while it trained") if gpu else nullcontext(),
         ):
-            self._train(trainer, record)
+            self._train(trainer, writer)
 
     def _require_same_run(self, dataset: Dataset, network: Network, state: State | None) -> None:
         """Refuse a checkpoint of another run; collective."""
@@ -213,23 +215,12 @@ class Session:
             run, self.config, self.argv, dataset, trainer, [*before, segment], self._sizes
         )
 
-    def _keep(self, trainer: Trainer, record: RunRecord, facts: dict[str, str]) -> None:
+    def _keep(self, trainer: Trainer, writer: Writer) -> None:
         """Let the trainer write checkpoints."""
-        if self.config.checkpoint_every == "never":
-            return
-
-        def write() -> None:
-            totals = trainer.engine.totals()
-            mpi.sum_in_place(self.ranks.comm, totals)
-            record.segments[-1].last_step = trainer.engine.steps
-            with self.watch.during("checkpoint"), mpi.agreed(self.ranks.comm):
-                if self.first:
-                    state = make_state(trainer, record, totals, facts)
-                    self.files.checkpoints.save(state)
-            self._write(record)
-
-        every = CHECKPOINT_EVERY.parse(self.config.checkpoint_every)
-        trainer.keeper = Keeper(self.ranks.comm, self.stop, every, write)
+        if self.config.checkpoint_every != "never":
+            every = CHECKPOINT_EVERY.parse(self.config.checkpoint_every)
+            write = partial(writer.checkpoint, trainer)
+            trainer.keeper = Keeper(self.ranks.comm, self.stop, every, write)
 
     def _go_on(self, trainer: Trainer, state: State, facts: dict[str, str]) -> None:
         """Put the trainer where the checkpoint was written."""
@@ -241,25 +232,26 @@ class Session:
         for change in resume.changes(state, self.config, facts):
             self.progress.say(f"since the checkpoint {change}: numbers will differ by it")
 
-    def _train(self, trainer: Trainer, record: RunRecord) -> None:
+    def _train(self, trainer: Trainer, writer: Writer) -> None:
         self.progress.epochs = trainer.epochs_to_come(self.config.epochs)
         try:
             trainer.run(self.config.epochs, self.progress.epoch)
         except DivergedError:  # raised on all ranks after the same step, as is the next
-            self._end(trainer, record, "diverged")
+            writer.end(trainer, "diverged")
             raise
         except StoppedError as error:
-            record.parameters = trainer.engine.parameters
-            self._end(trainer, record, "stopped")
+            writer.record.parameters = trainer.engine.parameters
+            writer.end(trainer, "stopped")
             error.args = (f"{error}; {self._how_to_go_on()}",)
             raise
-        self.progress.close()
+        finally:
+            self.progress.close()
         test = trainer.test()
-        record.parameters = trainer.engine.parameters
+        writer.record.parameters = trainer.engine.parameters
         # No test rows, or labels that mean nothing: no test result.
         if trainer.dataset.test.rows and trainer.dataset.has_accuracy:
-            record.test = test
-        self._end(trainer, record, "complete")
+            writer.record.test = test
+        writer.end(trainer, "complete")
         self._conclude(trainer, test)
 
     def _how_to_go_on(self) -> str:
@@ -274,26 +266,12 @@ class Session:
         again = "" if self.config.resume == "auto" else " with --resume auto"
         return f"the checkpoint is {newest}: run again{again} to go on"
 
-    def _end(self, trainer: Trainer, record: RunRecord, status: str) -> None:
-        """Write how the run ended."""
-        self.progress.close()
-        record.status = status
-        record.segments[-1].last_step = trainer.steps_done
-        record.segments[-1].hidden_share = trainer.reduction.hidden_share
-        self._write(record)
-
     def _conclude(self, trainer: Trainer, test: Scores) -> None:
         text = summary(trainer.history, test.loss, test.accuracy, str(self.files.run_file))
         last, every = trainer.history.epochs[-1].steps, trainer.sampler.steps
         if last < every:
             text = f"--max-steps: the last epoch has {last} of its {every} steps\n{text}"
         self.progress.say(text)
-
-    def _write(self, record: RunRecord) -> None:
-        """Write the run file on rank 0; a failure is raised on every rank."""
-        with self.watch.during("checkpoint"), mpi.agreed(self.ranks.comm):
-            if self.first:
-                write_run_file(self.files.run_file, record)
 
 
 def _release(arena: Arena | None) -> None:

@@ -111,18 +111,15 @@ def _checkpoint(trap: Trap) -> None:
 
 def _run_file(trap: Trap) -> None:
     """As the file of the complete run is written, or, on others, waited for."""
-    session: Any = importlib.import_module("hpcpgd.session")
-    owner, name = session.Session, "_write"
-    if launcher_rank() == 0:
-        owner, name = session, "write_run_file"
-    inner = getattr(owner, name)
+    writer: Any = importlib.import_module("hpcpgd.writer")
+    inner = writer.Writer.write
 
-    def outer(first: Any, record: Any) -> None:
-        if record.status == COMPLETE and trap.sprung():
+    def write(self: Any) -> None:
+        if self.record.status == COMPLETE and trap.sprung():
             trap.spring()
-        inner(first, record)
+        inner(self)
 
-    setattr(owner, name, outer)
+    writer.Writer.write = write
 
 
 PLACES: dict[str, Lay] = {
