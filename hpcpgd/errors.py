@@ -103,5 +103,6 @@ def shown(value: object) -> str:
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest choice, or an empty string."""
-    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f"; did you mean '{found[0]}'?" if found else ""
+    bare = {choice.lstrip("-"): choice for choice in choices}  # dashes make all flags alike
+    found = difflib.get_close_matches(word.lstrip("-"), list(bare), n=1, cutoff=0.5)
+    return f"; did you mean '{bare[found[0]]}'?" if found else ""

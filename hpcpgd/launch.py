@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from hpcpgd.errors import INTERRUPTED, HpcpgdError, OutputError
+from hpcpgd.errors import INTERRUPTED, HpcpgdError, OutputError, StoppedError
 
 RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 # Not SLURM_NTASKS: plain python inside an allocation is legitimate, and is one process.
@@ -111,5 +111,6 @@ def complain(program: str, error: HpcpgdError, speaks: bool) -> int:
     if speaks:
         line = " ".join(str(error).split())
         with suppress(OSError, ValueError):  # nobody can hear; the exit code still tells
-            print(f"{program}: error: {line}", file=sys.stderr, flush=True)
+            label = "" if isinstance(error, StoppedError) else "error: "  # it was asked for
+            print(f"{program}: {label}{line}", file=sys.stderr, flush=True)
     return error.exit_code

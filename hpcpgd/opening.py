@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcpgd.checkpoint import resume
 from hpcpgd.checkpoint.state import State
 from hpcpgd.config import RunConfig
 from hpcpgd.results.atomic import check_writable
-from hpcpgd.results.files import RunFiles, with_run_file
+from hpcpgd.results.files import RunFiles, beside, with_run_file
 from hpcpgd.results.locks import FolderLock, sweep
 from hpcpgd.results.runfile import same_unfinished_run
 
@@ -24,20 +23,23 @@ class Opened:
     files : RunFiles
     state : State or None
         The checkpoint to go on from.
-    lock : FolderLock or None
+    path : Path or None
+        Its file.
+    locks : list of FolderLock
     """
 
     files: RunFiles
-    state: State | None
-    lock: FolderLock | None
+    state: State | None = None
+    path: Path | None = None
+    locks: list[FolderLock] = field(default_factory=list)
 
     def close(self) -> None:
         """Let other jobs have the files."""
-        if self.lock is not None:
-            self.lock.release()
+        for lock in self.locks:
+            lock.release()
 
 
-def open_run(config: RunConfig, files: RunFiles, say: Callable[[str], None]) -> Opened:
+def open_run(config: RunConfig, files: RunFiles) -> Opened:
     """Claim the files of a run and find its newest checkpoint.
 
     Raises
@@ -48,30 +50,39 @@ def open_run(config: RunConfig, files: RunFiles, say: Callable[[str], None]) -> 
         If the output cannot be written, or another job writes it.
     """
     check_writable(files.run_file, True, Path(config.dataset))
-    opened = Opened(files, None, None)
-    if config.checkpoint_every != "never":
-        own = config.checkpoint_dir == "auto"
-        option = f"output {files.run_file}" if own else f"checkpoint-dir {config.checkpoint_dir}"
-        opened.lock = FolderLock(files.checkpoints.path, f"--{option}")
-        opened.lock.take()
-        sweep(files.checkpoints.path)
-    sweep(files.run_file.resolve().parent)
+    opened = Opened(files)
     try:
-        _look(config, opened, say)
+        for folder, option in _claims(config, files).items():
+            opened.locks.append(FolderLock(folder, option))
+            opened.locks[-1].take()
+            sweep(folder)
+        sweep(files.run_file.resolve().parent)
+        _look(config, opened)
     except BaseException:
         opened.close()
         raise
     return opened
 
 
-def _look(config: RunConfig, opened: Opened, say: Callable[[str], None]) -> None:
+def _claims(config: RunConfig, files: RunFiles) -> dict[Path, str]:
+    """Return the folders that this job locks, each with the option that names it.
+
+    A run file is replaced as it is written: the folder beside it, in which its checkpoints
+    are if nothing else is said, is locked in its place.
+    """
+    claims = {beside(files.run_file): f"--output {files.run_file}"}
+    if config.checkpoint_every != "never":
+        claims.setdefault(files.checkpoints.path, f"--checkpoint-dir {config.checkpoint_dir}")
+    return claims
+
+
+def _look(config: RunConfig, opened: Opened) -> None:
     """Find the checkpoint; the run file must be new, or that of the same run."""
     found = resume.find(config, opened.files.checkpoints)
     mine = False
     if found is not None:
-        path, state = found
+        opened.path, state = found
         opened.state = state
-        say(f"going on from {path}: {state.steps} steps are made")
         if config.output == "auto" and Path(state.run_file).parent.is_dir():
             opened.files = with_run_file(config, Path(state.run_file))
         mine = same_unfinished_run(opened.files.run_file, state.run, config)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import socket
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +61,9 @@ def make_segment(
         hpcpgd_version=__version__,
         mpi_library=mpi.implementation(),
         blas_library=provenance.blas_library(resources.blas),
+        python_version=platform.python_version(),
+        numpy_version=np.__version__,
+        numba_version=version("numba"),
         gpu_model="none" if gpu is None else gpu.model,
         gpu_library="none" if gpu is None else gpu.device.versions,
         transport=HOST if gpu is None else gpu.transport,

@@ -87,8 +87,7 @@ class Found:
         if silent:
             return (
                 f"{self._names(silent)} did not answer in {PATIENCE:g} s: stopped, dead or cut "
-                "off; go on from the last checkpoint with the same command, on other nodes if "
-                "it comes again"
+                "off; start the same command again, on other nodes if it comes again"
             )
         away = [rank for rank, answer in self.answers.items() if not answer.place.waits]
         if away:

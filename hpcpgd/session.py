@@ -116,7 +116,7 @@ class Session:
         path = b""
         with mpi.agreed(self.ranks.comm):
             if self.first:
-                self._opened = open_run(self.config, self.files, self.progress.say)
+                self._opened = open_run(self.config, self.files)
                 path = os.fsencode(self._opened.files.run_file)
         run_file = Path(os.fsdecode(mpi.broadcast_bytes(self.ranks.comm, path)))
         self.files = with_run_file(self.config, run_file)
@@ -155,8 +155,10 @@ class Session:
         if state is None:
             return
         steps = make_sampler(self.config, dataset.train.rows).steps
+        path = None if self._opened is None else self._opened.path  # rank 0 alone has it
         with mpi.agreed(self.ranks.comm):
-            resume.require_same_run(state, self.config, network, dataset.sha256, steps)
+            resume.require_same_run(path, state, self.config, network, dataset.sha256, steps)
+        self.progress.say(f"going on from {path}: {state.steps} steps are made")
 
     def _claim(self, dataset: Dataset, network: Network, arena: Arena | None) -> Resources:
         """Return what this rank computes with, the same on all where it must be; collective."""

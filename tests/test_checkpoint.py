@@ -33,7 +33,7 @@ def segment(first: int, timed: bool) -> Segment:
     timing = Timing([1, 3], [np.arange(10.0).reshape(2, 5)] * 2, [np.array([3, 4])] * 2)
     return Segment(
         first, first + 9, "2026-01-01T00:00:00+00:00", 2, 1, 1, "gemm", "shared", "0.1", "MPI",
-        "BLAS", "none", "none", "host", 0, 0.5, False, 2, 0, float("nan"), places,
+        "BLAS", "3", "2", "0", "none", "none", "host", 0, 0.5, False, 2, 0, float("nan"), places,
         timing if timed else Timing(),
     )  # fmt: skip
 
@@ -273,6 +273,19 @@ def test_a_damaged_one_is_told_of_and_passed_over(
     older.write_bytes(b"")
     with pytest.raises(DataError, match="none of its 2 checkpoints is whole"):
         folder.newest()
+
+
+def test_more_steps_in_an_older_file_are_told_of(
+    state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Folder(tmp_path)
+    more, less = (folder.save(replace(state, steps=steps)) for steps in (20, 10))
+    for age, path in enumerate((less, more)):  # as a copy may have it
+        os.utime(path, (100 - age, 100 - age))
+    found = folder.newest()
+    assert found is not None
+    assert found[0] == less
+    assert f"{less} was written last, but {more.name} has more steps" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made(state: State, tmp_path: Path) -> None:

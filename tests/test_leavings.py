@@ -74,7 +74,7 @@ def test_a_second_job_is_refused_and_a_dead_one_forgotten(
     monkeypatch.setattr(locks, "LOOK", 0.1)
     lock = FolderLock(folder, "--output r.h5")
     try:
-        expected = rf"another job \(host \S+, process {first.pid}\) writes checkpoints there"
+        expected = rf"another job \(host \S+, process {first.pid}\) writes there"
         with pytest.raises(OutputError, match=expected):
             lock.take()
         assert capsys.readouterr().err.count("waiting up to") == 1
@@ -86,9 +86,11 @@ def test_a_second_job_is_refused_and_a_dead_one_forgotten(
     assert not folder.exists()
 
 
-def test_a_run_waits_for_the_one_before_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [(), ("--checkpoint-every", "never"), ("--checkpoint-dir", "c")])
+def test_a_run_waits_for_the_one_before_it(other: tuple[str, ...], tmp_path: Path) -> None:
+    """Whatever folder its own checkpoints are in: they would write the same run file."""
     first = holder("folder", tmp_path / "r.checkpoints")
-    words = [sys.executable, *SMALL]
+    words = [sys.executable, *SMALL, *other]
     second = subprocess.Popen(
         words, env=environment(), cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )

@@ -173,7 +173,8 @@ def test_a_damaged_checkpoint_is_told_of_and_passed_over(begun: Path, whole: Any
         (("--batch-size", "36"), "batch_size is 36 now, 37 there", 1),
         (("--train-rows", "331"), "train_rows is 331 now, 330 there", 1),
         (("--dataset", "synthetic:330x64x10", "--train-rows", "330"), "dataset (SHA-256) is", 2),
-        (("--max-steps", "9"), "--max-steps 9: the checkpoint has made 10 steps already", 1),
+        (("--max-steps", "9"), "0010.ckpt.h5 has made 10 steps already", 1),
+        (("--epochs", "1"), "has made 10 steps already, 8 an epoch: ask for 2 or more", 1),
     ],
 )
 def test_another_run_is_refused(
@@ -203,7 +204,10 @@ def test_never_begins_anew(begun: Path) -> None:
     fresh = ("--resume", "never", "--overwrite", "--max-steps", "3", "--hidden", "8")
     done = train(begun, "r.h5", *fresh)
     assert (done.code, done.err) == (0, "")
-    assert train(begun, "x.h5", "--resume", "none.h5").code == 65
+    for name, seen in (("always", "no such file"), (".", "is a folder")):
+        missing = train(begun, "x.h5", "--resume", name)
+        assert missing.code == 65
+        assert f"--resume {name}: {seen}; expected auto, never" in missing.err
 
 
 def test_divergence_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:

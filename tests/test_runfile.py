@@ -152,7 +152,7 @@ def record(ranks: int) -> RunRecord:
     place = RankPlace("host", "cpu", "0", "none")
     segment = Segment(
         1, 8, "2026-01-01T00:00:00+00:00", ranks, 1, 1, "gemm", "allreduce", "0", "m", "b",
-        "none", "none", "host", 0, 0.0, False, 1, 0, np.nan, [place] * ranks,
+        "3", "2", "0", "none", "none", "host", 0, 0.0, False, 1, 0, np.nan, [place] * ranks,
     )  # fmt: skip
     random = np.random.default_rng(0)
     segment.timing = Timing(

@@ -80,17 +80,31 @@ class Folder:
             If all are damaged.
         """
         files = self.newest_first()
-        for file in files:
+        for number, file in enumerate(files):
             try:
-                return file, load(file)
+                state = load(file)
             except DataError as error:
-                print(f"hpcpgd train: warning: {error}: trying an older one", file=sys.stderr)
+                _warn(f"{error}: trying an older one")
+            else:
+                _tell_of_more(file, [f for f in files[number:] if f.name.startswith(state.run)])
+                return file, state
         if files:
             raise DataError(
                 f"{self.path}: none of its {len(files)} checkpoints is whole: "
-                "--resume never starts from the beginning"
+                "to begin anew, --resume never --overwrite"
             )
         return None
+
+
+def _tell_of_more(newest: Path, before: list[Path]) -> None:
+    """Say where copying, or going back by hand, has left more steps in a file written before."""
+    last = max(before, key=lambda file: file.name)
+    if last != newest:
+        _warn(f"{newest} was written last, but {last.name} has more steps: --resume takes it")
+
+
+def _warn(text: str) -> None:
+    print(f"hpcpgd train: warning: {text}", file=sys.stderr, flush=True)
 
 
 def load(path: Path) -> State:

@@ -12,7 +12,7 @@ from hpcpgd.checkpoint.codec import decode, encode
 from hpcpgd.checkpoint.folder import Folder, load
 from hpcpgd.checkpoint.state import State
 from hpcpgd.config import RunConfig
-from hpcpgd.errors import ConfigError, printable, shown
+from hpcpgd.errors import ConfigError, DataError, printable, shown
 from hpcpgd.kernels.network import Network
 
 # Options that say which rows and which minibatches there are.
@@ -34,6 +34,9 @@ def find(config: RunConfig, folder: Folder) -> tuple[Path, State] | None:
     if config.resume == "auto":
         return folder.newest()
     path = Path(config.resume)
+    if path.is_dir() or not path.exists():
+        seen = "is a folder" if path.is_dir() else "no such file"
+        raise DataError(f"--resume {path}: {seen}; expected auto, never, or a checkpoint's file")
     return path, load(path)
 
 
@@ -46,9 +49,12 @@ def on_all(comm: Any, state: State | None) -> State | None:
 
 
 def require_same_run(
-    state: State, config: RunConfig, network: Network, dataset_sha256: str, steps_an_epoch: int
-) -> None:
+    path: Path | None, state: State, config: RunConfig, network: Network, dataset_sha256: str,
+    steps_an_epoch: int,
+) -> None:  # fmt: skip
     """Refuse a checkpoint of another network, dataset, data type or order of rows.
+
+    ``path`` is its name, for messages.
 
     Raises
     ------
@@ -63,18 +69,23 @@ def require_same_run(
     for name, (mine, other) in pairs.items():
         if mine != other:
             raise ConfigError(
-                f"--resume: the checkpoint is of another run: {name} is {_shown(mine)} now, "
-                f"{_shown(other)} there: give the same, or --resume never, or another "
-                "--checkpoint-dir"
+                f"--resume: {path} is of another run: {name} is {_shown(mine)} now, "
+                f"{_shown(other)} there: give the same, or another --output, or "
+                "--resume never --overwrite"
             )
     if config.max_steps != "none" and state.steps > int(config.max_steps):
         raise ConfigError(
-            f"--max-steps {config.max_steps}: the checkpoint has made {state.steps} steps already"
+            f"--max-steps {config.max_steps}: {path} has made {state.steps} steps already"
+        )
+    if state.steps > config.epochs * steps_an_epoch:
+        raise ConfigError(
+            f"--epochs {config.epochs}: {path} has made {state.steps} steps already, "
+            f"{steps_an_epoch} an epoch: ask for {-(-state.steps // steps_an_epoch)} or more"
         )
     begun = len(state.history) * steps_an_epoch
     if not begun <= state.steps <= begun + steps_an_epoch:
         raise ConfigError(
-            f"--resume: the checkpoint has {state.steps} steps in {len(state.history)} epochs "
+            f"--resume: {path} has {state.steps} steps in {len(state.history)} epochs "
             f"of {steps_an_epoch}: it is of another run"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -72,7 +73,9 @@ def try_pair() -> Pair:
     if found is None:
         return Pair("")
     asked = ask("hpcpgd.doctor.pair", seconds=PAIR_SECONDS, launcher=(found, "-n", "2"))
-    return Pair(found, tuple(asked.out.split()), asked.trouble)
+    # Two ranks that write at once may come without the line's end between them.
+    sizes = tuple(re.findall("size=([0-9]+)", asked.out))
+    return Pair(found, sizes, asked.trouble)
 
 
 def judge_pair(seen: Pair) -> list[Finding]:

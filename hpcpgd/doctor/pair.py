@@ -3,5 +3,5 @@
 from hpcpgd import mpi
 
 if __name__ == "__main__":
-    print(mpi.initialise().size)
+    print(f"size={mpi.initialise().size};")
     mpi.finish()

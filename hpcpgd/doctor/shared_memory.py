@@ -64,7 +64,8 @@ def judge(seen: SharedMemory | None, ranks: int) -> list[Finding]:
     remove = ""
     if left:
         patterns = " ".join(f"{FOLDER}/{prefix}*" for prefix in _prefixes(left))
-        remove = f"while none of your MPI jobs runs on this node: rm -f {patterns}"
+        remove = "hpcpgd train removes what is MPICH's as it starts; "
+        remove += f"else, while none of your MPI jobs runs on this node: rm -f {patterns}"
     if seen.free < max(LEAST_BYTES, ranks * RANK_BYTES):
         cure = "enlarge it: docker run --shm-size=1g, or mount -o remount,size=1g /dev/shm"
         if left:

@@ -40,5 +40,10 @@ def with_run_file(config: RunConfig, run_file: Path) -> RunFiles:
     """Return the files of a run whose run file is known."""
     folder = Path(config.checkpoint_dir)
     if config.checkpoint_dir == "auto":
-        folder = run_file.parent / f"{run_file.stem}.checkpoints"
+        folder = beside(run_file)
     return RunFiles(run_file, Folder(folder))
+
+
+def beside(run_file: Path) -> Path:
+    """Return the folder in which the checkpoints are if nothing else is said."""
+    return run_file.parent / f"{run_file.stem}.checkpoints"

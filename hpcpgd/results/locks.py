@@ -54,7 +54,7 @@ def sweep(folder: Path) -> None:
 
 
 class FolderLock:
-    """Keeps a second job from writing the checkpoints of the same run.
+    """Keeps a second job from writing the checkpoints, or the file, of the same run.
 
     Parameters
     ----------
@@ -90,7 +90,10 @@ class FolderLock:
             self._folder.mkdir(exist_ok=True)
             file = self._path.open("a+", encoding="utf-8")
         except OSError as error:
-            raise OutputError(f"{self._option}: {self._folder}: {error.strerror}") from None
+            raise OutputError(
+                f"{self._option}: no folder can be made or used at {self._folder}: "
+                f"{error.strerror}; give another"
+            ) from None
         held = lock(file)
         if held is None:
             _warn(f"{self._folder}: files cannot be locked here: see that no other job writes it")
@@ -117,8 +120,8 @@ class FolderLock:
     def _taken(self) -> str:
         with suppress(OSError):
             holder = self._path.read_text(encoding="utf-8", errors="replace")[:200]
-            return f"{self._folder}: another job ({holder}) writes checkpoints there"
-        return f"{self._folder}: another job writes checkpoints there"
+            return f"{self._folder}: another job ({holder}) writes there"
+        return f"{self._folder}: another job writes there"
 
 
 def _warn(text: str) -> None:

@@ -61,6 +61,9 @@ class Segment:
     hpcpgd_version: str
     mpi_library: str
     blas_library: str
+    python_version: str
+    numpy_version: str
+    numba_version: str
     gpu_model: str
     gpu_library: str
     transport: str

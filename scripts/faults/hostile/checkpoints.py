@@ -50,7 +50,7 @@ def make_state(epochs: int) -> State:
     segments = [
         Segment(
             1, 9, "2026-01-01T00:00:00+00:00", 2, 1, 1, "gemm", "shared", "0.1", "MPI", "BLAS",
-            "none", "none", "host", 0, 0.5, False, 2, 0, float("nan"), places, taken,
+            "3", "2", "0", "none", "none", "host", 0, 0.5, False, 2, 0, float("nan"), places, taken,
         ) for taken in (timing, Timing())
     ]  # fmt: skip
     return State(
