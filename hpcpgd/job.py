@@ -12,20 +12,18 @@ from hpcpgd.config import RunConfig
 from hpcpgd.errors import INTERRUPTED, HpcpgdError
 from hpcpgd.launch import complain, launcher_rank
 from hpcpgd.stop import StopRequest
-from hpcpgd.watchdog import PHASES, Watchdog
+from hpcpgd.watchdog import PHASES, Watchdog, farewell
 
 PROGRAM = "hpcpgd train"
 
 
-def run(config: RunConfig | HpcpgdError, argv: Sequence[str]) -> int:
+def run(config: RunConfig | HpcpgdError, argv: Sequence[str], stop: StopRequest) -> int:
     """Start MPI, run the job on the world communicator and return the exit code.
 
     Collective over all ranks of the launcher.  A rank whose arguments were wrong hands
     over its error instead of a configuration: the others, whose may be right, then wait
     for nobody.
     """
-    stop = StopRequest()
-    stop.listen()
 
     def body(world: Any) -> None:
         with mpi.agreed(world):
@@ -64,7 +62,8 @@ def within(program: str, world: Any, body: Callable[[Any], object]) -> int:
     """Run ``body`` on the world communicator, end MPI and return the exit code, as above."""
     try:
         body(world)
-        mpi.finish()
+        with farewell(program):
+            mpi.finish()
     except HpcpgdError as error:
         if not error.agreed:
             if world.size > 1:
@@ -72,7 +71,8 @@ def within(program: str, world: Any, body: Callable[[Any], object]) -> int:
             complain(program, error, True)
             mpi.abort(world, error.exit_code)
         code = complain(program, error, world.rank == 0)
-        mpi.finish()
+        with farewell(program):
+            mpi.finish()
         return code
     except KeyboardInterrupt:
         if world.rank == 0:
@@ -115,5 +115,6 @@ def train(
 
 
 def _leave(ranks: mpi.Ranks, watch: Watchdog) -> None:
-    watch.close()
-    mpi.leave(ranks)
+    with farewell(PROGRAM):
+        watch.close()
+        mpi.leave(ranks)

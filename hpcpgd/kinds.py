@@ -139,11 +139,13 @@ class Integers(Kind):
 
     minimum: int
     maximum: int
+    most: int = 1000
     metavar: str = "N,N,..."
 
     def expected(self) -> str:
         """Name the range."""
-        return f"whole numbers, each {_range(self.minimum, self.maximum)}, such as 1024,1024"
+        each = _range(self.minimum, self.maximum)
+        return f"at most {self.most} whole numbers, each {each}, such as 1024,1024"
 
     def from_text(self, text: str) -> Any:
         """Split at the commas."""
@@ -154,7 +156,7 @@ class Integers(Kind):
 
     def check(self, value: Any) -> tuple[int, ...]:
         """Return the numbers as a tuple."""
-        if not isinstance(value, list | tuple) or not value:
+        if not isinstance(value, list | tuple) or not 1 <= len(value) <= self.most:
             raise ValueError
         one = Integer(self.minimum, maximum=self.maximum)
         return tuple(int(one.check(item)) for item in value)

@@ -32,7 +32,7 @@ LAUNCHER_PREFIXES = (
 def _first(names: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, int] | None:
     for name in names:
         text = environ.get(name, "")
-        if text.isdecimal():
+        if text.isdecimal() and len(text) < 10:  # more digits is no launcher's number
             return name, int(text)
     return None
 

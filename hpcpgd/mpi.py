@@ -32,6 +32,7 @@ from mpi4py import MPI  # noqa: E402  (the settings above must come first)
 
 PIECE = 2**30  # items of one call: counts stay below 2**31 for every MPI library
 PATIENCE = 0.002  # seconds between looks while another rank works for seconds
+patient_barriers = 0  # how many this process has entered
 
 
 @dataclass(frozen=True)
@@ -293,6 +294,8 @@ def take_post(comm: Any) -> tuple[int, bytes] | None:
 
 def patient_barrier(comm: Any) -> None:
     """Wait for all ranks asleep: spinning ranks would slow down the one that works."""
+    global patient_barriers
+    patient_barriers += 1
     request = comm.Ibarrier()
     while not request.Test():
         time.sleep(PATIENCE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hpcpgd.checkpoint.state import State
 from hpcpgd.config import RunConfig
 from hpcpgd.results.atomic import check_writable
 from hpcpgd.results.files import RunFiles, beside, with_run_file
-from hpcpgd.results.locks import FolderLock, sweep
+from hpcpgd.results.locks import PATIENCE, FolderLock, sweep
 from hpcpgd.results.runfile import same_unfinished_run
 
 
@@ -54,9 +55,10 @@ def open_run(config: RunConfig, files: RunFiles) -> Opened:
     try:
         for folder, option in _claims(config, files).items():
             opened.locks.append(FolderLock(folder, option))
-            opened.locks[-1].take()
+            # Before the others, who wait for this, think that this rank hangs.
+            opened.locks[-1].take(min(PATIENCE, config.seconds("loading_limit") / 2))
             sweep(folder)
-        sweep(files.run_file.resolve().parent)
+        sweep(Path(os.path.realpath(files.run_file)).parent)
         _look(config, opened)
     except BaseException:
         opened.close()
@@ -83,7 +85,9 @@ def _look(config: RunConfig, opened: Opened) -> None:
     if found is not None:
         opened.path, state = found
         opened.state = state
-        if config.output == "auto" and Path(state.run_file).parent.is_dir():
-            opened.files = with_run_file(config, Path(state.run_file))
+        before = Path(state.run_file)
+        # Path.is_dir raises where this user may not look, or the name is too long.
+        if config.output == "auto" and os.path.isdir(before.parent):  # noqa: PTH112  (see above)
+            opened.files = with_run_file(config, before)
         mine = same_unfinished_run(opened.files.run_file, state.run, config)
     check_writable(opened.files.run_file, config.overwrite or mine, Path(config.dataset))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hpcpgd.errors import printable
 from hpcpgd.history import Epoch, History
 from hpcpgd.launch import mute
 
@@ -126,5 +127,5 @@ def summary(history: History, test_loss: float, test_accuracy: float, path: str)
     rate = np.median(history.column("gflops"))
     return (
         f"{table}\n{'time':<10}{seconds:>12}  an epoch (median of {len(history.epochs)}), "
-        f"{rate:.3g} GFLOP/s\nrun file  {path}"
+        f"{rate:.3g} GFLOP/s\nrun file  {printable(path)}"
     )

@@ -244,7 +244,7 @@ class Session:
         except StoppedError as error:
             writer.record.parameters = trainer.engine.parameters
             writer.end(trainer, "stopped")
-            error.args = (f"{error}; {self._how_to_go_on()}",)
+            error.args = (f"{error}; {self._how_to_go_on(writer.newest)}",)
             raise
         finally:
             self.progress.close()
@@ -256,13 +256,12 @@ class Session:
         writer.end(trainer, "complete")
         self._conclude(trainer, test)
 
-    def _how_to_go_on(self) -> str:
+    def _how_to_go_on(self, newest: Path | None) -> str:
         """Say where the checkpoint is, and what takes it up."""
         if not self.first:
             return ""
         if self.config.checkpoint_every == "never":
             return f"the weights so far are in {self.files.run_file}"
-        newest = self.files.checkpoints.newest_first()[0]
         if not self._found_again:
             return f"go on with --resume {newest}"
         again = "" if self.config.resume == "auto" else " with --resume auto"

@@ -9,6 +9,7 @@ from hpcpgd.config import RunConfig
 from hpcpgd.errors import HpcpgdError, UnavailableError
 from hpcpgd.launch import MPI_CURE, guarded, launcher_rank, launcher_size, say
 from hpcpgd.options import parse
+from hpcpgd.stop import StopRequest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,16 +17,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Collective over all ranks of the job.  Arguments are checked before MPI starts.
     """
-    return guarded("hpcpgd train", lambda: _together(argv))
+    stop = StopRequest()
+    stop.listen()  # before MPI and numba are loaded: a second in which a signal would end us
+    return guarded("hpcpgd train", lambda: _together(argv, stop))
 
 
-def _together(argv: Sequence[str] | None) -> int:
+def _together(argv: Sequence[str] | None, stop: StopRequest) -> int:
     """Run the command line; a defect that shows on one rank, before MPI starts, ends all.
 
     The others would wait for this rank as they start MPI.
     """
     try:
-        return _main(argv)
+        return _main(argv, stop)
     except (HpcpgdError, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -38,7 +41,7 @@ def _together(argv: Sequence[str] | None) -> int:
         mpi.abort_with_traceback(mpi.start(), error)
 
 
-def _main(argv: Sequence[str] | None) -> int:
+def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     config: RunConfig | HpcpgdError
     try:
@@ -52,10 +55,10 @@ def _main(argv: Sequence[str] | None) -> int:
         if launcher_rank() == 0:
             say(config.to_toml().rstrip())
         return 0
-    return _run(config, ["hpcpgd", "train", *words])
+    return _run(config, ["hpcpgd", "train", *words], stop)
 
 
-def _run(config: RunConfig | HpcpgdError, argv: list[str]) -> int:
+def _run(config: RunConfig | HpcpgdError, argv: list[str], stop: StopRequest) -> int:
     try:
         from hpcpgd import mpi  # noqa: F401  (loads MPI, only now, and nothing else can fail)
     except (ImportError, RuntimeError) as error:
@@ -64,7 +67,7 @@ def _run(config: RunConfig | HpcpgdError, argv: list[str]) -> int:
         raise UnavailableError(f"MPI cannot be loaded: {error}: {MPI_CURE}") from None
     from hpcpgd.job import run
 
-    return run(config, argv)
+    return run(config, argv, stop)
 
 
 if __name__ == "__main__":

@@ -28,11 +28,34 @@ TICK = 1.0  # seconds between looks, less where a limit is short
 
 NO_THREADS = "this MPI lets one thread alone call it: no watchdog looks for ranks that hang"
 
+FAREWELL = 600.0  # seconds in which MPI must let a rank go
+
 Signs = tuple[Any, bool]  # what changes while a rank works; whether it waits in compiled code
 
 
 def _no_signs() -> Signs:
     return None, False
+
+
+@contextmanager
+def farewell(program: str) -> Iterator[None]:
+    """End this process with 71 if the body, in which MPI ends, does not return.
+
+    Nothing can be asked of the other ranks then; what a run wrote is written.
+    """
+    error = WatchdogError(f"the work is done, but MPI does not end in {FAREWELL:.0f} s")
+
+    def end() -> None:
+        complain(program, error, True)
+        os._exit(error.exit_code)
+
+    timer = threading.Timer(FAREWELL, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class Watchdog:
@@ -112,7 +135,10 @@ class Watchdog:
         frame = sys._current_frames()[self._watched]
         with self._asking:
             count, waits = self._signs()
-        return place_of(frame, waits), (id(frame), frame.f_lasti, count)
+        # A patient barrier looks and sleeps in turns: that is one wait.
+        patient = frame.f_code is mpi.patient_barrier.__code__
+        line = mpi.patient_barriers if patient else frame.f_lasti
+        return place_of(frame, waits), (id(frame), patient, line, count)
 
     def _end(self, own: Answer, heard: tuple[int, bytes] | None) -> None:
         """Call all ranks, say what was found, end the job."""

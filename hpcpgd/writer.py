@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hpcpgd import mpi
@@ -35,6 +36,7 @@ class Writer:
         self._files = files
         self.record = record
         self.facts = facts
+        self.newest: Path | None = None  # on rank 0, the checkpoint that it wrote last
 
     def write(self) -> None:
         """Write the run file.
@@ -60,7 +62,7 @@ class Writer:
         with self._watch.during("checkpoint"), mpi.agreed(self._comm):
             if self._comm.rank == 0:
                 state = make_state(trainer, self.record, totals, self.facts)
-                self._files.checkpoints.save(state)
+                self.newest = self._files.checkpoints.save(state)
         self.write()
 
     def end(self, trainer: Trainer, status: str) -> None:

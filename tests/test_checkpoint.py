@@ -288,6 +288,36 @@ def test_more_steps_in_an_older_file_are_told_of(
     assert f"{less} was written last, but {more.name} has more steps" in capsys.readouterr().err
 
 
+def test_a_clock_that_was_wrong_hides_and_drops_nothing(state: State, tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for steps in (10, 20, 30):
+        path = save(folder, state, steps)
+        os.utime(path, (4e9 + steps, 4e9 + steps))  # in the year 2096
+    for steps in (40, 50):
+        path = folder.save(replace(state, steps=steps))
+        assert folder.newest_first()[0] == path
+        found = folder.newest()
+        assert found is not None
+        assert found[1].steps == steps
+    assert len(folder.newest_first()) == KEPT
+
+
+def test_a_link_that_leads_nowhere_is_told_of_and_passed_over(
+    state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Folder(tmp_path)
+    (tmp_path / "zz-step-000000000001.ckpt.h5").symlink_to("nowhere")
+    for steps in (10, 20, 30, 40):
+        path = folder.save(replace(state, steps=steps))
+    assert len(folder.newest_first()) == KEPT + 1
+    path.unlink()
+    path.symlink_to("nowhere")
+    found = folder.newest()
+    assert found is not None
+    assert found[1].steps == 30
+    assert f"{path}: no such file" in capsys.readouterr().err
+
+
 def test_a_folder_that_cannot_be_made(state: State, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="--checkpoint-dir"):

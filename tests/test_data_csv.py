@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcpgd.data import guard, load, prepare
+from hpcpgd.data import csvfile, guard, load, prepare
 from hpcpgd.data.dataset import RawData
 from hpcpgd.errors import DataError
 
@@ -80,6 +80,13 @@ def test_bad_files(tmp_path: Path, text: str | bytes, message: str) -> None:
         read(tmp_path, text)
     assert "data.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csvfile, "LONGEST_LINE", 100)
+    assert read(tmp_path, ROWS).train.rows
+    with pytest.raises(DataError, match=r"data\.csv: line 1 has more than 100 characters"):
+        read(tmp_path, "1," * 60 + "\n")
 
 
 def test_memory_is_checked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,9 +222,10 @@ def test_what_slurm_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen is not None
     assert (seen.tasks, seen.in_step, seen.cpus_per_task, seen.passed_on) == (4, False, 2, 0)
     assert (seen.requeue, (seen.seconds_left or 0.0) < 0) == (False, True)
-    told["TimeLimit"] = "UNLIMITED"
-    unlimited = slurm.observe(environ)
-    assert (unlimited is not None and unlimited.seconds_left) is None
+    for name, text in (("EndTime", "NONE"), ("TimeLimit", "UNLIMITED")):
+        told[name] = text
+        unlimited = slurm.observe(environ)
+        assert (unlimited is not None and unlimited.seconds_left) is None
     assert slurm.observe({}) is None
 
 

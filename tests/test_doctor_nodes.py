@@ -149,12 +149,16 @@ def test_folders(seen: storage.Storage, level: str, says: str, cure: str) -> Non
     assert cure in found.cure
 
 
-def test_a_folder_is_left_as_it_was(tmp_path: Path) -> None:
+def test_a_folder_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = storage.observe(tmp_path)
     assert (seen.refused, seen.unread, seen.unlocked) == ("", "", "")
     assert [*tmp_path.iterdir()] == []
     missing = storage.observe(tmp_path / "missing")
     assert missing.refused == "No such file or directory"
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert "No such file" in storage.observe(Path()).refused
 
 
 def test_the_cache_of_kernels() -> None:

@@ -30,6 +30,7 @@ def test_rank(name: str) -> None:
     assert launcher_rank({name: "3"}) == 3
     assert launcher_rank({}) == 0
     assert launcher_rank({name: "rubbish"}) == 0
+    assert launcher_rank({name: "9" * 5000}) == 0
 
 
 @pytest.mark.parametrize(

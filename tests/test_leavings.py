@@ -86,6 +86,20 @@ def test_a_second_job_is_refused_and_a_dead_one_forgotten(
     assert not folder.exists()
 
 
+def test_a_lock_is_no_link_and_no_pipe(tmp_path: Path) -> None:
+    """Which would empty a file of somebody else's, or wait for a writer."""
+    folder, precious = tmp_path / "r.checkpoints", tmp_path / "precious"
+    precious.write_text("precious")
+    folder.mkdir()
+    path = folder / ".hpcpgd.lock"
+    for make in (lambda: path.symlink_to(precious), lambda: os.mkfifo(path)):
+        make()
+        with pytest.raises(OutputError, match=r"--output r\.h5: no folder can be"):
+            FolderLock(folder, "--output r.h5").take()
+        path.unlink()
+    assert precious.read_text() == "precious"
+
+
 @pytest.mark.parametrize("other", [(), ("--checkpoint-every", "never"), ("--checkpoint-dir", "c")])
 def test_a_run_waits_for_the_one_before_it(other: tuple[str, ...], tmp_path: Path) -> None:
     """Whatever folder its own checkpoints are in: they would write the same run file."""

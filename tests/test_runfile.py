@@ -251,7 +251,9 @@ def test_where_a_run_file_may_go(tmp_path: Path) -> None:
     check_writable(file, True, data)
     (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
     os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
     refused = {
+        (tmp_path / "loop", False): r"exists; .*--overwrite",
         (file, False): r"exists; .*--overwrite",
         (tmp_path / "dangling", False): r"exists; .*--overwrite",
         (tmp_path, True): "is a folder",

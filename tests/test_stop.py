@@ -12,14 +12,31 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.support import environment, mpiexec, python
+from tests.support import environment, mpiexec, python, wait_until
 
 TRAIN = ("-m", "hpcpgd.train", "--threads", "1", "--quiet", "--output")
 LONG = ("--epochs", "1000000")
 
 
-@pytest.mark.parametrize("ranks", [0, 1, 3])
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_signal_before_the_first_step(tmp_path: Path) -> None:
+    """Which is heard before MPI and the kernels are there."""
+    command = [sys.executable, *TRAIN, "r.h5", *LONG]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    status, bit = Path(f"/proc/{process.pid}/status"), 1 << (signal.SIGUSR1 - 1)
+    wait_until(lambda: bool(int(status.read_text().split("SigCgt:")[1].split()[0], 16) & bit), 30)
+    assert not (tmp_path / "r.h5").exists()
+    process.send_signal(signal.SIGUSR1)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "stopped after 1 step" in error
+
+
+@pytest.mark.parametrize(
+    ("number", "ranks"),
+    [(signal.SIGUSR1, 0), (signal.SIGTERM, 1), (signal.SIGUSR1, 3), (signal.SIGTERM, 3)],
+)
 def test_the_weights_are_those_of_so_many_steps(
     number: signal.Signals, ranks: int, tmp_path: Path
 ) -> None:

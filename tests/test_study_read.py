@@ -77,6 +77,7 @@ def never_written(file: h5py.File) -> None:
         lambda file: file.attrs.__delitem__("config"),
         lambda file: file.attrs.__setitem__("config", "train = 3"),
         lambda file: file.attrs.__setitem__("train_rows", 0),
+        lambda file: file.attrs.__setitem__("status", "running"),
         lambda file: file.__delitem__("history/steps"),
         lambda file: file.__delitem__("segments"),
         lambda file: (file.__delitem__("history"), file.create_dataset("history", data=1)),

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from hpcpgd import mpi
 from hpcpgd.rollcall import CREW, Answer, Found, Place, place_of, stacks
-from tests.support import environment, mpiexec, processes, wait_until
+from hpcpgd.watchdog import Watchdog
+from tests.support import environment, mpiexec, processes, python, wait_until
 
 HOSTS = ("n1, process 10", "n1, process 11", "n2, process 12", "n2, process 13")
 WAITS = Answer(Place("sum_in_place (mpi.py, line 9)", True), "step", 600.0)
@@ -72,6 +74,38 @@ def test_the_stacks_begin_with_that_of_the_thread_that_is_watched() -> None:
     lines = stacks(threading.get_ident()).splitlines()
     assert lines[0] == "  thread MainThread:"
     assert "test_the_stacks_begin_with" in "".join(lines)
+
+
+def test_a_patient_barrier_is_one_wait() -> None:
+    """Whether a look finds the thread asleep in it, or looking for the others itself."""
+    arrived = threading.Lock()
+    comm = SimpleNamespace(Ibarrier=lambda: SimpleNamespace(Test=arrived.locked))
+    worker = threading.Thread(target=mpi.patient_barrier, args=(comm,))
+    worker.start()
+    watch: Any = object.__new__(Watchdog)
+    watch._watched, watch._asking = worker.ident, threading.Lock()
+    watch._signs = lambda: (None, False)
+    wait_until(lambda: watch._look()[0].where.startswith("patient_barrier"), 10)
+    places, marks = set(), set()
+    for _ in range(2000):
+        place, mark = watch._look()
+        places.add(place.where)
+        marks.add(mark)
+    arrived.acquire()
+    worker.join()
+    assert len(marks) == 1 <= len(places)
+
+
+def test_mpi_that_does_not_end_is_left() -> None:
+    code = (
+        "import time; from hpcpgd import watchdog\n"
+        "with watchdog.farewell('x'): pass\n"
+        "watchdog.FAREWELL = 0.1\n"
+        "with watchdog.farewell('hpcpgd train'): time.sleep(60)"
+    )
+    done = python("-c", code, timeout=30)
+    assert (done.code, done.out) == (71, "")
+    assert done.err == "hpcpgd train: error: the work is done, but MPI does not end in 0 s\n"
 
 
 @pytest.mark.parametrize(("reduction", "victim"), [("allreduce", 0), ("shared", 2)])

@@ -28,6 +28,7 @@ from hpcpgd.kernels.workspace import TOTALS
 from hpcpgd.results.record import RankPlace, Segment
 
 SCHEMA = "hpcpgd.checkpoint/1"
+ALL_TIME = 1e10  # seconds: more than any run takes
 FACTS = {
     "run": str, "run_file": str, "dataset_sha256": str, "steps": int, "elapsed": float,
     "config": dict, "facts": dict,
@@ -130,6 +131,10 @@ def _decode(content: _Content) -> State:
         raise DataError(f"run is {facts['run']!r:.60}, expected letters and digits: files have it")
     if not segments or facts["steps"] < 0:
         raise DataError(f"has {len(segments)} segments and {facts['steps']} steps")
+    if not 0 <= facts["elapsed"] < ALL_TIME:
+        raise DataError(f"elapsed is {facts['elapsed']!r:.60}, expected seconds of training")
+    if not len(totals):
+        raise DataError("totals: has no row")
     return State(
         network=network,
         totals=totals,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,6 +18,7 @@ from hpcpgd.errors import DataError, OutputError
 from hpcpgd.results.atomic import write_atomically
 
 KEPT = 3
+TICK = 1_000_000  # ns between the dates of files whose order must show
 PATTERN = "*-step-*.ckpt.h5"
 
 
@@ -42,7 +44,7 @@ class Folder:
         with refuse_bad_file(self.path):
             if not self.path.exists():
                 return []
-            dated = [(file.stat().st_mtime_ns, file.name) for file in self.path.glob(PATTERN)]
+            dated = [(_written(file), file.name) for file in self.path.glob(PATTERN)]
         return [self.path / name for _, name in sorted(dated, reverse=True)]
 
     def save(self, state: State) -> Path:
@@ -62,14 +64,26 @@ class Folder:
         with ThreadPoolExecutor(1) as pool:  # hashed while it is written
             found = pool.submit(hashlib.sha256, body)
             write_atomically(path, body, lambda: seal(len(body), found.result()))
-        with suppress(DataError, OSError):  # one more than wanted does no harm
+        self._make_newest(path)
+        with suppress(DataError):  # more than are wanted do no harm
             self._drop_old(state.run)
         return path
+
+    def _make_newest(self, path: Path) -> None:
+        """Date a file after all others: a clock that was wrong must not hide it."""
+        try:
+            others = [_written(file) for file in self.path.glob(PATTERN) if file != path]
+            last = max(others, default=0)
+            if last >= _written(path):
+                os.utime(path, ns=(last + TICK, last + TICK))
+        except OSError as error:
+            _warn(f"{path}: cannot be dated after those beside it: {error.strerror}")
 
     def _drop_old(self, run: str) -> None:
         own = [file for file in self.newest_first() if file.name.startswith(f"{run}-")]
         for old in own[KEPT:]:
-            old.unlink()
+            with suppress(OSError):
+                old.unlink()
 
     def newest(self) -> tuple[Path, State] | None:
         """Return the newest checkpoint that is whole, None if there is none at all.
@@ -94,6 +108,14 @@ class Folder:
                 "to begin anew, --resume never --overwrite"
             )
         return None
+
+
+def _written(file: Path) -> int:
+    """Return when a file was written, in ns; of a link that leads nowhere, when it was made."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return file.lstat().st_mtime_ns
 
 
 def _tell_of_more(newest: Path, before: list[Path]) -> None:

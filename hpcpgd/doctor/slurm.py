@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -55,8 +56,9 @@ def observe(environ: Mapping[str, str]) -> Job | None:
     told = _ask(number)
     end = told.get("EndTime", "Unknown")
     left = None
-    if end not in ("Unknown", "None") and told.get("TimeLimit") != "UNLIMITED":
-        left = datetime.fromisoformat(end).timestamp() - time.time()
+    if told.get("TimeLimit") != "UNLIMITED":
+        with suppress(ValueError):  # Unknown, None, NONE
+            left = datetime.fromisoformat(end).timestamp() - time.time()
     return Job(
         _number(environ, "SLURM_NTASKS"), "SLURM_STEP_NUM_TASKS" in environ,
         _number(environ, "SLURM_CPUS_PER_TASK"), _number(environ, "SRUN_CPUS_PER_TASK"),
@@ -71,7 +73,7 @@ def _ask(job: str) -> dict[str, str]:
     try:
         done = subprocess.run(
             ["scontrol", "--oneliner", "show", "job", job],
-            capture_output=True, text=True, timeout=ASK_SECONDS, check=True,
+            capture_output=True, text=True, errors="replace", timeout=ASK_SECONDS, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return {}

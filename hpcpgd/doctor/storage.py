@@ -59,11 +59,12 @@ def observe(folder: Path) -> Storage:
     image, numbers = io.BytesIO(), np.arange(FILE_NUMBERS)
     with h5py.File(image, "w") as file:
         file["numbers"] = numbers
-    path, shown = folder / f".hpcpgd-doctor-{secrets.token_hex(8)}.h5", str(folder.absolute())
+    path, shown = folder / f".hpcpgd-doctor-{secrets.token_hex(8)}.h5", str(folder)
     begin = perf_counter()
     try:
+        shown = str(folder.absolute())
         write_atomically(path, image.getbuffer())
-    except OutputError as error:
+    except (OSError, OutputError) as error:  # the first in a folder that is gone
         return Storage(shown, refused=str(error).rpartition(": ")[2])
     seconds, unread = perf_counter() - begin, ""
     try:

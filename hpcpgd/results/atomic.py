@@ -25,7 +25,7 @@ def write_atomically(
     OutputError
         If anything of this fails; the temporary file is gone, ``path`` as it was.
     """
-    target = path.resolve()
+    target = Path(os.path.realpath(path))  # which a link to itself does not stop
     temporary = None
     try:
         temporary, file = open_temporary(target.parent)
@@ -85,7 +85,7 @@ def _problem(path: Path, overwrite: bool, dataset: Path) -> str:
         return f"is a folder; name a file, such as {path / 'run.h5'}"
     if os.path.lexists(path) and not overwrite:
         return "exists; give another name, or --overwrite"
-    target = path.resolve()
+    target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         return "is no regular file; give another name"
     if target.exists() and dataset.exists() and target.samefile(dataset):

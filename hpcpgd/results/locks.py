@@ -5,10 +5,12 @@ By that the leavings of killed jobs can be told, and two jobs that would write t
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
 import socket
+import stat
 import sys
 import time
 from contextlib import suppress
@@ -38,8 +40,8 @@ def open_temporary(folder: Path) -> tuple[Path, IO[bytes]]:
         # Jobs on several nodes may share the folder, and the numbers of their processes.
         path = folder / f".hpcpgd-{secrets.token_hex(8)}.tmp"
         file = path.open("xb")
-        lock(file)
-        if os.fstat(file.fileno()).st_nlink:  # else a sweep came between the two
+        # A sweep may have come between the two.
+        if lock(file) is not False and os.fstat(file.fileno()).st_nlink:
             return path, file
         file.close()
 
@@ -69,27 +71,30 @@ class FolderLock:
         self._option = option
         self._file: IO[str] | None = None
 
-    def take(self) -> None:
-        """Take the lock; wait a while for a job that may be dying.
+    def take(self, patience: float = PATIENCE) -> None:
+        """Take the lock; wait ``patience`` seconds for a job that may be dying.
 
         Raises
         ------
         OutputError
             If another job keeps it, or the folder cannot be written.
         """
-        end = time.monotonic() + PATIENCE
+        end, told = time.monotonic() + patience, False
         while not self._try():
             if time.monotonic() > end:
                 raise OutputError(f"{self._taken()}: wait for its end, or give another --output")
-            if end - time.monotonic() > PATIENCE - LOOK:
-                _warn(f"{self._taken()}: waiting up to {PATIENCE:.0f} s for its end")
+            if not told:
+                _warn(f"{self._taken()}: waiting up to {patience:.0f} s for its end")
+            told = True
             time.sleep(LOOK)
 
     def _try(self) -> bool:
         try:
             self._folder.mkdir(exist_ok=True)
-            file = self._path.open("a+", encoding="utf-8")
+            file = self._open()
         except OSError as error:
+            if not os.path.lexists(self._folder) and self._folder.parent.is_dir():
+                return False  # who held it has just removed the folder
             raise OutputError(
                 f"{self._option}: no folder can be made or used at {self._folder}: "
                 f"{error.strerror}; give another"
@@ -106,6 +111,15 @@ class FolderLock:
             file.write(f"host {socket.gethostname()}, process {os.getpid()}")
             file.flush()
         return True
+
+    def _open(self) -> IO[str]:
+        """Open the file, which nobody may have put a link or a pipe in the place of."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        file = os.fdopen(os.open(self._path, flags, 0o666), "r+", encoding="utf-8")
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise OSError(errno.EINVAL, f"{self._path.name} in it is no regular file")
+        return file
 
     def release(self) -> None:
         """Give the lock back; nothing happens to who has none."""

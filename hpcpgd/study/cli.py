@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from hpcpgd.errors import UsageError, nearest
+from hpcpgd.errors import DataError, UsageError, nearest
 from hpcpgd.launch import guarded
 from hpcpgd.parser import OneLineParser
 
@@ -22,7 +23,11 @@ def main(argv: list[str] | None = None) -> int:
 
             return select.main(words[1:])
         arguments = _parse(words)
-        return _COMMANDS[arguments.command](arguments)
+        try:
+            return _COMMANDS[arguments.command](arguments)
+        except OSError as error:  # such as a folder that this user may not enter
+            where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+            raise DataError(f"{where}{error.strerror}") from None
 
     return guarded("hpcpgd study", run)
 

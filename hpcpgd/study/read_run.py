@@ -89,6 +89,8 @@ def _row(run: _Run, path: Path, point: Point, repeat: int, warmup: int, machine:
     schema = run.text("schema")
     if schema != SCHEMA:
         raise DataError(f"schema {schema!r}, expected {SCHEMA!r}")
+    if run.text("status") != "complete":
+        raise DataError(f"status {run.text('status')!r}: expected the file of a complete run")
     config = parse(run.text("config"))["train"]
     ranks, threads, rows = run.number("ranks"), run.number("threads"), run.number("train_rows")
     _require_same(point, config, ranks)
