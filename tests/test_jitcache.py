@@ -32,12 +32,11 @@ def test_private_folder_where_none_can_be_written(
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("ranks", [1, 3])
-def test_training_without_a_usable_cache(ranks: int, tmp_path: Path) -> None:
+def test_training_without_a_usable_cache(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     env = environment(NUMBA_CACHE_DIR=str(blocked / "cache"), TMPDIR=str(tmp_path))
-    done = python(*TRAIN, "--epochs", "1", "--output", "run.h5", ranks=ranks, env=env, cwd=tmp_path)
+    done = python(*TRAIN, "--epochs", "1", "--output", "run.h5", ranks=3, env=env, cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     assert done.out.count("no cache folder can be written") == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "run.h5"]

@@ -222,8 +222,7 @@ def test_ranks_that_differ(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-@pytest.mark.parametrize("output", [">&-", ">/dev/full"])
+@pytest.mark.parametrize(("ranks", "output"), [(1, ">&-"), (2, ">/dev/full")])
 def test_a_log_that_cannot_be_written_does_not_end_the_run(
     ranks: int, output: str, tmp_path: Path
 ) -> None:
@@ -248,7 +247,7 @@ def test_names_that_no_encoding_knows(tmp_path: Path) -> None:
     assert len(done.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("damage", "threads"), [("truncated", 2), ("empty", 1), ("changed", 1)])
+@pytest.mark.parametrize(("damage", "threads"), [("cut off", 2), ("changed", 1)])
 def test_a_damaged_cache_of_kernels_is_made_again(
     damage: str, threads: int, tmp_path: Path
 ) -> None:
@@ -260,13 +259,12 @@ def test_a_damaged_cache_of_kernels_is_made_again(
     assert python(*TRAIN, *arguments, env=env, cwd=tmp_path).code == 0
     files = [p for p in (tmp_path / "cache").rglob("*") if p.suffix in (".nbi", ".nbc")]
     assert len(files) > 10
-    for file in files:
+    for number, file in enumerate(files):
         content = file.read_bytes()
-        half = len(content) // 2
-        changed = bytes(64) + content[64:]  # further on, LLVM itself would end the process
-        new = {"truncated": content[:half], "empty": b"", "changed": changed}[damage]
-        if damage != "changed" or file.suffix == ".nbc":
-            file.write_bytes(new)
+        if damage == "cut off":  # every second one to nothing
+            file.write_bytes(content[: len(content) // 2 * (number % 2)])
+        elif file.suffix == ".nbc":  # further on, LLVM itself would end the process
+            file.write_bytes(bytes(64) + content[64:])
     done = python(*TRAIN, *arguments, ranks=2, env=env, cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
 
@@ -359,12 +357,11 @@ def test_a_named_blas_that_is_none(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("ranks", [1, 3])
-def test_a_network_larger_than_the_memory(ranks: int, tmp_path: Path) -> None:
-    done = python(*TRAIN, "--hidden", "9000000,9000000", ranks=ranks, cwd=tmp_path)
+def test_a_network_larger_than_the_memory(tmp_path: Path) -> None:
+    done = python(*TRAIN, "--hidden", "9000000,9000000", ranks=3, cwd=tmp_path)
     assert done.code == 69
     assert len(done.err.splitlines()) == 1
-    assert f"network: {ranks} ranks on one node need" in done.err
+    assert "network: 3 ranks on one node need" in done.err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -125,8 +125,9 @@ def test_a_second_cluster_in_the_same_folder_is_refused(cluster: Cluster) -> Non
     assert cluster.call(SCRIPT, "restart").code == 2
 
 
-@pytest.mark.parametrize("launcher", [SRUN, "mpirun"])
-@pytest.mark.parametrize("nodes", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("nodes", "launcher"), [(1, SRUN), (2, "mpirun"), (4, SRUN), (4, "mpirun")]
+)
 def test_training_in_a_batch_job(
     cluster: Cluster, nodes: int, launcher: str, tmp_path: Path
 ) -> None:

@@ -106,6 +106,21 @@ def test_damaged_run_files(damage: Any, run_file: Path, tmp_path: Path) -> None:
     assert str(caught.value).isprintable()
 
 
+def test_a_heap_that_goes_in_a_circle_is_refused(run_file: Path, tmp_path: Path) -> None:
+    """An object of no length is where libhdf5 would stay for ever."""
+    path, data = tmp_path / "bad.h5", bytearray(run_file.read_bytes())
+    begin = data.index(b"GCOL\1\0\0\0") + 16
+    length = int.from_bytes(data[begin + 8 : begin + 16], "little")
+    second = begin + 16 + -(-length // 8) * 8
+    for free, size in ((True, 0), (False, 2**64 - 1), (False, 2**63)):
+        if free:
+            data[second : second + 2] = bytes(2)
+        data[second + 8 : second + 16] = size.to_bytes(8, "little")
+        path.write_bytes(data)
+        with pytest.raises(DataError, match=rf"bad\.h5: is damaged at byte {second}, in a heap"):
+            read_row(path, POINT, 1, 1, "m")
+
+
 OWN: Row = row("gemm serial", "net-1h", 32, 1.0)
 RESULT = {"software": "x", "threads": 1, "device": "cpu", "epoch_seconds": {"32": [3, 1, 8]}}
 

@@ -19,6 +19,7 @@ import numpy as np
 from hpcpgd.clock import PHASES
 from hpcpgd.config import RunConfig
 from hpcpgd.data.contained import attribute
+from hpcpgd.data.heaps import opened
 from hpcpgd.evaluation import Scores
 from hpcpgd.history import Epoch, Timing
 from hpcpgd.kernels.network import Array
@@ -204,7 +205,7 @@ def same_unfinished_run(path: Path, run: str, config: RunConfig) -> bool:
     A file that cannot be read is of no run: it is refused like any other that is there.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with opened(path) as file:
             mine, status = attribute(file, "run", str) == run, attribute(file, "status", str)
             before = parse(attribute(file, "config", str))["train"]
             lengths = (before.get("epochs"), before.get("max_steps"))

@@ -15,7 +15,7 @@ import numpy as np
 
 from hpcpgd.data.checks import numeric
 from hpcpgd.data.contained import attribute, dataset, texts
-from hpcpgd.data.guard import ensure_fits, file_size, refuse_bad_file
+from hpcpgd.data.heaps import opened
 from hpcpgd.errors import DataError
 from hpcpgd.provenance import cpu_model
 from hpcpgd.results.atomic import write_atomically
@@ -108,8 +108,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[Row], list[Summary]]:
     DataError
         If it is damaged or none.
     """
-    ensure_fits(file_size(path), path)
-    with refuse_bad_file(path), h5py.File(path, "r") as file:
+    with opened(path) as file:
         try:
             attributes = {name: attribute(file, name, kind) for name, kind in ATTRIBUTES.items()}
             if attributes["schema"] != SCHEMA:

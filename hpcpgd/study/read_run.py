@@ -12,7 +12,7 @@ import numpy as np
 from hpcpgd.clock import COMPUTE, DATA, UPDATE
 from hpcpgd.data.checks import numeric
 from hpcpgd.data.contained import attribute, dataset, texts
-from hpcpgd.data.guard import ensure_fits, file_size, refuse_bad_file
+from hpcpgd.data.heaps import opened
 from hpcpgd.errors import DataError, shown
 from hpcpgd.kernels.network import Array
 from hpcpgd.results.runfile import SCHEMA
@@ -29,8 +29,7 @@ def read_row(path: Path, point: Point, repeat: int, warmup: int, machine: str | 
     DataError
         If the file is damaged, of another schema, or of another run than the point's.
     """
-    ensure_fits(file_size(path), path)
-    with refuse_bad_file(path), h5py.File(path, "r") as file:
+    with opened(path) as file:
         try:
             return _row(_Run(file), path, point, repeat, warmup, machine)
         except DataError as error:

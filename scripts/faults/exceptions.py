@@ -10,6 +10,7 @@ import itertools
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -55,7 +56,7 @@ def exception_trial(trial: Trial) -> str:
     words = [*WORDS, "--output", str(trial.folder / "r.h5")]
     more = {STAMP: str(stamp), "PYTHONFAULTHANDLER": "1"}
     process = start(words, RANKS, Fault(rank, point, number, deed), **more)
-    seconds = _seconds(stamp)
+    seconds = _seconds(stamp, process)
     problem = _problem(deed, rank, seconds, finish(process, 5.0))
     return problem and f"{deed} at {point} {number} on rank {rank}: {problem}"
 
@@ -74,10 +75,11 @@ def _problem(deed: str, rank: int, seconds: float | None, ended: Ended) -> str:
     return f"exit code {ended.code}, rank {'' if named else 'not '}named: {ended.error[-300:]}"
 
 
-def _seconds(stamp: Path) -> float | None:
+def _seconds(stamp: Path, launcher: subprocess.Popen[str]) -> float | None:
     """Wait for the end; return the seconds that it took after the fault, None without one."""
     limit = time.monotonic() + LIMIT
-    while _alive(stamp) and time.monotonic() < limit:
+    # A process that has just begun a program does not yet show the mark.
+    while (launcher.poll() is None or _alive(stamp)) and time.monotonic() < limit:
         time.sleep(0.02)
         if stamp.exists() and (text := stamp.read_text()):
             limit = min(limit, float(text) + SECONDS + 1)
