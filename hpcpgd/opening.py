@@ -53,7 +53,7 @@ def open_run(config: RunConfig, files: RunFiles) -> Opened:
     check_writable(files.run_file, True, Path(config.dataset))
     opened = Opened(files)
     try:
-        for folder, option in _claims(config, files).items():
+        for folder, option in _claims(config, files):
             opened.locks.append(FolderLock(folder, option))
             # Before the others, who wait for this, think that this rank hangs.
             opened.locks[-1].take(min(PATIENCE, config.seconds("loading_limit") / 2))
@@ -66,15 +66,16 @@ def open_run(config: RunConfig, files: RunFiles) -> Opened:
     return opened
 
 
-def _claims(config: RunConfig, files: RunFiles) -> dict[Path, str]:
+def _claims(config: RunConfig, files: RunFiles) -> list[tuple[Path, str]]:
     """Return the folders that this job locks, each with the option that names it.
 
     A run file is replaced as it is written: the folder beside it, in which its checkpoints
     are if nothing else is said, is locked in its place.
     """
-    claims = {beside(files.run_file): f"--output {files.run_file}"}
-    if config.checkpoint_every != "never":
-        claims.setdefault(files.checkpoints.path, f"--checkpoint-dir {config.checkpoint_dir}")
+    claims = [(beside(files.run_file), f"--output {files.run_file}")]
+    other = os.path.realpath(files.checkpoints.path) != os.path.realpath(claims[0][0])
+    if config.checkpoint_every != "never" and other:
+        claims.append((files.checkpoints.path, f"--checkpoint-dir {config.checkpoint_dir}"))
     return claims
 
 

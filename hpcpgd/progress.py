@@ -125,7 +125,8 @@ def summary(history: History, test_loss: float, test_accuracy: float, path: str)
     table = "\n".join(f"{a:<10}{b:>12}{c:>12}{d:>12}".rstrip() for a, b, c, d in rows)
     seconds = duration(float(np.median(history.column("epoch_seconds"))))
     rate = np.median(history.column("gflops"))
+    name = path if path.isprintable() else printable(path)
     return (
         f"{table}\n{'time':<10}{seconds:>12}  an epoch (median of {len(history.epochs)}), "
-        f"{rate:.3g} GFLOP/s\nrun file  {printable(path)}"
+        f"{rate:.3g} GFLOP/s\nrun file  {name}"
     )

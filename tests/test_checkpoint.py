@@ -286,6 +286,11 @@ def test_more_steps_in_an_older_file_are_told_of(
     assert found is not None
     assert found[0] == less
     assert f"{less} was written last, but {more.name} has more steps" in capsys.readouterr().err
+    renamed = less.rename(tmp_path / "my-step-one.ckpt.h5")
+    found = folder.newest()
+    assert found is not None
+    assert found[0] == renamed
+    assert capsys.readouterr().err == ""
 
 
 def test_a_clock_that_was_wrong_hides_and_drops_nothing(state: State, tmp_path: Path) -> None:

@@ -117,6 +117,11 @@ def test_a_run_waits_for_the_one_before_it(other: tuple[str, ...], tmp_path: Pat
     assert [entry.name for entry in tmp_path.iterdir()] == ["r.h5"]
 
 
+def test_one_folder_by_two_names_is_locked_once(tmp_path: Path) -> None:
+    done = python(*SMALL, "--checkpoint-dir", str(tmp_path / "r.checkpoints"), cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+
+
 def test_a_run_clears_what_killed_writers_left(tmp_path: Path) -> None:
     checkpoints = Folder(tmp_path / "r.checkpoints")
     checkpoints.path.mkdir()

@@ -100,7 +100,7 @@ class Folder:
             except DataError as error:
                 _warn(f"{error}: trying an older one")
             else:
-                _tell_of_more(file, [f for f in files[number:] if f.name.startswith(state.run)])
+                _tell_of_more(state.run, files[number:])
                 return file, state
         if files:
             raise DataError(
@@ -118,10 +118,14 @@ def _written(file: Path) -> int:
         return file.lstat().st_mtime_ns
 
 
-def _tell_of_more(newest: Path, before: list[Path]) -> None:
-    """Say where copying, or going back by hand, has left more steps in a file written before."""
-    last = max(before, key=lambda file: file.name)
-    if last != newest:
+def _tell_of_more(run: str, files: list[Path]) -> None:
+    """Say where copying, or going back by hand, has left more steps in a file written before.
+
+    The first of ``files`` was written last; one whose name was changed tells no steps.
+    """
+    newest, own = files[0], [file for file in files if file.name.startswith(f"{run}-step-")]
+    last = max(own, key=lambda file: file.name, default=newest)
+    if newest in own and last != newest:
         _warn(f"{newest} was written last, but {last.name} has more steps: --resume takes it")
 
 
