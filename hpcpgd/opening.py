@@ -70,12 +70,14 @@ def _claims(config: RunConfig, files: RunFiles) -> list[tuple[Path, str]]:
     """Return the folders that this job locks, each with the option that names it.
 
     A run file is replaced as it is written: the folder beside it, in which its checkpoints
-    are if nothing else is said, is locked in its place.
+    are if nothing else is said, is locked in its place.  A run without checkpoints makes no
+    folder, which would stay if it was killed; it respects one that is there.
     """
-    claims = [(beside(files.run_file), f"--output {files.run_file}")]
-    other = os.path.realpath(files.checkpoints.path) != os.path.realpath(claims[0][0])
-    if config.checkpoint_every != "never" and other:
-        claims.append((files.checkpoints.path, f"--checkpoint-dir {config.checkpoint_dir}"))
+    near, far = beside(files.run_file), files.checkpoints.path
+    keeps = config.checkpoint_every != "never"
+    claims = [(near, f"--output {files.run_file}")] if keeps or near.is_dir() else []
+    if keeps and os.path.realpath(far) != os.path.realpath(near):
+        claims.append((far, f"--checkpoint-dir {config.checkpoint_dir}"))
     return claims
 
 

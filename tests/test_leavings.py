@@ -17,7 +17,7 @@ from hpcpgd.checkpoint.folder import Folder
 from hpcpgd.errors import OutputError
 from hpcpgd.results import locks
 from hpcpgd.results.locks import FolderLock, open_temporary, sweep
-from tests.support import environment, python
+from tests.support import environment, python, wait_until
 
 SMALL = ("-m", "hpcpgd.train", "--threads", "1", "--epochs", "2", "--quiet", "--output", "r.h5")
 HOLDS = """
@@ -115,6 +115,18 @@ def test_a_run_waits_for_the_one_before_it(other: tuple[str, ...], tmp_path: Pat
     assert second.communicate(timeout=60)[1] == ""
     assert second.returncode == 0
     assert [entry.name for entry in tmp_path.iterdir()] == ["r.h5"]
+
+
+def test_a_run_without_checkpoints_makes_no_folder(tmp_path: Path) -> None:
+    """Which would stay where it is killed: a study's runs are."""
+    process = subprocess.Popen(
+        [sys.executable, *SMALL, "--epochs", "1000000", "--checkpoint-every", "never"],
+        env=environment(), cwd=tmp_path,
+    )  # fmt: skip
+    wait_until((tmp_path / "r.h5").exists, 60)
+    process.kill()
+    process.wait()
+    assert [entry.name for entry in tmp_path.iterdir() if entry.is_dir()] == []
 
 
 def test_one_folder_by_two_names_is_locked_once(tmp_path: Path) -> None:

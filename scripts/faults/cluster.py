@@ -177,11 +177,11 @@ def study_trial(trial: Trial, cluster: Cluster) -> str:
     study = [sys.executable, "-m", "hpcpgd.study"]
     cluster.call(*study, "submit", "s.toml", "--site", "site.toml", folder=trial.folder)
     runs = trial.folder / "hpcpgd-study-s" / "runs"
-    _until(lambda: len(list(runs.glob("*.h5"))) >= 2, PATIENCE)
+    _until(lambda: len(list(runs.glob("[!.]*.h5"))) >= 2, PATIENCE)
     node = trial.draw.choice(cluster.busy())
     ranks = cluster.kill_node(node)
     _until(cluster.empty, PATIENCE)
-    done = len(list(runs.glob("*.h5")))
+    done = len(list(runs.glob("[!.]*.h5")))  # a dead attempt's file begins with a dot
     whole = (runs.parent / "study.h5").exists()
     return "" if done == 12 and whole else f"{node} dead with {ranks} ranks: {done} of 12 runs"
 
