@@ -70,13 +70,12 @@ def test_a_second_job_is_refused_and_a_dead_one_forgotten(
 ) -> None:
     folder = tmp_path / "r.checkpoints"
     first = holder("folder", folder)
-    monkeypatch.setattr(locks, "PATIENCE", 0.2)
     monkeypatch.setattr(locks, "LOOK", 0.1)
     lock = FolderLock(folder, "--output r.h5")
     try:
         expected = rf"another job \(host \S+, process {first.pid}\) writes there"
         with pytest.raises(OutputError, match=expected):
-            lock.take()
+            lock.take(0.2)
         assert capsys.readouterr().err.count("waiting up to") == 1
     finally:
         kill(first)
