@@ -21,8 +21,8 @@ from hpcpgd.errors import UnavailableError
 from hpcpgd.launch import without_launcher
 
 SCRIPT = str(ROOT / "scripts" / "slurm_cluster.sh")
-PATIENCE = 600.0  # seconds of a job with all its starts
-# About a minute and a half of training on two cores, with a checkpoint every few seconds.
+PATIENCE = 1200.0  # seconds of a job with all its starts
+# With 800 epochs three minutes or more on two cores, and a checkpoint every few seconds.
 LONG = (
     "--dataset", "synthetic:6000x256x10", "--hidden", "512", "--batch-size", "64",
     "--learning-rate", "0.1", "--reduction", "reproducible", "--checkpoint-every", "3s",
@@ -142,7 +142,7 @@ def running(folder: Path) -> Iterator[Cluster]:
 
 def limit_trial(trial: Trial, cluster: Cluster) -> str:
     """Let a job come to its time limit at least twice; its bits must be those of one start."""
-    words = [*LONG, "--epochs", "260"]
+    words = [*LONG, "--epochs", "800"]
     job = _submit(cluster, trial.folder, words, "--time=1", "--signal=USR1@15")
     _until(cluster.empty, PATIENCE)
     output = trial.folder / "slurm" / f"hpcpgd-{job}.h5"
