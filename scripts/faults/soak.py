@@ -102,8 +102,10 @@ def _left(trial: Trial, before: set[str]) -> str:
     """Start once more, and say what is left of the killed jobs, "" if nothing is."""
     folder = trial.folder
     time.sleep(0 if trial.quick else segments.AGE + 1)
-    last = start([*LONG, "--epochs", "1", "--output", str(folder / "r.h5"), "--overwrite"], 2)
-    finish(last)
+    anew = ("--epochs", "1", "--resume", "never", "--overwrite")
+    last = finish(start([*LONG, *anew, "--output", str(folder / "r.h5")], 2))
+    if last.code:
+        return f"the next start: exit code {last.code}: {last.error[-300:]}"
     names = {str(path.relative_to(folder)) for path in folder.rglob("*")}
     strange = [n for n in names if not re.fullmatch(r"r\.h5|r\.checkpoints(/.*\.ckpt\.h5)?", n)]
     kept = len(names) - 2

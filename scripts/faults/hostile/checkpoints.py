@@ -146,7 +146,7 @@ def read(folder: Path) -> None:
         raise UnsoundError("does not come back the same")
     if state.parameters.dtype.char not in "fd" or state.parameters.shape != (state.network.size,):
         raise UnsoundError(f"parameters {state.parameters.dtype} {state.parameters.shape}")
-    require_same_run(state, CONFIG, NETWORK, "ab", 2)
+    require_same_run(None, state, CONFIG, NETWORK, "ab", 2)
     changes(state, CONFIG, {"the BLAS": "y"})
     if repr(state.segments) != SEGMENTS:  # they become part of the run's file
         write_run_file(folder / "run.h5", record(state))
