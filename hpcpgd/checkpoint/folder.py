@@ -64,24 +64,19 @@ class Folder:
         with ThreadPoolExecutor(1) as pool:  # hashed while it is written
             found = pool.submit(hashlib.sha256, body)
             write_atomically(path, body, lambda: seal(len(body), found.result()))
-        self._make_newest(path)
-        with suppress(DataError):  # more than are wanted do no harm
-            self._drop_old(state.run)
+        with suppress(DataError):  # a folder that cannot be listed; more files do no harm
+            self._settle(path, state.run)
         return path
 
-    def _make_newest(self, path: Path) -> None:
-        """Date a file after all others: a clock that was wrong must not hide it."""
-        try:
-            others = [_written(file) for file in self.path.glob(PATTERN) if file != path]
-            last = max(others, default=0)
+    def _settle(self, path: Path, run: str) -> None:
+        """Date a file after all others, which a wrong clock may have dated; drop old ones."""
+        others = [file for file in self.newest_first() if file != path]
+        with suppress(OSError):  # one whose date cannot be read or set is as the clock has it
+            last = max((_written(file) for file in others[:1]), default=0)
             if last >= _written(path):
                 os.utime(path, ns=(last + TICK, last + TICK))
-        except OSError as error:
-            _warn(f"{path}: cannot be dated after those beside it: {error.strerror}")
-
-    def _drop_old(self, run: str) -> None:
-        own = [file for file in self.newest_first() if file.name.startswith(f"{run}-")]
-        for old in own[KEPT:]:
+        own = [file for file in others if file.name.startswith(f"{run}-")]
+        for old in own[KEPT - 1 :]:
             with suppress(OSError):
                 old.unlink()
 

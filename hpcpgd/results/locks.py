@@ -89,11 +89,14 @@ class FolderLock:
             time.sleep(LOOK)
 
     def _try(self) -> bool:
+        there = False
         try:
             self._folder.mkdir(exist_ok=True)
+            there = True
             file = self._open()
         except OSError as error:
-            if not os.path.lexists(self._folder) and self._folder.parent.is_dir():
+            gone = isinstance(error, FileExistsError) and not os.path.lexists(self._folder)
+            if gone or (there and isinstance(error, FileNotFoundError)):
                 return False  # who held it has just removed the folder
             raise OutputError(
                 f"{self._option}: no folder can be made or used at {self._folder}: "
