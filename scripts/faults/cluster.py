@@ -160,7 +160,7 @@ def node_trial(trial: Trial, cluster: Cluster) -> str:
     output = trial.folder / "slurm" / f"hpcpgd-{job}.h5"
     folder = output.with_suffix(".checkpoints")
     _until(lambda: any(folder.glob("*.ckpt.h5")), PATIENCE)
-    node = trial.draw.choice(cluster.busy())
+    node = _busy_node(trial, cluster)
     ranks = cluster.kill_node(node)
     _until(cluster.empty, PATIENCE)
     with h5py.File(output) as file:
@@ -178,12 +178,19 @@ def study_trial(trial: Trial, cluster: Cluster) -> str:
     cluster.call(*study, "submit", "s.toml", "--site", "site.toml", folder=trial.folder)
     runs = trial.folder / "hpcpgd-study-s" / "runs"
     _until(lambda: len(list(runs.glob("[!.]*.h5"))) >= 2, PATIENCE)
-    node = trial.draw.choice(cluster.busy())
+    node = _busy_node(trial, cluster)
     ranks = cluster.kill_node(node)
     _until(cluster.empty, PATIENCE)
     done = len(list(runs.glob("[!.]*.h5")))  # a dead attempt's file begins with a dot
     whole = (runs.parent / "study.h5").exists()
     return "" if done == 12 and whole else f"{node} dead with {ranks} ranks: {done} of 12 runs"
+
+
+def _busy_node(trial: Trial, cluster: Cluster) -> str:
+    """Return a node that a job runs on; between two jobs there is none."""
+    seen: list[str] = []
+    _until(lambda: bool(seen.extend(cluster.busy()) or seen), PATIENCE)
+    return trial.draw.choice(seen)
 
 
 def _submit(cluster: Cluster, folder: Path, words: list[str], *options: str) -> str:
