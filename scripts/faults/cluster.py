@@ -189,7 +189,12 @@ def study_trial(trial: Trial, cluster: Cluster) -> str:
 def _busy_node(trial: Trial, cluster: Cluster) -> str:
     """Return a node that a job runs on; between two jobs there is none."""
     seen: list[str] = []
-    _until(lambda: bool(seen.extend(cluster.busy()) or seen), PATIENCE)
+
+    def look() -> bool:
+        seen[:] = cluster.busy()
+        return bool(seen)
+
+    _until(look, PATIENCE)
     return trial.draw.choice(seen)
 
 
