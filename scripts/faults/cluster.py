@@ -22,7 +22,9 @@ from hpcpgd.launch import without_launcher
 
 SCRIPT = str(ROOT / "scripts" / "slurm_cluster.sh")
 PATIENCE = 1200.0  # seconds of a job with all its starts
-# With 800 epochs three minutes or more on two cores, and a checkpoint every few seconds.
+LIMIT, NOTICE = 60, 15  # seconds of a start, and of the signal before its end
+MORE = 40  # seconds of training beyond two starts
+# Seconds to minutes of training on two cores, with a checkpoint every few seconds.
 LONG = (
     "--dataset", "synthetic:6000x256x10", "--hidden", "512", "--batch-size", "64",
     "--learning-rate", "0.1", "--reduction", "reproducible", "--checkpoint-every", "3s",
@@ -142,8 +144,9 @@ def running(folder: Path) -> Iterator[Cluster]:
 
 def limit_trial(trial: Trial, cluster: Cluster) -> str:
     """Let a job come to its time limit at least twice; its bits must be those of one start."""
-    words = [*LONG, "--epochs", "800"]
-    job = _submit(cluster, trial.folder, words, "--time=1", "--signal=USR1@15")
+    words = [*LONG, "--epochs", _epochs(trial.folder, 2 * (LIMIT - NOTICE) + MORE)]
+    limits = (f"--time={LIMIT // 60}", f"--signal=USR1@{NOTICE}")
+    job = _submit(cluster, trial.folder, words, *limits)
     _until(cluster.empty, PATIENCE)
     output = trial.folder / "slurm" / f"hpcpgd-{job}.h5"
     with h5py.File(output) as file:
@@ -151,6 +154,15 @@ def limit_trial(trial: Trial, cluster: Cluster) -> str:
     if status != "complete" or starts < 3:
         return f"time limit: {starts} starts, {status}"
     return _compare(trial.folder, words, output)
+
+
+def _epochs(folder: Path, seconds: float) -> str:
+    """Return how many epochs take about so long here."""
+    output = folder / "pace.h5"
+    python = [sys.executable, "-m", "hpcpgd.train", *LONG, "--epochs", "50"]
+    launch(["-n", "2", *python, "--output", str(output)]).wait(PATIENCE)
+    with h5py.File(output) as file:
+        return str(round(50 * seconds / float(file["history/epoch_seconds"][...].sum())))
 
 
 def node_trial(trial: Trial, cluster: Cluster) -> str:
