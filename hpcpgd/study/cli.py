@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
             return _COMMANDS[arguments.command](arguments)
         except OSError as error:  # such as a folder that this user may not enter
             where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-            raise DataError(f"{where}{error.strerror}") from None
+            raise DataError(f"{where}{error.strerror or error}") from None
 
     return guarded("hpcpgd study", run)
 
