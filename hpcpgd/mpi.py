@@ -28,7 +28,7 @@ from hpcpgd.launch import mismatch
 mpi4py.rc.initialize = False
 mpi4py.rc.finalize = False
 
-from mpi4py import MPI  # noqa: E402  (the settings above must come first)
+from mpi4py import MPI as MPI  # noqa: E402  (the settings above must come first; others take it from here)
 
 PIECE = 2**30  # items of one call: counts stay below 2**31 for every MPI library
 PATIENCE = 0.002  # seconds between looks while another rank works for seconds

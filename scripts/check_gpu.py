@@ -133,7 +133,7 @@ class Check:
 
         dataset = load_data()
         for name in self.options.network or NETWORKS:
-            batches = BATCHES if name != NETWORKS[-1] else ODD_BATCHES
+            batches: tuple[int, ...] = BATCHES if name != NETWORKS[-1] else ODD_BATCHES
             if self.options.quick:
                 batches = QUICK_BATCHES if name == NETWORKS[0] else ()
             for batch, precision in product(batches, ("float32", "tf32")):

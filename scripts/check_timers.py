@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -74,8 +76,8 @@ def measure(steps: int) -> tuple[float, float, float, float]:
     return calls[0] * cost / step, float(calls[0]), cost, step
 
 
-def _counted(inner, calls):
-    def call(*arguments, **options):
+def _counted(inner: Callable[..., Any], calls: list[int]) -> Callable[..., Any]:
+    def call(*arguments: Any, **options: Any) -> Any:
         calls[0] += 1
         return inner(*arguments, **options)
 

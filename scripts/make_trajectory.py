@@ -72,7 +72,7 @@ def main() -> None:
             array = parameter.detach().numpy()
             stored[f"{case}_end{i}"] = array.T if array.ndim == 2 else array
     path = Path(__file__).parent.parent / "tests" / "data" / "trajectory.npz"
-    np.savez_compressed(path, **stored)
+    np.savez_compressed(path, allow_pickle=False, **stored)
     print(f"{path.name}: {path.stat().st_size} bytes, PyTorch {torch.__version__}")
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from hpcpgd.kernels import activations
 from hpcpgd.kernels.compiled import compiled
-from hpcpgd.kernels.network import LINEAR, RELU, SIGMOID, TANH
+from hpcpgd.kernels.network import LINEAR, RELU, SIGMOID, TANH, Array
 
 
 @compiled()
-def exponentials(x, out):
+def exponentials(x: Array, out: Array) -> None:
     for i in range(x.size):
         out[i] = activations.exp(x[i])
 
@@ -38,7 +39,7 @@ def test_exp_at_the_edges(dtype: str) -> None:
     assert out[3] == 1
 
 
-FUNCTIONS = {
+FUNCTIONS: dict[int, Callable[[float], float]] = {
     SIGMOID: lambda z: 1 / (1 + math.exp(-z)),
     TANH: math.tanh,
     RELU: lambda z: max(z, 0.0),

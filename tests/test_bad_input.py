@@ -66,7 +66,7 @@ def gzip_bomb(tmp: Path) -> str:
     return str(tmp / "idx")
 
 
-def npz(tmp: Path, x: object, y: object) -> str:
+def npz(tmp: Path, x: Any, y: Any) -> str:
     np.savez(tmp / "data.npz", x_train=x, y_train=y)
     return str(tmp / "data.npz")
 

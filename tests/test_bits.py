@@ -85,7 +85,12 @@ def test_each_difference_is_named(room: Any) -> None:
 def test_seeds_dtypes_and_core_types_are_not_compared(room: Any) -> None:
     cases, compare = room("cases"), room("compare")
     run = cases.Run(cases.CASES[0], 0, "float32", cases.DEFAULT, 1)
-    others = [{"seed": 1}, {"dtype": "float64"}, {"core_type": "Haswell"}, {"case": cases.CASES[1]}]
+    others: list[dict[str, Any]] = [
+        {"seed": 1},
+        {"dtype": "float64"},
+        {"core_type": "Haswell"},
+        {"case": cases.CASES[1]},
+    ]
     runs = [run, replace(run, ranks=3, threads=2), *(replace(run, **other) for other in others)]
     groups = compare.grouped(compare.Outcome(r, {}, 0.0, "none") for r in runs)
     assert [len(group) for group in groups.values()] == [2, 1, 1, 1, 1]

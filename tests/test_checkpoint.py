@@ -167,7 +167,7 @@ def _same(file: h5py.File) -> None:
     group["seconds"] = file["big"]
 
 
-HOSTILE: dict[str, Callable[[Any], None]] = {
+HOSTILE: dict[str, Callable[[Any], Any]] = {
     "soft link": _soft,
     "external link": _external_group,
     "virtual": _virtual,

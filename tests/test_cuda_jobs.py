@@ -54,8 +54,8 @@ def test_two_ranks_that_share_a_gpu_say_so(tmp_path: Path, mpi: str) -> None:
         assert shared["segments/ranks_per_gpu"][0] == 2
         assert list(shared["ranks/segment1/gpu"].asstr()) == ["emulated 0000:00:00.0"] * 2
         for layer in ("layer1", "layer2"):
-            weights = [file[f"model/{layer}/weights"][...] for file in (alone, shared)]
-            np.testing.assert_allclose(*weights, rtol=0, atol=1e-5)
+            one_rank, two_ranks = (file[f"model/{layer}/weights"][...] for file in (alone, shared))
+            np.testing.assert_allclose(one_rank, two_ranks, rtol=0, atol=1e-5)
         assert shared["timing/segment1/rows"][...].sum() == 2 * 1250
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,10 +91,10 @@ def test_what_is_no_error_of_the_user(
     assert word in capsys.readouterr().err
 
 
-def run(*argv: str, stdout: object = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+def run(*argv: str, stdout: Any = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "hpcpgd.data", *argv],
-        stdout=stdout,  # type: ignore[call-overload]  # several kinds
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         timeout=60,

@@ -9,6 +9,7 @@ import struct
 import zipfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -23,9 +24,9 @@ X = np.arange(12, dtype=np.float32).reshape(6, 2)
 Y = np.array([0, 1, 2, 0, 1, 2])
 
 
-def save(folder: Path, **arrays: object) -> Path:
+def save(folder: Path, **arrays: Any) -> Path:
     path = folder / "data.npz"
-    np.savez(path, **{"x_train": X, "y_train": Y, **arrays})
+    np.savez(path, allow_pickle=True, **{"x_train": X, "y_train": Y, **arrays})
     return path
 
 
@@ -64,8 +65,8 @@ def test_all_splits(tmp_path: Path, compress: object) -> None:
 
 @pytest.mark.parametrize("dtype", ["u1", "<f4", ">f4", "<f8", ">f8"])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_dtypes_and_orders(tmp_path: Path, dtype: str, order: str) -> None:
-    raw = read(save(tmp_path, x_train=np.asarray(X, dtype, order=order)))
+def test_dtypes_and_orders(tmp_path: Path, dtype: str, order: Literal["C", "F"]) -> None:
+    raw = read(save(tmp_path, x_train=X.astype(dtype, order=order)))
     assert raw.train.features.dtype == np.dtype(dtype).newbyteorder("=")
     assert raw.train.features.flags.c_contiguous
     np.testing.assert_array_equal(raw.train.features, X)

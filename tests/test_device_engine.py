@@ -54,7 +54,7 @@ def trainer(digits: Dataset, config: RunConfig, free: int = 2**40) -> tuple[Trai
 
 
 def config(backend: str, **others: Any) -> RunConfig:
-    values = {"hidden": (12,), "batch_size": 48, "epochs": 2, "dtype": "float64"}
+    values: dict[str, Any] = {"hidden": (12,), "batch_size": 48, "epochs": 2, "dtype": "float64"}
     values |= {"matmul_precision": "float64", "learning_rate": 0.5}
     return RunConfig(backend=backend, **(values | others))
 
@@ -120,8 +120,9 @@ def test_evaluation_and_training_take_turns(digits: Dataset) -> None:
 
 
 def test_two_runs_have_the_same_bits(digits: Dataset) -> None:
-    ways = [trained(trainer(digits, config("cuda-loops", dtype="float32"))[0]) for _ in range(2)]
-    assert np.array_equal(*ways)
+    made = (trainer(digits, config("cuda-loops", dtype="float32"))[0] for _ in range(2))
+    one, other = map(trained, made)
+    assert np.array_equal(one, other)
 
 
 def test_a_gpu_that_is_too_small_is_refused_with_the_sizes(digits: Dataset) -> None:

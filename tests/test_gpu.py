@@ -85,5 +85,5 @@ def test_training_gives_the_weights_of_gemm(backend: str, ranks: int, tmp_path: 
     assert (host.code, host.err, done.code, done.err) == (0, "", 0, "")
     with h5py.File(tmp_path / "host.h5") as one, h5py.File(tmp_path / "gpu.h5") as other:
         for name in ("layer1/weights", "layer2/weights", "layer1/biases"):
-            pair = [file[f"model/{name}"][...] for file in (one, other)]
-            np.testing.assert_allclose(*pair, rtol=0, atol=1e-10)
+            found, expected = (file[f"model/{name}"][...] for file in (other, one))
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)

@@ -95,8 +95,10 @@ class CountingBlas:
             "gemv": (i, i, n, n, number, p, n, p, n, number, p, n),
             "ger": (i, n, n, number, p, n, p, n, p, n),
         }
-        addresses = [self._count(name, getattr(real, name), shapes[name]) for name in shapes]
-        return blas.Routines(*addresses, np.int64(0))
+        gemm, gemv, ger = (
+            self._count(name, getattr(real, name), shapes[name]) for name in ("gemm", "gemv", "ger")
+        )
+        return blas.Routines(gemm, gemv, ger, np.int64(0))
 
     def _count(self, name: str, address: int, shape: tuple[Any, ...]) -> int:
         kind = ctypes.CFUNCTYPE(None, *shape)
@@ -159,9 +161,9 @@ def test_compiled_code_allocates_nothing_in_a_step(backend: str) -> None:
     parameters, out = problem.parameters(plan.network), plan.network.zeros()
 
     def allocations(rows: int) -> int:
-        before = rtsys.get_allocation_stats().alloc
+        before: int = rtsys.get_allocation_stats().alloc
         plan.gradient(parameters, rows, out, False)
-        return rtsys.get_allocation_stats().alloc - before
+        return int(rtsys.get_allocation_stats().alloc) - before
 
     plan.gradient(parameters, 2, out, False)
     _nrt_python.memsys_enable_stats()

@@ -54,7 +54,9 @@ def verdicts(times: dict[str, dict[int, float]]) -> dict[str, str]:
 
 
 def raw(rows: int) -> RawData:
-    return replace(load(str(MINI), seed=0), train=Split(np.zeros((rows, 784)), np.arange(rows)))
+    return replace(
+        load(str(MINI), seed=0), train=Split(np.zeros((rows, 784)), np.arange(rows, dtype=np.int32))
+    )
 
 
 def plan(size: Size, rows: int = 60000, cores: int = 2) -> Plan:

@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from faults.kind import Kind, Trial
 
@@ -90,7 +91,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
         return -signal.SIGPROF
 
 
-def _add(batch: Batch, tally: dict[str, object], code: int, seed: str) -> None:
+def _add(batch: Batch, tally: dict[str, Any], code: int, seed: str) -> None:
     """Add what a process counted, and the case that ended it."""
     reading, wrong, memory = tally.pop("reading"), tally.pop("wrong"), tally.pop("memory")
     batch.counts.update(tally)

@@ -67,7 +67,8 @@ def start(
     ``wrapper`` is a command that runs the command which follows it.
     """
     program = ["-m", "hpcpgd.train"] if fault is None else fault.program()
-    return launch(["-n", str(ranks), sys.executable, *program, *words], *wrapper, **environment)
+    command = ["-n", str(ranks), sys.executable, *program, *words]
+    return launch(command, *wrapper, cwd=None, **environment)
 
 
 def launch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ def _version(name: str) -> str:
 
 def differ(fact: str) -> None:
     """Make this process another than the rest of the job."""
-    from hpcpgd import agreement, distribute, mpi, provenance, session
+    from hpcpgd import distribute, mpi, provenance, session
 
+    agreement: Any = import_module("hpcpgd.agreement")  # what it imports is not for others
     if fact == "hpcpgd":
         agreement.__version__ = "0.0.1"
     elif fact in ("numba", "mpi4py"):

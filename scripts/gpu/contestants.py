@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -45,7 +46,7 @@ class Ours:
     """The program's own step."""
 
     def __init__(self, setting: Setting, gpu: Gpu, backend: str, precision: str) -> None:
-        self._make = lambda rate: self._trainer_of(setting, gpu, backend, precision, rate)
+        self._make = partial(self._trainer_of, setting, gpu, backend, precision)
         self._setting = setting
         self._trainer = self._make(RATE)
         self._made = 0

@@ -51,7 +51,7 @@ def relative_error(network: Network, found: Array, expected: Array) -> float:
         for part in ("weights", "biases"):
             f = np.asarray(getattr(network, part)(found, layer), np.float64)
             e = getattr(exact, part)(expected, layer)
-            errors.append(np.linalg.norm(f - e) / max(np.linalg.norm(e), 1e-30))
+            errors.append(float(np.linalg.norm(f - e)) / max(float(np.linalg.norm(e)), 1e-30))
     worst = float(np.max(errors))
     return worst if np.isfinite(worst) else np.inf
 
@@ -102,4 +102,4 @@ def _on_device(
     for add in (False, True):
         plan.load(rows, 0, len(x))
         plan.gradient(parameters, len(x), out, add)
-    return device.read(out, network.size)
+    return np.asarray(device.read(out, network.size))

@@ -29,7 +29,7 @@ WAYS = (("cuda", "float32", "float32"), ("cuda-loops", "float32", "float32"))
 
 def part(ranks: mpi.Ranks, path: Path) -> None:
     """Train on all ranks and let rank 0 write the weights; collective."""
-    found = {}
+    found: dict[str, Any] = {}
     gpu = claim_gpu(ranks, "cuda")
     for way in WAYS:
         for reduction in REDUCTIONS:

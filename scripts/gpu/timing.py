@@ -64,10 +64,10 @@ class Cell:
 
         Who was timed apart has other rounds: then it is the ratio of the medians.
         """
-        pair = [self.seconds.get(n, []) for n in (name, base)]
-        if len(pair[0]) != len(pair[1]):
+        one, other = (self.seconds.get(n, []) for n in (name, base))
+        if len(one) != len(other):
             return self.median(name) / self.median(base)
-        return float(np.median(np.divide(*pair))) if pair[0] else np.nan
+        return float(np.median(np.divide(one, other))) if one else np.nan
 
 
 def make_runners(

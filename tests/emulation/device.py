@@ -156,7 +156,8 @@ class EmulatedDevice:
         self.blas.gemm(product)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        self._recording = recorded = []
+        recorded: list[Callable[[], None]] = []
+        self._recording = recorded
         work()
         self._recording = None
         assert recorded

@@ -29,5 +29,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = outcome.get_result()  # type: ignore[attr-defined]  # pluggy's, untyped
     if report.failed:
         world = mpi.MPI.COMM_WORLD
-        sys.__stderr__.write(f"rank {world.rank} of {world.size}: {item.name}\n{report.longrepr}\n")
+        told = f"rank {world.rank} of {world.size}: {item.name}\n{report.longrepr}"
+        print(told, file=sys.__stderr__)
         mpi.abort(world, 1)

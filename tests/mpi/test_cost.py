@@ -77,7 +77,7 @@ def test_bytes_of_a_step(comm: Any, reduction: str, group_size: int | str, threa
     network = make_network(settings, dataset().n_in, dataset().n_classes)
     ranks = mpi.join(comm)
     group = make_group(ranks, None if group_size == "node" else int(group_size))
-    counted = {
+    counted: dict[str, Any] = {
         name: Counted(getattr(group, name))
         for name in ("peers", "leaders")
         if getattr(group, name) is not None

@@ -94,11 +94,11 @@ def _said(changes: list[tuple[tuple[str | int, ...], str | None]]) -> bytes:
         here = facts
         try:
             for key in path[:-1]:
-                here = here[key]  # type: ignore[index]  # JSON has no types
+                here = here[key]
             if text is None:
-                del here[path[-1]]  # type: ignore[index]  # the same
+                del here[path[-1]]
             else:
-                here[path[-1]] = f"@{number}"  # type: ignore[index]  # the same
+                here[path[-1]] = f"@{number}"
                 texts[f'"@{number}"'] = text
         except (KeyError, IndexError, TypeError):  # gone with an earlier change
             continue

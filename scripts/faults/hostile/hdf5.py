@@ -131,12 +131,13 @@ def _huge(file: h5py.File, name: str, how: int) -> None:
 def _chunked(file: h5py.File, name: str, how: int) -> None:
     values = np.asarray(_take(file, name))
     values = values if values.ndim else values[None]
-    packings = ({"compression": "gzip"}, {"compression": "lzf"}, {"scaleoffset": 0},
-    {"fletcher32": True},
-                {"shuffle": True, "compression": "gzip"}, {"maxshape": (None,) * values.ndim},
-                {"chunks": True})  # fmt: skip
+    packings: tuple[dict[str, Any], ...] = (
+        {"compression": "gzip"}, {"compression": "lzf"}, {"scaleoffset": 0},
+        {"fletcher32": True}, {"shuffle": True, "compression": "gzip"},
+        {"maxshape": (None,) * values.ndim}, {"chunks": True},
+    )  # fmt: skip
     if values.size:
-        file.create_dataset(name, data=values, **packings[how % len(packings)])  # type: ignore[arg-type]  # on purpose
+        file.create_dataset(name, data=values, **packings[how % len(packings)])
 
 
 def _filtered(file: h5py.File, name: str, how: int) -> None:
