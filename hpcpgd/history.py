@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 
 import numpy as np
 
+from hpcpgd.clock import PHASES
 from hpcpgd.kernels.network import Array
 
 
@@ -44,43 +47,96 @@ class Epoch:
     steps: int
 
 
-@dataclass
 class Timing:
     """On rank 0, the time and rows of every rank in the epochs, or parts of them, of a segment.
 
-    Attributes
+    Plain numbers side by side, as in ``History``: a long run has many.
+
+    Parameters
     ----------
-    epochs : list of int
+    epochs : iterable of int
         Their numbers, from 1.
-    seconds : list of ndarray, shape (ranks, phases)
-    rows : list of ndarray of int64, shape (ranks,)
+    seconds : iterable of ndarray, shape (ranks, phases)
+    rows : iterable of ndarray of int64, shape (ranks,)
     """
 
-    epochs: list[int] = field(default_factory=list)
-    seconds: list[Array] = field(default_factory=list)
-    rows: list[Array] = field(default_factory=list)
+    def __init__(
+        self, epochs: Iterable[int] = (), seconds: Iterable[Array] = (), rows: Iterable[Array] = ()
+    ) -> None:
+        self.epochs = array("q")
+        self._seconds, self._rows = array("d"), array("q")
+        self._ranks = 0
+        for one in zip(epochs, seconds, rows, strict=True):
+            self.add(*one)
+
+    def __repr__(self) -> str:
+        """Return all numbers."""
+        parts = (self.epochs.tolist(), self.seconds.tolist(), self.rows.tolist())
+        return f"Timing({', '.join(map(str, parts))})"
 
     def add(self, epoch: int, seconds: Array, rows: Array) -> None:
         """Count what was measured in ``epoch``, once more if it was paused."""
-        if not self.epochs or self.epochs[-1] != epoch:
-            self.epochs.append(epoch)
-            self.seconds.append(np.zeros_like(seconds))
-            self.rows.append(np.zeros_like(rows))
-        self.seconds[-1] = self.seconds[-1] + seconds
-        self.rows[-1] = self.rows[-1] + rows
+        if self.epochs and self.epochs[-1] == epoch:
+            np.frombuffer(self._seconds)[-seconds.size :] += seconds.ravel()
+            np.frombuffer(self._rows, np.int64)[-rows.size :] += rows
+            return
+        self._ranks = rows.size
+        self.epochs.append(epoch)
+        self._seconds.frombytes(seconds.tobytes())
+        self._rows.frombytes(rows.tobytes())
+
+    @property
+    def seconds(self) -> Array:
+        """Copy of all seconds, float64 (epochs, ranks, phases)."""
+        return np.array(self._seconds).reshape(len(self.epochs), self._ranks, len(PHASES))
+
+    @property
+    def rows(self) -> Array:
+        """Copy of all rows, int64 (epochs, ranks)."""
+        return np.array(self._rows, np.int64).reshape(len(self.epochs), self._ranks)
 
 
-@dataclass
 class History:
-    """Epochs so far.
+    """Epochs so far, a column of plain numbers for each of their attributes.
 
-    Attributes
+    An object an epoch would have ten times the size, and a run may have a million.
+
+    Parameters
     ----------
-    epochs : list of Epoch
+    epochs : iterable of Epoch
     """
 
-    epochs: list[Epoch] = field(default_factory=list)
+    def __init__(self, epochs: Iterable[Epoch] = ()) -> None:
+        self._columns = {f.name: array("q" if f.type == "int" else "d") for f in fields(Epoch)}
+        self.extend(epochs)
+
+    def __repr__(self) -> str:
+        """Return all epochs."""
+        return f"History({list(self)})"
+
+    def __len__(self) -> int:
+        """Return how many epochs there are."""
+        return len(self._columns["steps"])
+
+    def __iter__(self) -> Iterator[Epoch]:
+        """Yield the epochs in their order."""
+        return (Epoch(*values) for values in zip(*self._columns.values(), strict=True))
+
+    @property
+    def last(self) -> Epoch:
+        """The last epoch; there must be one."""
+        return Epoch(*(values[-1] for values in self._columns.values()))
+
+    def add(self, epoch: Epoch) -> None:
+        """Append one epoch."""
+        for name, values in self._columns.items():
+            values.append(getattr(epoch, name))
+
+    def extend(self, epochs: Iterable[Epoch]) -> None:
+        """Append several."""
+        for epoch in epochs:
+            self.add(epoch)
 
     def column(self, name: str) -> Array:
-        """Return one attribute of all epochs, (epochs,)."""
-        return np.array([getattr(epoch, name) for epoch in self.epochs])
+        """Return a copy of one attribute of all epochs, (epochs,)."""
+        return np.array(self._columns[name])

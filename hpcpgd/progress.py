@@ -114,7 +114,7 @@ def line(epoch: Epoch) -> str:
 
 def summary(history: History, test_loss: float, test_accuracy: float, path: str) -> str:
     """Return the table that ends a run."""
-    last = history.epochs[-1]
+    last = history.last
     losses = (last.train_loss, last.validation_loss, test_loss)
     accuracies = (last.train_accuracy, last.validation_accuracy, test_accuracy)
     rows = [
@@ -127,6 +127,6 @@ def summary(history: History, test_loss: float, test_accuracy: float, path: str)
     rate = np.median(history.column("gflops"))
     name = path if path.isprintable() else printable(path)
     return (
-        f"{table}\n{'time':<10}{seconds:>12}  an epoch (median of {len(history.epochs)}), "
+        f"{table}\n{'time':<10}{seconds:>12}  an epoch (median of {len(history)}), "
         f"{rate:.3g} GFLOP/s\nrun file  {name}"
     )

@@ -132,7 +132,7 @@ def make_state(trainer: Trainer, record: RunRecord, totals: Array, facts: dict[s
         elapsed=trainer.elapsed,
         totals=totals.reshape(-1, TOTALS),
         parameters=trainer.engine.parameters,
-        history=record.history.epochs,
+        history=record.history,
         segments=record.segments,
     )
 

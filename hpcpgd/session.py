@@ -226,7 +226,7 @@ class Session:
 
     def _go_on(self, trainer: Trainer, state: State, facts: dict[str, str]) -> None:
         """Put the trainer where the checkpoint was written."""
-        trainer.history.epochs.extend(state.history)
+        trainer.history.extend(state.history)
         self.progress.begun = len(state.history)
         trainer.elapsed = state.elapsed
         trainer.alike_at = state.steps
@@ -269,7 +269,7 @@ class Session:
 
     def _conclude(self, trainer: Trainer, test: Scores) -> None:
         text = summary(trainer.history, test.loss, test.accuracy, str(self.files.run_file))
-        last, every = trainer.history.epochs[-1].steps, trainer.sampler.steps
+        last, every = trainer.history.last.steps, trainer.sampler.steps
         if last < every:
             text = f"--max-steps: the last epoch has {last} of its {every} steps\n{text}"
         self.progress.say(text)

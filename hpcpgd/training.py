@@ -81,14 +81,14 @@ class Trainer:
             On every rank, after the same step.
         """
         self.reduction.prepare()
-        for number in range(len(self.history.epochs) + 1, epochs + 1):
+        for number in range(len(self.history) + 1, epochs + 1):
             first = self.engine.steps - (number - 1) * self.sampler.steps
             last = self._last_step(first)
             if last < 1:  # max_steps are made, and their epoch is complete
                 break
             epoch = self._train(number, first, last)
             if self.engine.stopping:
-                self.history.epochs.append(epoch)
+                self.history.add(epoch)
                 raise self._stopped()
             start = perf_counter()
             scores = self.validate()
@@ -99,7 +99,7 @@ class Trainer:
                 validation_accuracy=scores.accuracy,
                 validation_seconds=seconds,
             )
-            self.history.epochs.append(epoch)
+            self.history.add(epoch)
             report(number, epoch)
 
     def epochs_to_come(self, epochs: int) -> int:
@@ -174,7 +174,7 @@ class Trainer:
             self.timing.add(number, all_seconds, all_rows)
 
     def _stopped(self) -> StoppedError:
-        made = len(self.history.epochs)
+        made = len(self.history)
         error = StoppedError(f"stopped after {self.engine.steps} steps, in epoch {made}")
         error.agreed = True
         return error

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from hpcpgd.checkpoint.codec import encode
 from hpcpgd.checkpoint.folder import Folder
 from hpcpgd.checkpoint.state import State
+from hpcpgd.history import History
 from hpcpgd.kernels.network import Network
 from hpcpgd.launch import guarded
 
@@ -50,7 +51,7 @@ def _state(widths: tuple[int, ...]) -> State:
     parameters = np.random.default_rng(0).random(network.size).astype(np.float32)
     return State(
         run="cafe", run_file="r.h5", config={}, dataset_sha256="", facts={}, network=network,
-        steps=1, elapsed=0.0, totals=np.zeros((1, 8)), parameters=parameters, history=[],
+        steps=1, elapsed=0.0, totals=np.zeros((1, 8)), parameters=parameters, history=History(),
         segments=[],
     )  # fmt: skip
 

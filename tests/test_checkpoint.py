@@ -21,7 +21,7 @@ from hpcpgd.checkpoint.folder import KEPT, Folder, load
 from hpcpgd.checkpoint.seal import content, seal
 from hpcpgd.checkpoint.state import State
 from hpcpgd.errors import DataError, OutputError
-from hpcpgd.history import Epoch, Timing
+from hpcpgd.history import Epoch, History, Timing
 from hpcpgd.kernels.network import Network
 from hpcpgd.results.record import RankPlace, Segment
 
@@ -50,7 +50,7 @@ def state() -> State:
         run="0a1b2c3d", run_file="/some where/run.h5", config={"seed": 3, "hidden": [4]},
         dataset_sha256="ab" * 32, facts={"the BLAS": "x"}, network=NETWORK, steps=17,
         elapsed=0.25, totals=rng.normal(size=(3, 8)), parameters=parameters,
-        history=[epoch], segments=[segment(1, True), segment(11, False)],
+        history=History([epoch]), segments=[segment(1, True), segment(11, False)],
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from hpcpgd.clock import PHASES
 from hpcpgd.data import contained
 from hpcpgd.data.guard import one_line
 from hpcpgd.errors import DataError
-from hpcpgd.history import Epoch, Timing
+from hpcpgd.history import Epoch, History, Timing
 from hpcpgd.kernels.network import FUNCTION_CODES, LOSS_CODES, Array, Network
 from hpcpgd.kernels.workspace import TOTALS
 from hpcpgd.results.record import RankPlace, Segment
@@ -51,14 +51,21 @@ def encode(state: State) -> memoryview:
         facts["segments"] = [_segment_facts(segment) for segment in state.segments]
         file["facts"] = np.bytes_(json.dumps(facts).encode())
         file["totals"] = state.totals
-        rows = [tuple(getattr(epoch, name) for name in EPOCH.names) for epoch in state.history]
-        file["history"] = np.array(rows, EPOCH)
+        file["history"] = _table(state.history)
         for number, segment in enumerate(state.segments, 1):
             if segment.timing.epochs:
                 _encode_timing(file.create_group(f"timing/segment{number}"), segment.timing)
         for name, view in _views(state.network, state.parameters):
             file[name] = view
     return image.getbuffer()
+
+
+def _table(history: History) -> Array:
+    """Return a row for each epoch."""
+    found: Array = np.empty(len(history), EPOCH)
+    for name in EPOCH.names:
+        found[name] = history.column(name)
+    return found
 
 
 def decode(content: memoryview) -> State:
@@ -139,7 +146,7 @@ def _decode(content: _Content) -> State:
         network=network,
         totals=totals,
         parameters=_parameters(content, network),
-        history=[Epoch(*row) for row in content.array("history", EPOCH, (None,)).tolist()],
+        history=History(Epoch(*row) for row in content.array("history", EPOCH, (None,)).tolist()),
         segments=segments,
         **_typed(facts, FACTS),
     )
@@ -214,13 +221,13 @@ def _segment(content: _Content, number: int, facts: dict[str, Any]) -> Segment:
         shape = (len(epochs), len(places))
         seconds = content.array(f"{name}/seconds", np.float64, (*shape, len(PHASES)))
         rows = content.array(f"{name}/rows", np.int64, shape)
-        segment.timing = Timing(epochs.tolist(), list(seconds), list(rows))
+        segment.timing = Timing(epochs.tolist(), seconds, rows)
     return segment
 
 
 def _encode_timing(group: Any, timing: Timing) -> None:
     group["epoch"] = np.array(timing.epochs, np.int64)
-    group["seconds"], group["rows"] = np.stack(timing.seconds), np.stack(timing.rows)
+    group["seconds"], group["rows"] = timing.seconds, timing.rows
 
 
 def _views(network: Network, flat: Array) -> Iterator[tuple[str, Array]]:

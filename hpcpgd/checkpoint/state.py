@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hpcpgd.history import Epoch
+from hpcpgd.history import History
 from hpcpgd.kernels.network import Array, Network
 from hpcpgd.results.record import Segment
 
@@ -35,7 +35,7 @@ class State:
         Loss, correct answers and examples of that epoch's steps so far.
     parameters : ndarray, shape (size,)
         Flat vector.  Plain gradient descent has no other state.
-    history : list of Epoch
+    history : History
         Of the epochs that are complete.
     segments : list of Segment
         The starts of the run; the last has written this.
@@ -51,5 +51,5 @@ class State:
     elapsed: float
     totals: Array
     parameters: Array
-    history: list[Epoch]
+    history: History
     segments: list[Segment]

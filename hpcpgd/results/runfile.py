@@ -54,7 +54,7 @@ def write_run_file(path: Path, record: RunRecord) -> None:
     with h5netcdf.File(image, "w") as file:
         _write_segments(file, record)
         _write_cost(file.create_group("cost"), record)
-        if record.history.epochs:
+        if record.history:
             _write_history(file.create_group("history"), record)
         for number, segment in enumerate(record.segments, 1):
             if segment.timing.epochs:
@@ -144,7 +144,7 @@ def _epochs(group: Any, numbers: Sequence[int], **others: int) -> None:
 
 def _write_history(group: Any, record: RunRecord) -> None:
     history = record.history
-    _epochs(group, range(1, len(history.epochs) + 1))
+    _epochs(group, range(1, len(history) + 1))
     for column in fields(Epoch):
         units = {"units": UNITS[column.name]} if column.name in UNITS else {}
         put(group, column.name, ("epoch",), history.column(column.name), **units)
@@ -157,7 +157,7 @@ def over_ranks(values: Array) -> Array:
 
 
 def _write_timing(group: Any, timing: Timing) -> None:
-    seconds, rows = np.stack(timing.seconds), np.stack(timing.rows)
+    seconds, rows = timing.seconds, timing.rows
     axis: str
     names: tuple[Any, ...]
     if seconds.shape[1] > MAX_RANK_ROWS:

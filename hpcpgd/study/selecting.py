@@ -103,7 +103,7 @@ def _train_all(
         except DivergedError:  # raised on all ranks of the group
             found[number] = Candidate(np.nan, np.nan, None)
             continue
-        last = trainer.history.epochs[-1]
+        last = trainer.history.last
         found[number] = Candidate(last.validation_accuracy, last.validation_loss, trainer)
     return found
 

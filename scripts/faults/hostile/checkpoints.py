@@ -58,7 +58,7 @@ def make_state(epochs: int) -> State:
         facts={"the BLAS": "x"}, network=NETWORK, steps=2 * epochs, elapsed=0.25,
         totals=np.ones((1, 8)),
         parameters=NETWORK.zeros(), segments=segments,
-        history=[Epoch(0.5, 0.25, 0.3, float("nan"), 1.0, 0.5, 3.0, 4.0, 0.1, 2)] * epochs,
+        history=History([Epoch(0.5, 0.25, 0.3, float("nan"), 1.0, 0.5, 3.0, 4.0, 0.1, 2)] * epochs),
     )  # fmt: skip
 
 
@@ -157,6 +157,6 @@ def record(state: State) -> RunRecord:
     return RunRecord(
         state.run, CONFIG, NETWORK, ["--quiet"], "", "digits", "ab", 1.0, 0.0,
         {"train": 8, "validation": 2, "test": 2}, state.segments, step_products(NETWORK, 4),
-        np.zeros(3, np.int64), History(state.history), "complete", state.parameters,
+        np.zeros(3, np.int64), state.history, "complete", state.parameters,
         Scores(0.5, 0.5, np.ones((2, 2), np.int64)),
     )  # fmt: skip
