@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from hpcpgd import mpi
 from hpcpgd.cgroup import MEMBERSHIP, ROOT, limits
 
 MAX_CORES = 4096
+TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
 def affinity() -> list[int]:
@@ -21,6 +23,22 @@ def affinity() -> list[int]:
     if sys.platform == "linux":
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def cores_of(cpus: list[int], topology: Path = TOPOLOGY) -> list[int]:
+    """Return the cores behind logical processors, each named by its first one.
+
+    Two hardware threads of a core share its arithmetic: they count once.
+    """
+    return sorted({_core_of(cpu, topology) for cpu in cpus})
+
+
+def _core_of(cpu: int, topology: Path) -> int:
+    try:
+        siblings = (topology / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text()
+    except OSError:  # another system, or a container that hides it
+        return cpu
+    return int(re.split("[-,]", siblings.strip())[0])
 
 
 def quota(membership: Path = MEMBERSHIP, root: Path = ROOT) -> float:
@@ -32,7 +50,7 @@ def quota(membership: Path = MEMBERSHIP, root: Path = ROOT) -> float:
 
 def usable_cores() -> int:
     """Return the whole cores that this process may use, at least one."""
-    return max(1, int(min(len(affinity()), quota())))
+    return max(1, int(min(len(cores_of(affinity())), quota())))
 
 
 def machine_identity() -> bytes:
@@ -51,7 +69,7 @@ def fair_share(machine: Any, sharers: int) -> float:
     Collective over ``machine``.
     """
     mine = np.zeros(MAX_CORES, np.uint8)
-    mine[affinity()] = 1
+    mine[cores_of(affinity())] = 1
     users = mpi.all_rows(machine, mine).astype(np.int64).sum(axis=0)
     share = float(np.sum(1.0 / users[mine > 0]))
     return min(share, quota() / sharers)

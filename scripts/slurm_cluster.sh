@@ -16,6 +16,7 @@ FIRST_PORT=${HPCPGD_SLURM_PORT:-17000}
 WAIT_SECONDS=30
 export PATH="$PATH:/usr/sbin:/sbin"
 export SLURM_CONF="$FOLDER/slurm.conf"
+MARK="$FOLDER/made-by-hpcpgd"
 
 fail() {
     echo "slurm_cluster.sh: error: $1" >&2
@@ -74,7 +75,7 @@ start_munge() {
 }
 
 ready() {
-    [ "$(sinfo --noheader --Node --states=idle --format=%N 2>/dev/null | wc -l)" = "$NODES" ]
+    [ "$(timeout 5 sinfo --noheader --Node --states=idle --format=%N 2>/dev/null | wc -l)" = "$NODES" ]
 }
 
 start() {
@@ -85,8 +86,9 @@ start() {
     done
     [ ! -e "$FOLDER" ] || fail "$FOLDER is there: a cluster runs (status), or one was left (stop)" 73
     mkdir -m 755 "$FOLDER"
+    trap give_up EXIT
+    touch "$MARK"
     mkdir "$FOLDER/state"
-    trap 'stop >/dev/null' ERR
     write_configuration
     start_munge
     slurmctld -f "$SLURM_CONF" 2>>"$FOLDER/slurmctld.err"
@@ -94,16 +96,24 @@ start() {
         mkdir "$FOLDER/spool-n$node"
         slurmd -f "$SLURM_CONF" -N "n$node" 2>>"$FOLDER/slurmd.err"
     done
-    for ((tenths = 0; tenths < WAIT_SECONDS * 10; tenths++)); do
+    for ((end = SECONDS + WAIT_SECONDS; SECONDS < end;)); do
         if ready; then
+            trap - EXIT
             echo "export SLURM_CONF=$SLURM_CONF"
             return
         fi
         sleep 0.1
     done
-    tail -n 3 "$FOLDER"/*.log >&2
+    fail "the nodes were not ready within $WAIT_SECONDS s: their last words stand below"
+}
+
+# A start that failed: show what the daemons said, and leave nothing.
+give_up() {
+    local code=$?
+    trap - EXIT
+    tail -n 3 "$FOLDER"/*.err "$FOLDER"/*.log >&2 2>/dev/null || true
     stop >/dev/null
-    fail "the nodes were not ready within $WAIT_SECONDS s: their last words stand above"
+    exit "$code"
 }
 
 alive() {
@@ -128,9 +138,13 @@ end_daemon() {
 
 # End jobs, and what watches over them, that no daemon is left to end.
 end_jobs() {
-    local file variables pid
+    local file variables pid ours=" "
+    for ((pid = $$; pid > 1; pid = $(awk '/^PPid:/ {print $2}' "/proc/$pid/status"))); do
+        ours+="$pid "
+    done
     for file in /proc/[0-9]*/environ; do
         pid=$(basename "$(dirname "$file")")
+        [[ $ours != *" $pid "* ]] || continue  # this script, and the shells that it was called from
         # Gone by now, or another user's: neither is ours to end.
         variables=$(tr '\0' '\n' 2>/dev/null <"$file") 2>/dev/null || continue
         if grep -qxF "SLURM_CONF=$SLURM_CONF" <<<"$variables" &&
@@ -141,10 +155,9 @@ end_jobs() {
 } 2>/dev/null
 
 stop() {
-    trap - ERR
     [ -e "$FOLDER" ] || fail "no cluster: $FOLDER is not there" 66
-    [ -e "$SLURM_CONF" ] || fail "$FOLDER is no cluster of this script: it has no slurm.conf" 73
-    if sinfo >/dev/null 2>&1; then
+    [ -e "$MARK" ] || fail "$FOLDER is no cluster of this script: it has no ${MARK##*/}" 73
+    if timeout 5 sinfo >/dev/null 2>&1; then
         scancel --user="$(id -un)" --full >/dev/null 2>&1 || true
         for ((tenths = 0; tenths < 100; tenths++)); do
             [ -n "$(squeue --noheader 2>/dev/null)" ] || break
@@ -162,7 +175,7 @@ stop() {
 }
 
 status() {
-    [ -e "$SLURM_CONF" ] || fail "no cluster: $SLURM_CONF is not there" 66
+    [ -e "$MARK" ] || fail "no cluster: $FOLDER is not there, or not one of this script" 66
     sinfo || fail "the cluster in $FOLDER does not answer: stop it and start it again"
     squeue
 }

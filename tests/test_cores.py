@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpcpgd.cgroup import limits
-from hpcpgd.cores import fair_threads, quota
+from hpcpgd.cores import cores_of, fair_threads, quota
 from hpcpgd.data import guard
 
 
@@ -46,3 +46,15 @@ def test_no_quota(tmp_path: Path) -> None:
 )
 def test_whole_cores_at_least_one(share: float, threads: int) -> None:
     assert fair_threads(share) == threads
+
+
+def test_hardware_threads_of_a_core_count_once(tmp_path: Path) -> None:
+    """Four cores of two threads, numbered as Linux does; of the last nothing is known."""
+    for cpu in range(7):
+        folder = tmp_path / f"cpu{cpu}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
+    assert cores_of(list(range(7)), tmp_path) == [0, 1, 2, 3]
+    assert cores_of([5, 6, 7], tmp_path) == [1, 2, 7]
+    (tmp_path / "cpu3" / "topology" / "thread_siblings_list").write_text("2-3\n")
+    assert cores_of([3], tmp_path) == [2]

@@ -247,9 +247,23 @@ def test_squeue_s_own_settings_hide_nothing(cluster: Cluster, site: Path, tmp_pa
     hidden = {**cluster.env, "SQUEUE_STATES": "RUNNING", "LOGNAME": "nobody", "USER": "nobody"}
     words = ["-m", "hpcpgd.study", "submit", "s.toml", "--site", str(site)]
     done = run([sys.executable, *words], 60, hidden, tmp_path)
-    cluster.call("scancel", "--user", str(os.getuid()))
     assert "0 of 4 runs submitted" in done.out
+    _later_submissions_wait(cluster, site, tmp_path)
+    cluster.call("scancel", "--user", str(os.getuid()))
     until(lambda: not cluster.call("squeue", "-h").out, 60)
+
+
+def _later_submissions_wait(cluster: Cluster, site: Path, folder: Path) -> None:
+    """The report must know the newest study file, and no two runs share the cores."""
+    earlier = set(cluster.call("squeue", "-h", "--format=%F").out.split())
+    text = (folder / "s.toml").read_text()
+    (folder / "s.toml").write_text(text.replace("[grid]", "[grid]\nseed = [0, 1]"))
+    assert "8 of 8 runs" in cluster.study("submit", folder, "--site", str(site)).out
+    lines = cluster.call("squeue", "-h", "--format=%F %E").out.splitlines()
+    waits = {line.split()[0]: line for line in lines if line.split()[0] not in earlier}
+    first, report = min(waits, key=int), max(waits, key=int)
+    for job in (first, report):
+        assert all(number in waits[job] for number in earlier), lines
 
 
 def test_what_is_cancelled_is_missing_and_is_sent_again(
@@ -368,6 +382,26 @@ def test_a_task_that_is_stopped_goes_on_by_itself(cluster: Cluster, tmp_path: Pa
     words = [sys.executable, "-m", "hpcpgd.train", *flags, "--output", "alone.h5"]
     assert run(words, 100, cwd=tmp_path).code == 0
     assert attributes(tmp_path / "alone.h5")["params_sha256"] == weights
+
+
+def test_stop_removes_nothing_that_it_did_not_make(tmp_path: Path) -> None:
+    (tmp_path / "slurm.conf").write_text("ClusterName=real\n")
+    done = run([SCRIPT, "stop"], 30, environment(HPCPGD_SLURM_DIR=str(tmp_path)))
+    assert (done.code, "is no cluster of this script" in done.err) == (73, True)
+    assert (tmp_path / "slurm.conf").exists()
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    lost = Cluster(tmp_path / "c")
+    broken = tmp_path / "bin" / "slurmd"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\necho 'slurmd: fatal: no such node' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    done = run([SCRIPT, "start"], 90, {**lost.env, "PATH": f"{broken.parent}:{lost.env['PATH']}"})
+    assert (done.code, done.out) == (1, "")
+    assert "fatal: no such node" in done.err
+    assert not lost.folder.exists()
+    assert not subprocess.run(["pgrep", "-f", str(lost.folder)], capture_output=True).stdout
 
 
 def test_stop_ends_jobs_whose_controller_has_gone(tmp_path: Path) -> None:

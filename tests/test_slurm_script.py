@@ -54,6 +54,8 @@ def test_gpus_are_asked_for_where_they_are_needed() -> None:
     site = Site(gpu_option="--gres=gpu:4")
     assert "#SBATCH --gres=gpu:4" in lines(site, Array(4, 1, True, ("a",)))
     assert "#SBATCH --gres=gpu:4" not in lines(site)
+    cores = Site(cores_per_node=32)  # a node has fewer GPUs: SLURM counts the nodes
+    assert not any("--nodes" in line for line in lines(cores, Array(8, 1, True, ("a",))))
 
 
 def test_the_site_s_environment_comes_before_the_run() -> None:
@@ -154,6 +156,24 @@ def test_launchers() -> None:
         "srun", "--mpi=pmi2", "--ntasks=3", "--cpus-per-task=2", "--kill-on-bad-exit=1",
     ]  # fmt: skip
     assert launchers.Launcher(("/x/mpirun",), True).command(3, 2) == ["/x/mpirun", "-n", "3"]
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        ("mpiexec (Open MPI) 5.0.11", ["--bind-to", "none", "--oversubscribe"]),
+        ("mpiexec (OpenRTE) 4.1.4", ["--bind-to", "none", "--oversubscribe"]),
+        ("HYDRA build details:", []),
+    ],
+)
+def test_no_launcher_binds_the_threads_of_a_rank(
+    says: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mpiexec = tmp_path / "mpiexec"
+    mpiexec.write_text(f"#!/bin/sh\necho '{says}'\n")
+    mpiexec.chmod(0o755)
+    monkeypatch.setattr(launchers, "_mpiexec", lambda: str(mpiexec))
+    assert launchers.find(None).command(3, 2) == [str(mpiexec), *words, "-n", "3"]
 
 
 def test_a_named_launcher_keeps_the_allocation_and_no_ranks(

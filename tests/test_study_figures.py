@@ -10,9 +10,11 @@ import pytest
 
 from hpcpgd.study import figures
 from hpcpgd.study.paper import figures as paper_figures
+from hpcpgd.study.paper.plan import BATCHES
+from hpcpgd.study.paper.results import Results
 from hpcpgd.study.paper.table import ROWS
 from hpcpgd.study.summary import Summary, summarise
-from tests.test_study_paper import results
+from tests.test_study_paper import results, row
 from tests.test_study_summary import repeats
 
 
@@ -87,7 +89,7 @@ def test_series_of_a_weak_study_keep_together_whatever_the_rounding() -> None:
 def test_bars_stand_at_their_batch_size(drawn: dict[str, Any], tmp_path: Path) -> None:
     times = {"Naive Serial": {32: 8.0, 1024: 6.0}, "Multicore Parallel": {32: 4.0, 1024: 2.0}}
     legend = paper_figures.Legend(2, ROWS, {"cuda": "no device"})
-    paper_figures.draw(results(times), legend, tmp_path, "caption")
+    paper_figures.draw(results(times, BATCHES), legend, tmp_path, "caption")
     axes = drawn["figure-05-net-1h"][0].axes[0]
     bars = {c.get_label(): c for c in axes.containers}
     for name, by_batch in times.items():
@@ -98,3 +100,16 @@ def test_bars_stand_at_their_batch_size(drawn: dict[str, Any], tmp_path: Path) -
     speedups = drawn["figure-09-net-1h"][0].axes[0].containers
     heights = {c.get_label(): [bar.get_height() for bar in c] for c in speedups}
     assert heights["Multicore Parallel"] == [2.0, 3.0]
+
+
+def test_a_speedup_over_a_scaled_base_is_marked(drawn: dict[str, Any], tmp_path: Path) -> None:
+    rows = [
+        replace(row("Naive Serial", "net-1h", 32, 8.0), scaled=True, steps=7),
+        row("Multicore Parallel", "net-1h", 32, 4.0), row("Multicore Parallel", "net-1h", 64, 4.0),
+    ]  # fmt: skip
+    legend = paper_figures.Legend(2, ROWS, {})
+    paper_figures.draw(Results(rows, (32, 64)), legend, tmp_path, "caption")
+    for name, marks in (("figure-05-net-1h", 1), ("figure-09-net-1h", 1), ("figure-07-net-2h", 0)):
+        figure, caption = drawn[name]
+        assert [text.get_text() for text in figure.axes[0].texts] == ["*"] * marks
+        assert ("* 7 steps timed, scaled to an epoch" in caption) == bool(marks)

@@ -334,3 +334,18 @@ def test_an_internal_error_is_told_with_its_exception() -> None:
     command = [sys.executable, "-c", f"import sys; sys.exit({said!r})"]
     told = run_limited(command, 30, dict(os.environ))
     assert told == (1, "hpcpgd: internal error on rank 1 of 2: KeyError: 'a'")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("-----\nThere are not enough slots: error\nuse --oversubscribe\n-----\n",
+         "There are not enough slots: error"),
+        ("slurmstepd: error: Detected 1 oom_kill event\nsrun: error: n1: task 0: Out Of Memory\n"
+         "srun: Terminating StepId=12.0\n", "srun: error: n1: task 0: Out Of Memory"),
+        ("-----\n", ""),
+    ],
+)  # fmt: skip
+def test_the_reason_is_what_a_launcher_says_not_what_it_draws(said: str, reason: str) -> None:
+    command = [sys.executable, "-c", f"import sys; sys.exit({said!r})"]
+    assert run_limited(command, 30, dict(os.environ)) == (1, reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from hpcpgd.data import RawData, Split, load
 from hpcpgd.study.folder import Failure, StudyFolder
+from hpcpgd.study.paper import tasks as tasks_of_the_paper
 from hpcpgd.study.paper.claims import judge
 from hpcpgd.study.paper.contest import LibraryTask
 from hpcpgd.study.paper.plan import BATCHES, FULL, QUICK, Plan, Size
@@ -38,7 +40,7 @@ def row(name: str, network: str, batch: int, seconds: float, **others: Any) -> R
     return replace(made, epochs=1, tpe_seconds=seconds, gflops=100 / seconds, **others)
 
 
-def results(times: dict[str, dict[int, float]]) -> Results:
+def results(times: dict[str, dict[int, float]], batches: tuple[int, ...] = ()) -> Results:
     """Return results with the same times on both networks."""
     rows = [
         row(name, network, batch, seconds)
@@ -46,7 +48,7 @@ def results(times: dict[str, dict[int, float]]) -> Results:
         for network in ("net-1h", "net-2h")
         for batch, seconds in by_batch.items()
     ]
-    return Results(rows, BATCHES)
+    return Results(rows, batches or tuple(sorted({row.batch_size for row in rows})))
 
 
 def verdicts(times: dict[str, dict[int, float]]) -> dict[str, str]:
@@ -109,6 +111,9 @@ def test_libraries_have_one_process_a_network_after_our_own(tmp_path: Path) -> N
     assert [p.config.batch_size for p in library.points] == list(BATCHES)
     everything = tasks(plan(QUICK), {}, tmp_path).jobs(1)
     assert len(everything) == 8 * 2 * 6 + 2 * 6 + 8 * 2
+    threads = {job.task.row.name: job.task.threads for job in everything
+               if isinstance(job.task, LibraryTask)}  # fmt: skip
+    assert (threads["PyTorch serial"], threads["PyTorch GPU"]) == (1, 2)
     assert len({job.task.key for job in everything}) == len(everything)
 
 
@@ -145,7 +150,23 @@ def test_claims_that_hold() -> None:
         "Fast Parallel": {32: 0.6, 1024: 0.6},
         "GPU Parallel": {32: 0.3, 1024: 0.1},
     })  # fmt: skip
-    assert found == {**dict.fromkeys("abcdefi", HOLDS), **dict.fromkeys("ghj", NOT_RUN)}
+    assert found == {**dict.fromkeys("abcde", HOLDS), **dict.fromkeys("fghij", NOT_RUN)}
+
+
+def test_a_part_of_a_claim_cannot_make_it_hold() -> None:
+    """Without a GPU, without libraries, or without one batch size."""
+    times = {
+        "Naive Serial": {32: 8.0, 1024: 8.1}, "Multicore Parallel": {32: 6.0, 1024: 4.1},
+        "GPU Parallel": {1024: 0.1},
+    }  # fmt: skip
+    found = {v.letter: v for v in judge(results(times), 2)}
+    assert (found["b"].verdict, found["c"].verdict) == (NOT_RUN, NOT_RUN)
+    assert "GPU not run here" in found["b"].numbers
+    libraries = {**LIBRARIES, "PyTorch parallel": {1024: 0.4}, "Multicore Parallel": {1024: 4.0}}
+    said = verdicts({**libraries, "Fast Parallel": {1024: 0.6}})
+    assert (said["f"], said["g"]) == (HOLDS, HOLDS)
+    del libraries["PyTorch GPU"]  # beside it ours on a GPU is no measure
+    assert verdicts(libraries)["g"] == NOT_RUN
 
 
 def test_claims_that_do_not() -> None:
@@ -183,7 +204,10 @@ def test_claims_about_libraries() -> None:
     found = {v.letter: v for v in judge(results(LIBRARIES), 2)}
     assert {k: found[k].verdict for k in "ghi"} == dict.fromkeys("ghi", HOLDS)
     assert "PyTorch GPU 0.1 s, GPU Parallel 0.15 s, gemm parallel 0.2 s" in found["g"].numbers
-    assert "own 0.2 s, PyTorch GPU 0.4 s; from batch 32 to 1024 x2.0 and x8.0" in found["h"].numbers
+    assert "own 0.2 s, PyTorch GPU 0.4 s; speedup at batch 1024 over" in found["h"].numbers
+    assert "that at 32: own x2.0, PyTorch GPU x6.9" in found["h"].numbers
+    serial = {**LIBRARIES, "PyTorch serial": {32: 8.0, 128: 8.0, 1024: 1.6}}  # faster by itself
+    assert verdicts(serial)["h"] == DOES_NOT
     slow = {**LIBRARIES, "PyTorch GPU": {32: 0.2, 128: 0.19, 1024: 0.18}}
     slow["PyTorch serial"] = {32: 0.1, 128: 0.1}
     found = {v.letter: v for v in judge(results(slow), 2)}
@@ -217,7 +241,7 @@ command.QUICK = plan.Size(120, 3, 1, 60.0, 60.0, True, (32, 64))
 plan.AXIS_BATCH = axes.AXIS_BATCH = results.AXIS_BATCH = 32
 plan.AXIS_ROWS, plan.AXIS_WIDTHS = (60, 90), (16, 32)
 axes.AXIS_WIDTHS = plan.AXIS_WIDTHS
-tasks.has_device = lambda: False
+tasks.has_driver = lambda: False
 contest.LIBRARIES["pytorch"] = str(Path(sys.argv[2]).resolve())
 from hpcpgd.study.cli import main
 sys.exit(main(["paper", "--quick", "--dataset", sys.argv[1], "--folder", "p", *sys.argv[3:]]))
@@ -241,7 +265,7 @@ def test_the_whole_command(whole: Any) -> None:
     assert done.code == 0, done.err
     for letter in "abcdefghij":
         assert f"({letter}) " in done.out
-    assert "no device: cuda: this machine has no GPU that CuPy sees" in done.out
+    assert "no device: cuda: this machine has no NVIDIA driver" in done.out
     assert "not installed: Keras/JAX serial: " in done.out
     assert "requirements.txt; then --library-python" in done.out
     names = {path.name for path in (folder / "p" / "figures").iterdir()}
@@ -297,6 +321,37 @@ def test_a_library_that_trains_otherwise_is_not_timed(whole: Any) -> None:
     assert not [*(folder / "p" / "runs").glob("pytorch*[0-9].json")]
     again = paper(folder, NUMPY, "--retry-failed")
     assert again.code == 0, again.err
+
+
+def test_what_was_measured_stays_when_it_cannot_run_any_more(whole: Any) -> None:
+    _, folder = whole
+    done = paper(folder, Path("nothing-here.py"))
+    assert done.code == 0, done.err
+    assert "PyTorch serial: " not in done.out.split("(a)")[1].split("(j)")[1]
+    with h5py.File(folder / "p" / "study.h5") as file:
+        names = list(file["runs/paper_row"].asstr())
+        status = [s for s, n in zip(file["runs/status"].asstr(), names, strict=True)
+                  if n == "PyTorch serial"]  # fmt: skip
+    assert set(status) == {"complete"}
+
+
+def test_runs_of_another_machine_are_refused(whole: Any) -> None:
+    _, folder = whole
+    path = next((folder / "p" / "runs").glob("loops*.h5"))
+    before = path.read_bytes()
+    with h5py.File(path, "r+") as file:
+        file.attrs["cpu_model"] = "A64FX"
+    done = paper(folder, NUMPY)
+    path.write_bytes(before)
+    assert (done.code, done.err.count("\n")) == (65, 1), done.err
+    assert "has runs made on A64FX, and this is " in done.err
+
+
+def test_a_gpu_without_cupy_is_not_called_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks_of_the_paper, "has_driver", lambda: True)
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    found = absent_rows((ROW["cuda"],), "python")["cuda"]
+    assert (found.status, "hpcpgd[gpu13]" in found.error) == ("not installed", True)
 
 
 def test_a_missing_interpreter_is_told(tmp_path: Path) -> None:

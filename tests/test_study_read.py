@@ -122,7 +122,8 @@ def test_a_heap_that_goes_in_a_circle_is_refused(run_file: Path, tmp_path: Path)
 
 
 OWN: Row = row("gemm serial", "net-1h", 32, 1.0)
-RESULT = {"software": "x", "threads": 1, "device": "cpu", "epoch_seconds": {"32": [3, 1, 8]}}
+RESULT = {"software": "x", "threads": 1, "device": "cpu", "epoch_seconds": {"32": [3, 1, 8]},
+          "hostname": "n7", "cpu_model": "Z80"}  # fmt: skip
 
 
 def test_a_library_s_median(tmp_path: Path) -> None:
@@ -130,6 +131,7 @@ def test_a_library_s_median(tmp_path: Path) -> None:
     path.write_text(json.dumps(RESULT))
     found = read_library_row(path, ROW["PyTorch serial"], OWN, 1)
     assert (found.tpe_seconds, found.epochs, found.steps) == (3.0, 3, 3 * 64)
+    assert (found.machine, found.hostname, found.cpu_model) == ("Z80", "n7", "Z80")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpcpgd.study.collect import _told_apart
+from hpcpgd.study.figures import series
 from hpcpgd.study.rows import Row
 from hpcpgd.study.summary import interval, summarise
 from hpcpgd.study.tables import factors_table, failures, remarks, summary_table
@@ -90,7 +92,7 @@ def test_failed_runs_count_for_nothing_and_are_named() -> None:
     rows = [*repeats(1, [8.0]), row(2, 4.0), bad]
     _, two = summarise(rows, "strong", {})
     assert (two.repeats, two.wanted, two.speedup) == (1, 2, 2)
-    assert "1 of 2 runs did not end well" in remarks(two)
+    assert "1 of 2 runs are missing or did not end well" in remarks(two)
     assert failures(rows) == (
         "timed out: gemm allreduce net-1h batch 100, 2 ranks, repeat 2: "
         "exit code -1: no end after 3 s"
@@ -130,7 +132,39 @@ def test_a_failed_run_joins_its_point_whatever_it_knows() -> None:
         found = {p.ranks: p for p in summarise(rows, "strong", {})}
         assert (found[2].wanted, found[2].repeats, found[2].rows) == (2, 1, 1000)
         assert found[2].speedup == pytest.approx(2)
-        assert "1 of 2 runs did not end well" in remarks(found[2])
+        assert "1 of 2 runs are missing or did not end well" in remarks(found[2])
+
+
+def test_a_failed_run_that_knew_no_threads_is_no_base() -> None:
+    """With threads = auto it has 0: fewer than any other, were they counted."""
+    bad = repeats(64, [float("nan")], status="failed", threads=0)
+    one, two, _ = summarise([*repeats(1, [8.0]), *repeats(2, [4.0]), *bad], "strong", {})
+    assert (one.speedup, two.speedup, two.base) == (1, 2, "gemm allreduce 1x1")
+
+
+def test_runs_that_were_not_made_are_told() -> None:
+    (one,) = summarise(repeats(1, [8.0, 8.0]), "strong", {}, 5)
+    assert (one.repeats, one.wanted) == (2, 5)
+    assert "3 of 5 runs are missing or did not end well" in remarks(one)
+
+
+def test_precisions_are_told_apart_in_tables() -> None:
+    rows = repeats(1, [8.0]) + repeats(1, [4.0], precision="tf32", key="tf32")
+    found = summarise(rows, "sweep", {})
+    assert "tf32" in summary_table(found)
+    assert "tf32" in factors_table(found)
+    assert len(series(found, "sweep")) == 2
+
+
+def test_models_under_one_name_are_machines_of_their_own() -> None:
+    rows = [
+        *repeats(1, [8.0], cpu_model="old"), *repeats(2, [4.0], cpu_model="new"),
+        *repeats(4, [2.0], cpu_model="new", gpu_model="A"),
+        *repeats(4, [1.0], cpu_model="new", gpu_model="B"),
+    ]  # fmt: skip
+    found = [row.machine for row in _told_apart(rows)]
+    assert found == ["m, old", "m, new", "m, new, A", "m, new, B"]
+    assert _told_apart(rows[:1]) == rows[:1]
 
 
 def test_no_point_takes_the_place_of_a_base_that_failed() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hpcpgd import mpi
 from hpcpgd.cgroup import limits
-from hpcpgd.cores import affinity, fair_share, fair_threads, machine_identity, quota
+from hpcpgd.cores import affinity, cores_of, fair_share, fair_threads, machine_identity, quota
 from hpcpgd.doctor.finding import Finding, Place, counted, in_words, ok, warning
 
 SUBJECT = "cores"
@@ -46,17 +46,18 @@ class RankCores:
 
 def available(environ: Mapping[str, str] = os.environ) -> int:
     """Return how many cores of this machine the job may use, bound to them or not."""
-    count = os.cpu_count() or 1
+    usable = set(range(os.cpu_count() or 1))
     for words in limits("cpuset.cpus.effective"):
-        count = min(count, sum(map(_length, ",".join(words).split(","))))
+        usable &= {cpu for span in ",".join(words).split(",") for cpu in _numbers(span)}
+    count = len(cores_of(sorted(usable)))
     of_job = environ.get("SLURM_CPUS_ON_NODE", "")
     return min(count, int(of_job)) if of_job.isdecimal() else count
 
 
-def _length(span: str) -> int:
-    """Return how many cores ``"4-7"`` or ``"9"`` names."""
+def _numbers(span: str) -> range:
+    """Return the processors that ``"4-7"`` or ``"9"`` names."""
     first, _, last = span.partition("-")
-    return int(last or first) - int(first) + 1
+    return range(int(first), int(last or first) + 1)
 
 
 def observe(ranks: mpi.Ranks) -> RankCores:
@@ -65,7 +66,7 @@ def observe(ranks: mpi.Ranks) -> RankCores:
     machine = mpi.same_machine(ranks.comm, identity)
     share = fair_share(machine, ranks.node.size)
     machine.Free()
-    own = tuple(affinity())
+    own = tuple(cores_of(affinity()))
     return RankCores(identity.decode().strip(), own, available(), quota(), share)
 
 

@@ -42,9 +42,14 @@ class Gpus:
     unaware: str = ""
 
 
+def has_driver() -> bool:
+    """Return whether NVIDIA's driver is here."""
+    return DRIVER.exists() or shutil.which("nvidia-smi") is not None
+
+
 def observe(ranks: int) -> Gpus:
     """Return what is seen on this node, by processes of their own; ``ranks`` of the job."""
-    driver = DRIVER.exists() or shutil.which("nvidia-smi") is not None
+    driver = has_driver()
     cupy = importlib.util.find_spec("cupy") is not None
     if not cupy:
         return Gpus(driver, cupy)

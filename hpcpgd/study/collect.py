@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import defaultdict
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,9 +30,10 @@ from hpcpgd.study.summary import Summary, summarise
 from hpcpgd.version import __version__
 
 SCHEMA = "hpcpgd.study/1"
+NO_MODEL = ("", "none")  # of a run that failed early, or without a GPU
 ATTRIBUTES = {
     "schema": str, "hpcpgd_version": str, "written": str, "name": str, "kind": str,
-    "repeats": int, "warmup_epochs": int, "base": str,
+    "repeats": int, "warmup_epochs": int, "base": str, "expected_runs": int,
 }  # fmt: skip
 SUMMARY_UNITS = {**UNITS, "median": "s", "ci_low": "s", "ci_high": "s"}
 
@@ -55,18 +57,42 @@ def gather(study: StudyFile, folder: StudyFolder, machine: str | None) -> list[R
                 rows.append(failed_row(point, repeat, failure, machine or ""))
     # A run that failed early does not know its processor: that of the folder's other runs.
     known = next((row.machine for row in rows if row.machine), cpu_model())
-    return [row if row.machine else replace(row, machine=known) for row in rows]
+    return _told_apart([row if row.machine else replace(row, machine=known) for row in rows])
 
 
-def write(path: Path, study: StudyFile, rows: list[Row]) -> list[Summary]:
+def _told_apart(rows: list[Row]) -> list[Row]:
+    """Give machines of several models names of their own: no ratio may cross them."""
+    for column in ("cpu_model", "gpu_model"):
+        models: dict[str, set[str]] = defaultdict(set)
+        for row in rows:
+            models[row.machine].add(getattr(row, column))
+        several = {name for name, found in models.items() if len(found - set(NO_MODEL)) > 1}
+        rows = [
+            replace(row, machine=f"{row.machine}, {getattr(row, column)}")
+            if row.machine in several and getattr(row, column) not in NO_MODEL
+            else row
+            for row in rows
+        ]
+    return rows
+
+
+def write(path: Path, study: StudyFile, rows: list[Row], expected: int) -> list[Summary]:
     """Write the study file, whole or not at all; return its summary.
+
+    Parameters
+    ----------
+    path : Path
+    study : StudyFile
+    rows : list of Row
+    expected : int
+        Rows that it has when all runs have ended.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     """
-    found = summarise(rows, study.kind, study.base)
+    found = summarise(rows, study.kind, study.base, study.repeats)
     image = io.BytesIO()
     with h5netcdf.File(image, "w") as file:
         _table(file, "runs", "run", rows, UNITS)
@@ -81,6 +107,7 @@ def write(path: Path, study: StudyFile, rows: list[Row]) -> list[Summary]:
             "repeats": study.repeats,
             "warmup_epochs": study.warmup_epochs,
             "base": json.dumps(study.base),
+            "expected_runs": expected,
         }
         for key, value in attributes.items():
             file.attrs[key] = value
@@ -96,7 +123,8 @@ def _table(file: Any, name: str, dimension: str, rows: list[Any], units: dict[st
         values: Any = [getattr(row, column.name) for row in rows]
         if isinstance(values[0], bool):  # netCDF knows no booleans
             values = np.array(values, np.int8)
-        about = {"units": units[column.name]} if column.name in units else {}
+        numbers = not isinstance(values[0], str)
+        about = {"units": units.get(column.name, "1")} if numbers else {}
         put(group, column.name, (dimension,), values, **about)
 
 

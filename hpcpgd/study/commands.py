@@ -127,8 +127,8 @@ def collect(
         rows += gather(study, StudyFolder(other), name)
     if not rows:
         raise DataError(f"{place.path}: no run of study {study.name} has ended: run it first")
-    write(target, study, rows)
     wanted = len(points(study)) * study.repeats * (1 + len(also))
+    write(target, study, rows, wanted)
     say(f"{len(rows)} of {wanted} runs in {target}")
     return 0
 
@@ -150,7 +150,8 @@ def report(path: Path, figures: Path | None) -> int:
     from hpcpgd.study.figures import draw
 
     attributes, rows, found = read(path)
-    for text in (_head(attributes), summary_table(found), factors_table(found), failures(rows)):
+    head = _head(attributes, len(rows))
+    for text in (head, summary_table(found), factors_table(found), failures(rows)):
         if text:
             say(text + "\n")
     drawn = draw(found, attributes["kind"], figures or path.parent / "figures",
@@ -159,14 +160,16 @@ def report(path: Path, figures: Path | None) -> int:
     return 0
 
 
-def _head(attributes: dict[str, Any]) -> str:
+def _head(attributes: dict[str, Any], runs: int) -> str:
+    expected = attributes["expected_runs"]
+    part = f"; {runs} of {expected} runs, the others have not ended" if runs < expected else ""
     weak = (
         "; rows and batch grow with the ranks, and so the trajectory changes"
         if attributes["kind"] == "weak"
         else ""
     )
     return (
-        f"study {attributes['name']}, {attributes['kind']}{weak}: times are medians over the "
+        f"study {attributes['name']}, {attributes['kind']}{weak}{part}: times are medians over the "
         f"repeats of each run's median epoch, compilation left out, and the first "
         f"{attributes['warmup_epochs']} epochs where more were run"
     )

@@ -120,9 +120,10 @@ def _told(error: bytes) -> str:
 
 def _reason(error: bytes) -> str:
     lines = [" ".join(line.split()) for line in error.decode(errors="replace").splitlines()]
-    said = [line for line in lines if line]
+    said = [line for line in lines if any(map(str.isalpha, line))]  # launchers draw boxes
     ours = [line for line in said if line.startswith("hpcpgd")]
-    told = (ours or said or [""])[-1]
+    errors = [line for line in said if "error" in line.lower()]
+    told = (ours or errors or said or [""])[-1]
     if "internal error" in told:  # the exception is what stands below
         told = ": ".join([told, *filter(EXCEPTION.match, said)][:2])
     return told[:500]

@@ -79,7 +79,7 @@ def find(named: str | None) -> Launcher:
         If what was named is empty or has an open quote.
     """
     if named is None:
-        return Launcher((_mpiexec(),), in_allocation=False)
+        return Launcher(_free_of_cores(_mpiexec()), in_allocation=False)
     try:
         words = tuple(shlex.split(named))
     except ValueError as error:
@@ -100,3 +100,19 @@ def _mpiexec() -> str:
             "or pip install 'hpcpgd[mpich]'"
         )
     return found
+
+
+def _free_of_cores(mpiexec: str) -> tuple[str, ...]:
+    """Return a launcher's words that leave every rank all cores, and take more ranks than cores.
+
+    As MPICH's does by itself.  Open MPI's binds a rank to one core, with all its threads.
+    """
+    try:
+        asked = subprocess.run(
+            [mpiexec, "--version"], capture_output=True, text=True, timeout=ASK_SECONDS,
+            env=without_launcher(os.environ), check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UnavailableError(f"{mpiexec}: {error}") from None
+    open_mpi = any(name in asked.stdout for name in ("Open MPI", "OpenRTE"))
+    return (mpiexec, *(("--bind-to", "none", "--oversubscribe") if open_mpi else ()))

@@ -40,6 +40,8 @@ def select(comm: Any, config: RunConfig) -> Choice:
     ranks = mpi.join(comm)
     jitcache.share_folder(ranks)  # before numba is imported
     from hpcpgd.distribute import load_on_all
+    from hpcpgd.model import make_network
+    from hpcpgd.resources import claim
 
     require_same_config(ranks.comm, config)
     if config.reduction not in ("auto", "allreduce"):
@@ -56,7 +58,13 @@ def select(comm: Any, config: RunConfig) -> Choice:
     groups = min(ranks.size, len(RATES))
     group = ranks.rank * groups // ranks.size
     own = mpi.split(ranks, group)
-    candidates = _train_all(own, config, dataset, range(*block_range(len(RATES), groups, group)))
+    one = replace(config, reduction="allreduce")
+    with mpi.agreed(ranks.comm):
+        network = make_network(one, dataset.n_in, dataset.n_classes)
+    # Of all ranks: groups of one node share its cores and its GPUs.
+    resources = claim(ranks, one, 0.0)
+    numbers = range(*block_range(len(RATES), groups, group))
+    candidates = _train_all(own, one, dataset, network, resources, numbers)
     choice = _choose(ranks, own, candidates)
     progress.say(table(config, choice))
     with mpi.agreed(ranks.comm):
@@ -81,19 +89,16 @@ class Candidate:
 
 
 def _train_all(
-    own: mpi.Ranks, config: RunConfig, dataset: Any, numbers: range
+    own: mpi.Ranks, config: RunConfig, dataset: Any, network: Any, resources: Any, numbers: range
 ) -> dict[int, Candidate]:
     """Train this group's rates, one after the other; collective over the group."""
-    from hpcpgd.model import initial_parameters, make_network
+    from hpcpgd.model import initial_parameters
     from hpcpgd.planning import make_trainer
-    from hpcpgd.resources import claim
     from hpcpgd.warmup import compile_kernels
 
-    network = make_network(config, dataset.n_in, dataset.n_classes)
     found = {}
     for number in numbers:
-        one = replace(config, learning_rate=RATES[number], reduction="allreduce")
-        resources = claim(own, one, 0.0)
+        one = replace(config, learning_rate=RATES[number])
         parameters = initial_parameters(network, config.seed)
         with mpi.agreed(own.comm):
             trainer = make_trainer(own.comm, one, dataset, network, parameters, resources)

@@ -125,7 +125,7 @@ def interval(values: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def summarise(rows: list[Row], kind: str, base: dict[str, Any]) -> list[Summary]:
+def summarise(rows: list[Row], kind: str, base: dict[str, Any], repeats: int = 0) -> list[Summary]:
     """Return one summary a point, in the order of the rows.
 
     Parameters
@@ -136,11 +136,13 @@ def summarise(rows: list[Row], kind: str, base: dict[str, Any]) -> list[Summary]
     base : dict
         Keys of the study and their values at the base; empty for strong and weak studies:
         the fewest workers of each series.
+    repeats : int
+        Runs that each point should have; 0: as many as it has.
     """
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[tuple(getattr(row, name) for name in POINT)].append(row)
-    return [_summary(group, groups, kind, base) for group in groups.values()]
+    return [_summary(group, groups, kind, base, repeats) for group in groups.values()]
 
 
 def _good(group: list[Row]) -> list[Row]:
@@ -153,8 +155,9 @@ def _middle(group: list[Row], name: str) -> float:
 
 
 def _summary(
-    group: list[Row], groups: dict[tuple[Any, ...], list[Row]], kind: str, base: dict[str, Any]
-) -> Summary:
+    group: list[Row], groups: dict[tuple[Any, ...], list[Row]], kind: str, base: dict[str, Any],
+    repeats: int,
+) -> Summary:  # fmt: skip
     good, first = _good(group), _first(group)
     origin = _base_of(first, groups, kind, base)
     speedup, efficiency = _scaling(group, origin, kind)
@@ -165,7 +168,7 @@ def _summary(
     phases: dict[str, Any] = {name: _middle(group, name) for name in PHASE_COLUMNS.values()}
     return Summary(
         **{name: getattr(first, name) for name in SHOWN},
-        wanted=len(group),
+        wanted=max(repeats, len(group)),
         repeats=len(good),
         median=_middle(group, "tpe_seconds"),
         ci_low=low,
@@ -225,7 +228,7 @@ def _first(group: list[Row]) -> Row:
 
 
 def _workers(row: Row) -> int:
-    return row.ranks * row.threads
+    return row.ranks * max(row.threads, 1)  # 0: a run that failed before it chose them
 
 
 def _scaling(group: list[Row], origin: list[Row] | None, kind: str) -> tuple[float, float]:

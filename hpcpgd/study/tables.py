@@ -36,12 +36,13 @@ def remarks(point: Summary) -> str:
         said.append("more threads than cores: no scaling")
     if point.scaled:
         said.append(f"{point.steps} steps timed, scaled to an epoch")
-    if point.cold and not point.scaled:
+    if point.cold:
         said.append("nothing left out to warm up")
     if point.superlinear and not point.oversubscribed:
         said.append("superlinear")
     if point.repeats < point.wanted:
-        said.append(f"{point.wanted - point.repeats} of {point.wanted} runs did not end well")
+        bad = f"{point.wanted - point.repeats} of {point.wanted} runs"
+        said.append(f"{bad} are missing or did not end well")
     return "; ".join(said)
 
 
@@ -61,7 +62,7 @@ def varying(points: Sequence[Summary], names: Sequence[str]) -> list[str]:
 
 def summary_table(points: Sequence[Summary]) -> str:
     """Return one line a point: time per epoch with its interval, rate, speedup."""
-    more = varying(points, ("machine", "dataset", "dtype", "setting"))
+    more = varying(points, ("machine", "dataset", "dtype", "precision", "setting"))
     head = (
         "network", "batch", "rows", "backend", "reduction", "ranks", "threads", *more,
         "time/epoch", "95 % interval", "GFLOP/s", "speedup", "efficiency", "against", "remarks",
@@ -80,7 +81,7 @@ def summary_table(points: Sequence[Summary]) -> str:
 
 def factors_table(points: Sequence[Summary]) -> str:
     """Return the factors of the parallel efficiency, one line a point."""
-    more = varying(points, ("machine", "dataset", "dtype", "setting"))
+    more = varying(points, ("machine", "dataset", "dtype", "precision", "setting"))
     head = (
         "network", "batch", "backend", "reduction", "ranks", "threads", *more, "load balance",
         "communication", "computation", "product, over the base's",

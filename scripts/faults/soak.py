@@ -116,7 +116,8 @@ def _left(trial: Trial, before: set[str]) -> str:
 
 
 def _shared() -> set[str]:
-    return {path.name for path in segments.SHARED_MEMORY.iterdir()}
+    """Return what lies in shared memory and nobody uses: other jobs may run beside."""
+    return set(segments.left_over())
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ def parse(devices: tuple[str, ...]) -> argparse.Namespace:
     parser.add_argument("--epochs", type=at_least(2), default=3, help="2 or more (3)")
     parser.add_argument("--threads", type=at_least(1), default=1, help="cores to use (1)")
     parser.add_argument("--device", choices=devices, default="cpu")
+    parser.add_argument("--cpu-model", default="", help="this machine's, for the result")
     parser.add_argument("--versions", action="store_true", help="print the library's and stop")
     options = parser.parse_args()
     if not options.versions and options.output is None:
@@ -180,7 +182,10 @@ def write(path: Path, result: dict[str, Any]) -> None:
 def run(make: Callable[..., Contestant], software: str, options: argparse.Namespace) -> None:
     """Time the library with each minibatch size and write what was found."""
     problem = read_problem(options.problem, options.epochs)
-    result: dict[str, Any] = {"software": software, "threads": options.threads}
+    result: dict[str, Any] = {
+        "software": software, "threads": options.threads, "hostname": platform.node(),
+        "cpu_model": options.cpu_model,
+    }  # fmt: skip
     losses, seconds = {}, {}
     for batch, expected in json.loads(options.expected.read_text()).items():
         contestant = make(problem, options, int(batch))

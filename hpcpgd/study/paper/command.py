@@ -39,7 +39,7 @@ from hpcpgd.study.rows import Row
 from hpcpgd.study.run_all import execute_all
 from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.summary import FEWEST
-from hpcpgd.study.tables import failures
+from hpcpgd.study.tables import SCALED, failures
 
 
 @dataclass(frozen=True)
@@ -104,14 +104,32 @@ def _run(options: Options, name: str) -> tuple[list[Row], figures.Legend, str]:
     cores = usable_cores()
     points = Plan(name, raw, size, cores, chosen).points()
     tasks = make_tasks(points, absent_rows(chosen, python), python, cores, Problems(place, raw))
+    require_one_machine(gather(points, tasks, place, size.repeats, cpu_model()), place.path)
     jobs = tasks.jobs(size.repeats)
     if options.retry_failed:
         place.forget_failures(jobs)
     place.clean()
     execute_all(place, jobs, size.time_limit, launchers.find(None))
     rows = gather(points, tasks, place, size.repeats, cpu_model())
-    absent = {row: failure.status for row, failure in tasks.absent.items()}
+    run = {row.paper_row for row in rows if row.status == "complete"}
+    absent = {row: why.status for row, why in tasks.absent.items() if row not in run}
     return rows, figures.Legend(cores, chosen, absent), name
+
+
+def require_one_machine(rows: list[Row], folder: Path) -> None:
+    """Refuse runs of another machine: all that is told compares them.
+
+    Raises
+    ------
+    DataError
+        Naming the machines.
+    """
+    others = sorted({row.machine for row in rows} - {cpu_model()})
+    if others:
+        raise DataError(
+            f"{folder}: has runs made on {others[0]}, and this is {cpu_model()}: go on there, or "
+            "take another --folder"
+        )
 
 
 def _tell(options: Options, rows: list[Row], legend: figures.Legend, name: str) -> int:
@@ -119,7 +137,7 @@ def _tell(options: Options, rows: list[Row], legend: figures.Legend, name: str) 
     size, folder = options.size, options.place.path
     bad = [row for row in rows if row.status != "complete" and row.paper_row not in legend.absent]
     study = StudyFile("paper", "sweep", size.repeats, WARM_UP, size.time_limit)
-    write(folder / "study.h5", study, rows)
+    write(folder / "study.h5", study, rows, len(rows))
     absent = _absent_text(rows, legend)
     if not any(row.status == "complete" for row in rows):
         seen = failures(bad).splitlines() or absent.splitlines()
@@ -130,6 +148,8 @@ def _tell(options: Options, rows: list[Row], legend: figures.Legend, name: str) 
     if size.axes:
         drawn += axes.draw(results, legend, folder / "figures", caption)
     claims = claims_text(judge(results, legend.cores))
+    if any(row.scaled for row in rows):
+        claims = f"times marked {SCALED} above count for the claims, too\n{claims}"
     if size.repeats < FEWEST:
         claims = f"a trial: {size.repeats} run a point says little of its spread\n{claims}"
     head = f"{caption}; {results.rows} training rows an epoch"

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcpgd.errors import DataError
+from hpcpgd.provenance import cpu_model
 from hpcpgd.study.folder import Failure
 from hpcpgd.study.grid import Point, digest, network_name
 from hpcpgd.study.launchers import Launcher
@@ -107,6 +108,7 @@ class LibraryTask:
             str(self.problems.write(config)), str(expected), str(output),
             "--rate", str(config.learning_rate), "--epochs", str(config.epochs),
             "--threads", str(self.threads), "--device", device(self.row),
+            "--cpu-model", cpu_model(),
         ]  # fmt: skip
 
 
@@ -125,17 +127,18 @@ def read_library_row(path: Path, row: PaperRow, own: Row, repeat: int) -> Row:
         if not seconds or not all(0 < t < math.inf for t in seconds):
             raise ValueError(f"epoch_seconds {seconds}")
         threads, where, software = int(found["threads"]), found["device"], found["software"]
+        host, cpu = (str(found[name]).replace("\0", " ") for name in ("hostname", "cpu_model"))
         tpe = float(np.median(seconds))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise DataError(f"{path}: no result of a library: {error}") from None
     steps = -(-own.rows // own.batch_size)
     return Row(
-        own.machine, row.name, own.key, own.setting, own.given, row.backend,
+        cpu, row.name, own.key, own.setting, own.given, row.backend,
         "none", own.network, own.dataset, "float32", "float32", own.rows, own.batch_size, 1,
         threads, 1, 0, repeat,
         epochs=len(seconds), steps=steps * len(seconds), tpe_seconds=tpe,
         gflop_per_epoch=own.gflop_per_epoch, gflops=own.gflop_per_epoch / tpe,
-        hostname=own.hostname, cpu_model=own.cpu_model,
+        hostname=host, cpu_model=cpu,
         gpu_model=str(where) if row.on_gpu else "none", software=str(software).replace("\0", " "),
         dataset_sha256=own.dataset_sha256,
         run_file_sha256=hashlib.sha256(content).hexdigest(),

@@ -110,7 +110,7 @@ class Chart:
             logarithmic(axes)
 
     def _note(self) -> str:
-        points = [p for row in self._rows for p in self._points(row).values()]
+        points = [p for row in self._rows for p in self._behind(row)]
         notes = [scaled_note(points)] if scaled_note(points) else []
         if self.what == SPEEDUP:
             bases = dict.fromkeys(row.base for row in self._rows)
@@ -122,8 +122,11 @@ class Chart:
         notes.insert(0, f"{self.results.rows} training rows an epoch")
         return f"{self.what}, {', '.join(notes)}"
 
-    def _points(self, row: PaperRow) -> dict[int, Summary]:
-        return self.results.over_batches(row.name, self.network)
+    def _behind(self, row: PaperRow, batch: int | None = None) -> list[Summary]:
+        """Return the points that a row's bars are made of: for a speedup its base's, too."""
+        names = [row.name, row.base] if self.what == SPEEDUP else [row.name]
+        found = [self.results.over_batches(name, self.network) for name in names]
+        return [p for points in found for b, p in points.items() if batch in (None, b)]
 
     def _bars(
         self, axes: Any, row: PaperRow, values: dict[int, float], place: float, width: float
@@ -137,7 +140,6 @@ class Chart:
             places, list(values.values()), width, label=label, edgecolor="white", linewidth=0.4,
             **look(row),
         )  # fmt: skip
-        points = self._points(row)
         for x, (batch, height) in zip(places, values.items(), strict=True):
-            if points[batch].scaled:
+            if any(p.scaled for p in self._behind(row, batch)):
                 axes.text(x, height, SCALED, ha="center", va="bottom")

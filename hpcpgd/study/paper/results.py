@@ -21,6 +21,8 @@ def gather(
 ) -> list[Row]:
     """Return a row for each run that has ended; for a point that cannot run here, one.
 
+    ``machine`` is where those have failed that do not know it.
+
     Raises
     ------
     DataError
@@ -28,12 +30,11 @@ def gather(
     """
     found = []
     for p in points:
-        if p.row.name in tasks.absent:
-            found.append(_not_run(p, 0, tasks.absent[p.row.name], machine))
-            continue
-        for repeat in range(1, repeats + 1):
-            row = _row(p, tasks, place, repeat, machine)
-            found += [] if row is None else [row]
+        ended = [_row(p, tasks, place, repeat, machine) for repeat in range(1, repeats + 1)]
+        rows = [row for row in ended if row is not None]
+        if not rows and p.row.name in tasks.absent:
+            rows = [_not_run(p, 0, tasks.absent[p.row.name], machine)]
+        found += rows
     return found
 
 
@@ -50,9 +51,9 @@ def _row(p: PaperPoint, tasks: Tasks, place: StudyFolder, repeat: int, machine: 
     if not path.exists():
         return None
     if isinstance(task, LibraryTask):
-        ours = read_row(place.run_file(p.point, FIRST), p.point, FIRST, WARM_UP, machine)
+        ours = read_row(place.run_file(p.point, FIRST), p.point, FIRST, WARM_UP, None)
         return read_library_row(path, p.row, ours, repeat)
-    return replace(read_row(path, p.point, repeat, WARM_UP, machine), paper_row=p.row.name)
+    return replace(read_row(path, p.point, repeat, WARM_UP, None), paper_row=p.row.name)
 
 
 class Results:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from hpcpgd.doctor.gpus import has_driver
 from hpcpgd.study.execute import order
 from hpcpgd.study.folder import Failure, Job, Task
-from hpcpgd.study.paper.contest import NO_DEVICE, LibraryTask, probe
+from hpcpgd.study.paper.contest import NO_DEVICE, NOT_INSTALLED, LibraryTask, probe
 from hpcpgd.study.paper.plan import PaperPoint
 from hpcpgd.study.paper.problem import Problems
 from hpcpgd.study.paper.table import PaperRow
@@ -22,9 +23,9 @@ class Tasks:
     Attributes
     ----------
     absent : dict
-        Rows that cannot run here, and why.
+        Rows that cannot run here now, and why; they may have been run before.
     of : dict
-        The task of each other point; a library has one for several.
+        The task of each point; a library has one for several.
     """
 
     absent: dict[str, Failure]
@@ -32,7 +33,8 @@ class Tasks:
 
     def jobs(self, repeats: int) -> list[Job]:
         """Return all processes, repeats outermost, libraries after what they must find."""
-        unique = {task.key: task for task in self.of.values()}
+        can = {name: task for name, task in self.of.items() if name[0] not in self.absent}
+        unique = {task.key: task for task in can.values()}
         ours = [task for task in unique.values() if not isinstance(task, LibraryTask)]
         others = [task for task in unique.values() if isinstance(task, LibraryTask)]
         return order([*ours, *others], repeats)
@@ -46,41 +48,43 @@ def name_of(p: PaperPoint) -> Name:
 def absent_rows(rows: tuple[PaperRow, ...], python: str) -> dict[str, Failure]:
     """Return the rows that cannot run here, by name; libraries are asked themselves."""
     found = {}
-    no_device = Failure(NO_DEVICE, 0, "this machine has no GPU that CuPy sees")
     for row in rows:
-        if row.foreign:
-            failure = probe(row, python)
-        else:
-            failure = no_device if row.on_gpu and not has_device() else None
+        failure = probe(row, python) if row.foreign else no_device() if row.on_gpu else None
         if failure is not None:
             found[row.name] = failure
     return found
 
 
-def has_device() -> bool:
-    """Return whether CuPy sees a GPU here."""
+def no_device() -> Failure | None:
+    """Return why our own rows cannot run on a GPU here, None if they can."""
+    if not has_driver():
+        return Failure(NO_DEVICE, 0, "this machine has no NVIDIA driver")
     try:
         import cupy
 
-        return bool(cupy.cuda.runtime.getDeviceCount())
-    except (ImportError, OSError, RuntimeError):
-        return False
+        count = cupy.cuda.runtime.getDeviceCount()
+    except ImportError as error:
+        cure = "pip install 'hpcpgd[gpu13]' (CUDA 13) or 'hpcpgd[gpu]' (CUDA 12)"
+        return Failure(NOT_INSTALLED, 0, f"CuPy cannot be loaded: {error}: {cure}")
+    except (OSError, RuntimeError) as error:
+        return Failure(NO_DEVICE, 0, " ".join(str(error).split()))
+    return None if count else Failure(NO_DEVICE, 0, "this machine has no GPU that CuPy sees")
 
 
 def make_tasks(
     points: list[PaperPoint], absent: dict[str, Failure], python: str, cores: int,
     problems: Problems,
 ) -> Tasks:  # fmt: skip
-    """Return the task of every point whose row can run here."""
-    can = [p for p in points if p.row.name not in absent]
-    found: dict[Name, Task] = {name_of(p): p.point for p in can if not p.row.foreign}
+    """Return the task of every point."""
+    found: dict[Name, Task] = {name_of(p): p.point for p in points if not p.row.foreign}
     groups = defaultdict(list)
-    for p in can:
+    for p in points:
         if p.row.foreign:
             config = p.point.config
             groups[p.row, config.hidden, config.train_rows].append(p)
     for (row, _, _), group in groups.items():
-        threads = cores if row.parallel else 1
+        # Beside a GPU all cores, as our own process has them, which is not confined.
+        threads = cores if row.parallel or row.on_gpu else 1
         one = LibraryTask(row, python, threads, tuple(p.point for p in group), problems)
         found |= {name_of(p): one for p in group}
     return Tasks(absent, found)

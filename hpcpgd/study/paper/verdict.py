@@ -22,8 +22,11 @@ def said(texts: list[str]) -> str:
     return "; ".join(texts)
 
 
-def over(found: bool, good: bool) -> str:
-    """Return the verdict, where nothing was ``found`` that the claim was not run."""
-    if not found:
+def over(found: bool, good: bool, whole: bool = True) -> str:
+    """Return the verdict, where nothing was ``found`` that the claim was not run.
+
+    Not the ``whole`` of what it speaks of can break it, but cannot make it hold.
+    """
+    if not found or (good and not whole):
         return NOT_RUN
     return HOLDS if good else DOES_NOT

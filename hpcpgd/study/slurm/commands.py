@@ -91,16 +91,26 @@ def submit(path: Path, folder: Path | None, options: SubmitOptions) -> int:
         wanted = _missing(states)
         if wanted or _lacks_report(place, own, queue):
             scripts = _scripts(study, site, own, place, wanted)
-            _send(scripts, own, queue, (path, options.site), in_turn=site.at_once == 1)
+            before = _still_queued(own, queue)
+            _send(scripts, own, queue, (path, options.site), before, site.at_once == 1)
     say(f"{len(wanted)} of {len(states)} runs submitted; in {place.path}")
     return _wait(study, place, own, queue) if options.wait else 0
 
 
 def _lacks_report(place: StudyFolder, own: SlurmFiles, queue: Queue) -> bool:
     """Return whether nothing will ever make the study file of runs that were submitted."""
+    record, result = own.read(), place.path / "study.h5"
+    if not record or REPORT in {record[job] for job in queue.states() if job in record}:
+        return False
+    ended = (path.stat().st_mtime for path in (place.path / "runs").glob("[!.]*"))
+    return not result.exists() or result.stat().st_mtime < max(ended, default=0.0)
+
+
+def _still_queued(own: SlurmFiles, queue: Queue) -> list[str]:
+    """Return the jobs of earlier submissions, arrays as one."""
     record = own.read()
-    queued = {record[job] for job in queue.states() if job in record}
-    return bool(record) and REPORT not in queued and not (place.path / "study.h5").exists()
+    jobs = (job.split("_")[0] for job in queue.states() if job in record)
+    return list(dict.fromkeys(jobs))
 
 
 def _missing(states: list[RunState]) -> set[str]:
@@ -129,9 +139,13 @@ def _scripts(
 
 
 def _send(
-    scripts: list[Script], own: SlurmFiles, queue: Queue, files: tuple[Path, Path], in_turn: bool
-) -> None:
-    """Write the scripts and submit all of them or none."""
+    scripts: list[Script], own: SlurmFiles, queue: Queue, files: tuple[Path, Path],
+    before: list[str], in_turn: bool,
+) -> None:  # fmt: skip
+    """Write the scripts and submit all of them or none.
+
+    The report comes after all jobs ``before``: it knows the newest study file.
+    """
     own.make()
     target = scripts[0].study
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +158,8 @@ def _send(
         for script in scripts:
             queue.check(script.path)
         for script in scripts:
-            after = numbers if not script.names else numbers[-1:] if in_turn else []
+            earlier = [*before, *numbers]
+            after = earlier if not script.names else (numbers[-1:] or before) if in_turn else []
             log, array = own.log(script.path), bool(script.names)
             numbers.append(queue.submit(script.path, log, after, array))
             own.add(_record(script, numbers[-1]))

@@ -141,7 +141,7 @@ def _quoted(*texts: object) -> list[str]:
 
 
 def _nodes(array: Array, site: Site) -> list[str]:
-    if not site.cores_per_node:
+    if not site.cores_per_node or array.on_gpu:  # nodes have fewer GPUs than cores
         return []
     ranks_per_node = max(site.cores_per_node // array.threads, 1)
     return [f"--nodes={-(-array.ranks // ranks_per_node)}"]

@@ -41,7 +41,7 @@ def _images() -> tuple[bytes, bytes]:
         folder = Path(name)
         image = _run_image(folder)
         row = read_row(folder / "run.h5", POINT, 1, 1, "m")
-        collect.write(folder / "study.h5", STUDY, [row, replace(row, repeat=2)])
+        collect.write(folder / "study.h5", STUDY, [row, replace(row, repeat=2)], 2)
         return image, (folder / "study.h5").read_bytes()
 
 
