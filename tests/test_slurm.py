@@ -275,7 +275,9 @@ def test_what_is_cancelled_is_missing_and_is_sent_again(
     until(lambda: "1 running" in cluster.study("status", tmp_path).out, 60)
     runs = tmp_path / "hpcpgd-study-s" / "runs"
     until(lambda: [*runs.glob(".*running.h5")], 60)  # within the run, not before it
-    assert "3 pending" in cluster.study("status", tmp_path).out
+    told = cluster.study("status", tmp_path).out
+    assert "3 pending" in told
+    assert "JobArrayTaskLimit" in told  # SLURM's reason: one at a time
     assert "0 of 4 runs submitted" in cluster.study("submit", tmp_path, "--site", str(site)).out
     cluster.call("scancel", "--user", subprocess.getoutput("id -un"))
     until(lambda: not cluster.call("squeue", "-h").out, 60)

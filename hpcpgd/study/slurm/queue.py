@@ -70,12 +70,14 @@ class Queue:
     def states(self) -> dict[str, str]:
         """Return the states of this user's jobs by number, array tasks apart (``12_3``).
 
+        SLURM's reason follows the state: ``PENDING Resources``, ``RUNNING None``.
+
         Raises
         ------
         UnavailableError
             If SLURM does not answer.
         """
-        done = self._call(["squeue", "--noheader", "--array", USER, "--format=%i %T"])
+        done = self._call(["squeue", "--noheader", "--array", USER, "--format=%i %T %r"])
         if done.returncode:
             raise UnavailableError(f"squeue: {_said(done)}")
         return dict(line.split(None, 1) for line in done.stdout.splitlines() if " " in line)

@@ -122,8 +122,11 @@ def _state(
     if place.is_done(job.task, job.repeat):
         return RunState(job.name, DONE, "")
     if job.name in queued:
-        number, state = queued[job.name]
-        return RunState(job.name, PENDING if state in WAITING else RUNNING, f"job {number}")
+        number, told = queued[job.name]
+        state, _, reason = told.partition(" ")
+        if state in WAITING:
+            return RunState(job.name, PENDING, f"job {number}, {reason}")
+        return RunState(job.name, RUNNING, f"job {number}")
     logs = place.path / "slurm" / "logs"
     cause = f"logs in {logs}, " if logs.exists() else ""
     return RunState(job.name, MISSING, f"neither done nor in the queue: {cause}submit again")
