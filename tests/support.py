@@ -99,3 +99,10 @@ def python(
     """Run Python, under ``mpiexec -n ranks`` if ranks are given."""
     launcher = [] if ranks is None else [mpiexec(), "-n", str(ranks)]
     return run([*launcher, sys.executable, *arguments], timeout, env, cwd)
+
+
+def physical_cores() -> int:
+    """Return how many cores this process may use; their hardware threads count once."""
+    cpus = [f"/sys/devices/system/cpu/cpu{n}/topology" for n in os.sched_getaffinity(0)]
+    files = [Path(cpu, "thread_siblings_list") for cpu in cpus]
+    return len({file.read_text() if file.exists() else str(file) for file in files})

@@ -141,6 +141,7 @@ def test_cores_for_everyone() -> None:
 
 def test_the_cores_of_the_job_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(cores, "cores_of", lambda cpus: cpus)
     monkeypatch.setattr(cores, "limits", lambda name: [["0-3,8"], ["0-31"]])
     assert cores.available({}) == 5
     assert cores.available({"SLURM_CPUS_ON_NODE": "4"}) == 4
