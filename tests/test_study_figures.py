@@ -75,6 +75,15 @@ def test_all_phases_are_stacked(drawn: dict[str, Any], tmp_path: Path) -> None:
     assert top == pytest.approx(sum(names.values()))
 
 
+def test_bars_that_differ_in_their_reduction_say_so(drawn: dict[str, Any], tmp_path: Path) -> None:
+    found = summarise(
+        [*repeats(1, [8.0]), *repeats(1, [7.0], reduction="shared", key="s")], "strong", {}
+    )
+    figures.draw(found, "strong", tmp_path, "2026-01-01")
+    labels = [text.get_text() for text in drawn["phases"][0].axes[0].get_xticklabels()]
+    assert labels == ["net-1h\nb 100\nallreduce\n1x1", "net-1h\nb 100\nshared\n1x1"]
+
+
 def test_series_of_a_weak_study_keep_together_whatever_the_rounding() -> None:
     rows = [
         replace(r, rows=n) for r, n in zip(

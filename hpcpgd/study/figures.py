@@ -148,10 +148,14 @@ def _bars(axes: Any, points: list[Summary]) -> None:
             edgecolor="white", linewidth=0.5, label=phase,
         )  # fmt: skip
         bottom += heights
-    labels = [
-        f"{p.network}\nb {p.batch_size}\n{p.ranks}x{p.threads}{SCALED if p.scaled else ''}"
-        for p in points
-    ]
-    axes.set_xticks(places, labels, fontsize=6)
+    more = varying(points, ("reduction", "dtype", "precision"))
+    axes.set_xticks(places, [_bar_label(p, more) for p in points], fontsize=6)
     axes.set_ylim(0, None)
     axes.grid(visible=False, axis="x")
+
+
+def _bar_label(point: Summary, more: list[str]) -> str:
+    """Return what tells a bar from the others of its panel, a line each."""
+    workers = f"{point.ranks}x{point.threads}{SCALED if point.scaled else ''}"
+    words = (getattr(point, name) for name in more)
+    return "\n".join((point.network, f"b {point.batch_size}", *words, workers))
