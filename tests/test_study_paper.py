@@ -241,7 +241,7 @@ command.QUICK = plan.Size(120, 3, 1, 60.0, 60.0, True, (32, 64))
 plan.AXIS_BATCH = axes.AXIS_BATCH = results.AXIS_BATCH = 32
 plan.AXIS_ROWS, plan.AXIS_WIDTHS = (60, 90), (16, 32)
 axes.AXIS_WIDTHS = plan.AXIS_WIDTHS
-tasks.has_driver = lambda: False
+tasks.no_device = lambda: tasks.Failure("no device", 0, "none here")
 contest.LIBRARIES["pytorch"] = str(Path(sys.argv[2]).resolve())
 from hpcpgd.study.cli import main
 sys.exit(main(["paper", "--quick", "--dataset", sys.argv[1], "--folder", "p", *sys.argv[3:]]))
@@ -265,7 +265,7 @@ def test_the_whole_command(whole: Any) -> None:
     assert done.code == 0, done.err
     for letter in "abcdefghij":
         assert f"({letter}) " in done.out
-    assert "no device: cuda: this machine has no NVIDIA driver" in done.out
+    assert "no device: cuda: none here" in done.out
     assert "not installed: Keras/JAX serial: " in done.out
     assert "requirements.txt; then --library-python" in done.out
     names = {path.name for path in (folder / "p" / "figures").iterdir()}
@@ -352,6 +352,9 @@ def test_a_gpu_without_cupy_is_not_called_absent(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "cupy", None)
     found = absent_rows((ROW["cuda"],), "python")["cuda"]
     assert (found.status, "hpcpgd[gpu13]" in found.error) == ("not installed", True)
+    monkeypatch.setattr(tasks_of_the_paper, "has_driver", lambda: False)
+    found = absent_rows((ROW["cuda"],), "python")["cuda"]
+    assert (found.status, found.error) == ("no device", "this machine has no NVIDIA driver")
 
 
 def test_a_missing_interpreter_is_told(tmp_path: Path) -> None:

@@ -57,13 +57,13 @@ def absent_rows(rows: tuple[PaperRow, ...], python: str) -> dict[str, Failure]:
 
 def no_device() -> Failure | None:
     """Return why our own rows cannot run on a GPU here, None if they can."""
-    if not has_driver():
-        return Failure(NO_DEVICE, 0, "this machine has no NVIDIA driver")
     try:
         import cupy
 
         count = cupy.cuda.runtime.getDeviceCount()
     except ImportError as error:
+        if not has_driver():
+            return Failure(NO_DEVICE, 0, "this machine has no NVIDIA driver")
         cure = "pip install 'hpcpgd[gpu13]' (CUDA 13) or 'hpcpgd[gpu]' (CUDA 12)"
         return Failure(NOT_INSTALLED, 0, f"CuPy cannot be loaded: {error}: {cure}")
     except (OSError, RuntimeError) as error:
