@@ -11,7 +11,6 @@ from hpcpgd import mpi
 from hpcpgd.config import RunConfig
 from hpcpgd.data import Dataset, Split, load, prepare
 from hpcpgd.group import Arena
-from hpcpgd.jitcache import repaired
 from hpcpgd.kernels.network import Array
 from hpcpgd.memory import ensure_memory
 from hpcpgd.replicas import require_same_data
@@ -32,16 +31,8 @@ def load_on_all(ranks: mpi.Ranks, config: RunConfig, arena: Arena | None = None)
     dataset = None
     with mpi.agreed(ranks.comm):
         if ranks.rank == 0:
-            repaired(_compile_permutation)
             dataset = _read(config)
     return share(ranks, dataset, arena)
-
-
-def _compile_permutation() -> None:
-    """Compile what splitting the rows needs, or load it from the cache."""
-    from hpcpgd.kernels.permutation import permutation
-
-    permutation(1, 0, 0)
 
 
 def _read(config: RunConfig) -> Dataset:

@@ -1,30 +1,46 @@
-"""Where numba keeps compiled kernels: one rank a node compiles, the others load.
-
-numba invalidates a compiled function when its own file changes, but not when a function
-that it calls from another file does.  The folder's name therefore holds a hash of all
-kernel sources.
-"""
+"""Which folders keep compiled kernels: one that all jobs share, or one for this job alone."""
 
 from __future__ import annotations
 
 import atexit
 import hashlib
+import json
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from hpcpgd import mpi
-from hpcpgd.errors import HpcpgdError, UnavailableError
+from hpcpgd.errors import UnavailableError
 from hpcpgd.folders import user_cache
+from hpcpgd.kernels.disk import DISK
 
-TEMPORARY = "hpcpgd-numba-"  # how the name of a private folder begins
-COLD_CACHE_BYTES = 8 * 2**20  # more than all kernels take, compiled
+TEMPORARY = "hpcpgd-kernels-"  # how the name of a private folder begins
+COLD_CACHE_BYTES = 8 * 2**20  # more than the kernels of one run take, compiled
+OTHERS_MAY_WRITE = 0o022
 
-T = TypeVar("T")
+
+@dataclass(frozen=True)
+class Folders:
+    """Folders of compiled kernels on one node.
+
+    Attributes
+    ----------
+    shared : str
+        The folder that was asked for, "" if the user has none.
+    read : bool
+        Whether kernels are loaded from it.
+    write : str
+        Folder that receives new ones: the shared one, or one for this job alone; "" for none.
+    reason : str
+        Why the shared one receives none, "" if it does.
+    """
+
+    shared: str
+    read: bool
+    write: str
+    reason: str
 
 
 def sources_hash() -> str:
@@ -35,95 +51,120 @@ def sources_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def _writable(folder: Path) -> bool:
+def shared_folder() -> Path | None:
+    """Return the folder for kernels of these sources that all jobs share, if there is one."""
+    wanted, cache = os.environ.get("NUMBA_CACHE_DIR"), user_cache()
+    base = Path(wanted) if wanted else cache and cache / "numba"
+    return base and base / sources_hash()
+
+
+def _untrusted(folder: Path) -> str:
+    """Say why code must not be loaded from a folder; "" if it may.
+
+    Loading runs what the file says.  On a mount that is read-only nobody can have put it
+    there since, and in a container the owner's number may be unknown.
+    """
+    status = folder.stat()
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return ""
+    if status.st_uid not in (os.getuid(), 0):
+        return "belongs to another user"
+    return "can be written by other users" if status.st_mode & OTHERS_MAY_WRITE else ""
+
+
+def _unwritable(folder: Path) -> str:
+    """Say why a folder cannot take compiled kernels; "" if it can."""
+    room = 1 if any(folder.iterdir()) else COLD_CACHE_BYTES
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if folder.stat().st_uid != os.getuid():  # numba unpickles what it finds there
-            return False
-        room = 1 if any(folder.iterdir()) else COLD_CACHE_BYTES
         with tempfile.TemporaryFile(dir=folder) as probe:
             # An empty file can be made on a full disk; what is to come cannot.
             probe.write(bytes(room))
             probe.flush()
             os.fsync(probe.fileno())
-            return True
-    except OSError:
-        return False
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
-def choose_folder() -> Path:
-    """Return a folder that can be written; a private temporary one if the cache cannot."""
-    wanted = os.environ.get("NUMBA_CACHE_DIR")
-    cache = user_cache()
-    base = Path(wanted) if wanted else cache and cache / "numba"
-    if base is not None:
-        # A job started by another finds the folder already chosen.
-        folder = base if base.name == sources_hash() else base / sources_hash()
-        if _writable(folder):
-            return folder
+def _judged(folder: Path) -> tuple[bool, str]:
+    """Say whether kernels can be loaded from a folder, and why none can be written to it."""
+    try:
+        # No bits for the group: some systems give it all by default.
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o755, exist_ok=True)
+    except OSError as error:
+        return False, error.strerror or str(error)
+    try:
+        refused = _untrusted(folder)
+        return (False, refused) if refused else (True, _unwritable(folder))
+    except OSError as error:
+        return False, error.strerror or str(error)
+
+
+def choose() -> Folders:
+    """Return the folders of this process's node; a private one where the shared one takes none.
+
+    Raises
+    ------
+    UnavailableError
+        If kernels can neither be loaded nor kept anywhere.
+    """
+    shared = shared_folder()
+    read, reason = (False, "no home folder") if shared is None else _judged(shared)
+    if not reason:
+        return Folders(str(shared), True, str(shared), "")
     # Compiled code is loaded from here, so nobody else may write to it: mode 0700.
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY))
+        private = tempfile.mkdtemp(prefix=TEMPORARY)
     except OSError as error:
+        if read:
+            return Folders(str(shared), True, "", reason)
         raise UnavailableError(
             f"no folder for compiled kernels can be written ({error.strerror}): "
             "name one in NUMBA_CACHE_DIR"
         ) from None
-    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-    return temporary
+    atexit.register(shutil.rmtree, private, ignore_errors=True)
+    return Folders(str(shared or ""), read, private, reason)
 
 
-def share_folder(ranks: mpi.Ranks) -> None:
-    """Let all ranks of a node use the folder that its first rank chooses.
+def notice() -> str:
+    """Say what this process met that its user should know of; "" if nothing."""
+    lines = [f"a damaged kernel was compiled anew; {path} can be removed" for path in DISK.damaged]
+    if DISK.compiled and DISK.unkept:
+        lines.append(
+            f"compiled kernels are kept for this job alone, as {DISK.unkept}: "
+            "name another folder in NUMBA_CACHE_DIR, or fill it in advance (hpcpgd compile)"
+        )
+    return "\n".join(lines)
 
-    Must come before numba is imported.  Collective.
+
+def use(folders: Folders) -> None:
+    """Load kernels from these folders and keep new ones there, in this process."""
+    read = [folders.shared] if folders.read else []
+    if folders.write and folders.write not in read:
+        read.append(folders.write)
+    DISK.read = [Path(folder) for folder in read]
+    DISK.write = Path(folders.write) if folders.write else None
+    DISK.unkept = folders.reason and f"{folders.shared or 'cache'}: {folders.reason}"
+    # CuPy makes its own, in the home folder, when it is imported, and fails where it cannot.
+    if folders.write:
+        os.environ.setdefault("CUPY_CACHE_DIR", str(Path(folders.write) / "cupy"))
+
+
+def share_folder(ranks: mpi.Ranks) -> Folders:
+    """Let all ranks of a node use the folders that its first rank chooses; return them.
+
+    Must come before the first kernel is called.  Collective.
 
     Raises
     ------
     UnavailableError
-        On every rank, if some node has no folder that can be written.
+        On every rank, if some node has no folder that can be read or written.
     """
-    path = ""
+    text = ""
     with mpi.agreed(ranks.comm):
         if ranks.node.rank == 0:
-            path = str(choose_folder())
-    path = os.fsdecode(mpi.broadcast_bytes(ranks.node, os.fsencode(path)))
-    os.environ["NUMBA_CACHE_DIR"] = path
-    # CuPy makes its own, in the home folder, when it is imported, and fails where it cannot.
-    os.environ.setdefault("CUPY_CACHE_DIR", str(Path(path) / "cupy"))
-    if "numba" in sys.modules:  # a caller of the library imported it before us
-        from numba.core import config
-
-        config.CACHE_DIR = path
-
-
-def is_temporary() -> bool:
-    """Return whether the folder in use ends with this job, so that the next compiles anew."""
-    return Path(os.environ["NUMBA_CACHE_DIR"]).name.startswith(TEMPORARY)
-
-
-def repaired(compile_or_load: Callable[[], T]) -> T:
-    """Run what compiles kernels or loads them; empty a damaged cache and run it again.
-
-    Files cut off by a full disk or a killed job would else end every run after it.
-
-    Raises
-    ------
-    UnavailableError
-        If the folder cannot take what is compiled.
-    """
-    try:
-        return compile_or_load()
-    except HpcpgdError:
-        raise
-    except Exception:  # numba has no error of its own for a file that it cannot read
-        folder = Path(os.environ["NUMBA_CACHE_DIR"])
-        for entry in folder.iterdir():
-            shutil.rmtree(entry, ignore_errors=True)
-    try:
-        return compile_or_load()
-    except OSError as error:
-        raise UnavailableError(
-            f"compiled kernels cannot be kept in {folder}: {error}; "
-            "name a folder with room in NUMBA_CACHE_DIR"
-        ) from error
+            text = json.dumps(asdict(choose()))
+    folders = Folders(**json.loads(mpi.broadcast_bytes(ranks.node, text.encode())))
+    use(folders)
+    return folders

@@ -101,7 +101,6 @@ def train(
     limits = {phase: config.seconds(f"{phase}_limit") for phase in PHASES}
     watch = Watchdog(PROGRAM, ranks.comm, limits)
     try:
-        # Before numba is imported, which the modules of the training loop do.
         jitcache.share_folder(ranks)
         from hpcpgd.session import Session
 

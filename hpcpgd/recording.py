@@ -20,7 +20,6 @@ from hpcpgd.data import Dataset
 from hpcpgd.distribute import SPLITS
 from hpcpgd.gpu import HOST, Gpu
 from hpcpgd.group import Arena
-from hpcpgd.jitcache import is_temporary
 from hpcpgd.kernels import DEVICE_BACKENDS
 from hpcpgd.kernels.network import Array
 from hpcpgd.kernels.workspace import TOTALS
@@ -142,7 +141,6 @@ def announcement(dataset: Dataset, record: RunRecord, resources: Resources) -> s
     segment, network, config = record.segments[-1], record.network, record.config
     rows = record.split_rows
     printable = dataset.name if dataset.name.isprintable() else ascii(dataset.name)
-    lost = ", for this job alone: no cache folder can be written" if is_temporary() else ""
     gpu = resources.gpu
     where = f"BLAS {segment.blas_library}"
     if gpu is not None:
@@ -155,5 +153,5 @@ def announcement(dataset: Dataset, record: RunRecord, resources: Resources) -> s
         f"{scarce}, backend {segment.backend}, "
         f"reduction {segment.reduction}, {network.dtype}, batch {config.batch_size}, "
         f"rate {config.learning_rate:g}, seed {config.seed}\n"
-        f"{where}; kernels ready in {segment.compile_seconds:.1f} s{lost}"
+        f"{where}; kernels ready in {segment.compile_seconds:.1f} s"
     )

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from hpcpgd import mpi, provenance, segments
+from hpcpgd import jitcache, mpi, provenance, segments
 from hpcpgd.agreement import (
     machine_facts,
     require_same_config,
@@ -132,9 +132,12 @@ class Session:
             with mpi.agreed(self.ranks.comm):  # a GPU may be too small
                 trainer = self._plan(dataset, network, resources, arena, state)
             seconds = compile_kernels(self.ranks, trainer, resources.gpu)
+            notices = mpi.all_texts(self.ranks.comm, jitcache.notice())
         segment = make_segment(self.ranks, self.config, resources, arena, self.started, seconds)
         record = self._record(dataset, segment, trainer, state)
         self.progress.say(announcement(dataset, record, resources))
+        for line in sorted(set("\n".join(notices).splitlines()) - {""}):
+            self.progress.say(line)
         facts = machine_facts(provenance.blas_library(resources.blas))
         writer = Writer(self.ranks.comm, self.watch, self.files, record, facts)
         self._keep(trainer, writer)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from time import perf_counter
 
 from hpcpgd import mpi
 from hpcpgd.gpu import Gpu, device_errors
-from hpcpgd.jitcache import repaired
 from hpcpgd.training import Trainer
 
 
@@ -39,8 +39,5 @@ def compile_kernels(ranks: mpi.Ranks, trainer: Trainer, gpu: Gpu | None) -> floa
 
 
 def _warm_up_on(trainer: Trainer, gpu: Gpu | None) -> None:
-    if gpu is None:
-        repaired(lambda: warm_up(trainer))
-        return
-    with device_errors(gpu.place):  # none of which a new cache of numba's would mend
+    with nullcontext() if gpu is None else device_errors(gpu.place):
         warm_up(trainer)

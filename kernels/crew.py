@@ -21,37 +21,45 @@ from hpcpgd.kernels.crossing import LINE, address_of, exchange, fetch_add, load,
 from hpcpgd.kernels.execute import BAD, DUTY, LEAVE, NUMBER, ORDER_WORDS, PARITY, STOP, carry_out
 from hpcpgd.kernels.network import Array, aligned_zeros
 
+LEAD = -1  # in place of a number: the thread that gives the orders
 INTERNAL_ERROR = 70  # the program's exit code for it
 
 
 @compiled()
-def _serve(
+def _work(
     library: Any, crossing: Any, layout: Any, memory: Any, source: Any,
-    order: Array, scales: Array, worker: int, seen: int,
+    order: Array, scales: Array, box: Array, worker: int, seen: int,
 ) -> int:  # fmt: skip
-    """Carry out orders until one says to leave; return that one's number."""
-    while True:
-        seen = nap(crossing, address_of(order, NUMBER), seen)
-        if order[DUTY] == LEAVE:
-            return seen
-        carry_out(library, crossing, layout, memory, source, order, scales, worker)
+    """Give one order and carry it out with the other threads, or serve until one says to leave.
 
+    Leader and threads share this function: what an order is carried out with is by far
+    the largest of all compiled functions, and is compiled once.
 
-@compiled()
-def _lead(
-    library: Any, crossing: Any, layout: Any, memory: Any, source: Any,
-    order: Array, scales: Array, worker: int,
-) -> int:  # fmt: skip
-    """Give the order to the other threads and carry it out with them.
+    Parameters
+    ----------
+    box : ndarray of int64, shape (2,)
+        This thread's own.
+    seen : int
+        Number of the last order that this thread carried out; ``LEAD`` for the leader.
 
     Returns
     -------
     int
-        How many workers raise the flags: those of ``STOP``, and 2**32 times those of ``BAD``.
+        The number of the order to leave; for the leader how many workers raise the flags:
+        those of ``STOP``, and 2**32 times those of ``BAD``.
     """
-    address = address_of(order, NUMBER)
-    exchange(address, load(address) + 1)
-    carry_out(library, crossing, layout, memory, source, order, scales, worker)
+    leads = seen == LEAD
+    number = address_of(order, NUMBER)
+    if leads:
+        exchange(number, load(number) + 1)
+    while True:
+        if not leads:
+            seen = nap(crossing, number, seen, box)
+            if order[DUTY] == LEAVE:
+                return seen
+        carry_out(library, crossing, layout, memory, source, order, scales, worker)
+        if leads:
+            break
     status = memory.status[order[PARITY]]
     flags = 0
     for w in range(status.shape[0]):
@@ -60,8 +68,8 @@ def _lead(
 
 
 @compiled()
-def _await(crossing: Any, words: Array, index: int, old: int) -> int:
-    return nap(crossing, address_of(words, index), old)
+def _await(crossing: Any, words: Array, index: int, old: int, box: Array) -> int:
+    return nap(crossing, address_of(words, index), old, box)
 
 
 @compiled()
@@ -102,6 +110,7 @@ class Crew:
         self.scales = np.zeros(2)
         self._bound: list[Binding | None] = [None]
         self._seen = aligned_zeros(LINE, np.int64)
+        self._box = np.zeros(2, np.int64)
         self._wait = make_crossing(1)
         self._threads: list[threading.Thread] = []
         weakref.finalize(self, _dismiss, self.order, self._bound)
@@ -118,16 +127,16 @@ class Crew:
         self.order[DUTY] = LEAVE
         target = int(self._seen[0]) + self.size - 1
         _publish(self.order, NUMBER)
-        _await(self._wait, self._seen, 0, target - 1)
+        _await(self._wait, self._seen, 0, target - 1, self._box)
 
     def _load(self, binding: Binding) -> None:
         """Compile or load here what threads run: an error there could reach nobody."""
         passed, leave = np.ones(LINE, np.int64), np.zeros(ORDER_WORDS, np.int64)
         _note(passed)
         _publish(passed, 0)
-        _await(self._wait, passed, 0, 0)
+        _await(self._wait, passed, 0, 0, self._box)
         leave[NUMBER], leave[DUTY] = 1, LEAVE
-        _serve(*binding.arguments, leave, self.scales, binding.first, 0)
+        _work(*binding.arguments, leave, self.scales, self._box, binding.first, 0)
 
     def _start(self) -> None:
         shared = (self._wait, self.order, self.scales, self._seen, self._bound)
@@ -137,11 +146,13 @@ class Crew:
             thread.start()
 
     def lead(self) -> int:
-        """Have the order carried out; return the flags (see ``_lead``)."""
+        """Have the order carried out; return the flags (see ``_work``)."""
         binding = self._bound[0]
         if binding is None:
             raise RuntimeError("a crew must be bound before it is led")
-        flags: int = _lead(*binding.arguments, self.order, self.scales, binding.first)
+        flags: int = _work(
+            *binding.arguments, self.order, self.scales, self._box, binding.first, LEAD
+        )
         return flags
 
 
@@ -149,11 +160,12 @@ def _live(
     wait: Any, order: Array, scales: Array, seen: Array, bound: list[Binding | None], member: int
 ) -> None:
     """Serve binding after binding, until there is none."""
+    box = np.zeros(2, np.int64)
     try:
-        number = _await(wait, order, NUMBER, 0)
+        number = _await(wait, order, NUMBER, 0, box)
         while (binding := bound[0]) is not None:
             _note(seen)
-            number = _serve(*binding.arguments, order, scales, binding.first + member, number)
+            number = _work(*binding.arguments, order, scales, box, binding.first + member, number)
             del binding  # what it holds may be large
     except BaseException:  # the others wait at a crossing, where no exception reaches them
         traceback.print_exc()

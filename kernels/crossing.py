@@ -168,14 +168,14 @@ def cross(crossing: Crossing) -> None:
 
 
 @compiled()
-def nap(crossing: Crossing, address: Any, old: int) -> int:
+def nap(crossing: Crossing, address: Any, old: int, box: Array) -> int:
     """Wait for ever until the word at ``address`` exceeds ``old``, soon asleep; return it.
 
     For waits that may last: it looks again every 50 µs, later every millisecond.
+    ``box``, int64 (2,), is this worker's own.
     """
     if not await_change(crossing, address, old, IMPATIENCE):
-        box = np.zeros(2, np.int64)  # a timespec: seconds, nanoseconds
-        box[1] = 50_000
+        box[0], box[1] = 0, 50_000  # a timespec: seconds, nanoseconds
         while load(address) <= old:
             call(crossing.nanosleep, (box.ctypes.data, np.int64(0)))
             box[1] = min(2 * box[1], 1_000_000)

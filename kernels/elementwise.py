@@ -176,6 +176,13 @@ def descend(parameters: Array, gradient: Array, rate: Any) -> bool:
 
 
 @compiled()
+def copy(a: Array, out: Array) -> None:
+    """Copy vector ``a`` to ``out``."""
+    for k in range(out.size):
+        out[k] = a[k]
+
+
+@compiled()
 def add(a: Array, b: Array) -> None:
     """Add vector ``b`` to ``a`` in place."""
     # From 0: an index that might be negative would forbid vector instructions.

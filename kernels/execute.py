@@ -25,7 +25,7 @@ from hpcpgd.kernels.partition import LANES, cut, whole_lines
 from hpcpgd.kernels.permutation import permuted_range
 from hpcpgd.kernels.schedule import BACK, FORWARD, KIND, LAYER, OUTPUT, PARTS, SYNC, TILES
 from hpcpgd.kernels.units import Memory, Span, Target
-from hpcpgd.kernels.views import activations_of, biases_of, deltas_of, weights_of
+from hpcpgd.kernels.views import activations_of, biases_of, deltas_of, matrix_at, weights_of
 
 # An order: what all workers of a process carry out next.  Its number has a cache line alone.
 NUMBER = 0
@@ -135,8 +135,7 @@ def _target(layout: Layout, memory: Memory, order: Array, phase: int, unit: int,
     left, right = cut(layout.table[layer, WIDTH], tiles, unit % tiles, LANES)
     height, width = bottom - top, right - left
     if order[PACKED]:
-        flat = memory.target[place : place + height * width].reshape(height, width)
-        dweight = flat[:, 0:width]
+        dweight = matrix_at(memory.target, place, height, width)[:, 0:width]
         end = place + whole_lines(height * width)
         dbias = memory.target[end : end + (width if top == 0 else 0)]
     else:

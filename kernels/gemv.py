@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from hpcpgd.kernels.activations import activate, multiply_by_slope, softmax
 from hpcpgd.kernels.blas import Routines, gemv, ger
 from hpcpgd.kernels.compiled import compiled
-from hpcpgd.kernels.elementwise import score
+from hpcpgd.kernels.elementwise import add, copy, score
 from hpcpgd.kernels.network import FUNCTION, LOSS_CODES, SLOPE, SOFTMAX, Array, Network
 from hpcpgd.kernels.units import Memory, Span, Target, add_scaled, offer, scratch_of
 from hpcpgd.kernels.views import activations_of, biases_of, deltas_of, weights_of
@@ -24,7 +24,7 @@ def _forward(blas: Routines, table: Array, parameters: Array, activations: Array
     for l in range(1, table.shape[0]):
         x = activations_of(table, activations, l - 1, row, row + 1)[0]
         z = activations_of(table, activations, l, row, row + 1)[0]
-        z[:] = biases_of(table, parameters, l)
+        copy(biases_of(table, parameters, l), z)
         gemv(blas, True, weights_of(table, parameters, l), x, 1.0, z)
         if table[l, FUNCTION] == SOFTMAX:
             softmax(z)
@@ -47,13 +47,12 @@ def _backward(
     last = table.shape[0] - 1
     a = activations_of(table, activations, last, row, row + 1)[0]
     delta = deltas_of(table, deltas, last, row, row + 1)[0]
-    delta[:] = a
+    copy(a, delta)
     delta[label] -= a.dtype.type(1)
     multiply_by_slope(table[last, SLOPE], a, delta)
     for l in range(last, 0, -1):
         x = activations_of(table, activations, l - 1, row, row + 1)[0]
-        dbias = biases_of(table, out, l)
-        dbias += delta
+        add(biases_of(table, out, l), delta)
         ger(blas, x, delta, weights_of(table, out, l))
         if l > 1:
             back = deltas_of(table, deltas, l - 1, row, row + 1)[0]
@@ -126,7 +125,7 @@ def _forward_unit(
     outputs = activations_of(table, memory.activations, layer, rows[0], rows[1])
     for row in range(a.shape[0]):
         z = outputs[row][begin:end]
-        z[:] = biases
+        copy(biases, z)
         gemv(library.blas, True, weights, a[row], 1.0, z)
         if table[layer, FUNCTION] == SOFTMAX:
             softmax(z)

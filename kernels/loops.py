@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from hpcpgd.kernels.activations import activate, multiply_by_slope, softmax
 from hpcpgd.kernels.arithmetic import dot, fma
 from hpcpgd.kernels.compiled import compiled
-from hpcpgd.kernels.elementwise import add, score
+from hpcpgd.kernels.elementwise import add, copy, score
 from hpcpgd.kernels.network import (
     FUNCTION,
     LOSS_CODES,
@@ -33,8 +33,7 @@ from hpcpgd.kernels.workspace import Workspace
 @compiled()
 def multiply_transposed(weights: Array, x: Array, biases: Array, z: Array) -> None:
     """Compute ``z = Wᵀ x + b``, eq. (4): weights (I, O), x (I,), z (O,)."""
-    for j in range(z.size):
-        z[j] = biases[j]
+    copy(biases, z)
     for i in range(x.size):
         for j in range(z.size):
             z[j] = fma(weights[i, j], x[i], z[j])
@@ -83,15 +82,12 @@ def _backward(
     last = table.shape[0] - 1
     a = activations_of(table, activations, last, row, row + 1)[0]
     delta = deltas_of(table, deltas, last, row, row + 1)[0]
-    for j in range(a.size):
-        delta[j] = a[j]
+    copy(a, delta)
     delta[label] -= a.dtype.type(1)
     multiply_by_slope(table[last, SLOPE], a, delta)
     for l in range(last, 0, -1):
         x = activations_of(table, activations, l - 1, row, row + 1)[0]
-        dbias = biases_of(table, out, l)
-        for j in range(delta.size):
-            dbias[j] += delta[j]
+        add(biases_of(table, out, l), delta)
         add_outer(x, delta, weights_of(table, out, l))
         if l > 1:
             back = deltas_of(table, deltas, l - 1, row, row + 1)[0]
@@ -161,8 +157,7 @@ def _forward_unit(
     outputs = activations_of(table, memory.activations, layer, rows[0], rows[1])
     for row in range(a.shape[0]):
         x, z = a[row], outputs[row][begin:end]
-        for j in range(z.size):
-            z[j] = biases[begin + j]
+        copy(biases[begin:end], z)
         for i in range(x.size):
             some = weights[i][begin:end]
             for j in range(z.size):

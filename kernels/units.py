@@ -16,6 +16,7 @@ from numba.extending import overload
 from hpcpgd.kernels.arithmetic import fma
 from hpcpgd.kernels.compiled import compiled
 from hpcpgd.kernels.network import Array
+from hpcpgd.kernels.views import matrix_at
 
 Span = tuple[int, int]
 
@@ -68,7 +69,7 @@ class Target(NamedTuple):
 def scratch_of(target: Target) -> Array:
     """Return zeros (I, O) that a unit may sum its examples' gradients in."""
     dweight = target.dweight
-    sums = target.scratch[: dweight.size].reshape(dweight.shape[0], dweight.shape[1])
+    sums = matrix_at(target.scratch, 0, dweight.shape[0], dweight.shape[1])
     for i in range(sums.shape[0]):
         for j in range(sums.shape[1]):
             sums[i, j] = sums.dtype.type(0)

@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     world = mpi.start()
     ranks = mpi.join(world)
     try:
-        jitcache.share_folder(ranks)  # before numba is imported, which most rooms do
+        jitcache.share_folder(ranks)
         code = _run(ranks, options)
         mpi.leave(ranks)
     except HpcpgdError as error:

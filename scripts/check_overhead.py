@@ -28,7 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="few steps")
     steps = 50 if parser.parse_args().quick else 5000
-    jitcache.share_folder(mpi.join(mpi.start()))  # before numba is imported
+    jitcache.share_folder(mpi.join(mpi.start()))
     for threads in (1, 2):
         trainer = make(threads)
         seconds, objects = measure(trainer, steps)

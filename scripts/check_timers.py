@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few steps")
     steps = 10 if parser.parse_args().quick else 200
     world = mpi.start()
-    jitcache.share_folder(mpi.join(world))  # before numba is imported
+    jitcache.share_folder(mpi.join(world))
     share, readings, cost, step = measure(steps)
     print(
         f"{readings:g} readings a step x {1e9 * cost:.0f} ns = {100 * share:.3f} % "

@@ -10,8 +10,7 @@ import pytest
 from hpcpgd import jitcache
 from hpcpgd.launch import RANK_VARIABLES, SIZE_VARIABLES
 
-# As the program does it, before numba is imported: a cache that forgets changed sources.
-os.environ["NUMBA_CACHE_DIR"] = str(jitcache.choose_folder())
+jitcache.use(jitcache.choose())  # as the program does it
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import mmap
+import os
 import sys
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +27,7 @@ from hpcpgd.doctor.finding import (
     WARNING,
 )
 from hpcpgd.errors import UnavailableError
+from hpcpgd.jitcache import Folders
 from tests.findings import only
 
 GIB, MIB = 2**30, 2**20
@@ -162,11 +165,25 @@ def test_a_folder_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_cache_of_kernels() -> None:
-    kept = storage.Cache("/home/me/.cache", temporary=False, wanted="", filled=False)
-    assert "the first job compiles" in only(storage.judge_cache(kept)).seen
-    lost = replace(kept, temporary=True, wanted="NUMBA_CACHE_DIR=/x")
-    found = only(storage.judge_cache(lost))
-    assert (found.level, "NUMBA_CACHE_DIR=/x cannot be written" in found.seen) == (WARNING, True)
+    empty = storage.Cache("/home/me/.cache", read=True, reason="")
+    assert "the first job compiles" in only(storage.judge_cache(empty)).seen
+    filled = replace(empty, kernels=5, nbytes=3 * 2**20, newest=7200.0)
+    found = only(storage.judge_cache(filled))
+    assert found.level == OK
+    assert found.seen.endswith("5 kernels, 3.0 MiB, the newest 2 h old, will be used")
+    fixed = only(storage.judge_cache(replace(filled, reason="Read-only file system")))
+    assert (fixed.level, "will be used; nothing is added" in fixed.seen) == (OK, True)
+    lost = only(storage.judge_cache(replace(empty, read=False, reason="Permission denied")))
+    assert (lost.level, "(Permission denied): every job compiles" in lost.seen) == (WARNING, True)
+
+
+def test_what_is_in_the_cache_of_kernels(tmp_path: Path) -> None:
+    (tmp_path / "a.0.kernel").write_bytes(bytes(1000))
+    (tmp_path / ".b.tmp").write_bytes(bytes(10))
+    os.utime(tmp_path / "a.0.kernel", (0, time.time() - 90))
+    seen = storage.observe_cache(Folders(str(tmp_path), True, str(tmp_path), ""))
+    assert (seen.kernels, seen.nbytes) == (1, 1000)
+    assert 85 < seen.newest < 300
 
 
 H100 = ("NVIDIA H100", 70 * GIB, 80 * GIB)

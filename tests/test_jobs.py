@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
-import shutil
 import struct
 import subprocess
 import sys
@@ -245,28 +244,6 @@ def test_names_that_no_encoding_knows(tmp_path: Path) -> None:
     done = python(*TRAIN, "--dataset", os.fsdecode(b"\xff.npz"), ranks=2, env=env, cwd=tmp_path)
     assert done.code == 65
     assert len(done.err.splitlines()) == 1
-
-
-@pytest.mark.parametrize(("damage", "threads"), [("cut off", 2), ("changed", 1)])
-def test_a_damaged_cache_of_kernels_is_made_again(
-    damage: str, threads: int, tmp_path: Path
-) -> None:
-    """Also what other threads run, whose errors would reach nobody."""
-    compiled = Path(os.environ["NUMBA_CACHE_DIR"])
-    shutil.copytree(compiled, tmp_path / "cache" / compiled.name)  # or it takes twice as long
-    env = environment(NUMBA_CACHE_DIR=str(tmp_path / "cache"))
-    arguments = ("--epochs", "1", "--overwrite", "--output", "r.h5", "--threads", str(threads))
-    assert python(*TRAIN, *arguments, env=env, cwd=tmp_path).code == 0
-    files = [p for p in (tmp_path / "cache").rglob("*") if p.suffix in (".nbi", ".nbc")]
-    assert len(files) > 10
-    for number, file in enumerate(files):
-        content = file.read_bytes()
-        if damage == "cut off":  # every second one to nothing
-            file.write_bytes(content[: len(content) // 2 * (number % 2)])
-        elif file.suffix == ".nbc":  # further on, LLVM itself would end the process
-            file.write_bytes(bytes(64) + content[64:])
-    done = python(*TRAIN, *arguments, ranks=2, env=env, cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
 
 
 def test_without_an_mpi_library(tmp_path: Path) -> None:

@@ -98,15 +98,14 @@ class _Examination:
         self._on_all(lambda: variables.judge(os.environ, self.threads))
         self._on_nodes(lambda: self._shared_memory(here))
         self._on_nodes(lambda: memory.judge(memory.observe(), here))
-        wanted = os.environ.get("NUMBA_CACHE_DIR")
         try:
-            jitcache.share_folder(self.ranks)
+            folders = jitcache.share_folder(self.ranks)
         except UnavailableError as error:
             text, _, cure = str(error).partition(": ")
             found = problem(storage.CACHE, text, cure, error.exit_code)
             self._on_first(lambda: [found])
         else:
-            self._on_nodes(lambda: storage.judge_cache(storage.observe_cache(wanted)))
+            self._on_nodes(lambda: storage.judge_cache(storage.observe_cache(folders)))
         self._on_nodes(lambda: products.judge(products.observe()))
         self._on_first(lambda: storage.judge(storage.observe(folder)))
         self._on_nodes(lambda: gpus.judge(gpus.observe(self.ranks.size), here))

@@ -7,14 +7,16 @@ import fcntl
 import io
 import os
 import secrets
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from hpcpgd import jitcache
 from hpcpgd.doctor.finding import Finding, ok, problem, warning
 from hpcpgd.errors import OutputError
+from hpcpgd.jitcache import Folders
+from hpcpgd.kernels.disk import SUFFIX
 from hpcpgd.results.atomic import write_atomically
 
 SUBJECT = "folder"
@@ -123,32 +125,55 @@ class Cache:
     Attributes
     ----------
     folder : str
-    temporary : bool
-        Whether it ends with the job.
-    wanted : str
-        What was asked for: a variable, or the user's cache.
-    filled : bool
-        Whether kernels are there already.
+        The folder that jobs share, "" if the user has none.
+    read : bool
+        Whether jobs load kernels from it.
+    reason : str
+        Why jobs cannot add kernels to it, "" if they can.
+    kernels : int
+        How many there are for this version of the program.
+    nbytes : int
+    newest : float
+        Age of the newest in seconds.
     """
 
     folder: str
-    temporary: bool
-    wanted: str
-    filled: bool
+    read: bool
+    reason: str
+    kernels: int = 0
+    nbytes: int = 0
+    newest: float = 0.0
 
 
-def observe_cache(wanted: str | None) -> Cache:
-    """Return what is seen after ``jitcache.share_folder``; ``wanted`` is the variable before."""
-    folder = Path(os.environ["NUMBA_CACHE_DIR"])
-    filled = next(folder.rglob("*.nbc"), None) is not None
-    asked = f"NUMBA_CACHE_DIR={wanted}" if wanted else "the user's cache"
-    return Cache(str(folder), jitcache.is_temporary(), asked, filled)
+def observe_cache(folders: Folders) -> Cache:
+    """Look at the folder of compiled kernels; ``folders`` are those of this node."""
+    files = []
+    if folders.read:
+        with suppress(OSError):  # gone meanwhile
+            files = [path.stat() for path in Path(folders.shared).glob(f"*{SUFFIX}")]
+    newest = time.time() - max((file.st_mtime for file in files), default=0.0)
+    nbytes = sum(file.st_size for file in files)
+    return Cache(folders.shared, folders.read, folders.reason, len(files), nbytes, newest)
 
 
 def judge_cache(seen: Cache) -> list[Finding]:
     """Say whether kernels are compiled once, or for every job anew."""
-    if seen.temporary:
-        text = f"{seen.wanted} cannot be written: every job compiles anew, 10 to 30 s"
-        return [warning(CACHE, text, "set NUMBA_CACHE_DIR to a folder that you can write")]
-    state = "kernels are there" if seen.filled else "empty: the first job compiles, 10 to 30 s"
-    return [ok(CACHE, f"{seen.folder}: {state}")]
+    here = f"{seen.folder or 'no folder'}: "
+    if seen.kernels:
+        here += f"{seen.kernels} kernels, {seen.nbytes / 2**20:.1f} MiB, the newest "
+        here += f"{_age(seen.newest)} old, will be used"
+    else:
+        here += "no kernels yet" if seen.read else "will not be used"
+    if not seen.reason:
+        return [ok(CACHE, here if seen.kernels else f"{here}: the first job compiles, 3 to 10 s")]
+    if seen.kernels:
+        return [ok(CACHE, f"{here}; nothing is added: {seen.reason}")]
+    cure = "set NUMBA_CACHE_DIR to a folder that you can write, or fill it: hpcpgd compile"
+    return [warning(CACHE, f"{here} ({seen.reason}): every job compiles anew, 3 to 10 s", cure)]
+
+
+def _age(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

@@ -38,7 +38,7 @@ def select(comm: Any, config: RunConfig) -> Choice:
         The same on every rank where ``agreed`` is true.
     """
     ranks = mpi.join(comm)
-    jitcache.share_folder(ranks)  # before numba is imported
+    jitcache.share_folder(ranks)
     from hpcpgd.distribute import load_on_all
     from hpcpgd.model import make_network
     from hpcpgd.resources import claim

@@ -20,7 +20,6 @@ def run(options: argparse.Namespace) -> int:
     world = mpi.start()
     ranks = mpi.join(world)
     try:
-        # Before numba is imported, which most rooms do.
         jitcache.share_folder(ranks)
         code = _run(ranks, options)
         mpi.leave(ranks)

@@ -26,9 +26,10 @@ def later(lay: Lay) -> Lay:
 
         share = jitcache.share_folder
 
-        def shared(ranks: Any) -> None:
-            share(ranks)
+        def shared(ranks: Any) -> Any:
+            folders = share(ranks)
             lay(trap)
+            return folders
 
         jitcache.share_folder = shared
 

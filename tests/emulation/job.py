@@ -13,7 +13,6 @@ from hpcpgd import jitcache, mpi, train
 
 def emulate() -> None:
     """Let the program find emulated GPUs."""
-    # As the program does it, before numba is imported.
     mpi.start()
     ranks = mpi.join(mpi.MPI.COMM_WORLD)
     jitcache.share_folder(ranks)
