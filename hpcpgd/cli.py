@@ -14,6 +14,7 @@ COMMANDS = {
     "train": ("hpcpgd.train", "train a network, alone or under mpirun or srun"),
     "study": ("hpcpgd.study.cli", "plan, run, collect and report a scaling study"),
     "data": ("hpcpgd.data.cli", "fetch a dataset, or tell what is in one"),
+    "compile": ("hpcpgd.compile", "fill the kernel cache before jobs start"),
     "doctor": ("hpcpgd.doctor.cli", "say what is wrong or slow here, and what to do"),
 }
 
