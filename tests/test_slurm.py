@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import shutil
@@ -55,11 +54,8 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         beside = Path(sys.executable).parent
-        # Jobs find kernels that are compiled already where they look on the node's own disk.
         local = folder.parent / f"{folder.name}-local"
         local.mkdir()
-        cache = Path(os.environ["NUMBA_CACHE_DIR"]).parent
-        (local / f"hpcpgd-numba-{getpass.getuser()}").symlink_to(cache)
         self.env = environment(
             HPCPGD_SLURM_DIR=str(folder), HPCPGD_SLURM_PORT=str(free_port()),
             SLURM_CONF=str(folder / "slurm.conf"), PATH=f"{beside}:{os.environ['PATH']}",

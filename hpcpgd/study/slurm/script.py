@@ -21,7 +21,6 @@ from hpcpgd.study.slurm.site import Site
 MARGIN_SECONDS = 120.0  # of an allocation beyond the time limit of its run
 REPORT_MINUTES = 30
 MOST = 1000  # tasks of an array: SLURM's usual limit
-CACHE = '"${TMPDIR:-/tmp}/hpcpgd-numba-$(id -un)"'
 
 
 @dataclass(frozen=True)
@@ -163,8 +162,6 @@ def _head(directives: list[str], site: Site) -> str:
         lines.append(f"module load {' '.join(_quoted(*site.modules))}")
     lines += site.setup
     lines += [f"export {name}={shlex.quote(value)}" for name, value in site.environment]
-    # Compiled kernels go to the node's own disk, so that nodes do not share one folder.
-    lines.append(f"export NUMBA_CACHE_DIR=${{NUMBA_CACHE_DIR:-{CACHE}}}")
     # srun does not inherit --cpus-per-task from sbatch (SLURM 22.05 and later).
     lines.append('export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"')
     return "\n".join(lines)
