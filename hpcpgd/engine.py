@@ -87,6 +87,9 @@ class Engine(Protocol):
         ``first`` is true on the one rank that takes what belongs to none in particular.
         """
 
+    def close(self) -> None:
+        """End the threads; once they have ended, memory that they work on may be freed."""
+
 
 class StepEngine(Engine, Protocol):
     """What reduction ``allreduce`` makes a step of."""
@@ -219,6 +222,10 @@ class HostEngine:
         self.steps = steps
         if first:
             self.plan.work.totals[0] = totals.sum(axis=0)
+
+    def close(self) -> None:
+        """End the threads of the plan."""
+        self.plan.close()
 
     def _sample(self, epoch: int, first: int, count: int) -> Array:
         numbers = self._numbers[:count]

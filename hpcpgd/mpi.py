@@ -22,6 +22,7 @@ import mpi4py
 import numpy as np
 
 from hpcpgd import errors
+from hpcpgd.kernels.freed import forbid
 from hpcpgd.kernels.network import Array
 from hpcpgd.launch import mismatch
 
@@ -214,8 +215,11 @@ def shared_bytes(comm: Any, nbytes: int) -> tuple[Array, Any]:
 
 def free_window(window: Any) -> None:
     """Give shared memory back; nobody may look at it any more.  Collective."""
+    buffer: Any = window.Shared_query(0)[0]
+    address, nbytes = buffer.address, buffer.nbytes
     window.Unlock_all()
     window.Free()
+    forbid(address, nbytes)
 
 
 def min_in_place(comm: Any, array: Array) -> None:

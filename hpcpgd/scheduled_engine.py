@@ -109,6 +109,10 @@ class ScheduledEngine:
         if first:
             self.plan.work.totals[0] = totals.sum(axis=0)
 
+    def close(self) -> None:
+        """End the threads, which both plans have in common."""
+        self.plan.close()
+
     def _note(self, flags: int) -> None:
         """Take in what the workers told of a step that is complete."""
         if flags >> 32:

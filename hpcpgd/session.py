@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -128,9 +128,19 @@ class Session:
         network = make_network(self.config, dataset.n_in, dataset.n_classes)
         self._require_same_run(dataset, network, state)
         resources = self._claim(dataset, network, arena)
+        with (
+            self.watch.during("compiling"),
+            mpi.agreed(self.ranks.comm),  # a GPU may be too small
+        ):
+            trainer = self._plan(dataset, network, resources, arena, state)
+        with closing(trainer):  # its threads end before the arena's memory goes: on every path
+            self._run_planned(trainer, resources, arena, state)
+
+    def _run_planned(
+        self, trainer: Trainer, resources: Resources, arena: Arena | None, state: State | None
+    ) -> None:
+        dataset = trainer.dataset
         with self.watch.during("compiling"):
-            with mpi.agreed(self.ranks.comm):  # a GPU may be too small
-                trainer = self._plan(dataset, network, resources, arena, state)
             seconds = compile_kernels(self.ranks, trainer, resources.gpu)
             notices = mpi.all_texts(self.ranks.comm, jitcache.notice())
         segment = make_segment(self.ranks, self.config, resources, arena, self.started, seconds)

@@ -108,6 +108,13 @@ class Trainer:
             return epochs
         return min(epochs, -(-self.max_steps // self.sampler.steps))
 
+    def close(self) -> None:
+        """End the threads, after which shared memory may be freed; not collective.
+
+        Whoever makes a trainer calls it, on every path.
+        """
+        self.engine.close()
+
     def validate(self) -> Scores:
         """Score the validation rows; collective."""
         return self._evaluate("validation", False)

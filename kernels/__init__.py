@@ -37,6 +37,9 @@ class Plan(Protocol):
     def evaluate(self, parameters: Any, count: int) -> None:
         """Predict the first ``count`` rows and add up loss and correct answers."""
 
+    def close(self) -> None:
+        """End the threads; once they have ended, memory that they work on may be freed."""
+
 
 def make_plan(backend: str, network: Any, capacity: int, threads: int, blas: Any) -> Plan:
     """Return a plan of a backend in the host's memory for up to ``capacity`` rows."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +93,7 @@ class Binding:
 
 
 class Crew:
-    """``size`` threads, the caller among them.  The threads end with the crew.
+    """``size`` threads, the caller among them, from the first binding to ``close``.
 
     Attributes
     ----------
@@ -113,10 +112,31 @@ class Crew:
         self._box = np.zeros(2, np.int64)
         self._wait = make_crossing(1)
         self._threads: list[threading.Thread] = []
-        weakref.finalize(self, _dismiss, self.order, self._bound)
+        self._closed = False
+
+    def close(self) -> None:
+        """Let the threads end and wait for them: nobody reads any more what was bound.
+
+        Its memory may be freed only after this.
+        """
+        # This wait ends, whatever befell other processes.  The caller has a part in every order
+        # and is back from it, so it has passed the order's last crossing, which opened when all
+        # workers of all processes had come, and which stays open.  The threads have come there,
+        # too; at most they have not yet looked, which takes nobody but themselves.  A caller
+        # whose order nobody can complete, as another process has failed, does not come here: it
+        # stands in ``lead``, with all memory in place, until the whole job is aborted.
+        self._closed = True
+        self._bound[0] = None
+        self.order[DUTY] = LEAVE
+        if self._threads:
+            _publish(self.order, NUMBER)
+        for thread in self._threads:
+            thread.join()
 
     def bind(self, binding: Binding) -> None:
         """Let the orders to come be about ``binding``."""
+        if self._closed:
+            raise RuntimeError("a crew that is closed has no threads")
         if binding is self._bound[0]:
             return
         if self.size > 1:
@@ -141,9 +161,12 @@ class Crew:
     def _start(self) -> None:
         shared = (self._wait, self.order, self.scales, self._seen, self._bound)
         for member in range(1, self.size):
-            thread = threading.Thread(target=_live, args=(*shared, member), daemon=True)
-            self._threads.append(thread)
+            # Daemons: a process that dies by another way than ``close`` waits for no thread.
+            thread = threading.Thread(
+                target=_live, args=(*shared, member), daemon=True, name=f"crew {member}"
+            )
             thread.start()
+            self._threads.append(thread)
 
     def lead(self) -> int:
         """Have the order carried out; return the flags (see ``_work``)."""
@@ -175,9 +198,3 @@ def _live(
 @compiled()
 def _note(seen: Array) -> None:
     fetch_add(address_of(seen, 0), 1)
-
-
-def _dismiss(order: Array, bound: list[Binding | None]) -> None:
-    bound[0] = None
-    order[DUTY] = LEAVE
-    _publish(order, NUMBER)

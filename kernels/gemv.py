@@ -202,3 +202,6 @@ class Plan:
             self._blas, work.table, self._loss, parameters, work.activations, work.labels,
             work.predicted, work.totals[0], 0, count,
         )  # fmt: skip
+
+    def close(self) -> None:
+        """No thread is this plan's own."""

@@ -250,6 +250,10 @@ class Plan:
 
         self._team.run(examples)
 
+    def close(self) -> None:
+        """End the threads."""
+        self._team.close()
+
     def _join(self, sums: list[Array]) -> Any:
         """Return the work of one thread: add its block of all partial gradients."""
 

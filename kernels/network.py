@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hpcpgd.kernels.freed import zero_bytes
+
 Array = npt.NDArray[Any]
 
 LINEAR, SIGMOID, TANH, RELU, SOFTMAX = range(5)
@@ -39,7 +41,7 @@ ALIGNMENT = 64  # bytes: one cache line, one AVX-512 register
 def aligned_zeros(size: int, dtype: npt.DTypeLike) -> Array:
     """Return ``size`` zeros that begin on a 64-byte boundary."""
     itemsize = np.dtype(dtype).itemsize
-    raw = np.zeros(size * itemsize + ALIGNMENT, np.uint8)
+    raw = zero_bytes(size * itemsize + ALIGNMENT)
     begin = -raw.ctypes.data % ALIGNMENT
     return raw[begin : begin + size * itemsize].view(dtype)
 

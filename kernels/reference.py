@@ -103,6 +103,9 @@ class Plan:
         work.totals[0, CORRECT] += np.sum(work.predicted[:count] == labels)
         work.totals[0, EXAMPLES] += count
 
+    def close(self) -> None:
+        """No thread is this plan's own."""
+
 
 def one_hot(labels: Array, classes: int) -> Array:
     """Return the targets y, float64 (B, classes), of integer ``labels`` (B,)."""

@@ -189,6 +189,10 @@ class ScheduledPlan:
         self.bind(parameters, parameters, self._no_rows)
         self.propagate((0, self.scoring), count, learn=False)
 
+    def close(self) -> None:
+        """End the threads of the crew, and so those of all plans that use it."""
+        self.crew.close()
+
     def _order(self, duty: int, phases: tuple[int, int]) -> int:
         order = self.crew.order
         self._parity ^= 1

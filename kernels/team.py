@@ -7,14 +7,13 @@ there is no second pool that spins against that of the BLAS.
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
 @dataclass
 class _Member:
-    """What the caller and one thread share.  It knows nothing of the team, which so can end."""
+    """What the caller and one thread share."""
 
     number: int
     go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -26,21 +25,20 @@ class _Member:
         """Run what is handed over until that is nothing."""
         while True:
             self.go.acquire()
-            if self.function is None:
+            function = self.function
+            if function is None:
                 return
             try:
-                self.function(self.number)
+                function(self.number)
             except BaseException as error:
                 self.error = error
-            # A kept function would keep its plan alive until the next call.
-            self.function = None
             self.done.release()
 
 
 class Team:
     """``size`` threads, the caller among them, that run one function with their number.
 
-    The threads end with the team.
+    They live from the first ``run`` to ``close``.
 
     Parameters
     ----------
@@ -51,9 +49,21 @@ class Team:
     def __init__(self, size: int) -> None:
         self.size = size
         self._members = [_Member(number) for number in range(1, size)]
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+
+    def close(self) -> None:
+        """Let the threads end and wait for them: what ``run`` was given is not in use any more.
+
+        The wait ends: a thread that still works, as an exception drove the caller out of ``run``,
+        needs nobody to come to its end.
+        """
+        self._closed = True
         for member in self._members:
-            threading.Thread(target=member.serve, daemon=True).start()
-        weakref.finalize(self, _dismiss, self._members)
+            member.function = None
+            member.go.release()
+        for thread in self._threads:
+            thread.join()
 
     def run(self, function: Callable[[int], None]) -> None:
         """Call ``function(0) … function(size - 1)`` at the same time and wait for all.
@@ -63,6 +73,14 @@ class Team:
         BaseException
             The first error of a member, after all have ended.
         """
+        if self._closed:
+            raise RuntimeError("a team that is closed has no threads")
+        for member in self._members[len(self._threads) :]:
+            thread = threading.Thread(
+                target=member.serve, daemon=True, name=f"team {member.number}"
+            )
+            thread.start()
+            self._threads.append(thread)
         for member in self._members:
             member.function = function
             member.go.release()
@@ -75,9 +93,3 @@ class Team:
             if member.error is not None:
                 error, member.error = member.error, None
                 raise error
-
-
-def _dismiss(members: list[_Member]) -> None:
-    """Let the threads end: without a function, ``go`` means so."""
-    for member in members:
-        member.go.release()

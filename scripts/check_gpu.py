@@ -160,7 +160,8 @@ class Check:
         time_cell(cell, {**runners, "cuBLAS alone": bare}, rounds, target)
         # Apart: a GPU that waits for seconds slows down.
         if precision == "float32" and batch in CPU_BATCHES and name == NETWORKS[0]:
-            time_cell(cell, cpu_loops(setting), CPU_ROUNDS, target)
+            with cpu_loops(setting) as loops:
+                time_cell(cell, loops, CPU_ROUNDS, target)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import mmap
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +68,16 @@ def held(ranks: Any, dataset_name: str, reduction: str) -> dict[str, tuple[int, 
         ranks.comm, config, dataset, network, initial_parameters(network, 0),
         Resources(1, True, find_blas("gemm")), arena=arena,
     )  # fmt: skip
-    trainer.run(1, lambda number, epoch: None)
-    arrays = {"pixels": dataset.train.features, "parameters": trainer.engine.parameters}
     found = {}
-    for name, array in arrays.items():
-        array.sum()  # a page that nobody looked at is in nobody's memory
-        ranks.comm.Barrier()
-        total = np.array([proportional_bytes(array)])
-        mpi.sum_in_place(ranks.comm, total)
-        found[name] = (array.nbytes, int(total[0]))
+    with closing(trainer):
+        trainer.run(1, lambda number, epoch: None)
+        arrays = {"pixels": dataset.train.features, "parameters": trainer.engine.parameters}
+        for name, array in arrays.items():
+            array.sum()  # a page that nobody looked at is in nobody's memory
+            ranks.comm.Barrier()
+            total = np.array([proportional_bytes(array)])
+            mpi.sum_in_place(ranks.comm, total)
+            found[name] = (array.nbytes, int(total[0]))
     return found
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
+from contextlib import closing
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -30,8 +31,8 @@ def main() -> int:
     steps = 50 if parser.parse_args().quick else 5000
     jitcache.share_folder(mpi.join(mpi.start()))
     for threads in (1, 2):
-        trainer = make(threads)
-        seconds, objects = measure(trainer, steps)
+        with closing(make(threads)) as trainer:
+            seconds, objects = measure(trainer, steps)
         print(
             f"{threads} thread{'s' * (threads > 1)}: {1e6 * seconds:.1f} us a step without "
             f"arithmetic (median of {TURNS} turns); {objects} objects left by {steps} steps"

@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -92,16 +93,18 @@ def measure(options: argparse.Namespace) -> None:
     pace = options.delay / (network.size * network.itemsize)
     times: dict[tuple[str, bool], list[float]] = {}
     trainers = {}
-    for name in ("allreduce", "overlap"):
-        for slow in (False, True):
-            comm = SlowComm(ranks.comm, pace) if slow else ranks.comm
-            setting = Setting(comm, data, network, BATCH, blas)
-            trainers[name, slow] = make_trainer_of("gemm", setting, 1, name)
-            warm_up(trainers[name, slow])
-            trainers[name, slow].reduction.prepare()
-    for _ in range(ROUNDS):
-        for key, trainer in trainers.items():
-            times.setdefault(key, []).append(mpi.largest(ranks.comm, steps(trainer, options.steps)))
+    with ExitStack() as threads:
+        for name in ("allreduce", "overlap"):
+            for slow in (False, True):
+                comm = SlowComm(ranks.comm, pace) if slow else ranks.comm
+                setting = Setting(comm, data, network, BATCH, blas, threads)
+                trainers[name, slow] = make_trainer_of("gemm", setting, 1, name)
+                warm_up(trainers[name, slow])
+                trainers[name, slow].reduction.prepare()
+        for _ in range(ROUNDS):
+            for key, trainer in trainers.items():
+                seconds = mpi.largest(ranks.comm, steps(trainer, options.steps))
+                times.setdefault(key, []).append(seconds)
     if ranks.rank == 0:
         report(options.delay, {key: statistics.median(found) for key, found in times.items()})
     mpi.leave(ranks)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,6 +20,13 @@ def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test sees the environment of a plain shell."""
     for name in (*RANK_VARIABLES, *SIZE_VARIABLES, "HPCPGD_BLAS", "HPCPGD_DATA"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _threads_joined() -> Iterator[None]:
+    """Whoever starts threads that compute waits for their end: see ``Crew.close``."""
+    yield
+    assert [t.name for t in threading.enumerate() if t.name.startswith(("crew", "team"))] == []
 
 
 def gpu_missing() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import tracemalloc
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ def compare(problem: Problem, plan: Any, dtype: str) -> None:
 @pytest.mark.parametrize("functions", FUNCTIONS)
 def test_gradient(backend: str, functions: tuple[str, str, str], threads: int, dtype: str) -> None:
     problem = Problem((13, 17, 11, 5), 37, functions)
-    compare(problem, problem.plan(backend, dtype, threads), dtype)
+    with closing(problem.plan(backend, dtype, threads)) as plan:
+        compare(problem, plan, dtype)
 
 
 @pytest.mark.parametrize("backend", FAST)
@@ -48,14 +50,16 @@ def test_odd_shapes_and_fewer_rows_than_threads(
     backend: str, widths: tuple[int, ...], rows: int
 ) -> None:
     problem = Problem(widths, rows, FUNCTIONS[0])
-    compare(problem, problem.plan(backend, "float64", 4), "float64")
+    with closing(problem.plan(backend, "float64", 4)) as plan:
+        compare(problem, plan, "float64")
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_matmul_stand_in(threads: int) -> None:
     problem = Problem((13, 17, 5), 20, FUNCTIONS[0])
     for dtype in ("float64", "float32"):
-        compare(problem, problem.plan("gemm", dtype, threads, MatmulStandIn()), dtype)
+        with closing(problem.plan("gemm", dtype, threads, MatmulStandIn())) as plan:
+            compare(problem, plan, dtype)
 
 
 def test_library_with_32_bit_integers() -> None:
@@ -72,8 +76,8 @@ def test_library_with_32_bit_integers() -> None:
 def test_nan_and_inf_reach_the_gradient(backend: str, bad: float) -> None:
     problem = Problem((5, 4, 3), 6, ("relu", "linear", "mse"))
     problem.x[3, 2] = bad
-    with np.errstate(invalid="ignore"):
-        parts, _ = problem.gradient(problem.plan(backend, "float64", 2))
+    with np.errstate(invalid="ignore"), closing(problem.plan(backend, "float64", 2)) as plan:
+        parts, _ = problem.gradient(plan)
     assert not np.isfinite(parts[0]).all()
 
 
@@ -129,9 +133,9 @@ def test_which_routines_a_backend_calls() -> None:
 def test_threads_of_loops_share_the_examples() -> None:
     """Each thread's totals name the examples that it worked on."""
     problem = Problem((13, 17, 5), 37, FUNCTIONS[0])
-    plan = problem.plan("loops", "float64", 4)
-    plan.gradient(problem.parameters(plan.network), 37, plan.network.zeros(), False)
-    assert list(plan.work.totals[:, 2]) == [10, 9, 9, 9]
+    with closing(problem.plan("loops", "float64", 4)) as plan:
+        plan.gradient(problem.parameters(plan.network), 37, plan.network.zeros(), False)
+        assert list(plan.work.totals[:, 2]) == [10, 9, 9, 9]
 
 
 def test_gemm_allocates_nothing_in_a_step() -> None:
@@ -165,9 +169,10 @@ def test_compiled_code_allocates_nothing_in_a_step(backend: str) -> None:
         plan.gradient(parameters, rows, out, False)
         return int(rtsys.get_allocation_stats().alloc) - before
 
-    plan.gradient(parameters, 2, out, False)
-    _nrt_python.memsys_enable_stats()
-    try:
-        assert allocations(37) == allocations(2) < 100
-    finally:
-        _nrt_python.memsys_disable_stats()
+    with closing(plan):
+        plan.gradient(parameters, 2, out, False)
+        _nrt_python.memsys_enable_stats()
+        try:
+            assert allocations(37) == allocations(2) < 100
+        finally:
+            _nrt_python.memsys_disable_stats()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -127,8 +128,9 @@ def test_units_of_every_backend_give_the_gradient(
 ) -> None:
     problem = Problem((13, 40, 33, 5), 37, functions)
     expected, totals = problem.gradient(problem.plan("reference", "float64"))
-    plan = problem.scheduled(backend, dtype, fixed(problem.network(dtype), 37, 3, workers))
-    found, seen = problem.gradient(plan)
+    schedule = fixed(problem.network(dtype), 37, 3, workers)
+    with closing(problem.scheduled(backend, dtype, schedule)) as plan:
+        found, seen = problem.gradient(plan)
     bound = 1e-12 if dtype == "float64" else 2e-5
     for part, exact in zip(found, expected, strict=True):
         assert np.max(np.abs(part - exact)) / (np.abs(exact).max() + 1) < bound
@@ -140,9 +142,8 @@ def test_fixed_units_give_the_same_bits_on_any_threads(backend: str) -> None:
     problem = Problem((13, 40, 33, 5), 37, FUNCTIONS[0])
     results = []
     for workers in (1, 2, 5):
-        plan = problem.scheduled(
-            backend, "float32", fixed(problem.network("float32"), 37, 4, workers)
-        )
-        parts, _ = problem.gradient(plan)
+        schedule = fixed(problem.network("float32"), 37, 4, workers)
+        with closing(problem.scheduled(backend, "float32", schedule)) as plan:
+            parts, _ = problem.gradient(plan)
         results.append(b"".join(part.tobytes() for part in parts))
     assert results.count(results[0]) == 3

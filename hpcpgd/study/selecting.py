@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,9 @@ def select(comm: Any, config: RunConfig) -> Choice:
     # Of all ranks: groups of one node share its cores and its GPUs.
     resources = claim(ranks, one, 0.0)
     numbers = range(*block_range(len(RATES), groups, group))
-    candidates = _train_all(own, one, dataset, network, resources, numbers)
-    choice = _choose(ranks, own, candidates)
+    with ExitStack() as threads:  # the best rate's trainer is used once more, for the test
+        candidates = _train_all(own, one, dataset, network, resources, numbers, threads)
+        choice = _choose(ranks, own, candidates)
     progress.say(table(config, choice))
     with mpi.agreed(ranks.comm):
         if config.output != "auto" and ranks.rank == 0:
@@ -89,9 +91,13 @@ class Candidate:
 
 
 def _train_all(
-    own: mpi.Ranks, config: RunConfig, dataset: Any, network: Any, resources: Any, numbers: range
-) -> dict[int, Candidate]:
-    """Train this group's rates, one after the other; collective over the group."""
+    own: mpi.Ranks, config: RunConfig, dataset: Any, network: Any, resources: Any,
+    numbers: range, threads: ExitStack,
+) -> dict[int, Candidate]:  # fmt: skip
+    """Train this group's rates, one after the other; collective over the group.
+
+    The threads of all trainers end with ``threads``.
+    """
     from hpcpgd.model import initial_parameters
     from hpcpgd.planning import make_trainer
     from hpcpgd.warmup import compile_kernels
@@ -102,6 +108,7 @@ def _train_all(
         parameters = initial_parameters(network, config.seed)
         with mpi.agreed(own.comm):
             trainer = make_trainer(own.comm, one, dataset, network, parameters, resources)
+        threads.enter_context(closing(trainer))
         compile_kernels(own, trainer, resources.gpu)
         try:
             trainer.run(config.epochs, lambda epoch, scores: None)

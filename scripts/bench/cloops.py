@@ -84,3 +84,6 @@ class Plan:
             _address(work.activations), _address(work.labels), _address(work.predicted),
             _address(work.totals), ctypes.c_int64(count),
         )  # fmt: skip
+
+    def close(self) -> None:
+        """No thread is this plan's own."""

@@ -6,6 +6,7 @@ A contestant has a name and makes a ``Runner`` for a setting and a number of thr
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -101,6 +102,7 @@ class ProgramRunner:
 def make_trainer_of(
     backend: str, setting: Setting, threads: int, reduction: str = "allreduce"
 ) -> Trainer:
+    """Return a trainer whose threads end with the setting's, before MPI frees its windows."""
     config = RunConfig(
         backend=backend, batch_size=setting.batch, seed=SEED, learning_rate=RATE,
         dtype="float32", reduction=reduction,
@@ -109,10 +111,11 @@ def make_trainer_of(
     if reduction in GROUPED:
         ranks = mpi.join(setting.comm)
         arena = Arena(ranks, make_group(ranks, None))
-    return make_trainer(
+    trainer = make_trainer(
         setting.comm, config, setting.dataset, setting.network, setting.parameters(),
         Resources(threads, False, setting.blas), arena=arena,
     )  # fmt: skip
+    return setting.threads.enter_context(closing(trainer))
 
 
 def _program(backend: str, reduction: str, setting: Setting, threads: int) -> Runner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack
 from typing import Any
 
 from hpcpgd import jitcache, mpi
@@ -68,9 +69,9 @@ def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
     threadpool_limits(1, user_api="blas")
     alone = ranks.comm.Split(ranks.rank)
     wanted = QUICK_ROUNDS if options.quick else options.rounds
-    with Peers(ranks.comm, cores, options.peers_python, PEERS) as peers:
+    with Peers(ranks.comm, cores, options.peers_python, PEERS) as peers, ExitStack() as threads:
         peers.start()
-        builder = Builder(ranks.comm, alone, cores, blas, peers.entries())
+        builder = Builder(ranks.comm, alone, cores, blas, peers.entries(), threads)
         sections = builder.all_sections()
         _time(ranks, cores, sections, wanted, QUICK_SECONDS if options.quick else SECONDS)
     if ranks.rank == 0:

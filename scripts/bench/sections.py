@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -62,6 +63,8 @@ class Builder:
     blas : Blas or MatmulStandIn
     peers : sequence of Entry
         Other libraries, timed beside the training programs.
+    threads : ExitStack
+        Ends the threads of all contestants.
     errors : dict of str to float
         The relative error of every gradient that was compared.
     """
@@ -71,6 +74,7 @@ class Builder:
     cores: Cores
     blas: Any
     peers: Sequence[Entry] = ()
+    threads: ExitStack = field(default_factory=ExitStack)
     dataset: Dataset = field(default_factory=load_data)
     errors: dict[str, float] = field(default_factory=dict)
 
@@ -112,7 +116,8 @@ class Builder:
     def setting(self, network: str, batch: int, placement: Placement) -> Setting:
         """Return a network and batch size on this rank alone or on both."""
         comm = self.comm if placement.ranks > 1 else self.alone
-        return Setting(comm, self.dataset, make_network(NETWORKS[network]), batch, self.blas)
+        made = make_network(NETWORKS[network])
+        return Setting(comm, self.dataset, made, batch, self.blas, self.threads)
 
     def _floor(self, section: Section, placement: Placement) -> Cell:
         return self._cell(section, FLOOR, placement, Floor)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,8 @@ class Setting:
     batch : int
         Global minibatch.
     blas : Blas or MatmulStandIn
+    threads : ExitStack
+        Ends the threads of what is made for the setting.
     """
 
     comm: Any
@@ -50,6 +53,7 @@ class Setting:
     network: Network
     batch: int
     blas: Any
+    threads: ExitStack = field(default_factory=ExitStack)
 
     @property
     def steps(self) -> int:

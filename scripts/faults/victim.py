@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,11 @@ HANGS: dict[str, Callable[[], None]] = {
     "SIGSTOP": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "sleep": _sleep,
 }
-DEEDS = {**FAILURES, **HANGS, "limit": _limit}
+SIGNALS: dict[str, Callable[[], None]] = {
+    number.name: partial(os.kill, os.getpid(), number)
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+}
+DEEDS = {**FAILURES, **HANGS, **SIGNALS, "limit": _limit}
 
 
 class Trap:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,10 @@ def _dataset(name: str) -> Dataset:
 
 
 def trained(trainer: Trainer) -> Array:
-    """Train and return the flat parameters."""
-    trainer.run(EPOCHS, lambda number, epoch: None)
-    return trainer.engine.parameters
+    """Train, end the trainer's threads and return the flat parameters."""
+    with closing(trainer):
+        trainer.run(EPOCHS, lambda number, epoch: None)
+        return trainer.engine.parameters
 
 
 def check_curves(comm: Any, gpu: Gpu) -> Iterator[Finding]:

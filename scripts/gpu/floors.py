@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -70,8 +72,14 @@ class Loops:
         for _ in range(steps):
             self._trainer.reduction.step(1, 0, RATE)
 
+    def close(self) -> None:
+        """End the threads."""
+        self._trainer.close()
 
-def cpu_loops(setting: Setting) -> dict[str, Loops]:
-    """Return the loops on one core and on all, by name."""
+
+@contextmanager
+def cpu_loops(setting: Setting) -> Iterator[dict[str, Loops]]:
+    """Yield the loops on one core and on all, by name; their threads end with the body."""
     cores = len(affinity())
-    return {"loops, 1 core": Loops(setting, 1), f"loops, {cores} cores": Loops(setting, cores)}
+    with closing(Loops(setting, 1)) as one, closing(Loops(setting, cores)) as every:
+        yield {"loops, 1 core": one, f"loops, {cores} cores": every}

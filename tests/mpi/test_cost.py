@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -89,9 +90,10 @@ def test_bytes_of_a_step(comm: Any, reduction: str, group_size: int | str, threa
         world, settings, dataset(), network, initial_parameters(network, 0),
         Resources(threads, False, blas.find()), None, arena if grouped else None,
     )  # fmt: skip
-    warm_up(trainer)
-    world.sent = 0
-    trainer.reduction.step(1, 0, 0.1)
+    with closing(trainer):
+        warm_up(trainer)
+        world.sent = 0
+        trainer.reduction.step(1, 0, 0.1)
     sent = np.array([world.sent + sum(c.sent for c in counted.values())])
     mpi.sum_in_place(comm, sent)
     expected = communicated(network, reduction, 37, group.sizes, threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,12 @@ def train(
     parameters = initial_parameters(network, config.seed)
     found = blas.find()
     resources = Resources(threads, False, found, on)
-    with sharing(comm, config) as arena:
-        trainer = make_trainer(comm, config, dataset(), network, parameters, resources, arena=arena)
+    with (
+        sharing(comm, config) as arena,
+        closing(
+            make_trainer(comm, config, dataset(), network, parameters, resources, arena=arena)
+        ) as trainer,
+    ):
         warm_up(trainer)
         trainer.run(config.epochs, lambda number, epoch: None)
         layers = range(1, network.depth + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from hpcpgd import mpi, provenance
 from hpcpgd.agreement import require_same_machine
 from hpcpgd.clock import PhaseClock
+from hpcpgd.config import RunConfig
 from hpcpgd.errors import ConfigError, DivergedError, StoppedError, UnavailableError
 from hpcpgd.group import Arena, make_group
 from hpcpgd.kernels import blas
@@ -20,6 +22,7 @@ from hpcpgd.planning import make_trainer
 from hpcpgd.reductions.overlap import OverlapEngine
 from hpcpgd.resources import Resources
 from hpcpgd.stop import StopRequest
+from hpcpgd.training import Trainer
 from hpcpgd.warmup import warm_up
 from tests.mpi.test_equivalence import BOUND, config, dataset, reference, sharing, train
 
@@ -72,17 +75,25 @@ def test_the_bits_of_one_rank(comm: Any, backend: str, group_size: int | str) ->
         assert np.array_equal(history.column(name), found.column(name))
 
 
+def planned(
+    comm: Any, settings: RunConfig, arena: Arena | None, request: StopRequest | None = None
+) -> closing[Trainer]:
+    """Return what makes a trainer's steps, whose threads end with the body."""
+    network = make_network(settings, dataset().n_in, dataset().n_classes)
+    return closing(
+        make_trainer(
+            comm, settings, dataset(), network, initial_parameters(network, 0),
+            Resources(1, False, blas.find()), request, arena,
+        )
+    )  # fmt: skip
+
+
 @pytest.mark.mpi
 @pytest.mark.parametrize(("reduction", "group_size"), WAYS)
 def test_all_stop_after_the_same_step(comm: Any, reduction: str, group_size: int | str) -> None:
     settings = config("gemm", "float32", 7, reduction, group_size)
-    network = make_network(settings, dataset().n_in, dataset().n_classes)
     request = StopRequest()
-    with sharing(comm, settings) as arena:
-        trainer = make_trainer(
-            comm, settings, dataset(), network, initial_parameters(network, 0),
-            Resources(1, False, blas.find()), request, arena,
-        )  # fmt: skip
+    with sharing(comm, settings) as arena, planned(comm, settings, arena, request) as trainer:
         warm_up(trainer)
         request.signalled = comm.rank == comm.size - 1
         with pytest.raises(StoppedError):
@@ -97,16 +108,11 @@ def test_all_notice_nan_after_the_same_step(
 ) -> None:
     """A weight that is NaN on one rank alone, where each has its own; else on its group."""
     settings = config("gemm", "float32", 37, reduction, group_size)
-    network = make_network(settings, dataset().n_in, dataset().n_classes)
-    with sharing(comm, settings) as arena:
-        trainer = make_trainer(
-            comm, settings, dataset(), network, initial_parameters(network, 0),
-            Resources(1, False, blas.find()), None, arena,
-        )  # fmt: skip
+    with sharing(comm, settings) as arena, planned(comm, settings, arena) as trainer:
         warm_up(trainer)
         comm.Barrier()
         if comm.rank == comm.size - 1:
-            network.weights(trainer.engine.parameters, 1)[:, 3] = np.nan
+            trainer.engine.network.weights(trainer.engine.parameters, 1)[:, 3] = np.nan
         comm.Barrier()
         with pytest.raises(DivergedError, match="the gradient at epoch 1, step 1 "):
             trainer.run(1, lambda number, epoch: None)
@@ -212,13 +218,8 @@ def test_the_clock_gives_waiting_to_the_reduction(comm: Any) -> None:
 @pytest.mark.mpi
 def test_hashes_agree_between_groups(comm: Any) -> None:
     settings = config("gemm", "float32", 37, "shared", 1)
-    network = make_network(settings, dataset().n_in, dataset().n_classes)
-    with sharing(comm, settings) as arena:
-        trainer = make_trainer(
-            comm, settings, dataset(), network, initial_parameters(network, 0),
-            Resources(1, False, blas.find()), None, arena,
-        )  # fmt: skip
+    with sharing(comm, settings) as arena, planned(comm, settings, arena) as trainer:
         warm_up(trainer)
         trainer.run(1, lambda number, epoch: None)
-        own = params_sha256(network, trainer.engine.parameters)
+        own = params_sha256(trainer.engine.network, trainer.engine.parameters)
         assert set(mpi.all_texts(comm, own)) <= {own}

@@ -1,0 +1,96 @@
+"""Show that no worker thread outlives the memory that it reads, however a training ends.
+
+    python scripts/check_threads.py [--quick] [--runs 500] [--seed 0] [--output FILE.json]
+                                    [--without-join]
+
+Each run is a job under mpiexec that makes six trainings in the same processes (see
+``scripts/faults/threads.py``): that finds more than six jobs, as most of a short job's time goes
+into starting Python and MPI.  Two more processes keep two cores busy, so that threads are late.
+Freed memory is unreadable at once.  Counts crashes, hangs and unexpected exit codes, and exits 1
+if there are any.  ``--without-join`` takes the joining of threads out: the check must then find
+crashes, or it could find none at all.  The findings so far are written after each run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hpcpgd.launch import guarded
+
+QUICK_RUNS = 4
+SPINNERS = 2
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_RUNS} runs")
+    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--output", type=Path, help="default: scripts/results/MACHINE-DATE/check_threads.json"
+    )
+    parser.add_argument("--without-join", action="store_true", help="show what is found then")
+    return parser.parse_args(argv)
+
+
+@contextmanager
+def busy_cores() -> Iterator[None]:
+    """Keep cores busy during the body."""
+    command = [sys.executable, "-c", "while True: pass"]
+    spinners = [subprocess.Popen(command) for _ in range(SPINNERS)]
+    try:
+        yield
+    finally:
+        for spinner in spinners:
+            spinner.kill()
+            spinner.wait()
+
+
+def check(options: argparse.Namespace) -> int:
+    """Make all runs and return the exit code."""
+    from bench.report import RESULTS, slug, versions
+    from faults.threads import Counts, Job
+    from hpcpgd import provenance
+
+    name = f"{slug(provenance.cpu_model())}-{datetime.now(UTC):%Y-%m-%d}/check_threads.json"
+    path = options.output or RESULTS / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {
+        "check": "check_threads", "machine": {"cpu_model": provenance.cpu_model()},
+        "versions": versions(), "git_revision": provenance.git_revision(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"), "seed": options.seed,
+        "join": not options.without_join,
+    }  # fmt: skip
+    counts = Counts()
+    with tempfile.TemporaryDirectory() as folder, busy_cores():
+        for number in range(QUICK_RUNS if options.quick else options.runs):
+            draw = random.Random(f"{options.seed} {number}")
+            Job(draw, Path(folder).resolve(), not options.without_join).run(counts)
+            path.write_text(json.dumps(about | asdict(counts), indent=1) + "\n", encoding="utf-8")
+    print(
+        f"{counts.jobs} jobs, {counts.trainings} trainings: {counts.crashes} crashes, "
+        f"{counts.hangs} hangs, {counts.other_codes} unexpected exit codes (seed {options.seed})"
+    )
+    for line in counts.wrong:
+        print(line, file=sys.stderr)
+    return 1 if counts.wrong else 0
+
+
+def main(argv: Sequence[str]) -> int:
+    return guarded("check_threads", lambda: check(parse(argv)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
