@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -136,7 +137,8 @@ def _compile(alone: Any, variant: Variant) -> None:
     trainer = make_trainer(
         alone.comm, config, dataset, network, initial_parameters(network, 0), resources, None, arena
     )
-    warm_up(trainer)
+    with closing(trainer):
+        warm_up(trainer)
 
 
 if __name__ == "__main__":
