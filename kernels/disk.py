@@ -25,7 +25,7 @@ TEMPORARY = ".tmp"
 DIGEST = hashlib.sha256().digest_size
 
 
-def _unsealed(path: Path) -> bytes | None:
+def unsealed(path: Path) -> bytes | None:
     """Return what a file holds behind its checksum; None if the checksum is wrong."""
     content = path.read_bytes()
     payload = content[DIGEST:]
@@ -63,7 +63,7 @@ class KernelDisk:
             for number in count():
                 path = folder / f"{name}.{number}{SUFFIX}"
                 try:
-                    payload = _unsealed(path)
+                    payload = unsealed(path)
                 except OSError:  # not there, or not readable: the same to who needs it
                     break
                 if payload is not None:
@@ -98,13 +98,13 @@ def _place(temporary: Path, folder: Path, name: str) -> None:
         try:
             os.link(temporary, path)
         except FileExistsError:
-            if _unsealed(path) is not None:
+            if unsealed(path) is not None:
                 return
         except PermissionError:  # a file system without hard links
             if not path.exists():
                 temporary.rename(path)  # may replace what another placed meanwhile: the same
                 return
-            if _unsealed(path) is not None:
+            if unsealed(path) is not None:
                 return
         else:
             return

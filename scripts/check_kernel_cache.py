@@ -63,18 +63,18 @@ class Counts:
 
 def _child(folder: Path, number: int) -> None:
     """Compile or load the small functions of a round and call them; in a process of its own."""
-    from hpcpgd.kernels import compiled as module
-    from hpcpgd.kernels.disk import KernelDisk
+    from hpcpgd.kernels.compiled import compiled
+    from hpcpgd.kernels.disk import DISK
 
-    module.DISK = KernelDisk([folder], folder)
+    DISK.read, DISK.write = [folder], folder
     code = 0
     for factor in range(FUNCTIONS):
         names: dict[str, Any] = {"__name__": f"round{number}"}
         exec(f"def times{factor}(x):\n    return x * {factor + 2} + {number}\n", names)
-        function = module.compiled()(names[f"times{factor}"])
+        function = compiled()(names[f"times{factor}"])
         if function(5) != 5 * (factor + 2) + number:
             code = 3
-    if module.DISK.damaged or module.DISK.unkept:
+    if DISK.damaged or DISK.unkept:
         code = 4
     os._exit(code)
 
@@ -104,10 +104,10 @@ def _round(folder: Path, number: int, draw: random.Random, counts: Counts) -> No
 
 def rounds(trials: int, seed: int, counts: Counts) -> None:
     """Let processes compile through one cache; what is there must stay, and be whole."""
-    from hpcpgd.kernels import compiled as module
-    from hpcpgd.kernels.disk import SUFFIX, _unsealed
+    from hpcpgd.kernels.compiled import compiled
+    from hpcpgd.kernels.disk import SUFFIX, unsealed
 
-    module.compiled()(lambda x: x + 1)(1)  # numba is ready before the first fork
+    compiled()(lambda x: x + 1)(1)  # numba is ready before the first fork
     draw = random.Random(seed)
     published: dict[str, tuple[int, int]] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -119,7 +119,7 @@ def rounds(trials: int, seed: int, counts: Counts) -> None:
                     counts.wrong.append(f"round {number}: {file} was lost or changed")
             new = [path for path in folder.glob(f"*{SUFFIX}") if path.name not in published]
             counts.compiled += len(new)
-            counts.wrong += [f"{path.name} is damaged" for path in new if _unsealed(path) is None]
+            counts.wrong += [f"{path.name} is damaged" for path in new if unsealed(path) is None]
             published |= {path.name: _identity(path) for path in new}
             if len(new) != FUNCTIONS:
                 counts.wrong.append(f"round {number}: {len(new)} new files, not {FUNCTIONS}")

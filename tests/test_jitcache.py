@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -16,6 +17,7 @@ from hpcpgd.kernels.compiled import compiled
 from hpcpgd.kernels.disk import KernelDisk
 from tests.support import TRAIN, environment, python
 
+ROOT = Path(__file__).parent.parent
 NAME = "room.kernel-0123"
 
 
@@ -263,3 +265,22 @@ def test_a_compiled_function_in_arrays(tmp_path: Path, monkeypatch: pytest.Monke
     expected[2:14].reshape(3, 4)[1, 2] = 7
     expected[2:14].reshape(3, 4)[2, 1] = 8
     np.testing.assert_array_equal(flat, expected)
+
+
+def test_jobs_and_processes_that_start_together(tmp_path: Path) -> None:
+    """A few trials of the check, which kills some; and proof that it can fail."""
+    words = ("--quick", "--only", "rounds", "--output", str(tmp_path / "found.json"))
+    done = python("scripts/check_kernel_cache.py", *words, cwd=ROOT, timeout=200)
+    assert (done.code, done.err) == (0, "")
+    found = json.loads((tmp_path / "found.json").read_text())["rounds"]
+    assert (found["trials"], found["compiled"]) == (5, 15)
+    broken = (
+        "import sys; sys.path.insert(0, 'scripts'); "
+        "from hpcpgd.kernels import disk; import check_kernel_cache as check; "
+        "disk._place = lambda temporary, folder, name: "  # half a file, at once in its place
+        "(folder / f'{name}.0{disk.SUFFIX}').write_bytes(temporary.read_bytes()[:100]); "
+        "sys.exit(check.main(sys.argv[1:]))"
+    )
+    done = python("-c", broken, *words, cwd=ROOT, timeout=200)
+    assert done.code == 1
+    assert "is damaged" in done.err
