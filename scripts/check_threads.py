@@ -3,12 +3,13 @@
     python scripts/check_threads.py [--quick] [--runs 500] [--seed 0] [--output FILE.json]
                                     [--without-join]
 
-Each run is a job under mpiexec that makes six trainings in the same processes (see
-``scripts/faults/threads.py``): that finds more than six jobs, as most of a short job's time goes
-into starting Python and MPI.  Two more processes keep two cores busy, so that threads are late.
-Freed memory is unreadable at once.  Counts crashes, hangs and unexpected exit codes, and exits 1
-if there are any.  ``--without-join`` takes the joining of threads out: the check must then find
-crashes, or it could find none at all.  The findings so far are written after each run.
+Each run is a job under mpiexec that makes several trainings in the same processes (see
+``scripts/faults/threads.py``): that finds more than as many jobs, as most of a short job's time
+goes into starting Python and MPI.  Two more processes keep two cores busy, so that threads are
+late.  Freed memory is unreadable at once.  Counts crashes, threads that outlive memory, hangs and
+unexpected exit codes, and exits 1 if there are any.  ``--without-join`` takes the joining of
+threads out: if nothing is found then, the check could find nothing at all.  The findings so far
+are written after each run.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def check(options: argparse.Namespace) -> int:
             path.write_text(json.dumps(about | asdict(counts), indent=1) + "\n", encoding="utf-8")
     print(
         f"{counts.jobs} jobs, {counts.trainings} trainings: {counts.crashes} crashes, "
+        f"{counts.outlived} with threads that outlive memory, "
         f"{counts.hangs} hangs, {counts.other_codes} unexpected exit codes (seed {options.seed})"
     )
     for line in counts.wrong:

@@ -68,6 +68,24 @@ def test_whatever_fails_the_run_goes_on_to_the_same_bits(tmp_path: Path) -> None
     assert found["exceptions"]["hangs"] == 0
 
 
+@pytest.mark.timeout(700)
+def test_no_thread_outlives_its_memory(tmp_path: Path) -> None:
+    words = ("--quick", "--output", str(tmp_path / "t.json"))
+    done = python(str(SCRIPTS / "check_threads.py"), *words, timeout=600)
+    assert (done.code, done.err) == (0, "")
+    found = json.loads((tmp_path / "t.json").read_text())
+    assert (found["jobs"], found["join"], found["wrong"]) == (4, True, [])
+
+
+@pytest.mark.timeout(700)
+def test_a_thread_that_outlives_its_memory_would_be_found(tmp_path: Path) -> None:
+    words = ("--runs", "1", "--seed", "3", "--without-join", "--output", str(tmp_path / "t.json"))
+    done = python(str(SCRIPTS / "check_threads.py"), *words, timeout=600)
+    assert done.code == 1
+    found = json.loads((tmp_path / "t.json").read_text())
+    assert found["crashes"] + found["outlived"] == 1, done.err
+
+
 def test_check_checkpoint_runs(tmp_path: Path) -> None:
     words = ("--rounds", "1", "--folder", str(tmp_path))
     done = python(str(SCRIPTS / "check_checkpoint.py"), *words, timeout=60)

@@ -4,8 +4,9 @@ A job makes several trainings in the same processes, since starting them takes l
 training: of every reduction and backend of the host, on 1 to 4 ranks of 1 to 4 threads.  All but
 the last end in a way that all ranks agree on (the end, ``--max-steps``, a stop that is asked for
 at a random moment, divergence) and free shared memory, which ``$HPCPGD_DEBUG_MEMORY`` makes
-unreadable at once.  The last ends in one of these ways too, or by a signal, an exception or SIGKILL
-on a random rank, at a random moment or in a random phase.
+unreadable at once.  Before them memory is freed again and again right behind a step, when threads
+are late most often.  The last training ends in one of these ways too, or by a signal, an exception
+or SIGKILL on a random rank, at a random moment or in a random phase.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from faults.jobs import Ended, finish, start
+from faults.series import OUTLIVED
 from hpcpgd.config import GROUPED, REDUCTIONS
 from hpcpgd.errors import INTERRUPTED, DivergedError, StoppedError
 from hpcpgd.kernels import DEVICE_BACKENDS
 
-TRAININGS = 6  # of a job
-LIMIT = 120.0  # seconds of a job, on cores that others use as well
+TRAININGS = 4  # of a job
+TURNS = 15  # of steps behind which memory is freed at once
+LIMIT = 300.0  # seconds of a job: cores are shared, and the first may compile all kernels
 INTERNAL = 70
 WAYS = [
     (reduction, backend)
@@ -70,6 +73,7 @@ class Counts:
     jobs: int = 0
     trainings: int = 0
     crashes: int = 0
+    outlived: int = 0
     hangs: int = 0
     other_codes: int = 0
     endings: dict[str, int] = field(default_factory=dict)
@@ -83,8 +87,12 @@ class Job:
         self._draw, self._folder = draw, folder
         self.ranks = draw.randint(1, 4)
         trainings = [self._training() for _ in range(TRAININGS - 1)]
+        bare = self._words([way for way in WAYS if way[0] in GROUPED])
         self.deed = draw.choice((*ENDS, *DEEDS))
-        self._plan = {"join": join, "trainings": trainings, "last": self._last()}
+        self._plan = {
+            "join": join, "trainings": trainings, "last": self._last(), "bare": bare,
+            "turns": TURNS,
+        }  # fmt: skip
 
     def run(self, counts: Counts) -> None:
         """Run it and count what it came to."""
@@ -97,7 +105,7 @@ class Job:
         kind = self._kind(ended)
         if kind:
             setattr(counts, kind, getattr(counts, kind) + 1)
-            what = f"{self.ranks} ranks, {self._plan['last']}"
+            what = f"{self.ranks} ranks, {self._plan['bare']}, {self._plan['last']}"
             counts.wrong.append(f"{kind}: {what}: code {ended.code}: {ended.error[-3000:]}")
 
     def _kind(self, ended: Ended) -> str:
@@ -106,6 +114,8 @@ class Job:
             return "hangs"
         if ended.code in CRASHES or CRASHED.search(ended.error):
             return "crashes"
+        if OUTLIVED in ended.error:
+            return "outlived"
         right = ended.code in self._codes or (None in self._codes and ended.code != 0)
         return "" if right else "other_codes"
 
@@ -114,7 +124,7 @@ class Job:
         end = self._draw.choice(list(ENDS))
         words, codes = ENDS[end]
         asked = [self._draw.randrange(self.ranks), self._draw.randrange(600)]
-        return self._words(*words), asked if end == "stop" else None, list(codes)
+        return self._words(WAYS, *words), asked if end == "stop" else None, list(codes)
 
     def _last(self) -> list[str]:
         """Return the arguments of ``victim`` for the last training."""
@@ -133,11 +143,11 @@ class Job:
             phase = draw.choice(PHASES)
             number = draw.randint(1, 3) if phase == "reducing" else 1
             fault = (draw.randrange(self.ranks), phase, number, self.deed)
-        return [*map(str, fault), *self._words(*words)]
+        return [*map(str, fault), *self._words(WAYS, *words)]
 
-    def _words(self, *end: str) -> list[str]:
+    def _words(self, ways: list[tuple[str, str]], *end: str) -> list[str]:
         draw = self._draw
-        reduction, backend = draw.choice(WAYS)
+        reduction, backend = draw.choice(ways)
         alone = reduction == "reproducible" and backend != "gemm"
         return [
             *("--reduction", reduction, "--backend", backend, "--quiet", "--overwrite"),
