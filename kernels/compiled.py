@@ -41,6 +41,15 @@ ENVIRONMENT = "_ZN08NumbaEnv"  # how the symbol of a function's environment begi
 class _LinkedLibrary(JITCodeLibrary):
     """LLVM IR of a function that is only linked into others; never made machine code."""
 
+    inline = True
+
+    def add_ir_module(self, ir_module: Any) -> None:
+        """Take in the function."""
+        for function in ir_module.functions:
+            if not (function.is_declaration or self.inline):
+                function.attributes.add("noinline")
+        super().add_ir_module(ir_module)
+
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
 
@@ -76,6 +85,7 @@ class _LinkedLowering(NativeLowering):
             raise TypeError(f"{state.func_id.func_name} is compiled for other compiled code")
 
         state.library = _LinkedLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.inline = getattr(state.func_id.func, "inline", True)
         state.flags.no_compile = True
         _lower(super().run_pass, state)
         state.targetctx.insert_user_function(key, state["cr"].fndesc, [state.library])
@@ -187,9 +197,21 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def compiled() -> Callable[[Callable[..., Any]], Any]:
-    """Return the decorator of compiled functions."""
-    return partial(Kernel, options=OPTIONS)
+def compiled(inline: bool = True) -> Callable[[Callable[..., Any]], Any]:
+    """Return the decorator of compiled functions.
+
+    Parameters
+    ----------
+    inline : bool
+        False for the loops that take the time of a step: LLVM makes vector instructions of
+        them reliably only where they stand alone, with nothing around them.
+    """
+
+    def decorate(function: Any) -> Kernel:
+        function.inline = inline
+        return Kernel(function, OPTIONS)
+
+    return decorate
 
 
 def reassociated() -> Callable[[Callable[..., Any]], Any]:

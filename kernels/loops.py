@@ -30,23 +30,28 @@ from hpcpgd.kernels.views import activations_of, biases_of, deltas_of, weights_o
 from hpcpgd.kernels.workspace import Workspace
 
 
-@compiled()
-def multiply_transposed(weights: Array, x: Array, biases: Array, z: Array) -> None:
-    """Compute ``z = Wᵀ x + b``, eq. (4): weights (I, O), x (I,), z (O,)."""
-    copy(biases, z)
+@compiled(inline=False)
+def multiply_transposed(weights: Array, begin: int, x: Array, biases: Array, z: Array) -> None:
+    """Compute ``z = Wᵀ x + b``, eq. (4), in the columns from ``begin`` on that ``z`` has.
+
+    weights (I, O), x (I,), biases (O,), z (columns,).
+    """
+    end = begin + z.size
+    copy(biases[begin:end], z)
     for i in range(x.size):
+        some = weights[i][begin:end]  # contiguous, which a block of columns is not
         for j in range(z.size):
-            z[j] = fma(weights[i, j], x[i], z[j])
+            z[j] = fma(some[j], x[i], z[j])
 
 
-@compiled()
+@compiled(inline=False)
 def multiply(weights: Array, delta: Array, back: Array) -> None:
     """Compute ``W δ``, algorithm 4: weights (I, O), delta (O,), back (I,)."""
     for i in range(back.size):
         back[i] = dot(weights[i], delta)
 
 
-@compiled()
+@compiled(inline=False)
 def add_outer(x: Array, delta: Array, dweight: Array) -> None:
     """Add ``a δᵀ``, algorithm 4, to dweight (I, O): x (I,), delta (O,)."""
     for i in range(x.size):
@@ -61,7 +66,7 @@ def _forward(table: Array, parameters: Array, activations: Array, row: int) -> N
         x = activations_of(table, activations, l - 1, row, row + 1)[0]
         z = activations_of(table, activations, l, row, row + 1)[0]
         biases = biases_of(table, parameters, l)
-        multiply_transposed(weights_of(table, parameters, l), x, biases, z)
+        multiply_transposed(weights_of(table, parameters, l), 0, x, biases, z)
         if table[l, FUNCTION] == SOFTMAX:
             softmax(z)
         else:
@@ -157,11 +162,7 @@ def _forward_unit(
     outputs = activations_of(table, memory.activations, layer, rows[0], rows[1])
     for row in range(a.shape[0]):
         x, z = a[row], outputs[row][begin:end]
-        copy(biases[begin:end], z)
-        for i in range(x.size):
-            some = weights[i][begin:end]
-            for j in range(z.size):
-                z[j] = fma(some[j], x[i], z[j])
+        multiply_transposed(weights, begin, x, biases, z)
         if table[layer, FUNCTION] == SOFTMAX:
             softmax(z)
         else:
