@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install hpcpgd into .venv and run every check and every test; arguments go to pytest.
+# Install hpcpgd into .venv and run the checks and the tests; arguments go to pytest.
+# --all adds the long tests, of which README.md says what they are.
 # $HPCPGD_TEST_EXTRAS names further extras, such as gpu13 where there is a GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,4 +12,4 @@ ruff check .
 ruff format --check .
 mypy
 # The first job of a cold cache compiles; the tests' own jobs then load.
-exec python -m pytest "$@"
+exec python -m pytest --durations=30 "$@"
