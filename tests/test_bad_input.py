@@ -190,8 +190,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Done, 
     for case in CASES:
         tmp = tmp_path_factory.mktemp("case")
         flags, code, word = prepare(case, tmp)
-        due[case], jobs[case] = (code, word, tmp), Case(("train", *flags), tmp)
-    done = together(jobs, ranks=3)
+        due[case], jobs[case] = (code, word, tmp), Case(("train", *flags), str(tmp), 3)
+    done = together(jobs)
     return {case: (done[case], *due[case]) for case in CASES}
 
 
