@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install hpcpgd into .venv and run every check and every test; arguments go to pytest.
+# Install hpcpgd into .venv and run the checks and the tests; arguments go to pytest.
+# --all adds the long tests, of which README.md says what they are.
 # $HPCPGD_TEST_EXTRAS names further extras, such as gpu13 where there is a GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,5 +11,7 @@ make_environment "mpich,dev${HPCPGD_TEST_EXTRAS:+,$HPCPGD_TEST_EXTRAS}"
 ruff check .
 ruff format --check .
 mypy
+# Hundreds of jobs load the same modules: a tenth of their time goes if bytecode is kept.
+unset PYTHONDONTWRITEBYTECODE
 # The first job of a cold cache compiles; the tests' own jobs then load.
-exec python -m pytest "$@"
+exec python -m pytest --durations=30 "$@"

@@ -50,10 +50,35 @@ def slurm_missing() -> str:
 
 
 MISSING = {"gpu": gpu_missing, "slurm": slurm_missing}
+LEFT = pytest.StashKey[int]()  # how many long tests this session leaves to --all
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out, by name, what needs what this machine lacks; $HPCPGD_TEST_REQUIRE forbids it."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Give pytest the flag of ``scripts/test.sh``."""
+    parser.addoption("--all", action="store_true", help="run the long tests, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long tests to --all, and out what needs what this machine lacks."""
+    _leave_long(config, items)
+    _skip_impossible(items)
+
+
+def _leave_long(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect tests marked ``long`` without --all; each of them gives its reason."""
+    marks = [(item, item.get_closest_marker("long")) for item in items]
+    unexplained = [item.nodeid for item, mark in marks if mark and not mark.kwargs.get("reason")]
+    if unexplained:
+        raise pytest.UsageError(f"long without a reason: {', '.join(unexplained)}")
+    left = [] if config.getoption("--all") else [item for item, mark in marks if mark]
+    config.stash[LEFT] = len(left)
+    if left:
+        items[:] = [item for item, mark in marks if not mark]
+        config.hook.pytest_deselected(items=left)
+
+
+def _skip_impossible(items: list[pytest.Item]) -> None:
+    """Skip, by name, what needs what this machine lacks; $HPCPGD_TEST_REQUIRE forbids it."""
     required = os.environ.get("HPCPGD_TEST_REQUIRE", "").split()
     for name, missing in MISSING.items():
         marked = [item for item in items if item.get_closest_marker(name)]
@@ -65,7 +90,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what this machine could not run, whatever the verbosity."""
+    """Say what was not run here, whatever the verbosity."""
     reports = terminalreporter.stats.get("skipped", [])
     skipped = len(reports)
     for name, what in (("gpu", "a GPU"), ("slurm", "SLURM")):
@@ -74,5 +99,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"{count} tests that need {what} were left out")
     if skipped:
         terminalreporter.write_line(f"{skipped} tests were left out; the reasons stand above")
+    left = terminalreporter.config.stash.get(LEFT, 0)
+    if left:
+        terminalreporter.write_line(f"{left} long tests were left to scripts/test.sh --all")
     if "HPCPGD_TEST_DATA" not in os.environ:
         terminalreporter.write_line("HPCPGD_TEST_DATA is not set: tests with real MNIST left out")

@@ -1,7 +1,7 @@
 """Bad input gives one line, once, the documented exit code, and no file, on 1 rank and on 3.
 
-Three ranks try every case.  One rank reads the same files by the same code: it tries the
-first case of each exit code.
+Three ranks try every case, all in one job.  Jobs of their own show that the launcher passes the
+codes on, and that one rank says the same: they try the first case of each exit code.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import pickle
 import shutil
 import struct
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.many import Case, together
 from tests.support import TRAIN, Done, python
 
 MINI = Path(__file__).parent / "data" / "mnist-mini"
@@ -114,11 +115,6 @@ DATA: dict[str, tuple[Callable[[Path], str], str]] = {
 }
 
 
-def on_ranks(cases: Mapping[str, tuple[Any, ...]], alone: Iterable[str]) -> list[tuple[str, int]]:
-    """Return every case with three ranks, those in ``alone`` with one as well."""
-    return [*((case, 3) for case in cases), *((case, 1) for case in alone)]
-
-
 def check(done: Done, code: int, word: str, tmp: Path) -> None:
     """Check code, one line, no traceback and no file left."""
     lines = done.err.splitlines()
@@ -129,13 +125,6 @@ def check(done: Done, code: int, word: str, tmp: Path) -> None:
     left = [p for p in tmp.rglob("*") if p.suffix == ".tmp" or p.name.startswith(("out", "hpcpgd"))]
     assert left == []
     assert not (tmp / "sprung").exists()
-
-
-@pytest.mark.parametrize(("case", "ranks"), on_ranks(DATA, ["no such file"]))
-def test_bad_data(case: str, ranks: int, tmp_path: Path) -> None:
-    make, word = DATA[case]
-    arguments = ("--dataset", make(tmp_path), "--output", str(tmp_path / "out.h5"))
-    check(python(*TRAIN, *arguments, ranks=ranks, cwd=tmp_path), 65, word, tmp_path)
 
 
 OTHER = {
@@ -180,11 +169,45 @@ OTHER = {
     "output not writable": (["--output", "/proc/out.h5"], 74, "/proc/out.h5"),
 }
 FIRST = {code: case for case, (_, code, _) in reversed(OTHER.items())}
+CASES = [*DATA, *OTHER]
 
 
-@pytest.mark.parametrize(("case", "ranks"), on_ranks(OTHER, FIRST.values()))
-def test_bad_configuration(case: str, ranks: int, tmp_path: Path) -> None:
-    (tmp_path / "unknown.toml").write_text("[train]\nepoch = 3\n")
-    (tmp_path / "type.toml").write_text('[train]\nepochs = "3"\n')
+def prepare(case: str, tmp: Path) -> tuple[tuple[str, ...], int, str]:
+    """Make the files of a case; return its flags, its exit code and a word of its line."""
+    if case in DATA:
+        make, word = DATA[case]
+        return ("--dataset", make(tmp), "--output", str(tmp / "out.h5")), 65, word
+    (tmp / "unknown.toml").write_text("[train]\nepoch = 3\n")
+    (tmp / "type.toml").write_text('[train]\nepochs = "3"\n')
     arguments, code, word = OTHER[case]
-    check(python(*TRAIN, *arguments, ranks=ranks, cwd=tmp_path), code, word, tmp_path)
+    return tuple(arguments), code, word
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Done, int, str, Path]]:
+    """Return of each case, on three ranks, what came, the code and word due, and the folder."""
+    due, jobs = {}, {}
+    for case in CASES:
+        tmp = tmp_path_factory.mktemp("case")
+        flags, code, word = prepare(case, tmp)
+        due[case], jobs[case] = (code, word, tmp), Case(("train", *flags), str(tmp), 3)
+    done = together(jobs)
+    return {case: (done[case], *due[case]) for case in CASES}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_on_three_ranks(case: str, outcomes: dict[str, tuple[Done, int, str, Path]]) -> None:
+    check(*outcomes[case])
+
+
+@pytest.mark.parametrize(
+    ("case", "ranks"),
+    [
+        *((case, 1) for case in ("no such file", *FIRST.values())),
+        ("no such file", 3),
+        (FIRST[2], 3),
+    ],
+)
+def test_in_a_job_of_its_own(case: str, ranks: int, tmp_path: Path) -> None:
+    flags, code, word = prepare(case, tmp_path)
+    check(python(*TRAIN, *flags, ranks=ranks, cwd=tmp_path), code, word, tmp_path)

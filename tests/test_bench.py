@@ -188,6 +188,9 @@ def run(*command: object, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long(
+    reason="a script's quick form of a minute; its statistics and refusals always run"
+)
 @two_cores
 def test_quick(tmp_path: Path) -> None:
     output = tmp_path / "new" / "bench.json"
@@ -258,6 +261,9 @@ sys.exit(bench_train.main(["--quick", "--output", {output!r}]))
 """
 
 
+@pytest.mark.long(
+    reason="a whole benchmark for one refusal; test_relative_error has what decides it"
+)
 @two_cores
 def test_a_kernel_that_differs_from_reference_is_not_timed(tmp_path: Path, room: Any) -> None:
     output, driver = tmp_path / "bench.json", tmp_path / "driver.py"

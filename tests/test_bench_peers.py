@@ -268,6 +268,7 @@ def benchmark(folder: Path, manner: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
 
+@pytest.mark.long(reason="a whole benchmark; each peer's answers are tested alone above")
 @two_cores
 def test_peers_are_timed(tmp_path: Path) -> None:
     done = benchmark(tmp_path, "right")
@@ -287,6 +288,7 @@ def test_peers_are_timed(tmp_path: Path) -> None:
     assert "geometric mean of 2" in found["overall"][0]["text"]
 
 
+@pytest.mark.long(reason="a whole benchmark; peers that are wrong or die are tested alone above")
 @two_cores
 @pytest.mark.parametrize(
     ("manner", "code", "words"),

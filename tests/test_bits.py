@@ -22,6 +22,9 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda name: importlib.import_module(f"bits.{name}")
 
 
+@pytest.mark.long(
+    reason="40 runs; test_resume.py and tests/mpi compare the bits of some numbers of ranks"
+)
 @pytest.mark.timeout(600)
 def test_every_number_of_ranks_has_the_same_bits(tmp_path: Path) -> None:
     path = tmp_path / "bits.json"

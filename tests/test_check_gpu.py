@@ -22,6 +22,9 @@ from gpu.report import claims_table, findings_table, timing_table  # noqa: E402 
 from gpu.timing import Cell  # noqa: E402  # after the path
 
 
+@pytest.mark.long(
+    reason="a script's quick form of a minute; the kernels and jobs it runs are tested alone"
+)
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
 def test_everything_runs_and_is_compared(tmp_path: Path) -> None:
     env = environment(EMULATED_MPI="staged", PYTHONPATH=str(ROOT))

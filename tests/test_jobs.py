@@ -13,15 +13,14 @@ import time
 from pathlib import Path
 
 import h5py
-import numpy as np
 import pytest
 
-from hpcpgd.kernels.network import Network
 from tests.support import TRAIN, environment, mpiexec, python, run
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
+@pytest.mark.long(reason="the main job on 3 ranks, and a cold cache on 3, always run")
 def test_32_ranks_with_no_arguments_and_a_cold_cache(tmp_path: Path) -> None:
     """The main job; /timing shows that every rank computed rows."""
     env = environment(XDG_CACHE_HOME=str(tmp_path / "cache"))
@@ -35,15 +34,6 @@ def test_32_ranks_with_no_arguments_and_a_cold_cache(tmp_path: Path) -> None:
         assert rows.shape == (30, 32)
         assert (rows > 0).all()
         assert (rows.sum(axis=1) == 1250).all()
-
-
-def test_batch_log_has_one_line_an_epoch_from_one_rank(tmp_path: Path) -> None:
-    done = python(*TRAIN, "--epochs", "4", "--output", "r.h5", ranks=3, cwd=tmp_path)
-    lines = done.out.splitlines()
-    assert [x.split()[1] for x in lines if x.startswith("epoch ")] == ["1/4", "2/4", "3/4", "4/4"]
-    assert sum("run file" in x for x in lines) == 1
-    quiet = python(*TRAIN, "--epochs", "1", "--output", "q.h5", "--quiet", ranks=2, cwd=tmp_path)
-    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
 
 
 @pytest.mark.parametrize("columns", [120, 0])
@@ -81,13 +71,6 @@ def test_a_reader_that_leaves_does_not_end_the_run(tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, "")
     with h5py.File(tmp_path / "r.h5") as f:
         assert f.attrs["status"] == "complete"
-
-
-def test_help_and_print_config_come_from_one_rank(tmp_path: Path) -> None:
-    for argument, word in (("--help", "usage:"), ("--print-config", "[train]")):
-        done = python(*TRAIN, argument, ranks=3, cwd=tmp_path)
-        assert (done.code, done.err) == (0, "")
-        assert done.out.count(word) == 1
 
 
 @pytest.mark.parametrize("variable", ["OMPI_COMM_WORLD", "SLURM_STEP"])
@@ -178,49 +161,6 @@ def test_an_error_on_one_rank_before_mpi_starts_ends_all(fault: str, tmp_path: P
     assert alone.code == 0
 
 
-@pytest.mark.parametrize("ranks", [1, 3])
-def test_divergence_stops_every_rank_with_3(ranks: int, tmp_path: Path) -> None:
-    arguments = ("--activation", "relu", "--output-activation", "linear", "--output", "r.h5")
-    done = python(*TRAIN, *arguments, "--learning-rate", "1e30", ranks=ranks, cwd=tmp_path)
-    assert done.code == 3
-    assert len(done.err.splitlines()) == 1
-    assert "lower the learning rate (now 1e+30)" in done.err
-    with h5py.File(tmp_path / "r.h5") as f:
-        assert f.attrs["status"] == "diverged"
-        assert f["segments/last_step"][0] == int(done.err.split("step ")[1].split()[0])
-        assert "model" not in f
-
-
-def several(*programs: list[str]) -> list[str]:
-    """Return an mpiexec command line with one rank for each program's arguments."""
-    command = [mpiexec()]
-    for number, arguments in enumerate(programs):
-        colon = [":"] if number else []
-        command += [*colon, "-n", "1", sys.executable, *TRAIN, *arguments]
-    return command
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "code", "word"),
-    [
-        (["--epochs", "1"], ["--epochs", "2"], 78, "epochs is 2, but 1 on rank 0"),
-        (["--batch-size", "8"], ["--batch-size", "9"], 78, "batch_size is 9, but 8"),
-        (["--epochs", "1"], ["--epochs", "0"], 2, "rank 1: --epochs: expected"),
-        (["--epochs", "0"], ["--epochs", "1"], 2, "--epochs: expected"),
-        (["--config", "none.toml"], [], 78, "none.toml"),
-    ],
-)
-def test_ranks_that_differ(
-    first: list[str], second: list[str], code: int, word: str, tmp_path: Path
-) -> None:
-    command = several([*first, "--output", "r.h5"], [*second, "--output", "r.h5"])
-    done = run(command, 60, cwd=tmp_path)
-    assert done.code == code
-    assert len(done.err.splitlines()) == 1
-    assert word in done.err
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(("ranks", "output"), [(1, ">&-"), (2, ">/dev/full")])
 def test_a_log_that_cannot_be_written_does_not_end_the_run(
     ranks: int, output: str, tmp_path: Path
@@ -280,6 +220,7 @@ def test_fashion_mnist_net_1h_one_epoch(ranks: int, tmp_path: Path) -> None:
         assert f["test/accuracy"][()] > 0.5
 
 
+@pytest.mark.long(reason="a minute for one number; an epoch of Fashion-MNIST always runs")
 @pytest.mark.large
 @pytest.mark.skipif(
     "HPCPGD_TEST_DATA" not in os.environ, reason="HPCPGD_TEST_DATA names no folder with mnist-5k"
@@ -332,40 +273,3 @@ def test_a_named_blas_that_is_none(tmp_path: Path) -> None:
         assert len(done.err.splitlines()) == 1
         assert word in done.err
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_network_larger_than_the_memory(tmp_path: Path) -> None:
-    done = python(*TRAIN, "--hidden", "9000000,9000000", ranks=3, cwd=tmp_path)
-    assert done.code == 69
-    assert len(done.err.splitlines()) == 1
-    assert "network: 3 ranks on one node need" in done.err
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("reduction", "ranks"),
-    [("allreduce", 1), ("allreduce", 2), ("overlap", 2), ("shared", 2), ("reproducible", 2)],
-)
-def test_the_same_weights_for_a_chunked_slice(reduction: str, ranks: int, tmp_path: Path) -> None:
-    """A full batch worked through in chunks gives the gradient of the whole."""
-    script = (
-        "import sys; from hpcpgd import jitcache, mpi, train; from hpcpgd.mpi import MPI; "
-        "mpi.start(); jitcache.share_folder(mpi.join(MPI.COMM_WORLD)); "
-        "from hpcpgd import parts, planning; from hpcpgd.reductions import grouped; "
-        "limits = parts.ChunkLimits(int(sys.argv.pop(1)), 1); "
-        "planning.HOST_CHUNK = grouped.HOST_CHUNK = limits; "
-        "sys.exit(train.main())"
-    )
-    net = Network((64, 32, 10), "float64")
-    assert 70_000 // net.bytes_per_row() == 59
-    ends = []
-    for size in ("10000000", "70000"):  # one chunk of 1,250 rows, or chunks of 59
-        name = f"r{size}.h5"
-        more = ("--batch-size", "full", "--dtype", "float64", "--epochs", "5", "--output", name)
-        flags = (*more, "--reduction", reduction)
-        done = python("-c", script, size, *flags, ranks=ranks, cwd=tmp_path)
-        assert (done.code, done.err) == (0, "")
-        with h5py.File(tmp_path / name) as f:
-            ends.append(f["model/layer1/weights"][...])
-    assert not np.array_equal(ends[0], ends[1])  # sums of chunks are rounded otherwise
-    np.testing.assert_allclose(ends[0], ends[1], rtol=0, atol=1e-13)

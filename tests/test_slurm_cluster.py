@@ -12,7 +12,10 @@ import pytest
 from tests.support import environment, run
 from tests.test_slurm import SCRIPT, SRUN, TRAIN, Cluster, until
 
-pytestmark = pytest.mark.slurm
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.long(reason="starts virtual clusters, which only the long tests of SLURM need"),
+]
 
 
 def test_stop_removes_nothing_that_it_did_not_make(tmp_path: Path) -> None:
