@@ -218,6 +218,7 @@ JOBS = (
 )
 
 
+@pytest.mark.long(reason="compiles everything; which kernels runs share is tested above")
 def test_a_cache_filled_in_advance_has_all_that_jobs_need(tmp_path: Path) -> None:
     cache = copied_cache(tmp_path)
     env = environment(NUMBA_CACHE_DIR=str(cache.parent))
@@ -267,6 +268,7 @@ def test_a_compiled_function_in_arrays(tmp_path: Path, monkeypatch: pytest.Monke
     np.testing.assert_array_equal(flat, expected)
 
 
+@pytest.mark.long(reason="40 processes that compile; publishing and loading are tested alone above")
 def test_jobs_and_processes_that_start_together(tmp_path: Path) -> None:
     """A few trials of the check, which kills some; and proof that it can fail."""
     words = ("--quick", "--only", "rounds", "--output", str(tmp_path / "found.json"))

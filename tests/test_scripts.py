@@ -94,6 +94,7 @@ def test_no_thread_outlives_its_memory(tmp_path: Path) -> None:
     assert (found["jobs"], found["join"], found["wrong"]) == (4, True, [])
 
 
+@quick_form
 @pytest.mark.timeout(700)
 def test_a_thread_that_outlives_its_memory_would_be_found(tmp_path: Path) -> None:
     words = ("--runs", "1", "--seed", "3", "--without-join", "--output", str(tmp_path / "t.json"))
