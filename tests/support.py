@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,3 +108,11 @@ def physical_cores() -> int:
     cpus = [f"/sys/devices/system/cpu/cpu{n}/topology" for n in os.sched_getaffinity(0)]
     files = [Path(cpu, "thread_siblings_list") for cpu in cpus]
     return len({file.read_text() if file.exists() else str(file) for file in files})
+
+
+def inside(folder: Path, main: Callable[[list[str]], int], *words: str) -> Done:
+    """Run a command that starts no MPI in this process: a check of its texts is no job."""
+    out, err = io.StringIO(), io.StringIO()
+    with chdir(folder), redirect_stdout(out), redirect_stderr(err):
+        code = main(list(words))
+    return Done(code, out.getvalue(), err.getvalue())

@@ -13,10 +13,9 @@ from hpcpgd.gpu import device_errors, why_mpi_is_not_gpu_aware
 from hpcpgd.kernels.cublas import Cublas, CublasError
 from hpcpgd.launch import without_launcher
 from tests.emulation.build import compiler
-from tests.support import TRAIN, Done, environment, python
+from tests.many import Case, together
+from tests.support import TRAIN, Done, python
 
-EMULATED = ("-m", "tests.emulation.job")
-ROOT = Path(__file__).parent.parent
 emulated = pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
 
 
@@ -30,24 +29,45 @@ def no_device() -> bool:
         return True
 
 
-def job(folder: Path, *arguments: str, ranks: int | None = None, mpi: str = "staged") -> Done:
-    env = environment(EMULATED_MPI=mpi, PYTHONPATH=str(ROOT))
-    return python(*EMULATED, *arguments, ranks=ranks, cwd=folder, env=env)
+EMULATE = "from tests.emulation import job; job.emulate()"
+SHORT = ("train", "--backend", "cuda", "--epochs", "2", "--output", "r.h5")
+WILD = ("--activation", "relu", "--output-activation", "linear", "--learning-rate", "1e30")
+# Runs on emulated GPUs: their words, their ranks, whether MPI is taken to be GPU-aware.
+RUNS = {
+    "one": (SHORT, 0, "staged"),
+    "staged": (SHORT, 2, "staged"),
+    "overlap": ((*SHORT, "--reduction", "overlap"), 2, "staged"),
+    "direct": (SHORT, 2, "direct"),
+    "wild": (("train", "--backend", "cuda", *WILD, "--output", "r.h5"), 3, "staged"),
+}
+Runs = dict[str, tuple[Done, Path]]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Return what came of the runs, and their folders."""
+    found: Runs = {}
+    for mpi in ("staged", "direct"):
+        cases = {
+            name: Case(words, str(tmp_path_factory.mktemp("gpu")), ranks, setup=EMULATE)
+            for name, (words, ranks, way) in RUNS.items()
+            if way == mpi
+        }
+        done = together(cases, EMULATED_MPI=mpi)
+        found |= {name: (done[name], Path(case.folder)) for name, case in cases.items()}
+    return found
 
 
 @emulated
 @pytest.mark.parametrize("mpi", ["staged", "direct"])
-def test_two_ranks_that_share_a_gpu_say_so(tmp_path: Path, mpi: str) -> None:
-    one = job(tmp_path, "--backend", "cuda", "--epochs", "2", "--output", "one.h5")
-    two = job(
-        tmp_path, "--backend", "cuda", "--epochs", "2", "--output", "two.h5", ranks=2, mpi=mpi
-    )
+def test_two_ranks_that_share_a_gpu_say_so(runs: Runs, mpi: str) -> None:
+    (one, first), (two, second) = runs["one"], runs[mpi]
     assert (one.code, one.err, two.code, two.err) == (0, "", 0, "")
     assert "GPU emulated, float32 products" in one.out
     staged = "through pinned host memory (as told)"
     way = staged if mpi == "staged" else "on the GPUs by GPU-aware MPI"
     assert f"GPU emulated, 2 ranks share one, gradients summed {way}, float32 products" in two.out
-    with h5py.File(tmp_path / "one.h5") as alone, h5py.File(tmp_path / "two.h5") as shared:
+    with h5py.File(first / "r.h5") as alone, h5py.File(second / "r.h5") as shared:
         assert shared.attrs["gpu_model"] == "emulated"
         assert shared.attrs["precision"] == "float32"
         assert shared["segments/transport"].asstr()[0] == {"direct": "device"}.get(mpi, mpi)
@@ -60,24 +80,22 @@ def test_two_ranks_that_share_a_gpu_say_so(tmp_path: Path, mpi: str) -> None:
 
 
 @emulated
-def test_the_run_file_says_how_much_was_hidden(tmp_path: Path) -> None:
-    flags = ("--reduction", "overlap", "--epochs", "1", "--output", "r.h5")
-    done = job(tmp_path, "--backend", "cuda", *flags, ranks=2)
+def test_the_run_file_says_how_much_was_hidden(runs: Runs) -> None:
+    done, folder = runs["overlap"]
     assert (done.code, done.err) == (0, "")
     assert "backend cuda, reduction overlap" in done.out
-    with h5py.File(tmp_path / "r.h5") as file:
+    with h5py.File(folder / "r.h5") as file:
         assert file["segments/reduction"].asstr()[0] == "overlap"
         assert 0 <= file["segments/hidden_share"][0] <= 1
 
 
 @emulated
-def test_divergence_ends_all_ranks(tmp_path: Path) -> None:
-    wild = ("--activation", "relu", "--output-activation", "linear", "--learning-rate", "1e30")
-    done = job(tmp_path, "--backend", "cuda", *wild, "--output", "r.h5", ranks=3)
+def test_divergence_ends_all_ranks(runs: Runs) -> None:
+    done, folder = runs["wild"]
     assert done.code == 3
     assert len(done.err.splitlines()) == 1
     assert "epoch 1, step" in done.err
-    with h5py.File(tmp_path / "r.h5") as file:
+    with h5py.File(folder / "r.h5") as file:
         assert file.attrs["status"] == "diverged"
         assert f"step {file['segments/last_step'][0]} of" in done.err
 
@@ -94,20 +112,26 @@ def test_without_a_gpu_one_line_says_so(backend: str, ranks: int | None, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (("--matmul-precision", "tf32"), ("backend gemm", "needs backend cuda")),
-        (("--backend", "cuda-loops", "--matmul-precision", "tf32"), ("needs backend cuda",)),
-        (("--backend", "cuda", "--dtype", "float64", "--matmul-precision", "tf32"), ("float32",)),
-        (("--backend", "cuda", "--matmul-precision", "float64"), ("set dtype to float64",)),
-        (("--backend", "cuda", "--threads", "4"), ("leave threads out", "4")),
-    ],
-)
+CLASHES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
+    (("--matmul-precision", "tf32"), ("backend gemm", "needs backend cuda")),
+    (("--backend", "cuda-loops", "--matmul-precision", "tf32"), ("needs backend cuda",)),
+    (("--backend", "cuda", "--dtype", "float64", "--matmul-precision", "tf32"), ("float32",)),
+    (("--backend", "cuda", "--matmul-precision", "float64"), ("set dtype to float64",)),
+    (("--backend", "cuda", "--threads", "4"), ("leave threads out", "4")),
+]
+
+
+@pytest.fixture(scope="module")
+def clashes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
+    folder = str(tmp_path_factory.mktemp("clashes"))
+    return together({" ".join(flags): Case(("train", *flags), folder) for flags, _ in CLASHES})
+
+
+@pytest.mark.parametrize(("flags", "words"), CLASHES)
 def test_what_does_not_go_together_is_refused(
-    flags: tuple[str, ...], words: tuple[str, ...], tmp_path: Path
+    flags: tuple[str, ...], words: tuple[str, ...], clashes: dict[str, Done]
 ) -> None:
-    done = python(*TRAIN, *flags, cwd=tmp_path)
+    done = clashes[" ".join(flags)]
     assert (done.code, done.out, done.err.count("\n")) == (78, "", 1)
     assert all(word in done.err for word in words)
 

@@ -19,8 +19,9 @@ import pytest
 import xarray as xr
 
 from hpcpgd.launch import without_launcher
+from hpcpgd.study import cli
 from hpcpgd.study.execute import run_limited
-from tests.support import Done, python
+from tests.support import Done, inside, python
 
 SMALL = """
 [study]
@@ -39,7 +40,7 @@ MIXED = """
 [study]
 name = "mixed"
 repeats = 1
-time_limit = "6s"
+time_limit = "10s"
 [grid]
 learning_rate = [0.1, 1e30]
 activation = ["relu"]
@@ -59,7 +60,13 @@ update_s oversubscribed status error hostname cpu_model gpu_model params_sha256 
 
 
 def study(folder: Path, *words: str, timeout: float = 120) -> Done:
+    """Run ``hpcpgd study`` as users start it."""
     return python("-m", "hpcpgd.study", *words, cwd=folder, timeout=timeout)
+
+
+def here(folder: Path, *words: str) -> Done:
+    """Run a command of ``hpcpgd study`` that makes no runs in this process."""
+    return inside(folder, cli.main, *words)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +90,7 @@ def test_plan_tells_costs_before_and_progress_after(tmp_path: Path, finished: Pa
     assert lines[1].split()[-1] == "0/3"
     assert "3 points x 3 repeats" in lines[-1]
     assert list(tmp_path.iterdir()) == [tmp_path / "small.toml"]
-    assert study(finished, "plan", "small.toml").out.count("3/3") == 3
+    assert here(finished, "plan", "small.toml").out.count("3/3") == 3
 
 
 def test_the_study_file_holds_every_run(finished: Path) -> None:
@@ -147,18 +154,18 @@ def test_two_machines_stand_apart(finished: Path, tmp_path: Path) -> None:
     place = str(finished / "hpcpgd-study-small")
     shutil.copytree(place, tmp_path / "other")
     words = ("--folder", place, "--label", "one", "--also", "two=other", "--output", "both.h5")
-    done = study(tmp_path, "collect", str(finished / "small.toml"), *words)
+    done = here(tmp_path, "collect", str(finished / "small.toml"), *words)
     assert (done.code, done.err) == (0, "")
     assert "18 of 18 runs" in done.out
     with h5py.File(tmp_path / "both.h5") as file:
         assert list(file["summary/machine"].asstr()) == ["one"] * 3 + ["two"] * 3
-    done = study(tmp_path, "report", "both.h5", "--figures", "f")
+    done = here(tmp_path, "report", "both.h5", "--figures", "f")
     assert done.code == 0
     assert (tmp_path / "f" / "scaling-2.png").exists()
 
 
 def test_killed_at_any_moment_and_run_again_each_run_is_there_once(tmp_path: Path) -> None:
-    (tmp_path / "small.toml").write_text(SMALL)
+    (tmp_path / "small.toml").write_text(SMALL.replace("repeats = 3", "repeats = 2"))
     command = [sys.executable, "-m", "hpcpgd.study", "run", "small.toml"]
     random = np.random.default_rng(5)
     for _ in range(3):
@@ -178,10 +185,10 @@ def test_killed_at_any_moment_and_run_again_each_run_is_there_once(tmp_path: Pat
     assert done.code == 0, done.err
     runs = tmp_path / "hpcpgd-study-small" / "runs"
     names = sorted(p.name for p in runs.iterdir() if not p.name.startswith("."))
-    assert len(names) == 9
+    assert len(names) == 6
     stamps = {name: (runs / name).stat().st_mtime_ns for name in names}
     again = study(tmp_path, "run", "small.toml")
-    assert (again.code, "9 of 9" in again.out) == (0, True)
+    assert (again.code, "6 of 6" in again.out) == (0, True)
     assert {name: (runs / name).stat().st_mtime_ns for name in names} == stamps
 
 
@@ -197,11 +204,11 @@ def test_failed_diverged_and_timed_out_runs_are_named(tmp_path: Path) -> None:
     assert "diverged: gemm" in done.err
     assert "timed out: gemm" in done.err
     assert not list(runs.glob(".*running*"))
-    study(tmp_path, "collect", "mixed.toml")
-    report = study(tmp_path, "report", "hpcpgd-study-mixed/study.h5")
+    here(tmp_path, "collect", "mixed.toml")
+    report = here(tmp_path, "report", "hpcpgd-study-mixed/study.h5")
     assert report.code == 0
     assert "NaN or Inf" in report.out
-    assert "no end after 6 s" in report.out
+    assert "no end after 10 s" in report.out
 
 
 def test_a_dataset_that_is_not_there_is_a_failed_run(tmp_path: Path) -> None:
@@ -231,7 +238,7 @@ def test_one_line_for_each_mistake(
     words: tuple[str, ...], code: int, hint: str, tmp_path: Path
 ) -> None:
     (tmp_path / "s.toml").write_text("[grid]\nranks = [1]\n")
-    done = study(tmp_path, *words)
+    done = here(tmp_path, *words)
     assert (done.code, done.err.count("\n")) == (code, 1)
     assert hint in done.err
 
@@ -248,7 +255,7 @@ def test_one_line_for_each_mistake(
 def test_what_collect_refuses(finished: Path, flags: list[str], code: int, word: str) -> None:
     shutil.copytree(finished / "hpcpgd-study-small", finished / "other", dirs_exist_ok=True)
     before = (finished / "hpcpgd-study-small" / "study.h5").read_bytes()
-    done = study(finished, "collect", "small.toml", *flags)
+    done = here(finished, "collect", "small.toml", *flags)
     assert (done.code, done.err.count("\n")) == (code, 1)
     assert word in done.err
     assert (finished / "hpcpgd-study-small" / "study.h5").read_bytes() == before
@@ -260,7 +267,7 @@ def test_the_run_of_another_point_is_refused(finished: Path, tmp_path: Path) -> 
     files = sorted((tmp_path / "runs" / "runs").glob("*-001.h5"))
     shutil.copyfile(files[1], files[0])
     path = str(finished / "small.toml")
-    done = study(tmp_path, "collect", path, "--folder", "runs", "--output", "s.h5")
+    done = here(tmp_path, "collect", path, "--folder", "runs", "--output", "s.h5")
     assert (done.code, done.err.count("\n")) == (65, 1)
     assert "the run of another point" in done.err
 
@@ -281,8 +288,8 @@ threads = 1
 def test_what_differs_in_anything_is_another_point(tmp_path: Path) -> None:
     (tmp_path / "pairs.toml").write_text(PAIRS)
     assert study(tmp_path, "run", "pairs.toml").code == 0
-    assert study(tmp_path, "collect", "pairs.toml").code == 0
-    done = study(tmp_path, "report", "hpcpgd-study-pairs/study.h5")
+    assert here(tmp_path, "collect", "pairs.toml").code == 0
+    done = here(tmp_path, "report", "hpcpgd-study-pairs/study.h5")
     lines = [line for line in done.out.splitlines() if "learning_rate 0." in line]
     assert len(lines) == 2 * 4
     assert sum("float64" in line for line in lines) == 4
@@ -306,7 +313,8 @@ def test_sigterm_ends_the_run_under_way(tmp_path: Path) -> None:
     assert "0 of 4 runs are done: run again to go on" in error
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True)
     assert left.stdout == ""
-    (tmp_path / "pairs.toml").write_text(PAIRS)
+    one = PAIRS.replace("[0.1, 0.2]", "[0.1]").replace(', "float64"', "")
+    (tmp_path / "pairs.toml").write_text(one)
     assert study(tmp_path, "run", "pairs.toml").code == 0  # nothing holds the folder
 
 
@@ -318,7 +326,7 @@ def test_a_base_can_name_any_key_and_no_path_leaves_the_machine(tmp_path: Path) 
     text += "[base]\nlearning_rate = 0.2\n"
     (tmp_path / "pairs.toml").write_text(text)
     assert study(tmp_path, "run", "pairs.toml").code == 0
-    done = study(tmp_path, "collect", "pairs.toml")
+    done = here(tmp_path, "collect", "pairs.toml")
     assert (done.code, done.err) == (0, "")
     path = tmp_path / "hpcpgd-study-pairs" / "study.h5"
     with h5py.File(path) as file:
