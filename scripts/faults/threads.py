@@ -55,7 +55,7 @@ DEEDS: dict[str, set[int | None]] = {
     "RuntimeError": {INTERNAL}, "exit": {INTERNAL},
 }  # fmt: skip
 NOBODY = -1  # a rank that there is not
-# SIGSEGV, SIGBUS and SIGABRT, as shells, Python and launchers tell of them.
+# SIGSEGV, SIGBUS and SIGABRT, as shells, Python and launchers report them.
 CRASHES = {128 + number for number in (11, 7, 6)} | {-11, -7, -6, 11, 7, 6}
 CRASHED = re.compile(r"Fatal Python error|Segmentation fault|Bus error|Caught signal|corrupt")
 
