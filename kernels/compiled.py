@@ -62,9 +62,11 @@ class _LinkedLibrary(JITCodeLibrary):
 
 
 def _lower(run_pass: Callable[[Any], bool], state: Any) -> None:
-    """Lower without counting references: nothing is allocated here, views alone are made.
+    """Lower without counting references: kernels allocate nothing, they only make views.
 
-    The counts of every view of every array would otherwise be a third of the code.
+    The counts for every view of every array would otherwise be a third of the code.  What
+    does allocate (``np.zeros``, ``reshape``, an exception with values) fails to compile, with
+    "NRT required but not enabled".
     """
     context = state.targetctx
     state.targetctx = context.subtarget(enable_nrt=False)
