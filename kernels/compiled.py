@@ -83,8 +83,10 @@ class _LinkedLowering(NativeLowering):
     _name = "hpcpgd_linked_lowering"
 
     def run_pass(self, state: Any) -> bool:
+        name = state.func_id.func_name
+
         def key() -> None:  # by which numba knows the function; it has no machine code
-            raise TypeError(f"{state.func_id.func_name} is compiled for other compiled code")
+            raise TypeError(f"{name} is compiled for other compiled code")
 
         state.library = _LinkedLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
         state.library.inline = getattr(state.func_id.func, "inline", True)
