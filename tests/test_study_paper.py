@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 
@@ -25,7 +23,6 @@ from hpcpgd.study.paper.table import rows as table_rows
 from hpcpgd.study.paper.tasks import Tasks, absent_rows, make_tasks
 from hpcpgd.study.paper.verdict import DOES_NOT, HOLDS, NOT_RUN
 from hpcpgd.study.rows import Row
-from tests.support import environment, python
 
 MINI = Path(__file__).parent / "data" / "mnist-mini"
 ABSENT = Failure("no device", 0, "none")
@@ -233,120 +230,6 @@ def test_the_claim_about_widths(last: float, verdict: str) -> None:
     assert f"width 1023 takes x1.10 (batch 32) to x{last:.2f} (batch 1024)" in found["j"].numbers
 
 
-PATCHED = """
-import sys
-from pathlib import Path
-from hpcpgd.study.paper import axes, command, contest, plan, results, tasks
-command.QUICK = plan.Size(120, 3, 1, 60.0, 60.0, True, (32, 64))
-plan.AXIS_BATCH = axes.AXIS_BATCH = results.AXIS_BATCH = 32
-plan.AXIS_ROWS, plan.AXIS_WIDTHS = (60, 90), (16, 32)
-axes.AXIS_WIDTHS = plan.AXIS_WIDTHS
-tasks.no_device = lambda: tasks.Failure("no device", 0, "none here")
-contest.LIBRARIES["pytorch"] = str(Path(sys.argv[2]).resolve())
-from hpcpgd.study.cli import main
-sys.exit(main(["paper", "--quick", "--dataset", sys.argv[1], "--folder", "p", *sys.argv[3:]]))
-"""
-NUMPY = Path(__file__).parent / "numpy_library.py"
-
-
-def paper(folder: Path, program: Path, *flags: str) -> Any:
-    return python("-c", PATCHED, str(MINI), str(program), *flags, cwd=folder, timeout=280)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The whole command, where NumPy in float64 stands for PyTorch."""
-    folder = tmp_path_factory.mktemp("paper")
-    return paper(folder, NUMPY), folder
-
-
-def test_the_whole_command(whole: Any) -> None:
-    done, folder = whole
-    assert done.code == 0, done.err
-    for letter in "abcdefghij":
-        assert f"({letter}) " in done.out
-    assert "no device: cuda: none here" in done.out
-    assert "not installed: Keras/JAX serial: " in done.out
-    assert "requirements.txt; then --library-python" in done.out
-    names = {path.name for path in (folder / "p" / "figures").iterdir()}
-    numbers = {5: "net-1h", 6: "net-1h", 7: "net-2h", 8: "net-2h", 9: "net-1h", 10: "net-2h"}
-    stems = [*(f"{n:02d}-{net}" for n, net in numbers.items()), "rows", "widths"]
-    assert names == {f"figure-{stem}.{kind}" for stem in stems for kind in ("png", "pdf")}
-
-
-def test_its_study_file(whole: Any) -> None:
-    _, folder = whole
-    with h5py.File(folder / "p" / "study.h5") as file:
-        runs = {name: list(file["runs"][name].asstr()) for name in ("status", "paper_row")}
-        wanted = 2 * 2 + 2 * 2 + 2 * 2  # networks by batches, by rows, by widths
-        for name in ("Naive Serial", "Fast Parallel", "gemm serial", "PyTorch serial"):
-            status = [s for s, n in zip(*runs.values(), strict=True) if n == name]
-            assert status == ["complete"] * wanted
-        complete = np.array([s == "complete" for s in runs["status"]])
-        assert (file["runs/epochs"][...][complete] == 2).all()
-        assert runs["status"].count("no device") == 3 * wanted + 2 * 2
-        assert runs["status"].count("not installed") == 5 * wanted
-        assert {"NumPy in float64", ""} < set(file["runs/software"].asstr())
-        assert (np.isfinite(file["runs/tpe_seconds"][...]) == complete).all()
-
-
-def test_run_again_it_runs_nothing(whole: Any) -> None:
-    _, folder = whole
-    before = {path: path.stat().st_mtime_ns for path in (folder / "p" / "runs").iterdir()}
-    assert paper(folder, NUMPY).code == 0
-    assert before == {path: path.stat().st_mtime_ns for path in (folder / "p" / "runs").iterdir()}
-
-
-def test_a_library_is_given_what_it_needs(whole: Any) -> None:
-    _, folder = whole
-    losses = json.loads(next((folder / "p" / "problems").glob("pytorch-cpu-net-1h*")).read_text())
-    assert set(losses) <= {"32", "64"}
-    with np.load(next((folder / "p" / "problems").glob("*.npz"))) as problem:
-        order = problem["order"]
-        assert all((np.sort(epoch) == np.arange(order.shape[1])).all() for epoch in order)
-
-
-def test_a_library_that_trains_otherwise_is_not_timed(whole: Any) -> None:
-    _, folder = whole
-    program = folder / "wrong.py"
-    text = NUMPY.read_text()
-    assert "self.rate / " in text
-    program.write_text(text.replace("self.rate / ", "50 * self.rate / "))
-    for path in (folder / "p" / "runs").glob("pytorch*"):
-        path.unlink()
-    done = paper(folder, program)
-    assert done.code == 1
-    assert "failed: pytorch none net-1h" in done.out
-    assert "after epoch 1, expected" in done.out
-    assert not [*(folder / "p" / "runs").glob("pytorch*[0-9].json")]
-    again = paper(folder, NUMPY, "--retry-failed")
-    assert again.code == 0, again.err
-
-
-def test_what_was_measured_stays_when_it_cannot_run_any_more(whole: Any) -> None:
-    _, folder = whole
-    done = paper(folder, Path("nothing-here.py"))
-    assert done.code == 0, done.err
-    assert "PyTorch serial: " not in done.out.split("(a)")[1].split("(j)")[1]
-    with h5py.File(folder / "p" / "study.h5") as file:
-        names = list(file["runs/paper_row"].asstr())
-        status = [s for s, n in zip(file["runs/status"].asstr(), names, strict=True)
-                  if n == "PyTorch serial"]  # fmt: skip
-    assert set(status) == {"complete"}
-
-
-def test_runs_of_another_machine_are_refused(whole: Any) -> None:
-    _, folder = whole
-    path = next((folder / "p" / "runs").glob("loops*.h5"))
-    before = path.read_bytes()
-    with h5py.File(path, "r+") as file:
-        file.attrs["cpu_model"] = "A64FX"
-    done = paper(folder, NUMPY)
-    path.write_bytes(before)
-    assert (done.code, done.err.count("\n")) == (65, 1), done.err
-    assert "has runs made on A64FX, and this is " in done.err
-
-
 def test_a_gpu_without_cupy_is_not_called_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks_of_the_paper, "has_driver", lambda: True)
     monkeypatch.setitem(sys.modules, "cupy", None)
@@ -361,21 +244,3 @@ def test_a_missing_interpreter_is_told(tmp_path: Path) -> None:
     found = absent_rows((ROW["PyTorch serial"],), str(tmp_path / "nothing"))
     assert found["PyTorch serial"].status == "not installed"
     assert "No such file" in found["PyTorch serial"].error
-
-
-WITHOUT = """
-import sys
-from hpcpgd.data import locate
-locate._SYSTEM.clear()
-from hpcpgd.study.cli import main
-sys.exit(main(["paper", "--quick"]))
-"""
-
-
-def test_without_data_one_line_says_what_to_fetch(tmp_path: Path) -> None:
-    """Also where the system provides Fashion-MNIST."""
-    env = environment(HPCPGD_DATA=str(tmp_path), XDG_CACHE_HOME=str(tmp_path), HOME=str(tmp_path))
-    done = python("-c", WITHOUT, cwd=tmp_path, env=env)
-    assert (done.code, done.err.count("\n")) == (65, 1)
-    assert "data fetch mnist" in done.err
-    assert not [*tmp_path.glob("hpcpgd-study*")]
