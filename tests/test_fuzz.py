@@ -1,4 +1,4 @@
-"""Hostile files: thousands of each run, and what no module may do with data."""
+"""Hostile files: hundreds of a kind, with --all thousands; what no module may do with data."""
 
 from __future__ import annotations
 
@@ -36,14 +36,21 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda name: importlib.import_module(f"faults.{name}")
 
 
+all_of_them = pytest.mark.long(reason="the same changes of files, four times as many")
+
+
+@pytest.mark.parametrize("share", [4, pytest.param(1, marks=all_of_them)])
 @pytest.mark.parametrize("name", CASES)
-def test_hostile_files_are_read_or_refused(name: str, faults: Any, tmp_path: Path) -> None:
-    batch = faults("fuzz").make_batch(name, 0, CASES[name], tmp_path)
+def test_hostile_files_are_read_or_refused(
+    name: str, share: int, faults: Any, tmp_path: Path
+) -> None:
+    wanted = CASES[name] // share
+    batch = faults("fuzz").make_batch(name, 0, wanted, tmp_path)
     assert batch.wrong == []
     counts = batch.counts
     ended = counts["crashes"] + counts["hangs"]  # of libhdf5
-    assert counts["accepted"] + counts["refused"] + ended == counts["cases"] >= CASES[name] - 5
-    assert min(counts["accepted"], counts["refused"]) > CASES[name] / 50, counts
+    assert counts["accepted"] + counts["refused"] + ended == counts["cases"] >= wanted - 5
+    assert min(counts["accepted"], counts["refused"]) > wanted / 50, counts
 
 
 class Spy:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 
 from hpcpgd.study import figures
@@ -19,7 +21,7 @@ from tests.test_study_summary import repeats
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """Figures by name, in place of files."""
     found: dict[str, Any] = {}
 
@@ -29,7 +31,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     for module in (figures, paper_figures):
         monkeypatch.setattr(module, "save", keep)
-    return found
+    yield found
+    plt.close("all")  # which save does
 
 
 def points(**of_four: Any) -> list[Summary]:
