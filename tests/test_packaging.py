@@ -69,8 +69,8 @@ def test_console_command(tmp_path: Path) -> None:
     done = run([command, "trian"], 60)
     assert done.code == 2
     assert done.err.splitlines() == [
-        "hpcpgd: error: unknown command 'trian': expected one of train, study, data, doctor; "
-        "did you mean 'train'?"
+        "hpcpgd: error: unknown command 'trian': expected one of train, study, data, compile, "
+        "doctor; did you mean 'train'?"
     ]
     done = run([command], 60)
     assert done.code == 2
