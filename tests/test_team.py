@@ -70,7 +70,7 @@ def test_a_thread_that_still_works_is_waited_for() -> None:
         raise KeyboardInterrupt
 
     team.run(lambda member: None)
-    team._members[0].done.acquire = interrupted  # type: ignore[method-assign,assignment]
+    team._members[0].done.acquire = interrupted  # type: ignore[method-assign,assignment]  # a signal
     with pytest.raises(KeyboardInterrupt):
         team.run(work)
     assert ended == []
