@@ -47,8 +47,17 @@ class RunConfig:
     dataset: str = _option(
         "digits",
         Text("NAME|PATH", validate=check_name),
-        "digits, mnist, fashion-mnist, synthetic:ROWSxINxOUT, or a path: .npz, .h5, .csv "
-        "or a folder of IDX files",
+        "digits, mnist, fashion-mnist, synthetic:ROWSxINxOUT, or a path: .npz, .h5, a table of "
+        "text (.csv, .tsv, .txt, .data) or a folder of IDX files",
+    )
+    label_column: str = _option(
+        "auto",
+        Text("auto|first|last|NAME|N"),
+        "of a text file: the column of the labels, by its place, its name in the header or its "
+        "number from 1; auto: by its name, else the only one with words, else the last",
+    )
+    standardise: bool = _option(
+        False, Flag(), "give each column mean 0 and deviation 1 over the training rows"
     )
     train_rows: int | str = _option(
         "all", Integer(1, "all"), "use N rows, drawn by the seed, before the 5:1 split"
@@ -57,7 +66,7 @@ class RunConfig:
         "auto",
         Real(0, 1, include_above=True, word="auto"),
         "share of the rows held out as the test set of data that have none "
-        "(auto: 0.2 for .csv, else 0)",
+        "(auto: 0.2 for text files, else 0)",
     )
     hidden: tuple[int, ...] = _option((32,), Integers(1, MAX_WIDTH), "widths of the hidden layers")
     activation: str = _option("sigmoid", Choice(ACTIVATIONS), "of the hidden layers")

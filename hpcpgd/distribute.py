@@ -9,9 +9,10 @@ import numpy as np
 
 from hpcpgd import mpi
 from hpcpgd.config import RunConfig
-from hpcpgd.data import Dataset, Split, load, prepare
+from hpcpgd.data import Dataset, Split
 from hpcpgd.group import Arena
 from hpcpgd.kernels.network import Array
+from hpcpgd.load_dataset import load_dataset
 from hpcpgd.memory import ensure_memory
 from hpcpgd.replicas import require_same_data
 
@@ -31,15 +32,8 @@ def load_on_all(ranks: mpi.Ranks, config: RunConfig, arena: Arena | None = None)
     dataset = None
     with mpi.agreed(ranks.comm):
         if ranks.rank == 0:
-            dataset = _read(config)
+            dataset = load_dataset(config)
     return share(ranks, dataset, arena)
-
-
-def _read(config: RunConfig) -> Dataset:
-    raw = load(config.dataset, seed=config.seed)
-    rows = None if config.train_rows == "all" else int(config.train_rows)
-    fraction = None if config.test_fraction == "auto" else float(config.test_fraction)
-    return prepare(raw, seed=config.seed, train_rows=rows, test_fraction=fraction)
 
 
 def share(ranks: mpi.Ranks, dataset: Dataset | None, arena: Arena | None = None) -> Dataset:

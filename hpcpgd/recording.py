@@ -18,6 +18,7 @@ from hpcpgd.cores import affinity
 from hpcpgd.cost import communicated, step_products
 from hpcpgd.data import Dataset
 from hpcpgd.distribute import SPLITS
+from hpcpgd.errors import printable
 from hpcpgd.gpu import HOST, Gpu
 from hpcpgd.group import Arena
 from hpcpgd.kernels import DEVICE_BACKENDS
@@ -100,6 +101,10 @@ def make_record(
         dataset_sha256=dataset.sha256,
         scale=dataset.scale,
         offset=dataset.offset,
+        mean=dataset.mean,
+        deviation=dataset.deviation,
+        class_names=dataset.class_names,
+        data_notes="; ".join(dataset.notes),
         split_rows={split: getattr(dataset, split).rows for split in SPLITS},
         segments=segments,
         costs=step_products(network, batch),
@@ -140,15 +145,17 @@ def announcement(dataset: Dataset, record: RunRecord, resources: Resources) -> s
     """Return the first lines of a run."""
     segment, network, config = record.segments[-1], record.network, record.config
     rows = record.split_rows
-    printable = dataset.name if dataset.name.isprintable() else ascii(dataset.name)
+    name = dataset.name if dataset.name.isprintable() else ascii(dataset.name)
     gpu = resources.gpu
     where = f"BLAS {segment.blas_library}"
     if gpu is not None:
         where = f"{gpu.describe()}, {config.matmul_precision} products"
     scarce = " (more threads than cores)" if segment.oversubscribed else ""
+    data = f"data: {printable(record.data_notes)}\n" if record.data_notes else ""
     return (
-        f"hpcpgd {__version__}: {'-'.join(map(str, network.widths))} on {printable}: "
+        f"hpcpgd {__version__}: {'-'.join(map(str, network.widths))} on {name}: "
         f"{rows['train']} training, {rows['validation']} validation, {rows['test']} test rows\n"
+        f"{data}"
         f"ranks {segment.ranks} x threads {segment.threads}, nodes {segment.nodes}"
         f"{scarce}, backend {segment.backend}, "
         f"reduction {segment.reduction}, {network.dtype}, batch {config.batch_size}, "

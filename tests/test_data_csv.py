@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcpgd.data import csvfile, guard, load, prepare
+from hpcpgd.data import guard, lines, load, prepare
 from hpcpgd.data.dataset import RawData
 from hpcpgd.errors import DataError
 
 ROWS = "1,2.5,0\n-3,4e2,1\n5,6,2\n"
 
 
-def read(folder: Path, text: str | bytes) -> RawData:
+def read(folder: Path, text: str | bytes, **options: str) -> RawData:
     path = folder / "data.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return load(str(path), seed=0)
+    return load(str(path), seed=0, **options)
 
 
 @pytest.mark.parametrize(
@@ -58,19 +58,27 @@ def test_good_files(tmp_path: Path, text: str) -> None:
         ("a,b,label\n" + ROWS + "1,2\n", "line 5 has 2 columns, expected 3"),
         ("a,b,c,label\n" + ROWS, "line 2 has 3 columns, expected 4"),
         (ROWS + "\n1,2,3,4\n", "line 5 has 4 columns, expected 3"),
-        (ROWS + "1,two,0\n", "line 4, column 2: 'two' is not a number"),
-        (ROWS + "1,,0\n", "line 4, column 2: '' is not a number"),
+        (ROWS + "1,two,0\n", "line 4, column 2: 'two' is not a number: code such a column"),
+        (ROWS + "1,,0\n", "line 4, column 2: '' is blank: fill it in, or remove the line"),
+        ("a,b,label\n" + ROWS + "1,,0\n", "line 5, column 2 ('b'): '' is blank"),
         ("x,2,0\n" + ROWS, "line 1, column 1: 'x' is not a number"),
-        (ROWS.replace(",", ";"), "line 2, column 1: '-3;4e2;1' is not a number"),
         (ROWS + "1_0,2,0\n", "data.csv: "),
-        ("h,h,h\n\n" + ROWS + "1,2,1.5\n", "line 6: label '1.5' in the last column"),
-        (ROWS + "1,2,nan\n", "line 4: label 'nan' in the last column"),
-        (ROWS + "1,2,1e12\n", "line 4: label '1e12' in the last column"),
-        (ROWS + "1,2,4\n", "last column: label 4 at row 3"),
-        (ROWS + "nan,2,0\n", "value nan at row 3, column 0"),
+        ("h,h,h\n\n" + ROWS + "1,2,1.5\n", "line 6, column 3 ('h'): '1.5': expected a label,"),
+        (ROWS + "1,2,1.5\n", "--label-column names the column of the labels"),
+        (ROWS + "1,2,nan\n", "line 4, column 3: 'nan': expected a label"),
+        (ROWS + "1,2,1e12\n", "line 4, column 3: '1e12': expected a label"),
+        (ROWS + "nan,2,0\n", "line 4, column 1: 'nan': expected finite numbers"),
+        (ROWS + "1,inf,0\n", "line 4, column 2: 'inf': expected finite numbers"),
+        (ROWS + "1,1e39,0\n", "line 4, column 2: '1e39': is beyond the largest number of float32"),
+        ("a,b,label\n" + ROWS + "-1e39,1,0\n", "line 5, column 1 ('a'): '-1e39': is beyond"),
         ("0\n1\n", "expected (rows, inputs) with 1 input or more"),
-        ("1,0\n2,0\n", "expected 2 classes or more"),
-        (b"\xff\xfe1\x00,\x002", "cannot be read: 'utf-8' codec"),
+        ("1,0\n2,0\n", "every row has label 0, expected 2 classes or more (of a text file"),
+        ("1,cat\n2,dog\n3,cat\n4,\n", "line 4, column 2: '': the label is blank"),
+        ("1,cat\n2,dog\n3,cat\n4,5\n", "line 4, column 2: '5': is a number among labels that"),
+        ("1,a\n2,b\n3,c\n", "column 2 has another word in each of 3 rows, expected labels"),
+        ("red,a,0\nred,b,1\nblue,a,0\n", "column 1: 'red' is not a number: code such a column"),
+        ("y,a,label\n1,2,0\n1,3,1\n", "columns 'y' and 'label' could both be the labels"),
+        (b"\xff\xfe1\x00,\x002", "cannot be read: 'utf-16-le' codec"),
         ("1,2,0\n1,\x00,0\n", "data.csv: "),
         ("h" * 200_000 + ",1\n", "data.csv: cannot be read"),
     ],
@@ -83,7 +91,7 @@ def test_bad_files(tmp_path: Path, text: str | bytes, message: str) -> None:
 
 
 def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csvfile, "LONGEST_LINE", 100)
+    monkeypatch.setattr(lines, "LONGEST_LINE", 100)
     assert read(tmp_path, ROWS).train.rows
     with pytest.raises(DataError, match=r"data\.csv: line 1 has more than 100 characters"):
         read(tmp_path, "1," * 60 + "\n")
@@ -113,7 +121,7 @@ def test_every_float_comes_back(
 ) -> None:
     values = [(0.5, 0), (1.5, 1), *values]
     text = "".join(f"{value!r},{label}\n" for value, label in values)
-    raw = read(tmp_path_factory.mktemp("csv"), text)
+    raw = read(tmp_path_factory.mktemp("csv"), text, dtype="float64")
     np.testing.assert_array_equal(raw.train.features[:, 0], [value for value, _ in values])
     np.testing.assert_array_equal(raw.train.labels, [label for _, label in values])
 

@@ -87,7 +87,12 @@ def group(file: h5py.File) -> None:
 
 def text(file: h5py.File) -> None:
     file["x_train"] = X
-    file["y_train"] = ["cat"] * 8
+    file["y_train"] = ["cat", "dog"] * 3 + ["x" * 300] * 2
+
+
+def texts(file: h5py.File) -> None:
+    file["x_train"] = ["1.5"] * 8
+    file["y_train"] = Y
 
 
 def claimed(file: h5py.File) -> None:
@@ -101,7 +106,7 @@ def shapeless(file: h5py.File) -> None:
 
 
 def renamed(file: h5py.File) -> None:
-    file["X_train"], file["y_train"] = X, Y
+    file["z_train"], file["y_train"] = X, Y
 
 
 @pytest.mark.parametrize(
@@ -111,11 +116,12 @@ def renamed(file: h5py.File) -> None:
         (external, "x_train: expected values in this file, found external storage"),
         (soft, "y_train: expected a dataset of this file, found SoftLink"),
         (outside, "x_train: expected a dataset of this file, found ExternalLink"),
-        (group, "x_train: expected a dataset, found Group"),
-        (text, "y_train: has dtype object, expected numbers"),
+        (group, "has no array x_train (it holds 'y_train')"),
+        (text, "y_train: has a label of 300 characters, expected 256 at most"),
+        (texts, "x_train: has dtype object, expected numbers"),
         (claimed, "but no value was ever written"),
         (shapeless, "x_train: has no shape"),
-        (renamed, "unknown array 'X_train', expected x_train"),
+        (renamed, "has no array x_train (it holds 'y_train', 'z_train')"),
     ],
 )
 def test_refused(tmp_path: Path, make: Callable[[h5py.File], None], message: str) -> None:
@@ -162,8 +168,11 @@ def no_group(file: h5py.File) -> None:
     ("make", "message"),
     [
         (little, "claims 9007199254741056 bytes, more than 64 stored bytes can hold"),
-        (bomb, "x_train: has HDF5 filters [1, 1], expected shuffle, fletcher32 and one of gzip"),
-        (scaled, "x_train: has HDF5 filters [6], expected shuffle"),
+        (
+            bomb,
+            "x_train: has HDF5 filters 1 (gzip), 1 (gzip), expected shuffle, fletcher32",
+        ),
+        (scaled, "x_train: has HDF5 filters 6 (scaleoffset), expected shuffle"),
         (no_group, "x_train: expected a dataset of this file, found SoftLink"),
     ],
 )

@@ -18,7 +18,11 @@ from hpcpgd.data import guard, idx, load
 from hpcpgd.errors import DataError
 
 MINI = Path(__file__).parent / "data" / "mnist-mini"
-TRAIN_IMAGES, TRAIN_LABELS = idx.FILES["train"]
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+TRAIN_IMAGES, TRAIN_LABELS = FILES["train"]
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -150,7 +154,7 @@ def test_mini_mnist_against_the_bytes_of_its_files() -> None:
     raw = load(str(MINI), seed=0)
     assert raw.test is not None
     for part, split in (("train", raw.train), ("test", raw.test)):
-        images, labels = (gzip.decompress((MINI / f"{n}.gz").read_bytes()) for n in idx.FILES[part])
+        images, labels = (gzip.decompress((MINI / f"{n}.gz").read_bytes()) for n in FILES[part])
         assert split.features.tobytes() == images[16:]
         assert split.labels.astype(np.uint8).tobytes() == labels[8:]
     assert raw.train.features.shape == (300, 784)
@@ -167,7 +171,9 @@ def test_folder_without_a_test_set(tmp_path: Path) -> None:
     assert raw.test is None
     assert raw.n_classes == 3
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
-    with pytest.raises(DataError, match="has no file t10k-images-idx3-ubyte"):
+    with pytest.raises(
+        DataError, match="no file of images beside t10k-labels-idx1-ubyte: expected t10k"
+    ):
         load(str(tmp_path), seed=0)
 
 

@@ -17,7 +17,7 @@ from hpcpgd.errors import ConfigError, DataError, printable, shown
 from hpcpgd.kernels.network import Network
 
 # Options that say which rows and which minibatches there are.
-DECISIVE = ("train_rows", "test_fraction", "batch_size", "seed")
+DECISIVE = ("standardise", "train_rows", "test_fraction", "batch_size", "seed")
 # Options that people may change on the way, and that change the numbers to come.
 TELLING = ("learning_rate", "backend", "reduction", "shards", "matmul_precision")
 
@@ -67,7 +67,8 @@ def require_same_run(
     pairs = {name: (ours[name], theirs[name]) for name in ours}
     pairs["dataset (SHA-256)"] = (dataset_sha256, state.dataset_sha256)
     options = plain(config)
-    pairs |= {name: (options[name], state.config.get(name)) for name in DECISIVE}
+    before = {"standardise": False, **state.config}  # which older checkpoints do not have
+    pairs |= {name: (options[name], before.get(name)) for name in DECISIVE}
     for name, (mine, other) in pairs.items():
         if mine != other:
             raise ConfigError(

@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from hpcpgd.data import checks
-from hpcpgd.data.checks import Named
+from hpcpgd.data.classes import renumbered
 from hpcpgd.data.dataset import Array, RawData, Split
-from hpcpgd.errors import DataError, nearest
+from hpcpgd.data.reading import Parts, Reading
+from hpcpgd.errors import DataError
 
-PARTS = ("train", "validation", "test")
-KEYS = tuple(f"{axis}_{part}" for part in PARTS for axis in "xy")
-
-FLOATS = {np.dtype(np.float32), np.dtype(np.float64)}
-
-Parts = Mapping[str, tuple[Named, Named]]
-
-
-def check_keys(found: list[str], where: object) -> list[str]:
-    """Return the names of the splits whose arrays are among the keys of a file.
-
-    Raises
-    ------
-    DataError
-        For an unknown key, half of a pair, or no training set.
-    """
-    for key in found:
-        if key not in KEYS:
-            raise DataError(
-                f"{where}: unknown array {key!r}, expected {', '.join(KEYS)}{nearest(key, KEYS)}"
-            )
-    for part in PARTS:
-        for key, other in ((f"x_{part}", f"y_{part}"), (f"y_{part}", f"x_{part}")):
-            if (key in found or part == "train") and other not in found:
-                raise DataError(f"{where}: has no array {other}")
-    return [part for part in PARTS if f"x_{part}" in found]
+PIXELS = 128  # integers that go so far, and not beyond 255, are pixels
+WIDE, NARROW = 10.0, 0.1  # largest features beyond which training suffers
+UNSCALED = "--standardise scales each column"
 
 
 def assemble(
-    name: str, parts: Parts, *, n_classes: int | None = None, test_fraction: float = 0.0
+    name: str,
+    reading: Reading,
+    *,
+    largest: float,
+    n_classes: int | None = None,
+    test_fraction: float = 0.0,
 ) -> RawData:
     """Check the arrays of a dataset and put them together.
 
@@ -48,11 +29,11 @@ def assemble(
     ----------
     name : str
         What the user asked for.
-    parts : mapping of str to (Named, Named)
-        For ``train`` and, if there, ``validation`` and ``test``: features of shape
-        (rows, ...) and labels of shape (rows,), (rows, 1) or one-hot (rows, n_classes).
+    reading : Reading
+    largest : float
+        No feature may be beyond it.
     n_classes : int, optional
-        Number of classes where it is known; else the training labels tell.
+        Number of classes where it is known; else the training labels define them.
     test_fraction : float
         Part of the rows to hold out for testing where the user names none.
 
@@ -61,48 +42,65 @@ def assemble(
     DataError
         If any check of `hpcpgd.data.checks` fails.
     """
-    found = {}
+    parts = reading.parts
+    labels = {}
     for part, (x, y) in parts.items():
-        array = checks.features(x)
         checks.same_rows(x, y)
-        found[part] = (array, checks.labels(y))
-    train, train_labels = found["train"]
+        labels[part] = checks.labels(y)
+    features = _same_type(parts, {p: checks.features(x, largest) for p, (x, _) in parts.items()})
+    train = features["train"]
     if not train.shape[0]:
         raise DataError(f"{parts['train'][0].source}: has no rows")
-    if len({array.dtype for array, _ in found.values()} & FLOATS) == 2:
-        found = {part: (_widened(array), given) for part, (array, given) in found.items()}
-        train = found["train"][0]
-    for part in parts:
-        _same_columns(train, found[part][0], parts[part][0].source)
+    class_names, notes = reading.class_names, list(reading.notes)
     if n_classes is None:
-        n_classes = checks.count_classes(train_labels)
-    splits = {
-        part: Split(array, checks.within(given, n_classes))
-        for part, (array, given) in found.items()
-    }
+        classes, class_names, said = renumbered(list(labels.values()), class_names)
+        labels, notes = dict(zip(labels, classes, strict=True)), notes + said
+        n_classes = classes[0].columns or int(classes[0].classes.max()) + 1
+    splits = {p: Split(features[p], checks.within(labels[p], n_classes)) for p in parts}
+    scale, said = _scale(parts["train"][0].array, train)
     return RawData(
         name=name,
         train=splits["train"],
         validation=splits.get("validation"),
         test=splits.get("test"),
         n_classes=n_classes,
-        scale=1 / 255 if train.dtype == np.uint8 else 1.0,
+        scale=scale,
         offset=0.0,
         has_accuracy=True,
         test_fraction=test_fraction,
+        notes=(*notes, *said),
+        class_names=class_names if len(class_names) == n_classes else (),
     )
 
 
-def _widened(array: Array) -> Array:
-    """Return floats as float64: splits of both widths meet there, and nothing is lost."""
-    return array.astype(np.float64) if array.dtype in FLOATS else array
+def _same_type(parts: Parts, features: dict[str, Array]) -> dict[str, Array]:
+    """Return the splits in one dtype that loses nothing; refuse other columns than training's."""
+    train, stored = features["train"], parts["train"][0].array
+    for part, array in features.items():
+        x = parts[part][0]
+        if array.shape[1] != train.shape[1]:
+            raise DataError(
+                f"{x.source}: has {array.shape[1]} inputs, expected {train.shape[1]} as in training"
+            )
+        if (x.array.dtype.kind == "f") != (stored.dtype.kind == "f"):  # pixels are scaled
+            raise DataError(
+                f"{x.source}: has dtype {x.array.dtype}, expected {stored.dtype} as in training"
+            )
+    common = np.result_type(*(array.dtype for array in features.values()))
+    return {part: array.astype(common, copy=False) for part, array in features.items()}
 
 
-def _same_columns(train: Array, other: Array, source: str) -> None:
-    """Refuse a split whose columns or dtype (so scale) differ from those of training."""
-    if other.shape[1] != train.shape[1]:
-        raise DataError(
-            f"{source}: has {other.shape[1]} inputs, expected {train.shape[1]} as in training"
-        )
-    if other.dtype != train.dtype:
-        raise DataError(f"{source}: has dtype {other.dtype}, expected {train.dtype} as in training")
+def _scale(stored: Array, features: Array) -> tuple[float, list[str]]:
+    """Return what training multiplies features with, and what to say of it and their range."""
+    lowest, highest = checks.extent(features)
+    scale, notes = 1.0, []
+    if features.dtype == np.uint8:
+        pixels = highest > 1 if stored.dtype == np.uint8 else highest >= PIXELS
+        scale = 1 / 255 if pixels else 1.0
+        converted = "" if stored.dtype == np.uint8 else f"{stored.dtype} features taken as "
+        notes = [f"{converted}pixels {lowest} to {highest}, divided by 255"] if pixels else []
+    size = max(abs(lowest), abs(highest)) * scale
+    if size > WIDE or 0 < size < NARROW:
+        limits = f"{lowest * scale:.4g} to {highest * scale:.4g}"
+        notes.append(f"features range from {limits}, on which training may be poor: {UNSCALED}")
+    return scale, notes

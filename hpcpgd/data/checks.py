@@ -30,42 +30,80 @@ class Labels(NamedTuple):
     source: str
 
 
-def numeric(dtype: np.dtype[Any], source: str) -> None:
+def numeric(dtype: np.dtype[Any], source: str, words: bool = False) -> None:
     """Refuse a dtype that is not a plain number, before any of it is read.
+
+    Parameters
+    ----------
+    dtype : dtype
+    source : str
+        For the message.
+    words : bool
+        Whether texts of a fixed length will do, too, as for labels.
 
     Raises
     ------
     DataError
         For objects, text, times, structures and complex numbers.
     """
-    if dtype.kind not in "buif":
-        raise DataError(f"{source}: has dtype {dtype}, expected numbers")
+    if dtype.kind not in ("buifUS" if words else "buif"):
+        expected = "numbers or texts of a fixed length" if words else "numbers"
+        cure = "; convert with .astype(str)" if words and dtype.kind == "O" else ""
+        raise DataError(f"{source}: has dtype {dtype}, expected {expected}{cure}")
 
 
-def features(x: Named) -> Array:
+def features(x: Named, largest: float) -> Array:
     """Return the features as a C-contiguous array (rows, n_in) in native byte order.
+
+    Integers and half floats become the shortest of uint8, float32 and float64 that holds
+    them exactly.
 
     Raises
     ------
     DataError
-        For a wrong dtype or shape, for no column, and for NaN or Inf.
+        For a wrong shape, for no column, and for a value that is not finite or beyond
+        ``largest``.
     """
     array, source = x
-    native = array.dtype.newbyteorder("=")
-    if native not in (np.uint8, np.float32, np.float64):
-        raise DataError(
-            f"{source}: has dtype {array.dtype}, expected uint8 (pixels 0 to 255), float32 or"
-            " float64; convert with .astype('float32')"
-        )
     n_in = math.prod(array.shape[1:]) if array.ndim > 1 else 0
     if n_in < 1:
         raise DataError(
             f"{source}: has shape {array.shape}, expected (rows, inputs) with 1 input or more"
         )
-    flat = np.ascontiguousarray(array.reshape(array.shape[0], n_in), native)
-    if native.kind == "f":
-        _finite(flat, source)
+    flat = array.reshape(array.shape[0], n_in)
+    flat = np.ascontiguousarray(flat, _kept(flat, source))
+    if flat.dtype.kind == "f":
+        _finite(flat, source, largest)
     return flat
+
+
+def _kept(array: Array, source: str) -> np.dtype[Any]:
+    """Return the dtype in which features (rows, n_in) are kept."""
+    native = array.dtype.newbyteorder("=")
+    if native in (np.uint8, np.float32, np.float64):
+        return native
+    if native.kind in "bf":
+        if native.itemsize > 8:
+            raise DataError(f"{source}: has dtype {native}, expected at most float64")
+        return np.dtype(np.float32)
+    lowest, highest = extent(array)
+    if lowest >= 0 and highest <= 255:
+        return np.dtype(np.uint8)
+    if max(-lowest, highest) <= 2**24:
+        return np.dtype(np.float32)
+    if max(-lowest, highest) > 2**53:
+        raise DataError(
+            f"{source}: has whole numbers from {lowest} to {highest}, which float64 does not hold:"
+            " expected at most 2**53"
+        )
+    return np.dtype(np.float64)
+
+
+def extent(array: Array) -> tuple[Any, Any]:
+    """Return the lowest and the highest value of features (rows, n_in); 0, 0 of no rows."""
+    if not array.size:
+        return 0, 0
+    return array.min().item(), array.max().item()
 
 
 def _chunks(array: Array) -> Iterator[tuple[int, Array]]:
@@ -75,15 +113,22 @@ def _chunks(array: Array) -> Iterator[tuple[int, Array]]:
         yield start, array[start : start + step]
 
 
-def _finite(array: Array, source: str) -> None:
+def _finite(array: Array, source: str, largest: float) -> None:
     for start, chunk in _chunks(array):
-        finite = np.isfinite(chunk)
-        if not finite.all():
-            row, column = np.argwhere(~finite)[0]
+        good = np.abs(chunk) <= largest  # false for NaN, too
+        if not good.all():
+            row, column = np.argwhere(~good)[0]
             raise DataError(
                 f"{source}: value {chunk[row, column]} at row {start + row}, column {column}"
-                " (counted from 0), expected finite numbers"
+                f" (counted from 0), {beyond(chunk[row, column], largest)}"
             )
+
+
+def beyond(value: Any, largest: float) -> str:
+    """Say what is wrong with a value that is not finite, or beyond ``largest``."""
+    if not np.isfinite(value):
+        return "expected finite numbers"
+    return f"is beyond the largest number of float32, {largest:.2g}: use --dtype float64"
 
 
 def same_rows(x: Named, y: Named) -> None:
@@ -119,11 +164,47 @@ def labels(y: Named) -> Labels:
         raise DataError(
             f"{source}: has shape {array.shape}, expected (rows,) or one-hot (rows, classes)"
         )
-    if array.dtype.kind not in "ui":
+    flat = array.reshape(-1)
+    if flat.dtype.kind in "US":
+        flat = text(Named(flat, source))
+    if flat.dtype.kind in "fb":
+        flat = _whole(flat, source)
+    return Labels(flat, None, source)
+
+
+def text(y: Named) -> Array:
+    """Return texts (rows,) of a fixed length as ``str``.
+
+    Raises
+    ------
+    DataError
+        If one of them is blank, or no text in UTF-8.
+    """
+    array, source = y
+    try:
+        if array.dtype.kind == "S":
+            array = np.char.decode(array, "utf-8")
+        array = array.astype(array.dtype.newbyteorder("="))
+        words = [str(word) for word in np.unique(array)]
+    except ValueError as error:  # bytes or numbers that are no characters
+        raise DataError(f"{source}: is no text in UTF-8: {error}") from None
+    for word in words:
+        if not word.strip() or not word.isprintable():
+            row = int((array == word).argmax())
+            kind = "no printable text" if word.strip() else "blank"
+            raise DataError(f"{source}: the label at row {row} (counted from 0) is {kind}")
+    return array
+
+
+def _whole(array: Array, source: str) -> npt.NDArray[np.int64]:
+    """Return floats that are whole numbers, or booleans, as integers."""
+    bad = ~((np.abs(array) < 2**53) & (array == np.rint(array))) if array.dtype.kind == "f" else []
+    if np.any(bad):
+        row = int(np.argmax(bad))
         raise DataError(
-            f"{source}: has dtype {array.dtype}, expected integer labels 0 to classes - 1"
+            f"{source}: label {array[row]} at row {row} (counted from 0), expected whole numbers"
         )
-    return Labels(array.reshape(-1), None, source)
+    return array.astype(np.int64)
 
 
 def _from_one_hot(array: Array, source: str) -> npt.NDArray[np.int32]:
@@ -138,47 +219,6 @@ def _from_one_hot(array: Array, source: str) -> npt.NDArray[np.int32]:
             )
         classes[start : start + len(chunk)] = chunk.argmax(axis=1)
     return classes
-
-
-def count_classes(found: Labels) -> int:
-    """Return the number of classes K that the training labels define.
-
-    Integer labels must be 0 to K-1 with every class present; one-hot labels state K by
-    their columns.
-
-    Raises
-    ------
-    DataError
-        If a label is negative, a class is missing, or there is but one class.
-    """
-    if found.columns is not None:
-        return found.columns
-    lowest, highest = int(found.classes.min()), int(found.classes.max())
-    if lowest < 0:
-        row = int(found.classes.argmin())
-        raise DataError(
-            f"{found.source}: label {lowest} at row {row} (counted from 0), expected 0 or more"
-        )
-    if highest == 0:
-        raise DataError(
-            f"{found.source}: every row has label 0, expected 2 classes or more"
-            " (in a CSV file the label is the last column)"
-        )
-    _every_class_present(found, highest)
-    return highest + 1
-
-
-def _every_class_present(found: Labels, highest: int) -> None:
-    # The set of labels, not an array up to the highest one: that may be 2**63.
-    present = np.unique(found.classes)
-    if present.size <= highest:
-        gaps = np.flatnonzero(present != np.arange(present.size, dtype=present.dtype))
-        missing = int(gaps[0]) if gaps.size else present.size
-        row = int(found.classes.argmax())
-        raise DataError(
-            f"{found.source}: label {highest} at row {row} (counted from 0), but no row has"
-            f" label {missing}: expected every class from 0 to the highest label"
-        )
 
 
 def within(found: Labels, n_classes: int) -> npt.NDArray[np.int32]:

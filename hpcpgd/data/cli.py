@@ -55,6 +55,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     one.add_argument("--to", type=Path, metavar="DIR", help="default: $HPCPGD_DATA or the cache")
     one = commands.add_parser("info", help="describe a dataset", allow_abbrev=False)
     one.add_argument("dataset", metavar="PATH-or-name", help="as for train --dataset")
+    one.add_argument(
+        "--label-column", default="auto", metavar="NAME|N", help="as for train --label-column"
+    )
     return parser.parse_args(argv)
 
 
@@ -74,7 +77,8 @@ def _fetch(arguments: argparse.Namespace) -> str:
 
 def _info(arguments: argparse.Namespace) -> str:
     check_name(arguments.dataset)
-    return describe(load(arguments.dataset, seed=0))
+    column = arguments.label_column
+    return describe(load(arguments.dataset, seed=0, dtype="float64", label_column=column))
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], str]] = {"fetch": _fetch, "info": _info}

@@ -14,6 +14,16 @@ from hpcpgd.errors import DataError
 
 _PACKINGS = {h5py.h5z.FILTER_DEFLATE: "gzip", h5py.h5z.FILTER_LZF: "lzf"}
 _HARMLESS = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
+# Of the registry of filters; h5repack without their plugin drops what it cannot read.
+_OTHERS = {
+    1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset",
+    307: "bzip2", 32000: "lzf", 32001: "blosc", 32004: "lz4", 32008: "bitshuffle",
+    32013: "zfp", 32015: "zstd", 32017: "sz", 32026: "blosc2",
+}  # fmt: skip
+_ANEW = (
+    "python -c \"import h5py, hdf5plugin; a = h5py.File({!r}); b = h5py.File('new.h5', 'w');"
+    " [b.create_dataset(k, data=a[k][()], compression='gzip') for k in a]\""
+)
 _AT_ONCE = 16  # texts
 
 
@@ -58,9 +68,11 @@ def _check_packing(found: h5py.Dataset, source: str) -> None:
     numbers = [plist.get_filter(n)[0] for n in range(plist.get_nfilters())]
     packings = [number for number in numbers if number not in _HARMLESS]
     if len(packings) > 1 or not set(packings) <= set(_PACKINGS):
+        listed = ", ".join(f"{n} ({_OTHERS[n]})" if n in _OTHERS else str(n) for n in numbers)
         raise DataError(
-            f"{source}: has HDF5 filters {numbers}, expected shuffle, fletcher32 and one of"
-            f" {' and '.join(_PACKINGS.values())} at most (h5repack -f GZIP=4)"
+            f"{source}: has HDF5 filters {listed}, expected shuffle, fletcher32 and one of"
+            f" {' and '.join(_PACKINGS.values())} at most: pip install hdf5plugin and write the"
+            f" file anew: {_ANEW.format(source.partition(': ')[0])}"
         )
 
 

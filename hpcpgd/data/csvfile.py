@@ -1,136 +1,203 @@
-"""CSV files: numbers separated by commas, the label in the last column, a header if any."""
+"""Text files with a table of numbers: one row an example, its label in one of the columns."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hpcpgd.data import guard
-from hpcpgd.data.assemble import Parts
+from hpcpgd.data import checks, guard
 from hpcpgd.data.checks import Named
+from hpcpgd.data.columns import INDEX_NAMES, Columns, inspect
 from hpcpgd.data.dataset import Array
+from hpcpgd.data.dialect import Dialect, detect
+from hpcpgd.data.lines import lines, opened
+from hpcpgd.data.reading import Reading
 from hpcpgd.errors import DataError
 
 TEST_FRACTION = 0.2  # held out where the user names no other part
-LONGEST_LINE = 2**24  # characters: 25 times as much memory, cell by cell
+SAMPLE = 20  # lines from which separators and columns are inferred
 
 
-class _Layout(NamedTuple):
-    """What a first pass over the file tells."""
+class _Table(NamedTuple):
+    """A file and what a first pass over it says."""
 
-    header_lines: int  # lines before the first row
-    columns: int
+    path: Path
+    dialect: Dialect
+    columns: Columns
     rows: int
 
+    def content(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the number and the cells of each line below the header."""
+        with opened(self.path) as file:
+            body = islice(lines(file, self.path), bool(self.columns.names), None)
+            for number, line in body:
+                yield number, self.dialect.cells(line)
 
-def read(path: Path) -> Parts:
-    """Read a CSV file.
+    def cell(self, row: int, column: int) -> str:
+        """Return ``PATH: line 7, column 2 ('age'): '1e39'`` for a message."""
+        number, cells = next(islice(self.content(), row, None))
+        return f"{self.path}: line {number}, {self.columns.describe(column)}: {cells[column]!r:.60}"
+
+
+def read(path: Path, label_column: str, largest: float) -> Reading:
+    """Read a text file.
+
+    Parameters
+    ----------
+    path : Path
+    label_column : str
+        ``auto``, ``first``, ``last``, a header's name, or a number counted from 1.
+    largest : float
+        No feature may be beyond it.
 
     Returns
     -------
-    mapping of str to (Named, Named)
+    Reading
         ``train`` alone: float64 features (rows, columns - 1) and int32 labels (rows,).
 
     Raises
     ------
     DataError
         If the file is missing, not text, has rows of different lengths, or cells that are
-        not numbers; the message names the line.
+        not numbers; the message names line and column.
     """
     guard.ensure_fits(guard.file_size(path), path)
     with guard.refuse_bad_file(path):
-        layout = _scan(path)
+        table = _scan(path, label_column)
         # Twice: the table as parsed, and its features on their own.
-        guard.ensure_fits(2 * 8 * layout.rows * layout.columns, path)
-        table = _parse(path, layout)
-        labels = _labels(table[:, -1], path, layout)
-    return {"train": (Named(table[:, :-1], str(path)), Named(labels, f"{path}: last column"))}
+        guard.ensure_fits(2 * 8 * table.rows * table.columns.count, path)
+        values, names = _parse(table)
+        labels = values[:, table.columns.label] if names else _labels(values, table)
+        left_out = [table.columns.label, *_index(values, table)]
+        _check_range(values, table, largest)
+    features = np.delete(values, left_out, axis=1)
+    notes = [*table.dialect.notes(), *table.columns.notes()]
+    notes += [f"{table.columns.describe(i)} left out: it counts the rows" for i in left_out[1:]]
+    where = f"{path}: {table.columns.describe(table.columns.label)}"
+    parts = {"train": (Named(features, str(path)), Named(labels.astype(np.int32), where))}
+    return Reading(parts, tuple(notes), names)
 
 
-def _open(path: Path) -> TextIO:
-    return path.open(encoding="utf-8-sig", newline=None)
-
-
-def _lines(file: TextIO) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number, from 1, and the cells of each line that is not empty."""
-    for number, line in enumerate(file, 1):
-        if len(line) > LONGEST_LINE:
-            raise DataError(f"{file.name}: line {number} has more than {LONGEST_LINE} characters")
-        if line != "\n":
-            yield number, next(csv.reader([line]), [""])
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _scan(path: Path) -> _Layout:
-    with _open(path) as file:
-        number, cells = next(_lines(file), (0, []))
-        # Names of columns may be numbers (pandas writes 0,1,2); the label's is a word.
-        header = bool(cells) and not _is_number(cells[-1])
-        rows = sum(1 for line in file if line != "\n") + (bool(cells) and not header)
+def _scan(path: Path, label_column: str) -> _Table:
+    with opened(path) as file:
+        content = lines(file, path)
+        sample = [line for _, line in islice(content, SAMPLE)]
+        if not sample:
+            raise DataError(f"{path}: has no rows")
+        dialect = detect(sample)
+        columns = inspect(dialect, sample, label_column, str(path))
+        rows = len(sample) + sum(1 for _ in content) - bool(columns.names)
     if not rows:
         raise DataError(f"{path}: has no rows")
-    return _Layout(number if header else 0, len(cells), rows)
+    return _Table(path, dialect, columns, rows)
 
 
-def _parse(path: Path, layout: _Layout) -> npt.NDArray[np.float64]:
-    try:
-        with _open(path) as file:
-            table: npt.NDArray[np.float64] = np.loadtxt(
-                file,
-                np.float64,
-                comments=None,
-                delimiter=",",
-                skiprows=layout.header_lines,
-                ndmin=2,
-                quotechar='"',
+def _parse(table: _Table) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
+    """Return all cells as numbers and, of labels that are words, the words in their order."""
+    codes: dict[str, int] = {}
+    decimal, separator = table.dialect.decimal, table.dialect.separator
+    converters: dict[int | str, Callable[[str], float]] = {}
+    if table.columns.text:
+        converters[table.columns.label] = lambda cell: codes.setdefault(cell.strip(), len(codes))
+    with opened(table.path) as file:
+        body = islice(lines(file, table.path), bool(table.columns.names), None)
+        texts = (line if decimal == "." else line.replace(decimal, ".") for _, line in body)
+        try:
+            values: npt.NDArray[np.float64] = np.loadtxt(
+                texts, np.float64, comments=None, delimiter=separator, converters=converters,
+                ndmin=2, quotechar='"', encoding=None,
+            )  # fmt: skip
+        except ValueError as error:
+            _diagnose(table)
+            raise DataError(f"{table.path}: {guard.one_line(error)}") from error
+    if values.shape[1] != table.columns.count:
+        _diagnose(table)
+    names = tuple(sorted(codes))
+    if names:
+        _check_names(table, names)
+        order = np.argsort(np.argsort(list(codes)))  # from the order of appearance
+        column = values[:, table.columns.label]
+        column[...] = order[column.astype(np.int64)]
+    return values, names
+
+
+def _check_names(table: _Table, names: tuple[str, ...]) -> None:
+    """Refuse words that are no names of classes: blanks, numbers among them, a name a row."""
+    column = table.columns.label
+    for row, (_, cells) in enumerate(table.content()):
+        word = cells[column]
+        if not word or not word.isprintable():
+            kind = "blank" if not word else "no text in UTF-8: save the file as UTF-8"
+            raise DataError(f"{table.cell(row, column)}: the label is {kind}")
+        if table.dialect.number(word) is not None:
+            raise DataError(
+                f"{table.cell(row, column)}: is a number among labels that are words, such as"
+                f" {next(n for n in names if table.dialect.number(n) is None)!r:.40}"
             )
-    except ValueError as error:
-        _diagnose(path, layout)
-        raise DataError(f"{path}: {guard.one_line(error)}") from error
-    if table.shape[1] != layout.columns:
-        _diagnose(path, layout)
-    return table
-
-
-def _diagnose(path: Path, layout: _Layout) -> None:
-    """Raise the error that names the first bad line."""
-    with _open(path) as file:
-        for number, cells in _lines(file):
-            if number <= layout.header_lines:
-                continue
-            if len(cells) != layout.columns:
-                raise DataError(
-                    f"{path}: line {number} has {len(cells)} columns, expected {layout.columns}"
-                )
-            for column, cell in enumerate(cells, 1):
-                if not _is_number(cell):
-                    raise DataError(
-                        f"{path}: line {number}, column {column}: {cell[:40]!r} is not a number"
-                    )
-
-
-def _labels(values: Array, path: Path, layout: _Layout) -> npt.NDArray[np.int32]:
-    good = (np.abs(values) < 2**31) & (values == np.rint(values))
-    if not good.all():
-        row = int(good.argmin())
-        with _open(path) as file:
-            data = (line for line in _lines(file) if line[0] > layout.header_lines)
-            number, cells = next(islice(data, row, None))
+    if len(names) == table.rows > 2:
         raise DataError(
-            f"{path}: line {number}: label {cells[-1][:40]!r} in the last column,"
-            " expected an integer 0 to classes - 1"
+            f"{table.path}: {table.columns.describe(column)} has another word in each of"
+            f" {table.rows} rows, expected labels; --label-column names the column of the labels"
         )
-    return values.astype(np.int32)
+
+
+def _diagnose(table: _Table) -> None:
+    """Raise the error that names the first bad cell or line."""
+    for row, (number, cells) in enumerate(table.content()):
+        if len(cells) != table.columns.count:
+            raise DataError(
+                f"{table.path}: line {number} has {len(cells)} columns,"
+                f" expected {table.columns.count}"
+            )
+        for column, cell in enumerate(cells):
+            if table.columns.text and column == table.columns.label:
+                continue
+            if not cell:
+                raise DataError(
+                    f"{table.cell(row, column)} is blank: fill it in, or remove the line"
+                )
+            if table.dialect.number(cell) is None:
+                raise DataError(
+                    f"{table.cell(row, column)} is not a number: code such a column as numbers or"
+                    " remove it; --label-column names the column of the labels"
+                )
+
+
+def _labels(values: Array, table: _Table) -> Array:
+    """Return the column of the labels after a check that they are whole numbers."""
+    label = table.columns.label
+    column = values[:, label]
+    good = (np.abs(column) < 2**31) & (column == np.rint(column))
+    if not good.all():
+        where = table.cell(int(good.argmin()), label)
+        raise DataError(
+            f"{where}: expected a label, a whole number or a word;"
+            " --label-column names the column of the labels"
+        )
+    return column
+
+
+def _check_range(values: Array, table: _Table, largest: float) -> None:
+    """Refuse what is no finite number of the run's type."""
+    good = np.abs(values) <= largest  # false for NaN, too
+    if not good.all():
+        row, column = (int(i) for i in np.argwhere(~good)[0])
+        raise DataError(f"{table.cell(row, column)}: {checks.beyond(values[row, column], largest)}")
+
+
+def _index(values: Array, table: _Table) -> list[int]:
+    """Return the columns that only count the rows, as data frames write them."""
+    counted = np.arange(len(values))
+    return [
+        i
+        for i, name in enumerate(table.columns.names)
+        if name.casefold() in INDEX_NAMES
+        and i != table.columns.label
+        and len(values) > 2
+        and any(np.array_equal(values[:, i], counted + first) for first in (0, 1))
+    ]

@@ -64,6 +64,10 @@ class RawData:
         False where the labels mean nothing (synthetic data).
     test_fraction : float
         Part of the rows to hold out for testing where the user names none.
+    notes : tuple of str
+        What was inferred as the files were read.
+    class_names : tuple of str
+        What the files call the classes 0, 1 and so on; empty for those numbers themselves.
     """
 
     name: str
@@ -75,6 +79,8 @@ class RawData:
     offset: float
     has_accuracy: bool
     test_fraction: float = 0.0
+    notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +101,11 @@ class Dataset:
         False where the labels mean nothing (synthetic data).
     sha256 : str
         Hash of the data before the split (see `sha256`), so independent of the seed.
+    notes, class_names : tuple of str
+        As of `RawData`.
+    mean, deviation : tuple of float
+        Of each column of the training rows, ``features * scale + offset``, where the
+        features here are standardised by them; else empty.
     """
 
     name: str
@@ -106,6 +117,10 @@ class Dataset:
     offset: float
     has_accuracy: bool
     sha256: str
+    notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
 
     @property
     def n_in(self) -> int:

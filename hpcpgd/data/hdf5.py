@@ -1,49 +1,144 @@
-"""HDF5 files that hold the same names as ``.npz``, each as a plain dataset of the file itself."""
+"""HDF5 files with features and labels, each as a plain dataset of the file itself."""
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hpcpgd.data import checks, guard
-from hpcpgd.data.assemble import Parts, check_keys
 from hpcpgd.data.checks import Named
 from hpcpgd.data.dataset import Array
+from hpcpgd.data.keys import recognise
+from hpcpgd.data.reading import Reading
+from hpcpgd.errors import DataError
 
 if TYPE_CHECKING:
     import h5py
 
+LONGEST_LABEL = 256  # characters
+MOST_NAMES = 1000  # of datasets and groups: more is no dataset to train with
 
-def read(path: Path) -> Parts:
-    """Read ``x_train``, ``y_train`` and the optional other pairs.
+
+def read(path: Path) -> Reading:
+    """Read features and labels of the training set and, if there, of the others.
 
     Returns
     -------
-    mapping of str to (Named, Named)
+    Reading
         Features (rows, ...) and labels (rows,) or (rows, columns) of each split.
 
     Raises
     ------
     DataError
-        If the file is missing, damaged, holds other names, or if a name leads elsewhere:
+        If the file is missing, damaged, held open by a writer, or if a name leads elsewhere:
         soft and external links, virtual datasets, external storage.
     """
-    import h5py  # slow
-
-    from hpcpgd.data import contained
+    from hpcpgd.data import contained  # h5py is slow to import
 
     guard.file_size(path)
-    with guard.refuse_bad_file(path), h5py.File(path, "r") as file:
-        keys = list(file)
-        parts = check_keys(keys, path)
-        datasets = {key: contained.dataset(file, key, f"{path}: {key}") for key in keys}
-        for key, dataset in datasets.items():
-            checks.numeric(dataset.dtype, f"{path}: {key}")
+    with guard.refuse_bad_file(path), _opened(path) as file:
+        keys = recognise(_names(file, path), path)
+        datasets = {
+            key: contained.dataset(file, name, f"{path}: {name}")
+            for key, name in keys.arrays.items()
+        }
+        texts = [key for key, d in datasets.items() if key[0] == "y" and _has_texts(d)]
+        for key in datasets.keys() - set(texts):
+            checks.numeric(datasets[key].dtype, f"{path}: {keys.arrays[key]}")
         guard.ensure_fits(sum(map(contained.nbytes, datasets.values())), path)
-        arrays = {key: Named(_values(d), f"{path}: {key}") for key, d in datasets.items()}
-    return {part: (arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in parts}
+        if texts or keys.class_names is not None:
+            _require_sound_heaps(path)
+        arrays = {
+            key: Named(_texts(d, path) if key in texts else d[()], f"{path}: {keys.arrays[key]}")
+            for key, d in datasets.items()
+        }
+        names = _class_names(file, keys.class_names, path)
+    parts = {part: (arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in keys.parts}
+    return Reading(parts, tuple(keys.notes), names)
 
 
-def _values(dataset: h5py.Dataset) -> Array:
-    values: Array = dataset[()]
-    return values
+def _opened(path: Path) -> h5py.File:
+    """Open a file to read it.
+
+    Raises
+    ------
+    DataError
+        If another program holds it open for writing.
+    """
+    import h5py
+
+    try:
+        return h5py.File(path, "r")
+    except BlockingIOError:
+        raise DataError(
+            f"{path}: another program holds it open for writing: close it there, or wait for it"
+        ) from None
+
+
+def _names(file: h5py.File, path: Path) -> list[str]:
+    """Return the names of all datasets but the scales of dimensions, of groups one level deep."""
+    import h5py
+
+    names: list[str] = []
+    for name in file:
+        if isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(
+            file[name], h5py.Group
+        ):
+            names += [f"{name}/{inner}" for inner in file[name]]
+        else:
+            names.append(name)
+        if len(names) > MOST_NAMES:
+            raise DataError(f"{path}: holds more than {MOST_NAMES} names, expected a dataset")
+    return [name for name in names if not _is_scale(file, name)]
+
+
+def _is_scale(file: h5py.File, name: str) -> bool:
+    """Return whether a dataset of this file only counts a dimension, as xarray writes them."""
+    import h5py
+
+    *groups, last = name.split("/")
+    here = file[groups[0]] if groups else file
+    if not isinstance(here.get(last, getlink=True), h5py.HardLink):
+        return False
+    return isinstance(here[last], h5py.Dataset) and here[last].is_scale
+
+
+def _has_texts(dataset: h5py.Dataset) -> bool:
+    import h5py
+
+    return h5py.check_string_dtype(dataset.dtype) is not None
+
+
+def _require_sound_heaps(path: Path) -> None:
+    """Refuse damage in which libhdf5 would go round for ever as it reads texts."""
+    from hpcpgd.data.heaps import require_sound_heaps
+
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        require_sound_heaps(data, path)
+
+
+def _texts(dataset: h5py.Dataset, path: Path) -> Array:
+    """Return texts (rows,) as an array of ``str``, which has the longest one's width."""
+    from hpcpgd.data import contained
+
+    texts = list(contained.texts(dataset))
+    longest = max(map(len, texts), default=0)
+    if longest > LONGEST_LABEL:
+        raise DataError(
+            f"{path}: {dataset.name}: has a label of {longest} characters,"
+            f" expected {LONGEST_LABEL} at most"
+        )
+    return np.array(texts, f"U{max(longest, 1)}")
+
+
+def _class_names(file: h5py.File, name: str | None, path: Path) -> tuple[str, ...]:
+    """Return the texts of the array that names the classes, none if it is no such."""
+    from hpcpgd.data import contained
+
+    if name is None:
+        return ()
+    dataset = contained.dataset(file, name, f"{path}: {name}")
+    return tuple(contained.texts(dataset)) if _has_texts(dataset) else ()

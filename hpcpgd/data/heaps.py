@@ -7,6 +7,7 @@ has left one of no length it goes on at the same place for ever.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
             yield file
 
 
-def require_sound_heaps(data: bytes, path: Path) -> None:
+def require_sound_heaps(data: bytes | mmap.mmap, path: Path) -> None:
     """Refuse a heap with an object that has no length, or that goes beyond its end.
 
     Raises

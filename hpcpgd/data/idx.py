@@ -15,34 +15,26 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from hpcpgd.data import guard
-from hpcpgd.data.assemble import Parts
+from hpcpgd.data import guard, idx_names
 from hpcpgd.data.checks import Named
+from hpcpgd.data.reading import Reading
 from hpcpgd.errors import DataError
 
-FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
 _UNSIGNED_BYTE = 0x08
 _TYPES = {0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
 
 
-def find(folder: Path, name: str) -> Path | None:
-    """Return the file of that name in a folder, plain or with ``.gz``, or None."""
-    for path in (folder / name, folder / f"{name}.gz"):
-        with guard.refuse_bad_file(path):
-            if path.exists():
-                return path
-    return None
+def read_folder(path: Path) -> Reading:
+    """Read images and labels of the training set and, if there, of the test set.
 
-
-def read_folder(folder: Path) -> Parts:
-    """Read the four files of MNIST's naming; the test pair may be absent.
+    Parameters
+    ----------
+    path : Path
+        As of `idx_names.split_prefix`.
 
     Returns
     -------
-    mapping of str to (Named, Named)
+    Reading
         Images (rows, height, width) and labels (rows,), both uint8.
 
     Raises
@@ -50,19 +42,14 @@ def read_folder(folder: Path) -> Parts:
     DataError
         If a file is missing, damaged, or not of this format.
     """
-    with guard.refuse_bad_file(folder):
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder of IDX files")
-    parts = {}
-    for part, names in FILES.items():
-        images, labels = (find(folder, name) for name in names)
-        if images is None and labels is None and part != "train":
-            continue
-        if images is None or labels is None:
-            missing = names[0] if images is None else names[1]
-            raise DataError(f"{folder}: has no file {missing} or {missing}.gz")
-        parts[part] = (Named(read(images), str(images)), Named(read(labels), str(labels)))
-    return parts
+    folder, prefix = idx_names.split_prefix(path)
+    files = idx_names.pairs(folder, prefix)
+    parts = {
+        part: (Named(read(images), str(images)), Named(read(labels), str(labels)))
+        for part, (images, labels) in files.items()
+    }
+    first = files["train"][0]
+    return Reading(parts, () if first.parent == path else (f"IDX files such as {first}",))
 
 
 def read(path: Path) -> npt.NDArray[np.uint8]:
@@ -79,7 +66,7 @@ def read(path: Path) -> npt.NDArray[np.uint8]:
         If the file is missing, damaged, too short, too long or of another type.
     """
     size = guard.file_size(path)
-    packed = path.suffix == ".gz"
+    packed = path.suffix.lower() == ".gz"
     with guard.refuse_bad_file(path), path.open("rb") as file:
         stream: BinaryIO = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]  # reads as one
         shape = _read_header(stream, path)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from hpcpgd.data.checks import extent
 from hpcpgd.data.dataset import RawData, Split, sha256
+from hpcpgd.errors import printable
 
 _MOST_CLASSES = 20  # listed one by one; more are summed up
 
@@ -20,14 +22,17 @@ def describe(raw: RawData) -> str:
         ("dtype", str(raw.train.features.dtype)),
         ("scale", f"{raw.scale:.10g}"),
         ("offset", f"{raw.offset:.10g}"),
+        ("range", "{:.6g} to {:.6g} as stored".format(*extent(raw.train.features))),
         ("sha256", sha256(raw)),
         ("classes", str(raw.n_classes)),
+        *(("inferred", printable(note)) for note in raw.notes),
     ]
     lines = [f"{name:<11} {value}" for name, value in facts]
-    return "\n".join([*lines, *_class_counts(there, raw.n_classes)])
+    return "\n".join([*lines, *_class_counts(there, raw)])
 
 
-def _class_counts(splits: dict[str, Split], n_classes: int) -> list[str]:
+def _class_counts(splits: dict[str, Split], raw: RawData) -> list[str]:
+    n_classes, names = raw.n_classes, raw.class_names
     counts = {n: np.bincount(s.labels, minlength=n_classes) for n, s in splits.items()}
     if n_classes > _MOST_CLASSES:
         return [
@@ -35,7 +40,9 @@ def _class_counts(splits: dict[str, Split], n_classes: int) -> list[str]:
         ]
     head = f"{'class':>11} " + "".join(f"{name:>12}" for name in counts)
     body = (
-        f"{k:>11} " + "".join(f"{column[k]:>12}" for column in counts.values())
+        f"{k:>11} "
+        + "".join(f"{column[k]:>12}" for column in counts.values())
+        + (f"  {printable(names[k])}" if names else "")
         for k in range(n_classes)
     )
     return [head, *body]

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from hpcpgd.data import csvfile, digits, hdf5, idx, locate, npz, synthetic
+import numpy as np
+
+from hpcpgd.data import csvfile, digits, hdf5, idx, idx_names, locate, npz, synthetic
 from hpcpgd.data.assemble import assemble
 from hpcpgd.data.dataset import RawData
-from hpcpgd.errors import UsageError, nearest
+from hpcpgd.data.reading import Reading
+from hpcpgd.errors import ConfigError, UsageError, nearest
 
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".dat")
 EXPECTED = (
     "expected digits, mnist, fashion-mnist, synthetic:ROWSxINxOUT"
-    " or a path (.npz, .h5, .csv, folder of IDX files)"
+    f" or a path (.npz, .h5, a table of text {', '.join(TEXT_SUFFIXES)}, folder of IDX files)"
 )
 MNIST_CLASSES = 10  # so that a label beyond is bad even if the files agree on it
 
@@ -29,42 +33,80 @@ def check_name(name: str) -> None:
         synthetic.parse(name)
 
 
-def load(name: str, *, seed: int) -> RawData:
+def load(name: str, *, seed: int, dtype: str = "float32", label_column: str = "auto") -> RawData:
     """Read a dataset.
 
     Parameters
     ----------
     name : str
         ``digits``, ``mnist``, ``fashion-mnist``, ``synthetic:ROWSxINxOUT`` or a path to
-        an ``.npz``, ``.h5``, ``.hdf5`` or ``.csv`` file or a folder of IDX files.
+        an ``.npz``, ``.h5``, ``.hdf5`` or text file or a folder of IDX files.
     seed : int
         0 to 2**63 - 1; only synthetic data depend on it.
+    dtype : str
+        ``float32`` or ``float64``: no feature may be beyond its numbers.
+    label_column : str
+        Of a text file: ``auto``, ``first``, ``last``, a header's name, or a number from 1.
 
     Raises
     ------
     UsageError
         If the name has no known form.
+    ConfigError
+        If a label column is named for data that are no text file.
     DataError
         If the data are missing or bad.
     """
-    return _LOADERS[_kind(name)](name, seed)
+    kind, largest = _kind(name), float(np.finfo(dtype).max)
+    path = Path(name)
+    if kind == "text":
+        reading = csvfile.read(path, label_column, largest)
+        return assemble(name, reading, largest=largest, test_fraction=csvfile.TEST_FRACTION)
+    if label_column != "auto":
+        raise ConfigError(
+            f"label-column {label_column} means something to text files alone"
+            f" ({', '.join(TEXT_SUFFIXES)}), and {name} is none: leave it out"
+        )
+    if kind == "digits":
+        return digits.load(name)
+    if kind == "synthetic":
+        return synthetic.load(name, seed)
+    if kind in locate.NAMED:
+        reading = idx.read_folder(locate.locate(kind))
+        return assemble(name, reading, largest=largest, n_classes=MNIST_CLASSES)
+    return assemble(name, _READERS[kind](path), largest=largest)
 
 
 def _kind(name: str) -> str:
-    """Return the key of `_LOADERS` for a name."""
+    """Return ``text``, a known name, ``synthetic``, or a key of `_READERS`."""
     word = name.partition(":")[0]
     if name in KNOWN or word == "synthetic":
         return word
     path = Path(name)
     suffix = path.suffix.lower()
-    if suffix in _LOADERS:
+    inner = Path(path.stem).suffix.lower() if suffix == ".gz" else suffix
+    if suffix in _READERS:
         return suffix
+    if idx_names.is_idx(path.name):
+        return "folder"
+    if inner in TEXT_SUFFIXES:
+        return "text"
     bare = "/" not in name and "." not in name
+    if bare and not _is_folder(path) and name.lower() in KNOWN:
+        return name.lower()
     if not name or (bare and not _is_folder(path)):  # Path("") would be this folder
         raise UsageError(f"unknown dataset {name!r}: {EXPECTED}{nearest(name, KNOWN)}")
     if suffix and not _is_folder(path):
-        raise UsageError(f"unknown kind of file {name!r}: {EXPECTED}{nearest(suffix, _SUFFIXES)}")
+        raise UsageError(f"unknown kind of file {name!r}: {EXPECTED}{_cure(suffix)}")
     return "folder"
+
+
+def _cure(suffix: str) -> str:
+    """Say what to do with a file of a kind that is not read."""
+    for kinds, cure in _CURES.items():
+        if suffix in kinds:
+            return f"; {cure}"
+    return nearest(suffix, (*_READERS, *TEXT_SUFFIXES))
 
 
 def _is_folder(path: Path) -> bool:
@@ -74,22 +116,21 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _named(name: str, seed: int) -> RawData:
-    return assemble(name, idx.read_folder(locate.locate(name)), n_classes=MNIST_CLASSES)
-
-
-_LOADERS: dict[str, Callable[[str, int], RawData]] = {
-    "digits": lambda name, seed: digits.load(name),
-    "mnist": _named,
-    "fashion-mnist": _named,
-    "synthetic": synthetic.load,
-    "folder": lambda name, seed: assemble(name, idx.read_folder(Path(name))),
-    ".npz": lambda name, seed: assemble(name, npz.read(Path(name))),
-    ".h5": lambda name, seed: assemble(name, hdf5.read(Path(name))),
-    ".hdf5": lambda name, seed: assemble(name, hdf5.read(Path(name))),
-    ".csv": lambda name, seed: assemble(
-        name, csvfile.read(Path(name)), test_fraction=csvfile.TEST_FRACTION
+_READERS: dict[str, Callable[[Path], Reading]] = {
+    ".npz": npz.read,
+    ".h5": hdf5.read,
+    ".hdf5": hdf5.read,
+    ".nc": hdf5.read,
+    "folder": idx.read_folder,
+}
+_CURES = {
+    (".npy",): "numpy.savez('data.npz', x_train=..., y_train=...) keeps both arrays in one file",
+    (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".gz"): (
+        "files that run code as they are read are refused: load it in Python and write"
+        " numpy.savez('data.npz', x_train=..., y_train=...)"
+    ),
+    (".parquet", ".feather", ".arrow", ".xlsx", ".xls", ".arff", ".json"): (
+        "write it with pandas as .csv"
     ),
 }
-_SUFFIXES = tuple(key for key in _LOADERS if key.startswith("."))
 KNOWN = ("digits", *locate.NAMED, "synthetic")

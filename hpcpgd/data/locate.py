@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from hpcpgd.data import idx
+from hpcpgd.data import idx_names
 from hpcpgd.errors import DataError
 from hpcpgd.folders import user_cache
 
@@ -43,10 +44,10 @@ def locate(name: str) -> Path:
     folders = user_folders(name)
     if name in _SYSTEM:
         folders.append(_SYSTEM[name])
-    names = [file for pair in idx.FILES.values() for file in pair]
     for folder in folders:
-        if all(idx.find(folder, file) for file in names):
-            return folder
+        with suppress(DataError):
+            if "test" in idx_names.pairs(folder):
+                return folder
     looked = ", ".join(str(folder) for folder in folders) or "no folder: there is no home"
     raise DataError(
         f"{name}: not found (looked in {looked}): {_CURE[name]},"

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.lib import format as npy
 
 from hpcpgd.data import checks, guard
-from hpcpgd.data.assemble import Parts, check_keys
 from hpcpgd.data.checks import Named
 from hpcpgd.data.dataset import Array
+from hpcpgd.data.keys import recognise
+from hpcpgd.data.reading import Reading
 from hpcpgd.errors import DataError
 
 _READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -29,38 +30,57 @@ class _Header(NamedTuple):
     length: int  # bytes of the header itself
 
 
-def read(path: Path) -> Parts:
-    """Read ``x_train``, ``y_train`` and the optional other pairs.
+def read(path: Path) -> Reading:
+    """Read features and labels of the training set and, if there, of the others.
 
     Returns
     -------
-    mapping of str to (Named, Named)
+    Reading
         Features (rows, ...) and labels (rows,) or (rows, columns) of each split.
 
     Raises
     ------
     DataError
-        If the file is missing, damaged, or holds anything else than arrays of numbers.
+        If the file is missing or damaged, or what it must hold is no array of numbers.
     """
     guard.file_size(path)
     with guard.refuse_bad_file(path), zipfile.ZipFile(path) as archive:
         members = _members(archive, path)
-        parts = check_keys(list(members), path)
+        keys = recognise(list(members), path)
+        wanted = {key: members[name] for key, name in keys.arrays.items()}
+        if keys.class_names is not None:
+            wanted["names"] = members[keys.class_names]
         # All headers first: the sum of what they claim must fit before any array is made.
-        headers = {key: _header(archive, info, f"{path}: {key}") for key, info in members.items()}
-        guard.ensure_fits(sum(info.file_size for info in members.values()), path)
-        arrays = {
-            key: Named(_array(archive, info, headers[key]), f"{path}: {key}")
-            for key, info in members.items()
+        headers = {
+            key: _header(archive, info, f"{path}: {_array_name(info)}", words=key[0] != "x")
+            for key, info in wanted.items()
         }
-    return {part: (arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in parts}
+        guard.ensure_fits(sum(info.file_size for info in wanted.values()), path)
+        arrays = {
+            key: Named(_array(archive, info, headers[key]), f"{path}: {_array_name(info)}")
+            for key, info in wanted.items()
+        }
+    parts = {part: (arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in keys.parts}
+    return Reading(parts, tuple(keys.notes), class_names(arrays.get("names")))
+
+
+def class_names(names: Named | None) -> tuple[str, ...]:
+    """Return an array of texts (classes,) as the names of the classes; of numbers none."""
+    if names is None or names.array.dtype.kind not in "US" or names.array.ndim != 1:
+        return ()
+    texts = checks.text(names)
+    return tuple(str(text) for text in texts)
+
+
+def _array_name(info: zipfile.ZipInfo) -> str:
+    return info.filename.removesuffix(".npy")
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
     """Return the members by the name of their array."""
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
-        key = info.filename.removesuffix(".npy")
+        key = _array_name(info)
         if key in members:
             raise DataError(f"{path}: holds the array {key!r} twice")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -72,7 +92,7 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
     return members
 
 
-def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> _Header:
+def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str, words: bool) -> _Header:
     """Return a member's header after a check against the size of the member."""
     with archive.open(info) as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numpy's word on files of Python 2
@@ -81,7 +101,7 @@ def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str) -> _He
             raise DataError(f"{source}: has .npy version {version}, expected 1.0 or 2.0")
         shape, fortran, dtype = _READ_HEADER[version](stream)
         header = _Header(shape, fortran, dtype, stream.tell())
-    checks.numeric(dtype, source)
+    checks.numeric(dtype, source, words)
     claimed = math.prod(shape) * dtype.itemsize
     held = info.file_size - header.length
     if min(shape, default=0) < 0 or claimed != held:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcpgd.data.dataset import Dataset, RawData, Split, sha256
+from hpcpgd.data.standardise import standardised
 from hpcpgd.errors import ConfigError, DataError
 from hpcpgd.streams import STREAM_SPLIT, STREAM_TEST
 
@@ -13,7 +14,12 @@ VALIDATION_PARTS = 6  # the paper splits 5:1 into training and validation
 
 
 def prepare(
-    raw: RawData, *, seed: int, train_rows: int | None, test_fraction: float | None
+    raw: RawData,
+    *,
+    seed: int,
+    train_rows: int | None,
+    test_fraction: float | None,
+    standardise: str | None = None,
 ) -> Dataset:
     """Split a dataset; every rank that calls this gets the same rows.
 
@@ -31,6 +37,9 @@ def prepare(
         Rows to keep for training and validation; None keeps all.
     test_fraction : float or None
         Part of the rows to hold out, 0 to below 1; None takes the default of the format.
+    standardise : str, optional
+        The dtype of the run, if each column is to have mean 0 and deviation 1 over the
+        training rows; the features are kept in it.
 
     Returns
     -------
@@ -53,7 +62,7 @@ def prepare(
             f"{raw.name}: no training row is left of {raw.train.rows}"
             f" after {test.rows} for testing, expected 1 or more"
         )
-    return Dataset(
+    dataset = Dataset(
         name=raw.name,
         train=train,
         validation=validation,
@@ -63,7 +72,10 @@ def prepare(
         offset=raw.offset,
         has_accuracy=raw.has_accuracy,
         sha256=sha256(raw),
+        notes=raw.notes,
+        class_names=raw.class_names,
     )
+    return dataset if standardise is None else standardised(dataset, standardise)
 
 
 def _order(rows: int, seed: int, stream: int) -> npt.NDArray[np.int64]:

@@ -96,6 +96,11 @@ class RunRecord:
     parameters : ndarray or None
         Flat vector; None before the end and after a divergence.
     test : Scores or None
+    mean, deviation : tuple of float
+        Of the columns, where they are standardised (`Dataset`).
+    class_names : tuple of str
+    data_notes : str
+        What was inferred as the dataset was read.
     """
 
     run: str
@@ -115,3 +120,7 @@ class RunRecord:
     status: str = "running"
     parameters: Array | None = None
     test: Scores | None = None
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+    class_names: tuple[str, ...] = ()
+    data_notes: str = ""

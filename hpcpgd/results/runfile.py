@@ -94,6 +94,7 @@ def _write_attributes(file: h5py.File, record: RunRecord) -> None:
         "precision": record.config.matmul_precision,
         "dataset": record.dataset_name,
         "dataset_sha256": record.dataset_sha256,
+        "dataset_notes": record.data_notes,
         "seed": record.config.seed,
         "n_parameters": network.n_parameters,
         "flops_per_example": network.flops_per_example,
@@ -188,7 +189,12 @@ def _write_model(group: Any, record: RunRecord, flat: Array) -> None:
     group.attrs["input_offset"] = record.offset
     group.attrs["loss"] = network.loss
     group.dimensions = {"class": network.widths[-1]}
-    put(group, "class_labels", ("class",), np.arange(network.widths[-1]))
+    labels = list(record.class_names) or np.arange(network.widths[-1])
+    put(group, "class_labels", ("class",), labels)
+    if record.mean:  # the network sees (x * input_scale + input_offset - mean) / deviation
+        group.dimensions["input"] = len(record.mean)
+        put(group, "input_mean", ("input",), record.mean)
+        put(group, "input_deviation", ("input",), record.deviation)
     for layer in range(1, network.depth + 1):
         weights, biases = network.weights(flat, layer), network.biases(flat, layer)
         part = group.create_group(f"layer{layer}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hpcpgd.data import Dataset, load, prepare
+from hpcpgd.data import Dataset
 from hpcpgd.kernels.network import Network
+from hpcpgd.load_dataset import load_dataset
 from hpcpgd.model import make_network
 from hpcpgd.study.grid import Point
 
@@ -75,13 +76,12 @@ class Costs:
     def _shape(self, point: Point) -> tuple[int, int, int, int]:
         """Return training rows, inputs, classes and bytes of a point's dataset."""
         c = point.config
-        key = (c.dataset, c.train_rows, c.test_fraction, c.seed)
+        options = (c.label_column, c.standardise, c.dtype if c.standardise else "")
+        key = (c.dataset, c.train_rows, c.test_fraction, c.seed, *options)
         if key not in self._shapes:
-            rows = None if c.train_rows == "all" else int(c.train_rows)
-            fraction = None if c.test_fraction == "auto" else float(c.test_fraction)
-            raw = load(c.dataset, seed=c.seed)
-            found = prepare(raw, seed=c.seed, train_rows=rows, test_fraction=fraction)
-            self._shapes[key] = (found.train.rows, found.n_in, found.n_classes, _bytes(found))
+            dataset = load_dataset(c)
+            shape = (dataset.train.rows, dataset.n_in, dataset.n_classes, _bytes(dataset))
+            self._shapes[key] = shape
         return self._shapes[key]
 
 

@@ -13,7 +13,11 @@ from hypothesis.strategies import SearchStrategy
 
 from faults.hostile.damage import damaged, weighted
 from faults.hostile.format import Files
-from hpcpgd.data.idx import FILES
+
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
 
 ROWS = 4
 SIDES = st.sampled_from((1, 2, 3, 2, 1, 2, 0))

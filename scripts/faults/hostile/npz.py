@@ -15,7 +15,7 @@ from hypothesis.strategies import SearchStrategy
 
 from faults.hostile.damage import damaged, weighted
 from faults.hostile.format import Files
-from hpcpgd.data.assemble import KEYS
+from hpcpgd.data.keys import KEYS
 
 DTYPES = (
     "<f4", ">f4", "<f8", ">f8", "|u1", "<i4", ">i8", "<u8", "<f2", "<f16", "|b1", "|O", "<c8",

@@ -1,0 +1,74 @@
+"""From the labels of a file, of any numbers or words, to classes 0, 1 and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcpgd.data.checks import Labels
+from hpcpgd.errors import DataError
+
+_SHOWN = 5  # labels at either end of a list
+
+
+def renumbered(
+    splits: Sequence[Labels], names: tuple[str, ...]
+) -> tuple[list[Labels], tuple[str, ...], list[str]]:
+    """Return labels as classes 0 to K - 1, the names of classes, and what was inferred.
+
+    The training labels define the classes, in sorted order.
+
+    Parameters
+    ----------
+    splits : sequence of Labels
+        Those of the training rows first.  One-hot labels stay as they are.
+    names : tuple of str
+        What the file calls the classes 0, 1 and so on; empty if it does not say.
+
+    Raises
+    ------
+    DataError
+        If there is but one class, or another split has a label that training lacks.
+    """
+    train = splits[0]
+    if any(labels.columns is not None for labels in splits):
+        return list(splits), names, []
+    present = np.unique(train.classes)
+    if present.size < 2:
+        raise DataError(
+            f"{train.source}: every row has label {present[0]}, expected 2 classes or more"
+            " (of a text file --label-column names the column of the labels)"
+        )
+    words = present.dtype.kind == "U"
+    if not words and np.array_equal(present, np.arange(present.size, dtype=present.dtype)):
+        return list(splits), names, []
+    texts = tuple(str(label) for label in present)
+    note = f"labels {_listed(texts)} are classes 0 to {present.size - 1}"
+    if not words and present[0] >= 0 and present[-1] < len(names):
+        texts = tuple(names[int(label)] for label in present)
+    elif len(names) == present.size:
+        texts = names
+    return [_renumber(labels, present) for labels in splits], texts, [note]
+
+
+def _renumber(labels: Labels, present: npt.NDArray[np.generic]) -> Labels:
+    """Return a split's labels as their places among those of training."""
+    places = np.minimum(np.searchsorted(present, labels.classes), present.size - 1)
+    bad = present[places] != labels.classes
+    if bad.any():
+        row = int(bad.argmax())
+        raise DataError(
+            f"{labels.source}: label {labels.classes[row]} at row {row} (counted from 0),"
+            f" expected one of the training rows: {_listed([str(label) for label in present])}"
+        )
+    return Labels(places, None, labels.source)
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """Return labels with commas, of many the first and the last ones."""
+    shown = [label[:20] for label in labels]
+    if len(shown) > 2 * _SHOWN:
+        shown = [*shown[:_SHOWN], "...", *shown[-_SHOWN:]]
+    return ", ".join(shown)

@@ -1,0 +1,70 @@
+"""How a text file writes its table: what separates cells, and what stands before decimals."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from typing import NamedTuple
+
+# In the order of preference where several fit alike; None is any white space.
+SEPARATORS: dict[str | None, str] = {
+    ",": "commas",
+    ";": "semicolons",
+    "\t": "tabs",
+    "|": "bars",
+    None: "spaces",
+}
+
+
+class Dialect(NamedTuple):
+    """What separates cells (None: white space), and what stands before decimals."""
+
+    separator: str | None = ","
+    decimal: str = "."
+
+    def cells(self, line: str) -> list[str]:
+        """Return the cells of a line, without the space around them."""
+        if self.separator is None:
+            return [cell.strip('"') for cell in line.split()]
+        row = next(csv.reader([line], delimiter=self.separator), [""])
+        return [cell.strip() for cell in row]
+
+    def number(self, cell: str) -> float | None:
+        """Return the number that a cell holds, or None."""
+        try:
+            return float(cell.replace(self.decimal, "."))
+        except ValueError:
+            return None
+
+    def notes(self) -> list[str]:
+        """Say what is not as in most files."""
+        words = (
+            [] if self.separator == "," else [f"cells separated by {SEPARATORS[self.separator]}"]
+        )
+        return [*words, "decimal commas"] if self.decimal == "," else words
+
+
+def detect(sample: Sequence[str]) -> Dialect:
+    """Return the dialect in which the cells of the first lines are numbers most often.
+
+    Parameters
+    ----------
+    sample : sequence of str
+        The first lines; if there are several, the first of them may be a header.
+    """
+    candidates = [Dialect(separator) for separator in SEPARATORS]
+    candidates += [Dialect(separator, ",") for separator in SEPARATORS if separator != ","]
+    body = sample[1:] or sample
+    return max(candidates, key=lambda dialect: _share_of_numbers(dialect, body))  # the first best
+
+
+def _share_of_numbers(dialect: Dialect, body: Sequence[str]) -> float:
+    """Return how many of all cells are numbers, -1 where the separator does not occur."""
+    try:
+        rows = [dialect.cells(line) for line in body]
+    except csv.Error:
+        return -1.0
+    if dialect.separator != "," and max(map(len, rows)) < 2:
+        return -1.0
+    cells = [cell for row in rows for cell in row]
+    return sum(dialect.number(cell) is not None for cell in cells) / len(cells)

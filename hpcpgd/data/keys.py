@@ -1,0 +1,114 @@
+"""What the arrays of a file are, by the names that people give them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hpcpgd.errors import DataError, nearest
+
+PARTS = ("train", "validation", "test")
+KEYS = tuple(f"{axis}_{part}" for part in PARTS for axis in "xy")
+
+_AXES = {
+    **dict.fromkeys(("x", "images", "image", "features", "data", "inputs", "samples"), "x"),
+    **dict.fromkeys(("y", "labels", "label", "targets", "target", "classes"), "y"),
+}
+_PARTS = {
+    **dict.fromkeys(("train", "training", "tr"), "train"),
+    **dict.fromkeys(("validation", "val", "valid", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "te"), "test"),
+}
+_CLASS_NAMES = ("class_names", "label_names", "target_names", "names")
+_PLAIN = re.compile(r"arr_(\d)")  # what savez calls arrays without names
+# In the order of numpy.savez(path, x_train, y_train, x_test, y_test).
+_ORDER = ("x_train", "y_train", "x_test", "y_test", "x_validation", "y_validation")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The arrays of a file by what they are.
+
+    Attributes
+    ----------
+    arrays : dict of str to str
+        For ``x_train`` and such, the name in the file.
+    class_names : str or None
+        The name of the array that names the classes.
+    notes : list of str
+        What was inferred.
+    """
+
+    arrays: dict[str, str]
+    class_names: str | None
+    notes: list[str]
+
+    @property
+    def parts(self) -> list[str]:
+        """The splits that are there."""
+        return [part for part in PARTS if f"x_{part}" in self.arrays]
+
+
+def recognise(names: Sequence[str], where: object) -> Keys:
+    """Return which arrays of a file are features and labels of which split.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of all arrays, with ``/`` within groups.
+    where : object
+        The file, for messages.
+
+    Raises
+    ------
+    DataError
+        For half of a pair, two arrays that could be the same one, or no training set.
+    """
+    arrays: dict[str, str] = {}
+    rest: list[str] = []
+    for name in names:
+        key = _key(name, len(names))
+        if key is None:
+            rest.append(name)
+        elif key in arrays:
+            raise DataError(
+                f"{where}: arrays {arrays[key]!r} and {name!r} could both be {key}: keep one,"
+                f" or name it {key}"
+            )
+        else:
+            arrays[key] = name
+    _require_pairs(arrays, rest, where)
+    classes = next((name for name in rest if name.casefold() in _CLASS_NAMES), None)
+    others = [name for name in rest if name != classes]
+    notes = [f"{name} taken as {key}" for key, name in arrays.items() if name != key]
+    notes += [f"array {', '.join(others)} left out"] if others else []
+    return Keys(arrays, classes, notes)
+
+
+def _key(name: str, count: int) -> str | None:
+    """Return ``x_train`` for ``X_train``, ``train_images``, ``training/data`` and such."""
+    plain = _PLAIN.fullmatch(name)
+    if plain:
+        number = int(plain[1])
+        return _ORDER[number] if number < len(_ORDER) and count <= len(_ORDER) else None
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold()
+    tokens = [word for word in re.split(r"[_/.\- ]+", words) if word]
+    axes = [_AXES[token] for token in tokens if token in _AXES]
+    parts = [_PARTS[token] for token in tokens if token in _PARTS]
+    if len(axes) != 1 or len(parts) > 1 or len(axes) + len(parts) != len(tokens):
+        return None
+    return f"{axes[0]}_{parts[0] if parts else 'train'}"
+
+
+def _require_pairs(arrays: dict[str, str], rest: list[str], where: object) -> None:
+    """Refuse features without labels, labels without features, and no training set."""
+    for part in PARTS:
+        for key, other in ((f"x_{part}", f"y_{part}"), (f"y_{part}", f"x_{part}")):
+            if (key in arrays or part == "train") and other not in arrays:
+                there = ", ".join(repr(name) for name in [*arrays.values(), *rest][:20])
+                hint = nearest(other, rest).replace("did you mean", "is it") if rest else ""
+                raise DataError(
+                    f"{where}: has no array {other} (it holds {there or 'nothing'}):"
+                    f" expected {', '.join(KEYS)}, of which the first two must be there{hint}"
+                )

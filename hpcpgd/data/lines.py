@@ -1,0 +1,50 @@
+"""Lines of text files: UTF-8, or UTF-16 with its mark; plain or gzipped; no longer than a bound."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from hpcpgd.errors import DataError
+
+LONGEST_LINE = 2**24  # characters: 25 times as much memory, cell by cell
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[TextIO]:
+    """Open a text file in the encoding that its first bytes state.
+
+    Bytes that are no UTF-8 stay as they are: they may stand in a name that nobody needs.
+    """
+    with path.open("rb") as file:
+        packed = path.suffix.lower() == ".gz"
+        stream = gzip.GzipFile(fileobj=file) if packed else file
+        mark = stream.read(2)
+        stream.seek(0)
+        wide = mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        encoding, errors = ("utf-16", "strict") if wide else ("utf-8-sig", "surrogateescape")
+        with io.TextIOWrapper(stream, encoding, errors) as text:
+            yield text
+
+
+def lines(file: TextIO, path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the number, from 1, and the text of each line that is not blank and no comment.
+
+    Raises
+    ------
+    DataError
+        If a line is longer than `LONGEST_LINE`.
+    """
+    number = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise DataError(f"{path}: line {number} has more than {LONGEST_LINE} characters")
+        text = line.strip(" \r\n")
+        if text and not text.startswith("#"):
+            yield number, line.rstrip("\r\n")
