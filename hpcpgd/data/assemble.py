@@ -43,11 +43,11 @@ def assemble(
         If any check of `hpcpgd.data.checks` fails.
     """
     parts = reading.parts
+    features = _same_type(parts, {p: checks.features(x, largest) for p, (x, _) in parts.items()})
     labels = {}
     for part, (x, y) in parts.items():
         checks.same_rows(x, y)
         labels[part] = checks.labels(y)
-    features = _same_type(parts, {p: checks.features(x, largest) for p, (x, _) in parts.items()})
     train = features["train"]
     if not train.shape[0]:
         raise DataError(f"{parts['train'][0].source}: has no rows")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -184,10 +185,12 @@ def text(y: Named) -> Array:
     try:
         if array.dtype.kind == "S":
             array = np.char.decode(array, "utf-8")
-        array = array.astype(array.dtype.newbyteorder("="))
-        words = [str(word) for word in np.unique(array)]
-    except ValueError as error:  # bytes or numbers that are no characters
-        raise DataError(f"{source}: is no text in UTF-8: {error}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source}: is no text in UTF-8: {error.reason}") from None
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    if array.dtype.itemsize and (array.view(np.uint32) > sys.maxunicode).any():
+        raise DataError(f"{source}: holds numbers that are no characters of Unicode")
+    words = [str(word) for word in np.unique(array)]
     for word in words:
         if not word.strip() or not word.isprintable():
             row = int((array == word).argmax())

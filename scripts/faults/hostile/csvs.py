@@ -1,6 +1,8 @@
-"""Hostile CSV files."""
+"""Hostile text files: tables with any separator, header and labels, plain or gzipped."""
 
 from __future__ import annotations
+
+import gzip
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -18,6 +20,9 @@ WORDS = (
 )  # fmt: skip
 _hostile = st.sampled_from(WORDS)
 _label = st.sampled_from(("0", "1", "1.0"))
+_words = st.sampled_from(
+    ("cat", "dog", "cat", "dog", "a,b", "größe", "\x1b[2J", "", "1", "é" * 999)
+)
 _number = st.one_of(
     st.sampled_from(("0", "0.5", "-3e2", "7")), st.floats(-9, 9, width=32).map(repr)
 )
@@ -26,7 +31,10 @@ CODINGS = ("utf-8", "utf-8", "utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "
 
 
 def _row(columns: int) -> SearchStrategy[list[str]]:
-    good = st.tuples(*[_number] * (columns - 1), _label).map(list)
+    numbers = st.tuples(*[_number] * (columns - 1), _label).map(list)
+    words = st.tuples(*[_number] * (columns - 1), _words).map(list)
+    first = numbers.map(lambda row: row[::-1])
+    good = weighted((6, numbers), (1, words), (1, first))
     spoilt = st.builds(
         lambda row, at, word: [*row[: at % len(row)], word, *row[at % len(row) + 1 :]],
         good, st.integers(0, 9), _hostile,
@@ -34,19 +42,36 @@ def _row(columns: int) -> SearchStrategy[list[str]]:
     return weighted((20, good), (1, spoilt), (1, st.lists(_hostile, max_size=4)))
 
 
-def _text(head: list[str], rows: list[list[str]], more: int, end: str, last: bool) -> str:
-    lines = [",".join(row) for row in ([head] if head else []) + rows]
+def _text(
+    head: list[str], rows: list[list[str]], more: int, end: str, last: bool, separator: str
+) -> str:
+    decimal = "," if separator == ";" and more else "."
+    lines = [separator.join(row).replace(".", decimal) for row in ([head] if head else []) + rows]
     lines += lines[-1:] * more
     return end.join(lines) + (end if last else "")
 
 
 _heads = st.sampled_from(
-    ([], [], ["a", "b", "label"], ["0", "1", "y"], ["1", "2", "3"], ['"', "y"])
+    (
+        [],
+        [],
+        ["a", "b", "label"],
+        ["0", "1", "y"],
+        ["1", "2", "3"],
+        ['"', "y"],
+        ["0", "1", "2"],
+        ["label", "a", "b"],
+        ["", "a", "y"],
+        ["y", "label"],
+        ["# a"],
+        ["\x1b[2J", "a" * 9000, "y"],
+    )
 )
 _texts = st.sampled_from((1, 2, 3, 3, 4)).flatmap(
     lambda columns: st.builds(
         _text, _heads, st.lists(_row(columns), min_size=3, max_size=6),
         st.sampled_from((0, 0, 0, 1, 300)), st.sampled_from(ENDS), st.booleans(),
+        st.sampled_from((",", ",", ",", ",", ";", "\t", "|", " ", "  ")),
     )
 )  # fmt: skip
 _bombs = st.sampled_from((
@@ -64,4 +89,10 @@ def cases() -> SearchStrategy[Files]:
         texts,
         st.sampled_from(CODINGS),
     )
-    return damaged(content, 2).map(lambda data: {"data.csv": data})
+    plain = damaged(content, 2)
+    packed = damaged(plain.map(lambda data: gzip.compress(data, 1, mtime=0)), 1)
+    return weighted(
+        (8, plain.map(lambda data: {"data.csv": data})),
+        (1, plain.map(lambda data: {"data.txt": data})),
+        (1, packed.map(lambda data: {"data.csv.gz": data})),
+    )

@@ -24,11 +24,24 @@ def _image(libver: str, **packing: Any) -> bytes:
     return place.getvalue()
 
 
+def _people(libver: str) -> bytes:
+    """Return an image with groups, texts, scales of dimensions and arrays that nobody needs."""
+    place = io.BytesIO()
+    with h5py.File(place, "w", libver=libver) as file:
+        file["train/images"] = np.arange(12, dtype="i4").reshape(4, 3) * 9
+        file["train/labels"] = ["cat", "dog", "owl", "cat"]
+        file["class_names"] = np.array([b"a", b"b", b"c"])
+        file["row"] = np.arange(4)
+        file["row"].make_scale("row")
+        file["train/images"].dims[0].attach_scale(file["row"])
+    return place.getvalue()
+
+
 def cases() -> SearchStrategy[Files]:
     """Return one file each."""
     images = (
         _image("earliest"), _image("latest"), _image("earliest", compression="gzip", shuffle=True),
         _image("latest", chunks=(1, 3), compression="lzf"), _image("v108", chunks=(2, 2),
-        maxshape=(None, None)),
+        maxshape=(None, None)), _people("earliest"), _people("latest"),
     )  # fmt: skip
     return harmed(images).map(lambda data: {"data.h5": data})

@@ -21,9 +21,10 @@ def _idx() -> Format:
 def _csv() -> Format:
     from faults.hostile import csvs, datasets
 
-    return Format(
-        csvs.cases(), lambda folder: datasets.read(folder / "data.csv"), (DataError,), PLAIN
-    )
+    def read(folder: Path) -> None:
+        datasets.read(next(folder.iterdir()))
+
+    return Format(csvs.cases(), read, (DataError,), PACKED)
 
 
 def _npz() -> Format:

@@ -76,6 +76,14 @@ PACKERS: tuple[Callable[[bytes], bytes], ...] = (
 )
 
 
+RENAMED: tuple[Callable[[str], str], ...] = (
+    *[lambda name: name] * 4,
+    lambda name: f"emnist-letters-{name}".replace("t10k", "test"),
+    lambda name: name.replace("-idx", ".idx"),
+    lambda name: f"{len(name) % 2}-{name}",  # those of two datasets
+)
+
+
 def _file(name: str, honest: SearchStrategy[bytes]) -> SearchStrategy[Files]:
     """Return one file, good, lying or damaged, plain or packed."""
     content = damaged(weighted((7, honest), (1, _lies)), 2)
@@ -99,6 +107,8 @@ def cases() -> SearchStrategy[Files]:
         (1, st.just((0,))),
         (1, st.just((0, 1, 3))),
     )
-    return some.flatmap(lambda numbers: st.tuples(*[kinds[n] for n in numbers])).map(
-        lambda files: {name: data for file in files for name, data in file.items()}
-    )
+    folders = some.flatmap(lambda numbers: st.tuples(*[kinds[n] for n in numbers]))
+    return st.builds(
+        lambda files, rename: {rename(name): data for file in files for name, data in file.items()},
+        folders, st.sampled_from(RENAMED),
+    )  # fmt: skip

@@ -88,9 +88,10 @@ def _features(dtype: str, order: str, columns: tuple[int, ...], rows: int) -> by
 
 
 _x = st.builds(
-    _features, st.sampled_from(("<f4", ">f4", "<f8", "|u1", ">f8", "<f2", "<i4")),
+    _features,
+    st.sampled_from(("<f4", ">f4", "<f8", "|u1", ">f8", "<f2", "<i4", "|b1", ">u8", "<i2")),
     st.sampled_from(("C", "F")), st.sampled_from(((2,), (2,), (2, 1), (0,), ())),
-    st.sampled_from((4, 4, 4, 0, 1)),
+    st.sampled_from((*[4] * 8, 0, 1)),
 )  # fmt: skip
 _y = st.sampled_from([
     _honest(array) for array in (
@@ -102,10 +103,32 @@ _y = st.sampled_from([
         int),
         np.array([0.0, 1.0, np.nan, 1.0]), np.full((4, 2), np.nan), np.array(3), np.zeros(0, int),
         np.array([0, 1, 2, 0], "f16"), np.asfortranarray(np.eye(4)),
+        np.array([0.0, 1.0, 2.0, 0.0]), np.array(["a", "b", "a", "c"]),
+        np.array([b"a", b"\xff"] * 2),
+        np.array(["a", "b", "", "\x1b"]), np.full(4, 2**32 - 1, "u4").view("U1"),
+        np.array([1, 5, 5, 2**63], "u8"), np.array([-1, 1, 1, -1]),
+        np.array(["a", "b", "a"], ">U9"),
     )
 ])  # fmt: skip
 _names = st.sampled_from(
-    (*KEYS, "x_train", "y_train", "", "../x_train", "x_train\n", "\x1b[2J", "é" * 30_000)
+    (
+        *KEYS,
+        "x_train",
+        "y_train",
+        "",
+        "../x_train",
+        "x_train\n",
+        "\x1b[2J",
+        "é" * 30_000,
+        "X_train",
+        "train_images",
+        "test_labels",
+        "arr_0",
+        "arr_1",
+        "arr_9",
+        "class_names",
+        "notes",
+    )
 )
 PACKINGS = (
     zipfile.ZIP_STORED,
@@ -129,7 +152,11 @@ def _archive(members: list[tuple[str, bytes]], packing: int, suffix: str, sizes:
 
 def cases() -> SearchStrategy[Files]:
     """Return one archive each."""
-    good = st.tuples(_x.map(lambda x: ("x_train", x)), _y.map(lambda y: ("y_train", y))).map(list)
+    names = st.sampled_from((
+        ("x_train", "y_train"), ("x_train", "y_train"), ("X", "y"), ("arr_0", "arr_1"),
+        ("trainImages", "train-labels"),
+    ))  # fmt: skip
+    good = st.builds(lambda pair, x, y: [(pair[0], x), (pair[1], y)], names, _x, _y)
     spoilt = st.builds(
         lambda pair, at, data: [(name, data if at == n else old) for n, (name,
         old) in enumerate(pair)],
@@ -139,6 +166,6 @@ def cases() -> SearchStrategy[Files]:
     members = weighted((4, good), (4, spoilt), (2, st.builds(list.__add__, good, more)), (1, more))
     content = st.builds(
         _archive, members, st.sampled_from(PACKINGS), st.sampled_from((".npy", ".npy", ".npy", "")),
-        st.sampled_from((0, 0, 0, 0, 1, -1, 2**31, 2**40)),
+        st.sampled_from((*[0] * 12, 1, -1, 2**31, 2**40)),
     )  # fmt: skip
     return damaged(content, 2).map(lambda data: {"data.npz": data})
