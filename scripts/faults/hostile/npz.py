@@ -146,7 +146,7 @@ def _archive(members: list[tuple[str, bytes]], packing: int, suffix: str, sizes:
         for name, data in members:
             archive.writestr(zipfile.ZipInfo(name + suffix), data, packing)
         for info in archive.filelist if sizes else ():
-            info.file_size += sizes  # in the directory at the end
+            info.file_size = max(0, info.file_size + sizes)  # in the directory at the end
     return image.getvalue()
 
 
