@@ -48,7 +48,7 @@ def read_document(path: str, what: str) -> dict[str, Any]:
     """
     try:
         with Path(path).open("rb") as file:  # perhaps a pipe
-            return parse(file.read(MOST_BYTES + 1).decode())
+            return parse(file.read(MOST_BYTES + 1).decode("utf-8-sig"))  # Windows marks its files
     except OSError as error:
         raise ConfigError(f"{what} {path}: cannot be read: {error.strerror}") from None
     except ValueError as error:  # not TOML, not UTF-8, a number too long

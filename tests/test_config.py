@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hpcpgd.config import CHECKPOINT_EVERY, FIELDS, RunConfig
+from hpcpgd.config import CHECKPOINT_EVERY, FIELDS, RunConfig, read_toml
 from hpcpgd.errors import ConfigError, UsageError
 from hpcpgd.options import parse
 from hpcpgd.resolve import resolve
@@ -186,3 +186,9 @@ def test_dots_in_texts_and_comments_are_no_keys(tmp_path: Path) -> None:
     dots = ".".join("x" * 100)
     path.write_text(f"# {dots}\n[train]\ndataset = '{dots}.npz'\noutput = \"{dots}.h5\"\n")
     assert parse(["--config", str(path)])[0].dataset == f"{dots}.npz"
+
+
+def test_toml_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text("[train]\nepochs = 3\n", encoding="utf-8-sig")
+    assert read_toml(str(path)) == {"epochs": 3}
