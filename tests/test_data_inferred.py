@@ -47,6 +47,14 @@ def read(path: Path, content: str | bytes, **options: Any) -> RawData:
             "a;b;label\n" + ROWS.replace(",", ";").replace(".", ","),
             "cells separated by semicolons; decimal commas",
         ),
+        (
+            ROWS.replace("\n", ",\n"),
+            "a separator after the last cell; no header; labels in column 3",
+        ),
+        (
+            "a;b;label;\n" + ROWS.replace(",", ";").replace("\n", ";\n"),
+            "after the last cell; the first",
+        ),
         ("# made today\n" + ROWS + "# the end\n", "no header"),
         (",a,b,label\n0,1,2.5,0\n1,-3,4e2,1\n2,5,6,2\n", "column 1 ('') left out: it counts the"),
         ("Id,a,b,label\n1,1,2.5,0\n2,-3,4e2,1\n3,5,6,2\n", "column 1 ('Id') left out: it counts"),
@@ -192,6 +200,7 @@ X, Y = np.random.default_rng(0).random((6, 3)), np.array([0, 1, 2, 0, 1, 2])
         ("train_images", "train_labels", "test_images", "test_labels"),
         ("training_data", "training_targets", "testing_data", "testing_targets"),
         ("xTrain", "yTrain", "xTest", "yTest"),
+        ("Xtrain", "ytrain", "testX", "testy"),
         ("arr_0", "arr_1", "arr_2", "arr_3"),
         ("images", "labels", "test_images", "test_labels"),
         ("data", "target", "x_te", "y_te"),

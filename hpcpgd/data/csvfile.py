@@ -106,7 +106,7 @@ def _parse(table: _Table) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
         converters[table.columns.label] = lambda cell: codes.setdefault(cell.strip(), len(codes))
     with opened(table.path) as file:
         body = islice(lines(file, table.path), bool(table.columns.names), None)
-        texts = (line if decimal == "." else line.replace(decimal, ".") for _, line in body)
+        texts = (table.dialect.bare(line).replace(decimal, ".") for _, line in body)
         try:
             values: npt.NDArray[np.float64] = np.loadtxt(
                 texts, np.float64, comments=None, delimiter=separator, converters=converters,

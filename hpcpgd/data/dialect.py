@@ -17,16 +17,23 @@ SEPARATORS: dict[str | None, str] = {
 
 
 class Dialect(NamedTuple):
-    """What separates cells (None: white space), and what stands before decimals."""
+    """What separates cells (None: white space), stands before decimals, and ends lines, too."""
 
     separator: str | None = ","
     decimal: str = "."
+    trailing: bool = False  # a separator after the last cell
+
+    def bare(self, line: str) -> str:
+        """Return a line without the separator after its last cell."""
+        if self.trailing and self.separator is not None:
+            return line.rstrip(" ").removesuffix(self.separator)
+        return line
 
     def cells(self, line: str) -> list[str]:
         """Return the cells of a line, without the space around them."""
         if self.separator is None:
             return [cell.strip('"') for cell in line.split()]
-        row = next(csv.reader([line], delimiter=self.separator), [""])
+        row = next(csv.reader([self.bare(line)], delimiter=self.separator), [""])
         return [cell.strip() for cell in row]
 
     def number(self, cell: str) -> float | None:
@@ -41,7 +48,8 @@ class Dialect(NamedTuple):
         words = (
             [] if self.separator == "," else [f"cells separated by {SEPARATORS[self.separator]}"]
         )
-        return [*words, "decimal commas"] if self.decimal == "," else words
+        words += ["decimal commas"] if self.decimal == "," else []
+        return words + (["a separator after the last cell"] if self.trailing else [])
 
 
 def detect(sample: Sequence[str]) -> Dialect:
@@ -55,7 +63,9 @@ def detect(sample: Sequence[str]) -> Dialect:
     candidates = [Dialect(separator) for separator in SEPARATORS]
     candidates += [Dialect(separator, ",") for separator in SEPARATORS if separator != ","]
     body = sample[1:] or sample
-    return max(candidates, key=lambda dialect: _share_of_numbers(dialect, body))  # the first best
+    best = max(candidates, key=lambda dialect: _share_of_numbers(dialect, body))  # the first
+    trailing = all(len(cells := best.cells(line)) > 2 and not cells[-1] for line in sample)
+    return best._replace(trailing=trailing)
 
 
 def _share_of_numbers(dialect: Dialect, body: Sequence[str]) -> float:

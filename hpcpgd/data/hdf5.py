@@ -71,7 +71,7 @@ def _opened(path: Path) -> h5py.File:
     import h5py
 
     try:
-        return h5py.File(path, "r")
+        return h5py.File(path, "r", locking="best-effort")  # some file systems have no locks
     except BlockingIOError:
         raise DataError(
             f"{path}: another program holds it open for writing: close it there, or wait for it"

@@ -21,6 +21,7 @@ _PARTS = {
     **dict.fromkeys(("test", "testing", "te"), "test"),
 }
 _CLASS_NAMES = ("class_names", "label_names", "target_names", "names")
+_JOINED = re.compile(rf"([xy])({'|'.join(_PARTS)})|({'|'.join(_PARTS)})([xy])")  # xtrain, testy
 _PLAIN = re.compile(r"arr_(\d)")  # what savez calls arrays without names
 # In the order of numpy.savez(path, x_train, y_train, x_test, y_test).
 _ORDER = ("x_train", "y_train", "x_test", "y_test", "x_validation", "y_validation")
@@ -94,6 +95,8 @@ def _key(name: str, count: int) -> str | None:
         return _ORDER[number] if number < len(_ORDER) and count <= len(_ORDER) else None
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold()
     tokens = [word for word in re.split(r"[_/.\- ]+", words) if word]
+    if len(tokens) == 1 and (joined := _JOINED.fullmatch(tokens[0])):
+        tokens = [word for word in joined.groups() if word]
     axes = [_AXES[token] for token in tokens if token in _AXES]
     parts = [_PARTS[token] for token in tokens if token in _PARTS]
     if len(axes) != 1 or len(parts) > 1 or len(axes) + len(parts) != len(tokens):
