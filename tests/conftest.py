@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,12 @@ def slurm_missing() -> str:
 
 MISSING = {"gpu": gpu_missing, "slurm": slurm_missing}
 LEFT = pytest.StashKey[int]()  # how many long tests this session leaves to --all
+# The files that take longest, in that order: with two workers the last file should be a short one.
+SLOWEST = (
+    "test_mpi", "test_jobs", "test_study_jobs", "test_study_paper_command", "test_cuda_kernels",
+    "test_slurm_cluster", "test_resume", "test_check_gpu", "test_fuzz", "test_slurm",
+    "test_scripts", "test_openmpi", "test_study_figures", "test_libraries", "test_bench_peers",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,8 +67,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long tests to --all, and out what needs what this machine lacks."""
+    items.sort(key=_place)
     _leave_long(config, items)
     _skip_impossible(items)
+
+
+def _place(item: pytest.Item) -> int:
+    """Return where a test's file stands among the slowest; the others stay behind them."""
+    name = item.path.stem
+    return SLOWEST.index(name) if name in SLOWEST else len(SLOWEST)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let a worker of pytest-xdist hand its count to the process that prints the summary."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left"] = session.config.stash.get(LEFT, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the count of a worker, each of which has collected all tests."""
+    node.config.stash[LEFT] = getattr(node, "workeroutput", {}).get("left", 0)
 
 
 def _leave_long(config: pytest.Config, items: list[pytest.Item]) -> None:
