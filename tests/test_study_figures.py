@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
+import matplotlib
+import matplotlib.font_manager
 import pytest
 
-from hpcpgd.study import figures
+from hpcpgd.errors import UnavailableError
+from hpcpgd.study import collect, figures
+from hpcpgd.study.paper import axes
 from hpcpgd.study.paper import figures as paper_figures
 from hpcpgd.study.paper.plan import BATCHES
 from hpcpgd.study.paper.results import Results
 from hpcpgd.study.paper.table import ROWS
+from hpcpgd.study.studyfile import StudyFile
+from hpcpgd.study.style import our_look
 from hpcpgd.study.summary import Summary, summarise
+from tests.support import environment, python
 from tests.test_study_paper import results, row
 from tests.test_study_summary import repeats
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Figures by name, in place of files."""
     found: dict[str, Any] = {}
 
@@ -31,8 +38,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 
     for module in (figures, paper_figures):
         monkeypatch.setattr(module, "save", keep)
-    yield found
-    plt.close("all")  # which save does
+    return found
 
 
 def points(**of_four: Any) -> list[Summary]:
@@ -125,3 +131,92 @@ def test_a_speedup_over_a_scaled_base_is_marked(drawn: dict[str, Any], tmp_path:
         figure, caption = drawn[name]
         assert [text.get_text() for text in figure.axes[0].texts] == ["*"] * marks
         assert ("* 7 steps timed, scaled to an epoch" in caption) == bool(marks)
+
+
+def _variables(folder: Path) -> dict[str, str]:
+    """Return variables that name a backend, and settings, styles and fonts, all of them bad."""
+    lines = ("text.usetex: True", "font.family: NoSuchFont", "font.size: large as life", "colon")
+    (folder / "theirs").write_text("\n".join(lines))
+    (folder / "config" / "stylelib").mkdir(parents=True)
+    (folder / "config" / "stylelib" / "bad.mplstyle").write_bytes(b"\xff")
+    fonts = f"fontlist-v{matplotlib.font_manager.FontManager.__version__}.json"
+    (folder / "config" / fonts).write_text("{}")
+    return {
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "MATPLOTLIBRC": str(folder / "theirs"), "MPLCONFIGDIR": str(folder / "config"),
+        "FREETYPE_PROPERTIES": "truetype:interpreter-version=35", "PYTHONWARNINGS": "error",
+    }  # fmt: skip
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """Return variables that lead nowhere; leave a matplotlibrc that cannot be decoded."""
+    (folder / "matplotlibrc").write_bytes(b"axes.facecolor: red\n\xff\n")
+    nowhere = dict.fromkeys(("HOME", "MPLCONFIGDIR", "XDG_CONFIG_HOME"), "/proc/none")
+    return {"MPLBACKEND": "nonsense", **nowhere}
+
+
+SETTINGS = {"variables": _variables, "files": _files}
+
+
+def report(folder: Path, **variables: str) -> dict[str, bytes]:
+    """Return the figures of a report of a study of three points."""
+    rows = [r for ranks in (1, 2, 4) for r in repeats(ranks, [8.0 / ranks] * 3)]
+    collect.write(folder / "study.h5", StudyFile("s", "strong"), rows, len(rows))
+    words = ("-m", "hpcpgd.study", "report", "study.h5")
+    done = python(*words, env=environment(**variables), cwd=folder)
+    assert (done.code, done.err) == (0, "")
+    return {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Return the figures of a user without settings."""
+    found = report(tmp_path_factory.mktemp("plain"), MPLCONFIGDIR="")
+    assert set(found) == {f"{name}.{kind}" for name in ("scaling", "phases")
+                          for kind in ("png", "pdf")}  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_no_setting_of_a_user_changes_a_figure(
+    name: str, plain: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert report(tmp_path, **SETTINGS[name](tmp_path)) == plain
+
+
+def test_settings_of_the_process_neither_enter_nor_are_changed(
+    drawn: dict[str, Any], tmp_path: Path
+) -> None:
+    theirs: Any = {"text.usetex": True, "font.size": 30.0, "lines.linewidth": 9.0}
+    with matplotlib.rc_context(theirs):
+        figures.draw(points(), "strong", tmp_path, "2026-01-01")
+        found = Results([row("Naive Serial", "net-1h", 32, 8.0)], (32,))
+        paper_figures.draw(found, paper_figures.Legend(2, ROWS, {}), tmp_path, "caption")
+        assert {key: matplotlib.rcParams[key] for key in theirs} == theirs
+    assert len(drawn) == 8
+    for figure, _ in drawn.values():
+        label = figure.axes[0].yaxis.label
+        assert (label.get_usetex(), label.get_fontsize()) == (False, 9)
+        assert all(line.get_linewidth() < 9 for axes in figure.axes for line in axes.get_lines())
+
+
+def test_dollar_signs_are_no_mathematics(tmp_path: Path) -> None:
+    drawn = figures.draw(points(machine="a$_b$ and ^$x"), "strong", tmp_path, "$^$")
+    assert sorted(tmp_path.iterdir()) == sorted(drawn)
+
+
+def test_a_network_that_was_not_run_has_an_empty_figure(tmp_path: Path) -> None:
+    found = Results([row("Naive Serial", "net-1h", 32, 8.0)], (32,))
+    chart = paper_figures.Chart(7, "net-2h", "s", paper_figures.Legend(2, ROWS, {}), found)
+    with our_look():
+        drawn = chart.draw(lambda *_: {}, tmp_path, "caption")
+    assert sorted(tmp_path.iterdir()) == sorted(drawn)
+
+
+@pytest.mark.parametrize("draw", [figures.draw, paper_figures.draw, axes.draw])
+def test_without_matplotlib_one_line_says_what_to_install(
+    draw: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.backends", None)
+    with pytest.raises(UnavailableError, match=r"matplotlib cannot be loaded: .*\[report\]'"):
+        draw()

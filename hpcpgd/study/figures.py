@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 
 from hpcpgd.study.rows import PHASE_COLUMNS
-from hpcpgd.study.style import COLOURS, HATCHES, MARKERS, logarithmic, make_folder, pyplot, save
+from hpcpgd.study.style import (
+    COLOURS,
+    HATCHES,
+    MARKERS,
+    logarithmic,
+    make_folder,
+    new_figure,
+    our_look,
+    save,
+)
 from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import SCALED, scaled_note, varying
 
@@ -40,6 +49,7 @@ def _word(point: Summary, name: str) -> str:
     return words.get(name, str(getattr(point, name)))
 
 
+@our_look()
 def draw(points: list[Summary], kind: str, folder: Path, date: str) -> list[Path]:
     """Draw what a study of ``kind`` has to show; return the files.
 
@@ -60,7 +70,8 @@ def draw(points: list[Summary], kind: str, folder: Path, date: str) -> list[Path
 
 
 def _scaling(groups: Series, kind: str, folder: Path, name: str, caption: str) -> list[Path]:
-    figure, (left, right) = pyplot().subplots(1, 2, figsize=(9, 4.2))
+    figure = new_figure(9, 4.2)
+    left, right = figure.subplots(1, 2)
     most = max(p.workers for group in groups.values() for p in group)
     for number, (label, group) in enumerate(groups.items()):
         if all(np.isnan(p.speedup) for p in group):
@@ -124,10 +135,8 @@ def _phases(points: list[Summary], folder: Path, name: str, caption: str) -> lis
     if not backends:
         return []
     counts = [sum(p.backend == backend for p in known) for backend in backends]
-    figure, panels = pyplot().subplots(
-        1, len(backends), figsize=(max(0.55 * len(known) + 1.2 * len(backends) + 1, 6.5), 4.4),
-        width_ratios=counts, squeeze=False,
-    )  # fmt: skip
+    figure = new_figure(max(0.55 * len(known) + 1.2 * len(backends) + 1, 6.5), 4.4)
+    panels = figure.subplots(1, len(backends), width_ratios=counts, squeeze=False)
     for axes, backend in zip(panels[0], backends, strict=True):
         _bars(axes, [p for p in known if p.backend == backend])
         axes.set_title(backend, fontsize=9)

@@ -1,9 +1,17 @@
-"""One look for all figures: colours that colour-blind readers tell apart, units, a caption."""
+"""One look for all figures: colours that colour-blind readers tell apart, units, a caption.
+
+Nobody's settings enter: no variable, matplotlibrc, style or font of a user changes a figure.
+"""
 
 from __future__ import annotations
 
 import io
+import os
+import tempfile
 import textwrap
+import warnings
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +34,74 @@ SETTINGS: Any = {
     "savefig.dpi": 150,
     "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,
+    "text.parse_math": False,  # names of datasets and machines may hold dollar signs
 }
+READ_AT_IMPORT = ("MPLBACKEND", "MATPLOTLIBRC", "FREETYPE_PROPERTIES")
 
 
-def pyplot() -> Any:
-    """Return matplotlib's pyplot without a window, in our style.
+@contextmanager
+def our_look() -> Iterator[None]:
+    """Let matplotlib's defaults and our settings hold for the body, which draws and saves.
 
     Raises
     ------
+    OutputError
+        If there is no room for temporary files.
     UnavailableError
-        If matplotlib is not installed.
+        If matplotlib is not installed, or cannot be loaded.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise UnavailableError(
-            "matplotlib is not installed: pip install 'hpcpgd[report]'"
-        ) from None
-    matplotlib.use("Agg")
-    matplotlib.rcParams.update(SETTINGS)
-    from matplotlib import pyplot as plt
+    _load()
+    import matplotlib
 
-    return plt
+    # Not rcdefaults(): it reads a user's styles.  The backend is for windows, and we have none.
+    defaults: Any = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
+    with matplotlib.rc_context():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", matplotlib.MatplotlibDeprecationWarning)
+            matplotlib.rcParams.update(defaults)
+        matplotlib.rcParams.update(SETTINGS)
+        yield
+
+
+def _load() -> None:
+    """Import what of matplotlib reads variables, files and fonts, away from those of a user."""
+    try:
+        with _apart(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what its libraries have to say to its authors
+            from matplotlib.backends import backend_agg, backend_pdf  # noqa: F401
+    except ImportError as error:
+        raise UnavailableError(
+            f"matplotlib cannot be loaded: {error}: pip install 'hpcpgd[report]'"
+        ) from None
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Hide a user's settings of matplotlib and FreeType, which are read at their import."""
+    before = dict(os.environ)
+    try:
+        room = tempfile.TemporaryDirectory(prefix="hpcpgd-")
+    except OSError as error:
+        raise OutputError(
+            f"no temporary folder can be made: {error.strerror}: let TMPDIR name a folder "
+            "that can be written"
+        ) from None
+    with room as folder, chdir(folder):  # a matplotlibrc in this folder comes before all others
+        for name in READ_AT_IMPORT:
+            os.environ.pop(name, None)
+        os.environ |= {"MPLCONFIGDIR": folder, "MPL_IGNORE_SYSTEM_FONTS": "1"}
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty figure of so many inches that no window knows."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height))
 
 
 def make_folder(folder: Path) -> None:
@@ -76,14 +130,17 @@ def logarithmic(axes: Any) -> None:
 
 def save(figure: Any, folder: Path, name: str, caption: str) -> list[Path]:
     """Write a figure as PNG and PDF with its caption below; return the paths."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
     width = int(LETTERS * figure.get_figwidth())
     lines = [textwrap.fill(line, width) for line in caption.splitlines()]
     figure.supxlabel("\n".join(lines), fontsize=7, color="#444444")
-    paths = [folder / f"{name}.{kind}" for kind in ("png", "pdf")]
-    for path in paths:
+    paths = []
+    for kind, canvas in (("png", FigureCanvasAgg), ("pdf", FigureCanvasPdf)):
         image = io.BytesIO()
-        about = {"CreationDate": None} if path.suffix == ".pdf" else None
-        figure.savefig(image, format=path.suffix[1:], metadata=about)
-        write_atomically(path, image.getbuffer())
-    pyplot().close(figure)
+        about = {"CreationDate": None} if kind == "pdf" else None
+        canvas(figure).print_figure(image, format=kind, metadata=about)
+        paths.append(folder / f"{name}.{kind}")
+        write_atomically(paths[-1], image.getbuffer())
     return paths

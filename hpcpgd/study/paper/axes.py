@@ -10,7 +10,7 @@ from hpcpgd.study.paper.figures import RATE, SECONDS, Legend, look
 from hpcpgd.study.paper.plan import AXIS_BATCH, AXIS_WIDTHS
 from hpcpgd.study.paper.results import Results
 from hpcpgd.study.paper.table import PaperRow
-from hpcpgd.study.style import MARKERS, logarithmic, pyplot, save
+from hpcpgd.study.style import MARKERS, logarithmic, new_figure, our_look, save
 from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import SCALED, scaled_note
 
@@ -23,6 +23,7 @@ def over_widths(results: Results, row: PaperRow, depth: int) -> Points:
     return {width: p for width, p in found.items() if p is not None}
 
 
+@our_look()
 def draw(results: Results, legend: Legend, folder: Path, caption: str) -> list[Path]:
     """Draw time over training rows and rate over widths; return the files."""
     depths = {name: len(hidden) for name, hidden in NETWORKS.items()}
@@ -41,7 +42,8 @@ def _figure(
     found: dict[str, dict[str, Points]], value: str, labels: tuple[str, str], legend: Legend,
     folder: Path, name: str, caption: str, counted: str = "",
 ) -> list[Path]:  # fmt: skip
-    figure, panels = pyplot().subplots(1, len(found), figsize=(9.5, 5), sharey=True)
+    figure = new_figure(9.5, 5)
+    panels = figure.subplots(1, len(found), sharey=True)
     for axes, (network, by_row) in zip(panels, found.items(), strict=True):
         for number, row in enumerate(legend.rows):
             label = legend.name(row) if axes is panels[0] else None
@@ -50,8 +52,10 @@ def _figure(
         depth = len(NETWORKS[network])
         layers = f"{depth} hidden layer{'s' if depth > 1 else ''}"
         title = network if name == "rows" else f"{layers}, {counted}"
-        axes.set(xscale="log", xlabel=labels[0], title=title)
-        logarithmic(axes)
+        axes.set(xlabel=labels[0], title=title)
+        if ticks:  # without a point there is no logarithm
+            axes.set_xscale("log")
+            logarithmic(axes)
         axes.set_xticks(ticks, list(map(str, ticks)))
         axes.xaxis.minorticks_off()
     panels[0].set_ylabel(labels[1])

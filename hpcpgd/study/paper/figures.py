@@ -11,7 +11,7 @@ import numpy as np
 
 from hpcpgd.study.paper.results import Results
 from hpcpgd.study.paper.table import PaperRow
-from hpcpgd.study.style import COLOURS, logarithmic, make_folder, pyplot, save
+from hpcpgd.study.style import COLOURS, logarithmic, make_folder, new_figure, our_look, save
 from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import SCALED, scaled_note
 
@@ -49,6 +49,7 @@ def look(row: PaperRow) -> dict[str, Any]:
     return {"color": COLOURS[FAMILIES.index(row.family)], "hatch": hatch}
 
 
+@our_look()
 def draw(results: Results, legend: Legend, folder: Path, caption: str) -> list[Path]:
     """Draw figures 5 to 10; return the files."""
     make_folder(folder)
@@ -86,7 +87,8 @@ class Chart:
         """Draw and save the figure; return the files."""
         rows = self._rows
         shown = [row for row in rows if values(row, self.network)]
-        figure, axes = pyplot().subplots(figsize=(9.5, 4.8))
+        figure = new_figure(9.5, 4.8)
+        axes = figure.subplots()
         width = 0.86 / max(len(shown), 1)
         for row in rows:
             found = values(row, self.network)
@@ -95,7 +97,8 @@ class Chart:
         batches = self.results.batches
         axes.set_xticks(range(len(batches)), list(map(str, batches)))
         axes.set(xlabel="batch size", ylabel=self.what)
-        self._scale(axes)
+        if shown:
+            self._scale(axes)
         axes.grid(visible=False, axis="x")
         figure.legend(loc="outside upper center", ncols=4, fontsize=7)
         text = f"as the paper's figure {self.number}: {self.network}, {self._note()}\n{caption}"
