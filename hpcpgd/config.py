@@ -119,7 +119,7 @@ class RunConfig:
         "backend cuda only; auto: the dtype",
     )
     output: str = _option(
-        "auto", Text("FILE.h5"), "run file; auto: hpcpgd-DATASET-TIME-JOB.h5 in this folder"
+        "auto", Text("FILE.h5"), "run file; auto: hpcpgd-DATASET-TIME-JOB-RUN.h5 in this folder"
     )
     checkpoint_dir: str = _option(
         "auto", Text("DIR"), "folder of checkpoints; auto: that of the run file's name"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
@@ -55,9 +54,3 @@ def blas_library(blas: Any, kernel: bool = True) -> str:
             parts = (pool["internal_api"], pool["version"], chosen)
             return " ".join(str(part) for part in parts if part) + f" ({name})"
     return name
-
-
-def job_label() -> str:
-    """Return the scheduler's numbers of job and step, or this process's without them."""
-    job, step = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_STEP_ID")
-    return ".".join(filter(None, (job, step))) if job else str(os.getpid())

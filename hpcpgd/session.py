@@ -84,7 +84,8 @@ class Session:
         self.config = replace(config, reduction=reduction, group_size=size)
         self.progress = Progress(config.quiet or not self.first, config.epochs)
         require_same_config(ranks.comm, config)
-        self.files = files_of(config, self.started)
+        self._name = secrets.token_hex(4)  # of the run, where it begins
+        self.files = files_of(config, self.started, self._name)
 
     def run(self) -> Path:
         """Train, test and write the run file.
@@ -116,7 +117,7 @@ class Session:
         path = b""
         with mpi.agreed(self.ranks.comm):
             if self.first:
-                self._opened = open_run(self.config, self.files)
+                self._opened = open_run(self.config, self.files, self.argv)
                 path = os.fsencode(self._opened.files.run_file)
         run_file = Path(os.fsdecode(mpi.broadcast_bytes(self.ranks.comm, path)))
         self.files = with_run_file(self.config, run_file)
@@ -225,7 +226,7 @@ class Session:
         steps = 0 if state is None else state.steps
         segment.first_step, segment.last_step = steps + 1, steps
         segment.timing = trainer.timing
-        run = secrets.token_hex(4) if state is None else state.run
+        run = self._name if state is None else state.run
         return make_record(
             run, self.config, self.argv, dataset, trainer, [*before, segment], self._sizes
         )

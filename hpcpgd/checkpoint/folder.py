@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from hpcpgd.checkpoint.state import State
 from hpcpgd.data.guard import ensure_fits, file_size, refuse_bad_file
 from hpcpgd.errors import DataError, OutputError
 from hpcpgd.results.atomic import write_atomically
+from hpcpgd.results.locks import warn
 
 KEPT = 3
 TICK = 1_000_000  # ns between the dates of files whose order must show
@@ -93,7 +93,7 @@ class Folder:
             try:
                 state = load(file)
             except DataError as error:
-                _warn(f"{error}: trying an older one")
+                warn(f"{error}: trying an older one")
             else:
                 _tell_of_more(state.run, files[number:])
                 return file, state
@@ -121,11 +121,7 @@ def _tell_of_more(run: str, files: list[Path]) -> None:
     newest, own = files[0], [file for file in files if file.name.startswith(f"{run}-step-")]
     last = max(own, key=lambda file: file.name, default=newest)
     if newest in own and last != newest:
-        _warn(f"{newest} was written last, but {last.name} has more steps: --resume takes it")
-
-
-def _warn(text: str) -> None:
-    print(f"hpcpgd train: warning: {text}", file=sys.stderr, flush=True)
+        warn(f"{newest} was written last, but {last.name} has more steps: --resume takes it")
 
 
 def load(path: Path) -> State:

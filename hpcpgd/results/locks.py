@@ -81,10 +81,10 @@ class FolderLock:
         """
         end, told = time.monotonic() + patience, False
         while not self._try():
-            if time.monotonic() > end:
+            if time.monotonic() >= end:
                 raise OutputError(f"{self._taken()}: wait for its end, or give another --output")
             if not told:
-                _warn(f"{self._taken()}: waiting up to {patience:.0f} s for its end")
+                warn(f"{self._taken()}: waiting up to {patience:.0f} s for its end")
             told = True
             time.sleep(LOOK)
 
@@ -104,7 +104,7 @@ class FolderLock:
             ) from None
         held = lock(file)
         if held is None:
-            _warn(f"{self._folder}: files cannot be locked here: see that no other job writes it")
+            warn(f"{self._folder}: files cannot be locked here: see that no other job writes it")
         elif not held or not os.fstat(file.fileno()).st_nlink:
             file.close()
             return False
@@ -141,5 +141,6 @@ class FolderLock:
         return f"{self._folder}: another job writes there"
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Print a warning, on a rank that speaks."""
     print(f"hpcpgd train: warning: {text}", file=sys.stderr, flush=True)

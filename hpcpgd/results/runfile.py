@@ -20,6 +20,7 @@ from hpcpgd.clock import PHASES
 from hpcpgd.config import RunConfig
 from hpcpgd.data.contained import attribute
 from hpcpgd.data.heaps import opened
+from hpcpgd.errors import DataError
 from hpcpgd.evaluation import Scores
 from hpcpgd.history import Epoch, Timing
 from hpcpgd.kernels.network import Array
@@ -77,7 +78,7 @@ def _write_attributes(file: h5py.File, record: RunRecord) -> None:
         "hpcpgd_version": last.hpcpgd_version,
         "git_revision": record.git_revision,
         "started": last.started,
-        "argv": json.dumps(record.argv, ensure_ascii=False),
+        "argv": _as_text(record.argv),
         "config": record.config.to_toml(),
         "status": record.status,
         "backend": last.backend,
@@ -103,10 +104,16 @@ def _write_attributes(file: h5py.File, record: RunRecord) -> None:
     if record.parameters is not None:
         attributes["params_sha256"] = params_sha256(network, record.parameters)
     for name, value in attributes.items():
-        # File names need not be UTF-8; HDF5's texts must.
-        if isinstance(value, str):
-            value = value.encode("utf-8", "backslashreplace").decode()
-        file.attrs[name] = value
+        file.attrs[name] = _as_utf8(value) if isinstance(value, str) else value
+
+
+def _as_text(argv: Sequence[str]) -> str:
+    return json.dumps(argv, ensure_ascii=False)
+
+
+def _as_utf8(text: str) -> str:
+    """Return what HDF5 can hold; file names need not be UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _write_segments(file: Any, record: RunRecord) -> None:
@@ -218,3 +225,13 @@ def same_unfinished_run(path: Path, run: str, config: RunConfig) -> bool:
     except Exception:  # whatever h5py makes of bad content
         return False
     return mine and (status != "complete" or lengths != (config.epochs, config.max_steps))
+
+
+def can_go_on(path: Path, argv: Sequence[str]) -> bool:
+    """Return whether the file at ``path`` is of a run that the same command left unfinished."""
+    try:
+        with opened(path) as file:
+            command, status = (attribute(file, name, str) for name in ("argv", "status"))
+    except DataError:
+        return False
+    return bool(argv) and command == _as_utf8(_as_text(argv)) and status in ("running", "stopped")

@@ -81,7 +81,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     text = "draw the figures and print the tables of a study file"
     one = commands.add_parser("report", help=text, description=text, allow_abbrev=False)
     one.add_argument("file", type=Path, metavar="STUDY.h5")
-    one.add_argument("--figures", type=Path, metavar="DIR", help="default: figures beside it")
+    folder = "default: figures beside study.h5, NAME.figures beside NAME.h5"
+    one.add_argument("--figures", type=Path, metavar="DIR", help=folder)
     text = "run Table 1 of the paper, draw its figures 5 to 10, judge its ten claims"
     one = commands.add_parser("paper", help=text, description=text, allow_abbrev=False)
     one.add_argument("--quick", action="store_true", help="2,048 training rows, one repeat")

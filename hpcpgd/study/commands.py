@@ -10,6 +10,7 @@ from hpcpgd.cores import usable_cores
 from hpcpgd.data.guard import physical_memory
 from hpcpgd.errors import DataError, OutputError, UsageError, nearest
 from hpcpgd.launch import launcher_size, say
+from hpcpgd.results.files import companion
 from hpcpgd.study import launchers
 from hpcpgd.study.collect import gather, read, write
 from hpcpgd.study.cost import Costs
@@ -154,10 +155,17 @@ def report(path: Path, figures: Path | None) -> int:
     for text in (head, summary_table(found), factors_table(found), failures(rows)):
         if text:
             say(text + "\n")
-    drawn = draw(found, attributes["kind"], figures or path.parent / "figures",
+    drawn = draw(found, attributes["kind"], figures or _figures_of(path),
                  str(attributes["written"])[:10])  # fmt: skip
     say("\n".join(f"figure  {name}" for name in drawn))
     return 0
+
+
+def _figures_of(path: Path) -> Path:
+    """Return where the figures of a study file are drawn if nothing else is said."""
+    if path.name == "study.h5":  # as collect calls it, one in a folder
+        return path.with_name("figures")
+    return companion(path, "figures")
 
 
 def _head(attributes: dict[str, Any], runs: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -96,8 +97,9 @@ class StudyFolder:
         return self.path / "runs" / f"{run_name(task, repeat)}{task.suffix}"
 
     def running_file(self, task: Task, repeat: int) -> Path:
-        """Return where a run writes before it has finished; no two attempts share it."""
-        name = f".{run_name(task, repeat)}-{os.getpid()}.running{task.suffix}"
+        """Return where an attempt at a run writes before it has finished: each time another."""
+        # Not the number of this process: another host may have it, too.
+        name = f".{run_name(task, repeat)}-{secrets.token_hex(4)}.running{task.suffix}"
         return self.path / "runs" / name
 
     def clean(self) -> None:
@@ -161,7 +163,8 @@ class StudyFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise OutputError(
-                    f"{self.path}: another process makes runs here: wait for it, or end it"
+                    f"{self.path}: another process makes runs here: wait for it, end it, or "
+                    "take another --folder"
                 ) from None
             except OSError as error:
                 raise OutputError(

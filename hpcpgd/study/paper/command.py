@@ -14,6 +14,7 @@ from hpcpgd.errors import DataError, UsageError
 from hpcpgd.launch import say
 from hpcpgd.provenance import cpu_model
 from hpcpgd.results.atomic import write_atomically
+from hpcpgd.results.files import word
 from hpcpgd.study import launchers
 from hpcpgd.study.collect import write
 from hpcpgd.study.folder import StudyFolder
@@ -76,6 +77,7 @@ class Options:
     def place(self) -> StudyFolder:
         """Where the runs are."""
         words = ["quick"] * self.quick + ["gpu"] * self.only_gpu
+        words += [word(Path(self.dataset).name)] if self.dataset else []
         return StudyFolder(self.folder or Path("-".join(["hpcpgd-study-paper", *words])))
 
 
