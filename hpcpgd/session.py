@@ -172,7 +172,9 @@ class Session:
         path = None if self._opened is None else self._opened.path  # rank 0 alone has it
         with mpi.agreed(self.ranks.comm):
             resume.require_same_run(path, state, self.config, network, dataset.sha256, steps)
-        self.progress.say(f"going on from {path}: {state.steps} steps are made")
+        self.progress.say(
+            f"continuing from step {state.steps} of {path}; --resume never starts anew"
+        )
 
     def _claim(self, dataset: Dataset, network: Network, arena: Arena | None) -> Resources:
         """Return what this rank computes with, the same on all where it must be; collective."""
