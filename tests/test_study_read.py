@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from hpcpgd.errors import DataError
 from hpcpgd.resolve import resolve
+from hpcpgd.study import collect
 from hpcpgd.study.execute import order
 from hpcpgd.study.folder import Failure, StudyFolder
 from hpcpgd.study.grid import Point
@@ -45,6 +47,14 @@ def run_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
         file["segments/oversubscribed"][...] = 1
     return path
+
+
+def test_a_run_file_is_no_study_file(run_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text("[grid]")
+    for path, seen in ((run_file, "a run file"), (tmp_path / "s.toml", "no HDF5 file")):
+        expected = f"{path}: is {seen}; expected a study file: hpcpgd study collect makes one"
+        with pytest.raises(DataError, match=re.escape(expected)):
+            collect.read(path)
 
 
 def test_medians_over_the_counted_epochs(run_file: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 from hpcpgd import mpi
 from hpcpgd.checkpoint.codec import decode, encode
 from hpcpgd.checkpoint.folder import Folder, load
+from hpcpgd.checkpoint.instead import problem
 from hpcpgd.checkpoint.state import State
 from hpcpgd.config import RunConfig
-from hpcpgd.data.guard import refuse_bad_file
 from hpcpgd.errors import ConfigError, DataError, printable, shown
 from hpcpgd.kernels.network import Network
 
@@ -35,10 +35,9 @@ def find(config: RunConfig, folder: Folder) -> tuple[Path, State] | None:
     if config.resume == "auto":
         return folder.newest()
     path = Path(config.resume)
-    with refuse_bad_file(path):  # a folder on the way may not be entered
-        seen = "is a folder" if path.is_dir() else "" if path.exists() else "no such file"
-    if seen:
-        raise DataError(f"--resume {path}: {seen}; expected auto, never, or a checkpoint's file")
+    wrong = problem(path, folder.path)
+    if wrong:
+        raise DataError(f"--resume {path}: {wrong}")
     return path, load(path)
 
 

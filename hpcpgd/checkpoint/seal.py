@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from pathlib import Path
 
 from hpcpgd.errors import DataError
 
@@ -20,6 +21,13 @@ def seal(length: int, content_hash: hashlib._Hash) -> bytes:
     head = MAGIC + struct.pack("<Q", length)
     content_hash.update(head)
     return head + content_hash.digest()
+
+
+def is_sealed(path: Path) -> bool:
+    """Return whether a file ends with a seal, be it right or wrong."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - _FORMAT.size, 0))
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def content(data: bytes) -> memoryview:

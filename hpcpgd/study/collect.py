@@ -20,6 +20,7 @@ from hpcpgd.data.heaps import opened
 from hpcpgd.errors import DataError
 from hpcpgd.provenance import cpu_model
 from hpcpgd.results.atomic import write_atomically
+from hpcpgd.results.identify import STUDY, what_is
 from hpcpgd.results.netcdf import put
 from hpcpgd.study.folder import StudyFolder
 from hpcpgd.study.grid import points
@@ -136,6 +137,9 @@ def read(path: Path) -> tuple[dict[str, Any], list[Row], list[Summary]]:
     DataError
         If it is damaged or none.
     """
+    seen = what_is(path)
+    if seen not in ("", STUDY):
+        raise DataError(f"{path}: is {seen}; expected a study file: hpcpgd study collect makes one")
     with opened(path) as file:
         try:
             attributes = {name: attribute(file, name, kind) for name, kind in ATTRIBUTES.items()}
