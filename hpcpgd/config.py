@@ -135,7 +135,9 @@ class RunConfig:
         "auto: go on from the newest checkpoint of the folder, if there is one",
     )
     time_limit: str = _option(
-        "none", LIMIT, "stop after this time (45min, 12h), with a checkpoint; exit code 75"
+        "none",
+        LIMIT,
+        "stop after this time (45min, 12h, SLURM's 1-12:00:00), with a checkpoint; exit code 75",
     )
     loading_limit: str = _option(
         "1h", LIMIT, "end the job (code 71) if ranks wait so long for one that loads the data"

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import time
 from typing import Any
 
 from hpcpgd.errors import nearest
@@ -183,6 +184,8 @@ class Text(Kind):
 
 
 UNITS = {"s": 1, "min": 60, "h": 3600}
+_WITH_UNIT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(s|min|h)")
+_SLURM = re.compile(r"(?:([0-9]{1,9})-)?([0-9]{1,9}(?::[0-9]{1,9}){0,2})")
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,7 @@ class Every:
 
 @dataclass(frozen=True)
 class Duration(Kind):
-    """A time such as ``90s``, ``10min`` or ``2h``, a number of steps or one word, if allowed."""
+    """A time with its unit or as SLURM writes it, a number of steps or one word, if allowed."""
 
     steps: bool = False
     word: str | None = None
@@ -205,12 +208,14 @@ class Duration(Kind):
         """Name the units."""
         steps = "a number of steps such as 500, or " if self.steps else ""
         word = f", or '{self.word}'" if self.word else ""
-        return f"{steps}a time such as 90s, 10min or 2h{word}"
+        return f"{steps}a time such as 90s, 10min, 2h or SLURM's 1-12:00:00{word}"
 
     def check(self, value: Any) -> str:
         """Return the text."""
         if self.steps and isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
+        if isinstance(value, time):  # what 12:00:00 is in TOML without quotes
+            value = value.isoformat()
         if not isinstance(value, str):
             raise ValueError
         if value != self.word:
@@ -221,10 +226,25 @@ class Duration(Kind):
         """Return what a text that was checked stands for."""
         if self.steps and text.isdecimal() and text.isascii():
             return Every(steps=int(Integer(1).check(int(text))))
-        found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(s|min|h)", text)
-        if found is None or float(found[1]) == 0:
+        found = _WITH_UNIT.fullmatch(text)
+        seconds = float(found[1]) * UNITS[found[2]] if found else _slurm_seconds(text)
+        if seconds == 0:
             raise ValueError
-        return Every(seconds=float(found[1]) * UNITS[found[2]])
+        return Every(seconds=seconds)
+
+
+def _slurm_seconds(text: str) -> float:
+    """Read minutes:seconds, hours:minutes:seconds, or days-hours with both, one or none of these.
+
+    SLURM's bare number of minutes is refused: it might mean seconds, or steps.
+    """
+    found = _SLURM.fullmatch(text)
+    if found is None or (found[1] is None and ":" not in text):
+        raise ValueError
+    parts = [int(part) for part in found[2].split(":")]
+    none = [0] * (3 - len(parts))
+    hours, minutes, seconds = none + parts if found[1] is None else parts + none
+    return 3600.0 * (24 * int(found[1] or 0) + hours) + 60 * minutes + seconds
 
 
 @dataclass(frozen=True)

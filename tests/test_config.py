@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from datetime import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hpcpgd.config import CHECKPOINT_EVERY, FIELDS, RunConfig, read_toml
 from hpcpgd.errors import ConfigError, UsageError
 from hpcpgd.options import parse
 from hpcpgd.resolve import resolve
+from hpcpgd.study.studyfile import seconds
 
 
 def test_defaults_are_the_main_job() -> None:
@@ -137,22 +139,65 @@ def test_a_precision_that_followed_the_dtype_follows_it_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "steps", "seconds"),
-    [("500", 500, 0), ("30s", 0, 30), ("5min", 0, 300), ("1.5h", 0, 5400), ("0.2s", 0, 0.2)],
+    ("text", "steps", "duration"),
+    [
+        ("500", 500, 0),
+        ("30s", 0, 30),
+        ("5min", 0, 300),
+        ("1.5h", 0, 5400),
+        ("0.2s", 0, 0.2),
+        ("90:30", 0, 5430),
+    ],
 )
-def test_steps_or_time_between_checkpoints(text: str, steps: int, seconds: float) -> None:
+def test_steps_or_time_between_checkpoints(text: str, steps: int, duration: float) -> None:
     found = CHECKPOINT_EVERY.parse(CHECKPOINT_EVERY.check(text))
-    assert (found.steps, found.seconds) == (steps, seconds)
+    assert (found.steps, found.seconds) == (steps, duration)
 
 
 @pytest.mark.parametrize(
     "value",
     ["0", "-5", "-5s", "0s", "nans", "infs", "5 min", "5m", "s", "", "1e400h", "5minmin", 5.0, True,
-     0, None, "1h30min"],
+     0, None, "1h30min", "0:00", "0-0", "1-", "-1:00", ":30", "1:2:3:4", "1-2:3:4:5", "1:30min",
+     "1.5:00", "1 -0", time(0, 0), time(1, 0, 0, 5)],
 )  # fmt: skip
 def test_no_time_and_no_number_of_steps(value: Any) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  (bare: the option adds where and what)
         CHECKPOINT_EVERY.check(value)
+
+
+HOUR, DAY = 3600, 24 * 3600
+# SLURM's forms but for a bare number, which is minutes there and steps elsewhere.
+SLURM = {
+    "30:00": HOUR / 2, "0:20": 20, "90:00": 1.5 * HOUR, "12:00:00": 12 * HOUR, "0:01:30": 90,
+    "1-0": DAY, "2-12": 2.5 * DAY, "1-06:30": DAY + 6.5 * HOUR, "1-00:00:00": DAY,
+    "7-23:59:59": 8 * DAY - 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SLURM)
+def test_every_duration_may_be_as_slurm_has_it(text: str, tmp_path: Path) -> None:
+    config, _ = parse(["--time-limit", text, "--checkpoint-every", text])
+    assert config.seconds("time_limit") == SLURM[text]
+    assert CHECKPOINT_EVERY.parse(config.checkpoint_every).seconds == SLURM[text]
+    assert seconds(text) == SLURM[text]  # of a study
+    (tmp_path / "c.toml").write_text(config.to_toml())
+    assert parse(["--config", str(tmp_path / "c.toml")])[0] == config
+
+
+def test_a_time_of_the_day_in_toml_is_a_duration(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[train]\ntime_limit = 12:00:00\n")
+    config, _ = parse(["--config", str(tmp_path / "c.toml")])
+    assert config.seconds("time_limit") == 12 * HOUR
+    assert 'time_limit = "12:00:00"' in config.to_toml()
+
+
+@pytest.mark.parametrize("text", ["30", "1440", "0"])
+def test_a_bare_number_is_no_time(text: str) -> None:
+    expected = "expected a time such as 90s, 10min, 2h or SLURM's 1-12:00:00, or 'none', got"
+    with pytest.raises(UsageError, match=f"--time-limit: {expected} '{text}'"):
+        parse(["--time-limit", text])
+    with pytest.raises(ValueError):  # noqa: PT011  (bare: the study adds where and what)
+        seconds(text)
 
 
 HOSTILE_TOML = {

@@ -14,7 +14,7 @@ from typing import Any
 
 from hpcpgd.config import FIELDS, NETWORKS, read_tables
 from hpcpgd.errors import ConfigError, HpcpgdError, nearest, shown
-from hpcpgd.kinds import Choice, Integer, Kind, Text
+from hpcpgd.kinds import Choice, Duration, Integer, Kind, Text
 
 KINDS = ("strong", "weak", "sweep")
 # Set by the study itself.
@@ -25,7 +25,6 @@ PER_RANK = ("rows_per_rank", "batch_per_rank")
 RANKS = Integer(1, maximum=2**20)
 MOST_POINTS = 10_000
 LONGEST = 1000 * 3600.0
-UNITS = {"s": 1, "min": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
@@ -62,15 +61,14 @@ class StudyFile:
     base: dict[str, Any] = field(default_factory=dict)
 
 
-def seconds(text: Any) -> float:
-    """Return a duration such as ``90s``, ``10min`` or ``2h`` in seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", text) if isinstance(text, str) else None
-    if found is None or float(found[1]) == 0:
+def seconds(value: Any) -> float:
+    """Return a duration such as ``90s``, ``10 min`` or ``1-12:00:00`` in seconds."""
+    kind = Duration()
+    text = re.sub(r"(?<=[0-9])\s+(?=[a-z])", "", value) if isinstance(value, str) else value
+    found = kind.parse(kind.check(text)).seconds
+    if found > LONGEST:
         raise ValueError
-    value = float(found[1]) * UNITS[found[2]]
-    if value > LONGEST:
-        raise ValueError
-    return value
+    return found
 
 
 SETTINGS: dict[str, tuple[str, Kind | None]] = {
@@ -78,7 +76,10 @@ SETTINGS: dict[str, tuple[str, Kind | None]] = {
     "kind": ("one of " + ", ".join(KINDS), Choice(KINDS)),
     "repeats": ("a whole number, 1 or more", Integer(1, maximum=1000)),
     "warmup_epochs": ("a whole number, 0 or more", Integer(0, maximum=1000)),
-    "time_limit": ("a duration such as '90s', '10min' or '2h', at most '1000h'", None),
+    "time_limit": (
+        "a duration such as '90s', '10min', '2h' or SLURM's '1-12:00:00', at most '1000h'",
+        None,
+    ),
 }
 TABLES = ("study", "grid", "train", "base")
 
