@@ -6,6 +6,7 @@ Defaults < ``--config FILE.toml`` (table ``[train]``) < flags.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ PRECISIONS = ("float32", "float64", "tf32")
 MAX_WIDTH = 2**24
 CHECKPOINT_EVERY = Duration(steps=True, word="never")
 LIMIT = Duration(word="none")
+# What ranks do while they wait for one of them, and how many times --hang-limit that may take.
+HANG_TIMES = {"loading": 6, "compiling": 6, "step": 1, "checkpoint": 3}
+# Keys of earlier versions, and what has taken their place.
+FORMER = {f"{phase}_limit": "hang_limit" for phase in HANG_TIMES}
 
 
 def _option(default: Any, kind: Kind, text: str) -> Any:
@@ -139,19 +144,23 @@ class RunConfig:
         LIMIT,
         "stop after this time (45min, 12h, SLURM's 1-12:00:00), with a checkpoint; exit code 75",
     )
-    loading_limit: str = _option(
-        "1h", LIMIT, "end the job (code 71) if ranks wait so long for one that loads the data"
+    hang_limit: str = _option(
+        "10min",
+        LIMIT,
+        "end the job (code 71) if ranks wait so long in a step or a validation, 3 times as long "
+        "for one that writes, 6 times for one that loads or compiles; none: never",
     )
-    compiling_limit: str = _option("30min", LIMIT, "the same, for one that compiles the kernels")
-    step_limit: str = _option("10min", LIMIT, "the same, in a step or a validation")
-    checkpoint_limit: str = _option("30min", LIMIT, "the same, for one that writes a checkpoint")
     overwrite: bool = _option(False, Flag(), "replace an existing run file")
     quiet: bool = _option(False, Flag(), "print nothing but errors")
 
     def seconds(self, limit: str) -> float:
-        """Return ``time_limit``, ``step_limit`` and such in seconds; infinite for ``none``."""
+        """Return ``time_limit`` or ``hang_limit`` in seconds; infinite for ``none``."""
         text = getattr(self, limit)
         return math.inf if text == LIMIT.word else LIMIT.parse(text).seconds
+
+    def hang_limits(self) -> dict[str, float]:
+        """Return the seconds that ranks may wait for one of them, by what it does."""
+        return {phase: times * self.seconds("hang_limit") for phase, times in HANG_TIMES.items()}
 
     def to_toml(self) -> str:
         """Return the configuration as TOML that ``--config`` reads back."""
@@ -241,8 +250,16 @@ def read_toml(path: str) -> dict[str, Any]:
     return _merge(values, path)
 
 
+def meant(name: str, choices: Iterable[str]) -> str:
+    """Return a hint at the nearest choice, or at what has taken a former key's or flag's place."""
+    new = FORMER.get(name.lstrip("-").replace("-", "_"))
+    if new is None:
+        return nearest(name, choices)
+    return f"; '{flag_name(new) if name.startswith('-') else new}' has taken its place"
+
+
 def _suggestion(key: str) -> str:
-    text = nearest(key, [*FIELDS, "network"])
+    text = meant(key, [*FIELDS, "network"])
     for name, spec in FIELDS.items():
         if f"'{name}'" in text:
             return f"{text} (default {spec.default!r})"

@@ -12,7 +12,7 @@ from hpcpgd.config import RunConfig
 from hpcpgd.errors import INTERRUPTED, HpcpgdError
 from hpcpgd.launch import complain, launcher_rank
 from hpcpgd.stop import StopRequest
-from hpcpgd.watchdog import PHASES, Watchdog, farewell
+from hpcpgd.watchdog import Watchdog, farewell
 
 PROGRAM = "hpcpgd train"
 
@@ -98,8 +98,7 @@ def train(
         other ranks may wait for this one: end the job, as ``run`` does.
     """
     ranks = mpi.join(comm)
-    limits = {phase: config.seconds(f"{phase}_limit") for phase in PHASES}
-    watch = Watchdog(PROGRAM, ranks.comm, limits)
+    watch = Watchdog(PROGRAM, ranks.comm, config.hang_limits())
     try:
         jitcache.share_folder(ranks)
         from hpcpgd.session import Session

@@ -54,7 +54,7 @@ class Opened:
             if place not in self.locks:
                 lock = FolderLock(folder, option)
                 # Before the others, who wait for this, think that this rank hangs.
-                lock.take(min(patience, config.seconds("loading_limit") / 2))
+                lock.take(min(patience, config.hang_limits()["loading"] / 2))
                 self.locks[place] = lock
                 sweep(folder)
         sweep(Path(os.path.realpath(self.files.run_file)).parent)

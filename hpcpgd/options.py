@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from hpcpgd.config import FIELDS, NETWORKS, RunConfig, flag_name, from_flags, read_toml
-from hpcpgd.errors import UsageError, nearest
+from hpcpgd.config import FIELDS, NETWORKS, RunConfig, flag_name, from_flags, meant, read_toml
+from hpcpgd.errors import UsageError
 from hpcpgd.kinds import Choice, Flag, Kind
 from hpcpgd.parser import OneLineParser
 from hpcpgd.resolve import resolve
@@ -69,7 +69,7 @@ def parse(
     if unknown:
         flags = [name for action in parser._actions for name in action.option_strings]
         raise UsageError(
-            f"unknown argument '{unknown[0]}'{nearest(unknown[0].split('=')[0], flags)}"
+            f"unknown argument '{unknown[0]}'{meant(unknown[0].split('=')[0], flags)}"
             " (--help lists them)"
         )
     texts = vars(known)

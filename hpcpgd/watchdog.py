@@ -19,11 +19,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from hpcpgd import mpi
+from hpcpgd.config import HANG_TIMES
 from hpcpgd.errors import WatchdogError
 from hpcpgd.launch import complain
 from hpcpgd.rollcall import Answer, Place, place_of, roll_call, stacks
 
-PHASES = ("loading", "compiling", "step", "checkpoint")
 TICK = 1.0  # seconds between looks, less where a limit is short
 
 NO_THREADS = "this MPI lets one thread alone call it: no watchdog looks for ranks that hang"
@@ -67,7 +67,7 @@ class Watchdog:
         What begins the line that says why the job ended.
     comm : Comm
     limits : mapping of str to float
-        Seconds that a collective may take in each of ``PHASES``; the first is ``loading``.
+        Seconds that a collective may take in each phase; the first is ``loading``.
     """
 
     def __init__(self, program: str, comm: Any, limits: Mapping[str, float]) -> None:
@@ -75,7 +75,7 @@ class Watchdog:
         self._asking = threading.Lock()
         self._program = program
         self._limits = limits
-        self._phase = PHASES[0]
+        self._phase = next(iter(limits))
         self._watched = threading.get_ident()
         self._closing = threading.Event()
         self._comm = mpi.duplicate(comm)
@@ -153,5 +153,6 @@ class Watchdog:
 
     def _reason(self, worst: Answer) -> str:
         limit = self._limits[worst.phase]
-        allowed = "" if math.isinf(limit) else f", {limit:g} s are allowed (--{worst.phase}-limit)"
+        times = "" if HANG_TIMES[worst.phase] == 1 else f"{HANG_TIMES[worst.phase]} times "
+        allowed = "" if math.isinf(limit) else f", {limit:g} s are allowed ({times}--hang-limit)"
         return f"a collective did not return in {worst.waited:.0f} s of {worst.phase}{allowed}: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from datetime import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from hpcpgd.config import CHECKPOINT_EVERY, FIELDS, RunConfig, read_toml
 from hpcpgd.errors import ConfigError, UsageError
 from hpcpgd.options import parse
 from hpcpgd.resolve import resolve
-from hpcpgd.study.studyfile import seconds
+from hpcpgd.study.studyfile import read, seconds
 
 
 def test_defaults_are_the_main_job() -> None:
@@ -198,6 +199,30 @@ def test_a_bare_number_is_no_time(text: str) -> None:
         parse(["--time-limit", text])
     with pytest.raises(ValueError):  # noqa: PT011  (bare: the study adds where and what)
         seconds(text)
+
+
+FORMER = {"step": 600, "loading": 3600, "compiling": 1800, "checkpoint": 1800}
+
+
+def test_one_limit_for_hangs_leaves_every_phase_as_long_as_it_had() -> None:
+    limits = parse([])[0].hang_limits()
+    assert all(limits[phase] >= seconds for phase, seconds in FORMER.items())
+    shorter = parse(["--hang-limit", "2s"])[0].hang_limits()
+    assert {phase: 300 * seconds for phase, seconds in shorter.items()} == limits
+    assert set(parse(["--hang-limit", "none"])[0].hang_limits().values()) == {math.inf}
+
+
+@pytest.mark.parametrize("phase", FORMER)
+def test_a_former_limit_is_unknown_and_the_new_one_named(phase: str, tmp_path: Path) -> None:
+    for word in (f"--{phase}-limit", f"--{phase}-limit=1h"):
+        expected = f"unknown argument '{word}'; '--hang-limit' has taken its place"
+        with pytest.raises(UsageError, match=expected):
+            parse([word, "1h"])
+    path = tmp_path / "old.toml"
+    path.write_text(f'[train]\n{phase}_limit = "1h"\n')
+    for reads in (lambda p: parse(["--config", str(p)]), read):  # of a run and of a study
+        with pytest.raises(ConfigError, match=f"'{phase}_limit'; 'hang_limit' has taken its place"):
+            reads(path)
 
 
 HOSTILE_TOML = {

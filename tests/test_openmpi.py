@@ -103,7 +103,7 @@ def test_stopped_and_run_again(openmpi: Path, how: str, tmp_path: Path) -> None:
 
 
 def test_a_stopped_rank_ends_the_job(openmpi: Path, tmp_path: Path) -> None:
-    limits = ("--checkpoint-every", "1s", "--checkpoint-limit", "2s", "--step-limit", "2s")
+    limits = ("--checkpoint-every", "1s", "--hang-limit", "4s")
     with running(openmpi, tmp_path, "--output", "r.h5", *LONG, *limits) as job:
         # With the first checkpoint, loading, for which another limit holds, is over.
         wait_until(lambda: any(tmp_path.glob("r.checkpoints/*.h5")), 60)

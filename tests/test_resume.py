@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import signal
 import subprocess
@@ -15,9 +16,10 @@ import h5py
 import numpy as np
 import pytest
 
-from hpcpgd.checkpoint.folder import Folder
+from hpcpgd.checkpoint.codec import encode
+from hpcpgd.checkpoint.folder import Folder, load
 from hpcpgd.checkpoint.resume import find
-from hpcpgd.checkpoint.seal import is_sealed
+from hpcpgd.checkpoint.seal import is_sealed, seal
 from hpcpgd.errors import DataError
 from hpcpgd.resolve import resolve
 from tests.many import Case, together
@@ -343,6 +345,24 @@ def test_what_is_no_checkpoint_is_named_and_the_right_one_too(name: str, begun: 
     with pytest.raises(DataError) as caught:
         find(resolve({}, {"resume": str(path)}), folder)
     assert text.format(begun, whole[0].name if whole else "") in str(caught.value)
+
+
+def test_a_run_of_a_version_with_four_limits_goes_on(begun: Path, whole: Any) -> None:
+    """Which is what its checkpoint and its run file say."""
+    limits = {f"{phase}_limit": "none" for phase in ("step", "loading", "compiling", "checkpoint")}
+    newest = Folder(begun / "r.checkpoints").newest_first()[0]
+    state = load(newest)
+    state.config = {k: v for k, v in state.config.items() if k != "hang_limit"} | limits
+    body = encode(state)
+    newest.write_bytes(bytes(body) + seal(len(body), hashlib.sha256(body)))
+    with h5py.File(begun / "r.h5", "r+") as file:
+        lines = [line for line in file.attrs["config"].splitlines() if "hang_limit" not in line]
+        file.attrs["config"] = "\n".join([*lines, *(f'{k} = "none"' for k in limits)])
+    done = train(begun, "r.h5")
+    assert (done.code, done.err) == (0, "")
+    assert told(begun / "r.h5") == whole["gemm"]
+    with h5py.File(begun / "r.h5") as file:
+        assert file["segments/first_step"][...].tolist() == [1, 11]
 
 
 def test_divergence_keeps_the_last_good_checkpoint(first: Path) -> None:

@@ -112,7 +112,7 @@ def test_mpi_that_does_not_end_is_left() -> None:
 def test_a_stopped_rank_ends_the_job(reduction: str, victim: int, tmp_path: Path) -> None:
     words = (
         *("-m", "hpcpgd.train", "--reduction", reduction, "--epochs", "1000000", "--quiet"),
-        *("--step-limit", "2s", "--checkpoint-limit", "2s", "--checkpoint-every", "1s"),
+        *("--hang-limit", "4s", "--checkpoint-every", "1s"),
         *("--threads", "1", "--output", str(tmp_path / "r.h5")),
     )
     job = subprocess.Popen(
@@ -125,7 +125,7 @@ def test_a_stopped_rank_ends_the_job(reduction: str, victim: int, tmp_path: Path
         wait_until(lambda: any(tmp_path.glob("r.checkpoints/*.h5")), 120)
         stopped = processes(str(tmp_path))[victim]
         os.kill(stopped, signal.SIGSTOP)
-        _, error = job.communicate(timeout=2 + 30)
+        _, error = job.communicate(timeout=3 * 4 + 30)
     finally:
         if job.poll() is None:
             os.killpg(job.pid, signal.SIGKILL)

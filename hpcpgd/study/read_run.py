@@ -122,7 +122,7 @@ def _require_same(point: Point, config: dict[str, Any], ranks: int) -> None:
     wanted |= {"hidden": point.config.hidden, "ranks": point.ranks}
     wanted.pop("network", None)
     for key, value in wanted.items():
-        seen = ranks if key == "ranks" else config[key]
+        seen = ranks if key == "ranks" else config.get(key)
         if (list(value) if isinstance(value, tuple) else value) != seen:
             raise DataError(f"the run of another point: {key} {shown(seen)}, expected {value}")
 

@@ -55,9 +55,11 @@ def main(argv: Sequence[str]) -> int:
     config, print_config = parse(argv, build_parser("hpcpgd study select", DESCRIPTION))
     if print_config:
         raise UsageError("--print-config goes with train")
-    for key in ("checkpoint_dir", "checkpoint_every", "resume", "time_limit"):
+    for key in ("checkpoint_dir", "checkpoint_every", "resume", "time_limit", "hang_limit"):
         if getattr(config, key) != FIELDS[key].default:
-            raise UsageError(f"{flag_name(key)} goes with train: a selection has no checkpoints")
+            raise UsageError(
+                f"{flag_name(key)} goes with train: a selection has neither checkpoints nor limits"
+            )
     from hpcpgd.study.selecting import run
 
     return run(config)

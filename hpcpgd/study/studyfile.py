@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcpgd.config import FIELDS, NETWORKS, read_tables
+from hpcpgd.config import FIELDS, NETWORKS, meant, read_tables
 from hpcpgd.errors import ConfigError, HpcpgdError, nearest, shown
 from hpcpgd.kinds import Choice, Duration, Integer, Kind, Text
 
@@ -125,7 +125,7 @@ def _settings(table: dict[str, Any], path: Path) -> dict[str, Any]:
 def _kind(key: str, where: str) -> Kind:
     known = [*(k for k in FIELDS if k not in OURS), "network", "ranks", *PER_RANK]
     if key not in known:
-        more = "; the study itself sets it" if key in OURS else nearest(key, known)
+        more = "; the study itself sets it" if key in OURS else meant(key, known)
         raise ConfigError(f"{where.rstrip()}: unknown key '{key}'{more}")
     if key == "network":
         return Choice(tuple(NETWORKS))
