@@ -16,7 +16,7 @@ from hpcpgd import batch
 from hpcpgd.opening import open_run
 from hpcpgd.options import parse
 from hpcpgd.results import files
-from hpcpgd.study.commands import _figures_of
+from hpcpgd.study.commands import figures_of
 from hpcpgd.study.paper.command import Options
 from tests.many import Case, together
 from tests.support import Done
@@ -52,7 +52,7 @@ def test_folders_beside_files_are_as_many_as_the_files() -> None:
     found = [files.beside(Path("d", name)) for name in names]
     assert found[0] == Path("d/r.checkpoints")
     assert len({str(path) for path in found}) == len(names)
-    drawn = [_figures_of(Path("d", name)) for name in ("study.h5", "a.h5", "b.h5")]
+    drawn = [figures_of(Path("d", name)) for name in ("study.h5", "a.h5", "b.h5")]
     assert drawn == [Path("d/figures"), Path("d/a.figures"), Path("d/b.figures")]
 
 

@@ -22,6 +22,7 @@ MISTAKES = {
     "tries the rates 0.001": (("--learning-rate", "0.1"), 2),
     "tries the rates": (("--learning-rate=0.1",), 2),
     "did you mean '--epochs'": (("--epoch", "3"), 2),
+    "--hang-limit goes with train": (("--hang-limit", "1min"), 2),
     "none.npz": (("--dataset", "none.npz"), 65),
     "no validation rows": (("--dataset", "synthetic:60x4x2"), 78),
     "/nowhere": (("--output", "/nowhere/x.h5"), 74),

@@ -155,13 +155,13 @@ def report(path: Path, figures: Path | None) -> int:
     for text in (head, summary_table(found), factors_table(found), failures(rows)):
         if text:
             say(text + "\n")
-    drawn = draw(found, attributes["kind"], figures or _figures_of(path),
+    drawn = draw(found, attributes["kind"], figures or figures_of(path),
                  str(attributes["written"])[:10])  # fmt: skip
     say("\n".join(f"figure  {name}" for name in drawn))
     return 0
 
 
-def _figures_of(path: Path) -> Path:
+def figures_of(path: Path) -> Path:
     """Return where the figures of a study file are drawn if nothing else is said."""
     if path.name == "study.h5":  # as collect calls it, one in a folder
         return path.with_name("figures")
