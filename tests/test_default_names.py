@@ -52,6 +52,7 @@ def test_folders_beside_files_are_as_many_as_the_files() -> None:
     found = [files.beside(Path("d", name)) for name in names]
     assert found[0] == Path("d/r.checkpoints")
     assert len({str(path) for path in found}) == len(names)
+    assert files.beside(Path()) == Path(".checkpoints")  # --output ., which is refused by name
     drawn = [figures_of(Path("d", name)) for name in ("study.h5", "a.h5", "b.h5")]
     assert drawn == [Path("d/figures"), Path("d/a.figures"), Path("d/b.figures")]
 

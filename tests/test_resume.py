@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from hpcpgd.checkpoint.codec import encode
 from hpcpgd.checkpoint.folder import Folder, load
 from hpcpgd.checkpoint.resume import find
 from hpcpgd.checkpoint.seal import is_sealed, seal
-from hpcpgd.errors import DataError
+from hpcpgd.errors import DataError, OutputError
+from hpcpgd.opening import open_run
 from hpcpgd.resolve import resolve
+from hpcpgd.results.files import files_of
+from hpcpgd.results.locks import FolderLock
 from tests.many import Case, together
 from tests.support import TRAIN, Done, environment, mpiexec, python
 
@@ -345,6 +349,25 @@ def test_what_is_no_checkpoint_is_named_and_the_right_one_too(name: str, begun: 
     with pytest.raises(DataError) as caught:
         find(resolve({}, {"resume": str(path)}), folder)
     assert text.format(begun, whole[0].name if whole else "") in str(caught.value)
+
+
+def test_files_that_a_checkpoint_names_are_locked_as_those_that_are_given(
+    begun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two jobs that go on from it without --output, one would overwrite the other's file."""
+    monkeypatch.chdir(begun)
+    newest = Folder(begun / "r.checkpoints").newest_first()[0]
+    state = load(newest)
+    state.run_file = str(begun / "r.h5")
+    path = Folder(begun).save(state)
+    first = FolderLock(begun / "r.checkpoints", "--output r.h5")
+    first.take()
+    try:
+        config = resolve({}, {"resume": str(path), "hang_limit": "0.1s"})  # of which 0.3 s remain
+        with pytest.raises(OutputError, match=r"another job .* writes there"):
+            open_run(config, files_of(config, datetime.now(UTC), "0a1b2c3d"), ())
+    finally:
+        first.release()
 
 
 def test_a_run_of_a_version_with_four_limits_goes_on(begun: Path, whole: Any) -> None:

@@ -29,7 +29,7 @@ def problem(path: Path, folder: Path) -> str:
     """
     with refuse_bad_file(path):  # a folder on the way may not be entered
         if path.is_dir():
-            return _advice("is a folder", [path])
+            return _advice("is a folder", [path, folder])
         if not path.exists():
             return _advice("no such file", [path.parent, beside(path), folder])
         seen = what_is(path) if path.is_file() and not is_sealed(path) else ""

@@ -76,4 +76,4 @@ def companion(path: Path, what: str) -> Path:
     Of another name nothing is cut off: ``rate-0.1`` and ``rate-0.5`` are not the same.
     """
     name = path.stem if path.suffix == ".h5" else path.name
-    return path.with_name(f"{name}.{what}")
+    return path.parent / f"{name}.{what}"
