@@ -38,6 +38,14 @@ from hpcpgd.kernels.disk import DISK
 ENVIRONMENT = "_ZN08NumbaEnv"  # how the symbol of a function's environment begins
 
 
+# Passes for what no kernel has: closures, literals, with statements, inlined overloads.
+UNUSED = (
+    "WithLifting", "InlineClosureLikes", "MakeFunctionToJitFunction", "InlineInlinables",
+    "FindLiterallyCalls", "LiteralUnroll", "LiteralPropagationSubPipelinePass",
+    "InlineOverloads", "NopythonRewrites", "RewriteDynamicRaises", "DumpParforDiagnostics",
+)  # fmt: skip
+
+
 class _LinkedLibrary(JITCodeLibrary):
     """LLVM IR of a function that is only linked into others; never made machine code."""
 
@@ -118,7 +126,12 @@ class _EntryLowering(NativeLowering):
 
 def _pipeline(state: Any, lowering: type[NativeLowering]) -> list[Any]:
     passes = DefaultPassBuilder.define_nopython_pipeline(state)
-    passes.passes = [(lowering if p is NativeLowering else p, text) for p, text in passes.passes]
+    each = dict(passes.passes)  # branches are pruned again only after what is left out
+    passes.passes = [
+        (lowering if p is NativeLowering else p, text)
+        for p, text in each.items()
+        if p.__name__ not in UNUSED
+    ]
     passes.finalize()
     return [passes]
 
