@@ -44,16 +44,16 @@ class Sums:
 
 def observe(ranks: mpi.Ranks, crowded: bool) -> Sums:
     """Measure; collective."""
-    small, right = _time(ranks, np.full(2, 1 + ranks.rank, np.float32))
-    large, also = _time(ranks, np.full(LARGE, 1 + ranks.rank, np.float32))
+    small, right = measure(ranks, np.full(2, 1 + ranks.rank, np.float32))
+    large, also = measure(ranks, np.full(LARGE, 1 + ranks.rank, np.float32))
     wrong = mpi.largest(ranks.comm, float(not (right and also)))
     return Sums(ranks.size, ranks.nodes, small, large, wrong == 0, crowded)
 
 
-def _time(
+def measure(
     ranks: mpi.Ranks, own: np.ndarray[tuple[int], np.dtype[np.float32]]
 ) -> tuple[float, bool]:
-    """Return the median time of a sum, and whether it is right."""
+    """Return the median time of a sum, and whether it is right here; collective."""
     seconds, right = [], True
     for _ in range(1 + REPEATS):
         box = own.copy()
@@ -70,7 +70,7 @@ def judge(seen: Sums) -> list[Finding]:
     speed = 4 * LARGE / seen.large
     where = f"{counted(seen.ranks, 'rank')} on {counted(seen.nodes, 'node')}"
     times = (
-        f"8 bytes take {_shown(seen.small)}, 4 MiB {_shown(seen.large)} "
+        f"8 bytes take {duration(seen.small)}, 4 MiB {duration(seen.large)} "
         f"({speed / 1e9:.2g} GB/s), {where}"
     )
     if not seen.right:
@@ -92,5 +92,6 @@ def judge(seen: Sums) -> list[Finding]:
     return [ok(SUBJECT, times)]
 
 
-def _shown(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a short time for people."""
     return f"{seconds * 1e6:.0f} us" if seconds < 1e-3 else f"{seconds * 1e3:.1f} ms"

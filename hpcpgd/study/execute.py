@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from hpcpgd.errors import DataError, DivergedError
 from hpcpgd.study.folder import Failure, Job, StudyFolder, Task
@@ -73,9 +74,21 @@ def _outcome(
 
 
 def run_limited(
-    command: list[str], time_limit: float, environment: dict[str, str]
+    command: list[str],
+    time_limit: float,
+    environment: dict[str, str],
+    output: IO[bytes] | int = subprocess.DEVNULL,
 ) -> tuple[int | None, str]:
     """Run a command in a process group of its own, and end the group past the limit.
+
+    Parameters
+    ----------
+    command : list of str
+    time_limit : float
+        Seconds.
+    environment : dict
+    output : binary file, optional
+        Where its standard output goes.
 
     Returns
     -------
@@ -87,7 +100,7 @@ def run_limited(
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=output,
         stderr=subprocess.PIPE,
         env=environment,
         start_new_session=True,
