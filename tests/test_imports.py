@@ -29,6 +29,8 @@ print(*[name for name in {!r} if name in sys.modules])
         "import hpcpgd.doctor.cli",
         "import hpcpgd.train; sys.stdout = open('/dev/null', 'w');"
         "hpcpgd.train.main(['--help']); sys.stdout = sys.__stdout__",
+        "import hpcpgd.doctor.cli; sys.stdout = open('/dev/null', 'w');"
+        "hpcpgd.doctor.cli.main(['--help']); sys.stdout = sys.__stdout__",
     ],
 )
 def test_starting_up_imports_nothing_heavy(code: str) -> None:

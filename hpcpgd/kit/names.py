@@ -1,0 +1,181 @@
+"""Names of people, nodes and folders, and the words that stand for them in what is passed on."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import hpcpgd
+
+ASK_SECONDS = 20.0
+USER_VARIABLES = ("USER", "LOGNAME", "SLURM_JOB_USER")
+RESOLVER = Path("/etc/resolv.conf")
+# First parts of paths that are the same on all machines.
+SYSTEM = ("dev", "proc", "sys", "bin", "sbin", "lib", "lib64", "etc", "usr")
+# Folders whose insides are ours or of Python packages: what stands behind them may stay.
+OPEN = ("<kit>", "<private>", "<python>", "<hpcpgd>")
+
+# Between two letters or digits is no border of a name; between others there is one.
+_BEFORE, _AFTER = r"(?<![^\W_])", r"(?![^\W_])"
+_NAME = f"{_BEFORE}{{}}{_AFTER}"
+_HOST = rf"{_BEFORE}{{}}(?:\.[A-Za-z][\w-]*)*{_AFTER}"
+_RANGE = rf"{_BEFORE}{{}}\[[\d,-]+\]"  # of hosts, as SLURM writes them
+_DOMAIN = rf"(?:[\w-]+\.)*{{}}{_AFTER}"
+_FOLDER = r"{}(?![\w-]|\.\w)"
+_LETTER = r"(?:<\w+>|[^/\s\"'`,:;|<>()\[\]{}])"  # of a path that nobody has named to us
+_PATH = re.compile(
+    rf"(?P<root><\w+>|~[\w.-]*|(?<![\w.])\.\.?|(?<![\w.>)\]~/-]))(?P<rest>(?:/{_LETTER}+)+/?)"
+)
+_TECHNICAL = re.compile(r"s?bin/[^/]+$|[^/]+\.py$|[^/]+\.so(\.\d+)*$")
+_ADDRESS = re.compile(
+    r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])"
+    r"|(?<![\w:])(?:[0-9a-fA-F]{0,4}:){3,7}[0-9a-fA-F]{1,4}(?![\w:])"
+)
+# Open MPI says who built it, and where.
+_MAIL = re.compile(r"(?:<\w+>|[\w.+-])+@(?:<\w+>|[\w-])[\w.-]*")
+
+
+def users() -> list[str]:
+    """Return what this user is called."""
+    found = [os.environ.get(name, "") for name in USER_VARIABLES]
+    with suppress(KeyError):  # a container may not know its user
+        entry = pwd.getpwuid(os.getuid())
+        found += [entry.pw_name, entry.pw_gecos.split(",")[0]]
+    return [name for name in dict.fromkeys(found) if name]
+
+
+def homes() -> list[str]:
+    """Return the home folders of this user."""
+    found = [os.environ.get("HOME", "")]
+    with suppress(KeyError):
+        found.append(pwd.getpwuid(os.getuid()).pw_dir)
+    return [path for path in found if path.startswith("/")]
+
+
+def hosts_of_job() -> list[str]:
+    """Return the nodes that SLURM gave to this job, in its order, then this machine."""
+    found = []
+    if "SLURM_JOB_NODELIST" in os.environ:
+        ask = ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]]
+        with suppress(OSError, subprocess.SubprocessError):
+            done = subprocess.run(
+                ask, capture_output=True, text=True, timeout=ASK_SECONDS, check=True
+            )
+            found = done.stdout.split()
+    return [*found, socket.gethostname()]
+
+
+def numbered(hosts: Iterable[str]) -> dict[str, str]:
+    """Return ``node1`` to ``nodeN`` for hosts, in their order; a domain makes no other host."""
+    found: dict[str, str] = {}
+    for host in hosts:
+        short = host.split(".")[0]
+        if short and short != "localhost" and not _ADDRESS.fullmatch(host):
+            found.setdefault(short, f"node{len(found) + 1}")
+    login = os.environ.get("SLURM_SUBMIT_HOST", "").split(".")[0]
+    if login:
+        found.setdefault(login, "login")
+    return found
+
+
+def domains(hosts: Iterable[str]) -> set[str]:
+    """Return the domains of hosts, and those in which this machine looks for others."""
+    found = {host.partition(".")[2] for host in hosts if not _ADDRESS.fullmatch(host)}
+    with suppress(OSError):
+        for line in RESOLVER.read_text(errors="replace").splitlines():
+            if line.startswith(("search", "domain")):
+                found |= {word.strip(".") for word in line.split()[1:]}
+    return found - {""}
+
+
+def folders(kit: Path, private: Path, doctors: Path) -> dict[str, str]:
+    """Return the folders that are known by name, each with what stands for it."""
+    named = (
+        (kit, "<kit>"), (private, "<private>"), (Path.cwd(), "<folder>"), (doctors, "<folder>"),
+        *((Path(home), "<home>") for home in homes()), (Path(sys.prefix), "<python>"),
+        (Path(sys.base_prefix), "<python>"), (Path(hpcpgd.__file__).parent, "<hpcpgd>"),
+        (Path(tempfile.gettempdir()), "<tmp>"),
+    )  # fmt: skip
+    found: dict[str, str] = {}
+    for path, word in named:
+        for text in (os.path.abspath(path), os.path.realpath(path)):  # noqa: PTH100  (keeps links)
+            if text != "/" and not _public(text):
+                found.setdefault(text, word)
+    return found
+
+
+def scrubber(
+    hosts: Mapping[str, str], seen: Iterable[str], places: Mapping[str, str]
+) -> Callable[[str], str]:
+    """Return a function that replaces names, hosts, addresses and paths in a text.
+
+    Parameters
+    ----------
+    hosts : mapping
+        Short names of nodes, each with the word that stands for it.
+    seen : iterable of str
+        Names of hosts as they were seen, whose domains are replaced.
+    places : mapping
+        Folders, each with the word that stands for it.
+    """
+    known = [*_known(hosts, seen), *((text, _FOLDER, word) for text, word in places.items())]
+    forms = {(form, shape): word for text, shape, word in known for form in _forms(text)}
+    # The longest first; but a host is not taken for a machine of its domain.
+    order = sorted(forms, key=lambda one: (forms[one] != "<domain>", len(one[0])), reverse=True)
+    words = [forms[one] for one in order]
+    literal = re.compile("|".join(f"({shape.format(re.escape(form))})" for form, shape in order))
+
+    def scrub(text: str) -> str:
+        text = literal.sub(lambda match: words[(match.lastindex or 1) - 1], text)
+        text = _MAIL.sub("<user>@<host>", _PATH.sub(_shortened, text))
+        return _ADDRESS.sub("<address>", text)
+
+    return scrub
+
+
+def _known(hosts: Mapping[str, str], seen: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield names, the pattern in which each is looked for, and the word that stands for it."""
+    for user in users():
+        yield user, _NAME, "<user>"
+    account = os.environ.get("SLURM_JOB_ACCOUNT", "")
+    if account:
+        yield account, _NAME, "<account>"
+    for host, word in hosts.items():
+        yield host, _HOST, word
+        stem = host.rstrip("0123456789")
+        if stem and stem != host:
+            yield stem, _RANGE, "<nodes>"
+    for domain in domains(seen):  # a single word, such as local, is one only behind a name
+        yield domain, _DOMAIN.replace("*", "*" if "." in domain else "+", 1), "<domain>"
+
+
+def _forms(text: str) -> set[str]:
+    """Return a name as texts, lines, JSON and TOML have it, and where it is no UTF-8."""
+    quoted = {json.dumps(text, ensure_ascii=strict)[1:-1] for strict in (True, False)}
+    found = {text, text.encode("utf-8", "backslashreplace").decode(), *quoted}
+    return found | {" ".join(form.split()) for form in found}
+
+
+def _public(path: str) -> bool:
+    first = path.split("/")[1]
+    return first in SYSTEM and not path.startswith("/usr/local/")
+
+
+def _shortened(match: re.Match[str]) -> str:
+    """Return what may be said of a path: all if it is public, else what kind of file it is."""
+    root, rest = match["root"], match["rest"]
+    if root in OPEN or (not root and _public(rest)):
+        return match[0]
+    name = _TECHNICAL.search(rest)
+    known = root if root.startswith("<") else "<home>" if root.startswith("~") else "<path>"
+    last = name[0].rpartition("/")[2] if name else "" if known == "<path>" else "..."
+    return f"{known}/{last}".rstrip("/")
