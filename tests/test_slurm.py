@@ -18,6 +18,7 @@ import h5py
 import pytest
 
 from tests.support import Done, environment, physical_cores, run
+from tests.test_kit import SMALL, Made
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = str(ROOT / "scripts" / "slurm_cluster.sh")
@@ -351,6 +352,32 @@ def test_shipped_scripts(cluster: Cluster, name: str, tmp_path: Path) -> None:
         files = [*folder.glob("*.h5")]
         assert len(files) == (2 if name == "sweep" else 1)
         assert {attributes(path)["ranks"] for path in files} == {2}
+
+
+@pytest.mark.parametrize(("nodes", "missing"), [(4, ""), (2, "- 4 nodes: the job has 2 nodes")])
+def test_first_contact(cluster: Cluster, nodes: int, missing: str, tmp_path: Path) -> None:
+    """With a small study, and one rank on each of these nodes, which share two cores."""
+    (tmp_path / "small.py").write_text(SMALL)
+    script = (ROOT / "slurm/first-contact.sbatch").read_text()
+    (tmp_path / "job.sbatch").write_text(script.replace("-m hpcpgd.doctor", "small.py"))
+    options = ["--ntasks-per-node=1", f"--nodes={nodes}", "--wait", "--export=ALL,MPI=pmi2"]
+    done = cluster.call("sbatch", *options, "job.sbatch", cwd=tmp_path, timeout=280)
+    log = "".join(path.read_text() for path in tmp_path.glob("*.log"))
+    assert done.code == 0, log
+    (archive,) = tmp_path.glob("first-contact-*.tar.gz")
+    made = Made(Done(0, log, ""), archive.with_name(archive.name.removesuffix(".tar.gz")))
+    counts = [count for count in (1, 2, 4) if count <= nodes]
+    places = [f"{n} rank{'s' * (n != 1)} on {n} node{'s' * (n != 1)}" for n in counts]
+    assert f"equal to the last bit: {len(counts)} runs, {', '.join(places)};" in made.summary
+    assert {f"doctor-{count}.txt" for count in counts} <= set(made.members)
+    assert sum(name.startswith("runs/") for name in made.members) == len(counts)
+    assert missing in made.summary
+    assert ("- 4 nodes" in made.summary) == bool(missing)
+    for where, data in made.all_bytes().items():
+        assert str(tmp_path).encode() not in data, where
+    told = b"".join(data for name, data in made.members.items() if name.startswith("doctor-"))
+    assert b"on node1, node2" in told
+    assert not re.search(rb"\bn[1-4]\b", told)
 
 
 def test_a_task_that_is_stopped_goes_on_by_itself(cluster: Cluster, tmp_path: Path) -> None:
