@@ -25,7 +25,7 @@ REDUCTIONS = ["allreduce", "shared", "reproducible"]
 # Small: a second of one core.  A rank that hangs is named before its run is ended.
 TRAIN = {
     "dataset": "synthetic:12000x784x10", "network": "net-1h", "batch_size": 512,
-    "learning_rate": 0.1, "epochs": 4, "step_limit": "1min",
+    "learning_rate": 0.1, "epochs": 4, "hang_limit": "1min",
 }  # fmt: skip
 
 
