@@ -139,7 +139,9 @@ def read(path: Path) -> tuple[dict[str, Any], list[Row], list[Summary]]:
     """
     seen = what_is(path)
     if seen not in ("", STUDY):
-        raise DataError(f"{path}: is {seen}; expected a study file: hpcpgd study collect makes one")
+        raise DataError(
+            f"{path}: cannot be read as a study file: it is {seen}; hpcpgd study collect makes one"
+        )
     with opened(path) as file:
         try:
             attributes = {name: attribute(file, name, kind) for name, kind in ATTRIBUTES.items()}
