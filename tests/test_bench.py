@@ -184,7 +184,7 @@ def run(*command: object, **environ: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=720,
     )
 
 

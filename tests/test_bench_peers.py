@@ -265,7 +265,7 @@ def benchmark(folder: Path, manner: str) -> subprocess.CompletedProcess[str]:
         f"from bench import launcher; sys.exit(launcher.relaunch(Path({str(driver)!r}), {flags}))"
     )
     command = [sys.executable, "-c", starter]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, capture_output=True, text=True, timeout=720)
 
 
 @pytest.mark.long(reason="a whole benchmark; each peer's answers are tested alone above")

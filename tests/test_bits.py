@@ -25,7 +25,7 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.long(
     reason="40 runs; test_resume.py and tests/mpi compare the bits of some numbers of ranks"
 )
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_every_number_of_ranks_has_the_same_bits(tmp_path: Path) -> None:
     path = tmp_path / "bits.json"
     done = python(str(SCRIPTS / "check_bits.py"), "--quick", "--output", str(path), timeout=580)

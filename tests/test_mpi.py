@@ -10,7 +10,7 @@ import pytest
 from tests.support import python
 
 ROOT = Path(__file__).parent.parent
-OPTIONS = ("-q", "--only-mpi", "-p", "no:cacheprovider", "-o", "addopts=", "--timeout=250")
+OPTIONS = ("-q", "--only-mpi", "-p", "no:cacheprovider", "-o", "addopts=", "--timeout=600")
 
 
 more = pytest.mark.long(

@@ -64,7 +64,7 @@ def test_pixels_and_parameters_are_held_once(size: int, ranks: int) -> None:
 
 
 @pytest.mark.long(reason="40 jobs; kills, signals, cuts, hangs and hostile files are tested alone")
-@pytest.mark.timeout(700)  # some 40 jobs: a minute on two idle cores
+@pytest.mark.timeout(2100)  # some 40 jobs: a minute on two idle cores
 def test_whatever_fails_the_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     words = ("--quick", "--output", str(tmp_path / "f.json"))
     done = python(str(SCRIPTS / "check_faults.py"), *words, timeout=600)
@@ -85,7 +85,7 @@ def test_whatever_fails_the_run_goes_on_to_the_same_bits(tmp_path: Path) -> None
 
 
 @quick_form
-@pytest.mark.timeout(700)
+@pytest.mark.timeout(2100)
 def test_no_thread_outlives_its_memory(tmp_path: Path) -> None:
     words = ("--quick", "--output", str(tmp_path / "t.json"))
     done = python(str(SCRIPTS / "check_threads.py"), *words, timeout=600)
@@ -95,7 +95,7 @@ def test_no_thread_outlives_its_memory(tmp_path: Path) -> None:
 
 
 @quick_form
-@pytest.mark.timeout(700)
+@pytest.mark.timeout(2100)
 def test_a_thread_that_outlives_its_memory_would_be_found(tmp_path: Path) -> None:
     words = ("--runs", "1", "--seed", "3", "--without-join", "--output", str(tmp_path / "t.json"))
     done = python(str(SCRIPTS / "check_threads.py"), *words, timeout=600)
