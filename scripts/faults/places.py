@@ -126,7 +126,7 @@ def _run_file(trap: Trap) -> None:
 PLACES: dict[str, Lay] = {
     "import": _import,
     "start": _at("mpi", "start", "after"),
-    "parsing": _at("data.hdf5", "read", "before"),
+    "parsing": _at("data.hdf5", "_opened", "before"),
     "dataset": later(_at("session", "load_on_all", "before")),
     "planning": later(_at("session", "make_trainer", "before")),
     "compiling": later(_at("warmup", "_warm_up_on", "before")),
