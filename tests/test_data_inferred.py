@@ -55,6 +55,8 @@ def read(path: Path, content: str | bytes, **options: Any) -> RawData:
             "a;b;label;\n" + ROWS.replace(",", ";").replace("\n", ";\n"),
             "after the last cell; the first",
         ),
+        ("sep=;\n" + ROWS.replace(",", ";"), "cells separated by semicolons; no header"),
+        ("2019,2020,label\n" + ROWS, "the first line is a header; labels in column 3 ('label')"),
         ("# made today\n" + ROWS + "# the end\n", "no header"),
         (",a,b,label\n0,1,2.5,0\n1,-3,4e2,1\n2,5,6,2\n", "column 1 ('') left out: it counts the"),
         ("Id,a,b,label\n1,1,2.5,0\n2,-3,4e2,1\n3,5,6,2\n", "column 1 ('Id') left out: it counts"),

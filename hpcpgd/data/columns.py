@@ -84,11 +84,11 @@ def _is_header(dialect: Dialect, rows: Sequence[Sequence[str]]) -> bool:
     words = [i for i, cell in enumerate(first) if cell and dialect.number(cell) is None]
     if not numbers:
         return bool(words)
+    if any(first[i].casefold() in LABEL_NAMES for i in words):
+        return True
     if not _counting(numbers):
         return False
     if any(i < len(below) and dialect.number(below[i]) is not None for i in words):
-        return True
-    if any(first[i].casefold() in LABEL_NAMES for i in words):
         return True
     return len(numbers) > 2  # as pandas names columns without names
 

@@ -150,9 +150,13 @@ def _diagnose(table: _Table) -> None:
     """Raise the error that names the first bad cell or line."""
     for row, (number, cells) in enumerate(table.content()):
         if len(cells) != table.columns.count:
+            more = row == 0 and table.columns.names and len(cells) == table.columns.count + 1
+            hint = (
+                ": the header lacks a name (R's write.table needs row.names=FALSE)" if more else ""
+            )
             raise DataError(
                 f"{table.path}: line {number} has {len(cells)} columns,"
-                f" expected {table.columns.count}"
+                f" expected {table.columns.count}{hint}"
             )
         for column, cell in enumerate(cells):
             if table.columns.text and column == table.columns.label:
@@ -163,8 +167,8 @@ def _diagnose(table: _Table) -> None:
                 )
             if table.dialect.number(cell) is None:
                 raise DataError(
-                    f"{table.cell(row, column)} is not a number: code such a column as numbers or"
-                    " remove it; --label-column names the column of the labels"
+                    f"{table.cell(row, column)} is not a number: fill in what is missing, code"
+                    " words as numbers, or remove the column; --label-column names the labels"
                 )
 
 

@@ -88,6 +88,23 @@ def file_size(path: Path) -> int:
     return status.st_size
 
 
+def refuse_stand_in(path: Path) -> None:
+    """Refuse what downloads leave in the place of a file: a page of a server, a pointer of Git.
+
+    Raises
+    ------
+    DataError
+        Saying what it is.
+    """
+    file_size(path)
+    with refuse_bad_file(path), path.open("rb") as file:
+        begin = file.read(64).lstrip().lower()
+    if begin.startswith((b"<!doctype html", b"<html")):
+        raise DataError(f"{path}: is a web page, perhaps of an error: download the file again")
+    if begin.startswith(b"version https://git-lfs"):
+        raise DataError(f"{path}: is a pointer of Git LFS, not the file: run git lfs pull")
+
+
 def physical_memory() -> int:
     """Return the memory in bytes that this machine has or this job may use, the smaller."""
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -46,5 +46,6 @@ def lines(file: TextIO, path: Path) -> Iterator[tuple[int, str]]:
         if len(line) > LONGEST_LINE:
             raise DataError(f"{path}: line {number} has more than {LONGEST_LINE} characters")
         text = line.strip(" \r\n")
-        if text and not text.startswith("#"):
+        excel = number == 1 and text.startswith("sep=")  # which speaks to Excel alone
+        if text and not text.startswith("#") and not excel:
             yield number, line.rstrip("\r\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcpgd.data import csvfile, digits, hdf5, idx, idx_names, locate, npz, synthetic
+from hpcpgd.data import csvfile, digits, guard, hdf5, idx, idx_names, locate, npz, synthetic
 from hpcpgd.data.assemble import assemble
 from hpcpgd.data.dataset import RawData
 from hpcpgd.data.reading import Reading
@@ -60,6 +60,7 @@ def load(name: str, *, seed: int, dtype: str = "float32", label_column: str = "a
     kind, largest = _kind(name), float(np.finfo(dtype).max)
     path = Path(name)
     if kind == "text":
+        guard.refuse_stand_in(path)
         reading = csvfile.read(path, label_column, largest)
         return assemble(name, reading, largest=largest, test_fraction=csvfile.TEST_FRACTION)
     if label_column != "auto":
@@ -71,6 +72,8 @@ def load(name: str, *, seed: int, dtype: str = "float32", label_column: str = "a
         return digits.load(name)
     if kind == "synthetic":
         return synthetic.load(name, seed)
+    if kind in _READERS and kind != "folder":
+        guard.refuse_stand_in(path)
     if kind in locate.NAMED:
         reading = idx.read_folder(locate.locate(kind))
         return assemble(name, reading, largest=largest, n_classes=MNIST_CLASSES)
