@@ -63,6 +63,10 @@ class UnavailableError(HpcpgdError):
     exit_code = 69
 
 
+class ShortageError(UnavailableError):
+    """Memory ran out; what wanted more may crash as it is taken down."""
+
+
 class StoppedError(HpcpgdError):
     """A signal ended the run between two steps; what it had is in its file."""
 

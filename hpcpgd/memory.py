@@ -1,16 +1,16 @@
-"""What a node's memory must hold, checked before it is asked for."""
+"""What a node's memory, or that of a rank, must hold, checked before it is asked for."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from hpcpgd import mpi
+from hpcpgd import mpi, room
 from hpcpgd.data.guard import physical_memory
 from hpcpgd.errors import UnavailableError
 
 
 def ensure_memory(ranks: mpi.Ranks, nbytes: int, what: str) -> None:
-    """Refuse what the ranks of some node together cannot hold; collective.
+    """Refuse what some rank, or the ranks of some node together, cannot hold; collective.
 
     Parameters
     ----------
@@ -33,4 +33,10 @@ def ensure_memory(ranks: mpi.Ranks, nbytes: int, what: str) -> None:
             raise UnavailableError(
                 f"{what}: {ranks.node.size} ranks on one node need {needed / 2**30:.1f} GiB, "
                 f"it has {there / 2**30:.1f} GiB: use fewer ranks a node, or a smaller problem"
+            )
+        limit = room.tightest()
+        if limit is not None and nbytes > limit.free:
+            raise UnavailableError(
+                f"{what}: a rank needs {room.size(nbytes)}, {limit.told()}: raise the limit, "
+                "or take a smaller problem"
             )

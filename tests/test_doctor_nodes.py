@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import resource
 import sys
 import time
 from contextlib import nullcontext
@@ -13,9 +14,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from hpcpgd import room
 from hpcpgd.doctor import (
     gpu_facts,
     gpus,
+    limits,
     memory,
     products,
     shared_memory,
@@ -69,6 +72,30 @@ def test_memory_of_a_node() -> None:
     assert "8.0 GiB of 16.0 GiB are free" in found.seen
     assert "2.0 GiB a rank" in found.seen
     assert only(memory.judge(seen, 32)).level == WARNING
+
+
+def test_memory_that_a_limit_leaves_to_a_process() -> None:
+    limit = room.Limit("-v", 1000 * MIB, 900 * MIB)
+    seen = memory.Memory(64 * GIB, 64 * GIB, 8 * GIB, limit.free, limit.told())
+    found = only(memory.judge(seen, 1))
+    assert found.level == WARNING
+    assert "0.1 GiB a rank, as 900 MiB of 1000 MiB are taken (ulimit -v)" in found.seen
+    assert "ulimit -v unlimited" in found.cure
+    assert only(memory.judge(replace(seen, process=2 * GIB), 1)).level == OK
+    assert "0.5 GiB a rank" in only(memory.judge(replace(seen, process=2 * GIB), 16)).seen
+
+
+def test_limits_that_are_too_low(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert limits.judge() == []
+    monkeypatch.setattr(room, "limits", lambda: [room.Limit("-v", 300 * MIB, 100 * MIB)])
+    found = only(limits.judge())
+    assert (found.level, found.code, found.cure) == (PROBLEM, 69, "ulimit -v unlimited")
+    monkeypatch.undo()
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (20, 20))
+    monkeypatch.setattr(room, "limits", list)
+    found = only(limits.judge())
+    assert found.level == WARNING
+    assert "ulimit -n is 20" in found.seen
 
 
 def test_memory_of_a_group(monkeypatch: pytest.MonkeyPatch) -> None:

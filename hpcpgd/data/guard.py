@@ -20,6 +20,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from hpcpgd import room
 from hpcpgd.cgroup import limits
 from hpcpgd.errors import DataError, printable
 
@@ -113,7 +114,7 @@ def physical_memory() -> int:
 
 
 def ensure_fits(nbytes: int, what: Path | str) -> None:
-    """Refuse data larger than the memory of this machine.
+    """Refuse data larger than the memory of this machine, or than this process may take.
 
     Parameters
     ----------
@@ -125,14 +126,16 @@ def ensure_fits(nbytes: int, what: Path | str) -> None:
     Raises
     ------
     DataError
-        If `nbytes` exceeds the physical memory.
+        If `nbytes` exceeds the physical memory, or what a limit of this process leaves.
     """
-    memory = physical_memory()
+    memory, limit = physical_memory(), room.tightest()
     if nbytes > memory:
         raise DataError(
             f"{what}: needs {nbytes / 2**30:.1f} GiB of memory,"
-            f" this machine has {memory / 2**30:.1f} GiB"
+            f" this machine has {memory / 2**30:.1f} GiB for this job"
         )
+    if limit is not None and nbytes > limit.free:
+        raise DataError(f"{what}: needs {room.size(nbytes)} of memory, {limit.told()}")
 
 
 def fill(stream: BinaryIO, buffer: npt.NDArray[np.uint8]) -> int:

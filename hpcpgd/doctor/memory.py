@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcpgd import room
 from hpcpgd.cgroup import limits
 from hpcpgd.data.guard import physical_memory
 from hpcpgd.doctor.finding import Finding, ok, warning
@@ -23,11 +24,17 @@ class Memory:
     ----------
     machine, allowed, free : int
         Bytes that are there, that the job may use, and that nobody uses.
+    process : int or None
+        Bytes that one process may still take, if a limit says so.
+    limit : str
+        Which one, and what of it is taken.
     """
 
     machine: int
     allowed: int
     free: int
+    process: int | None = None
+    limit: str = ""
 
 
 def observe() -> Memory:
@@ -41,7 +48,10 @@ def observe() -> Memory:
             parts = dict(zip(stat[::2], map(int, stat[1::2]), strict=True))
             cached = parts.get("file", 0) - parts.get("shmem", 0)  # given back when needed
             free = min(free, int(limit[0]) - int(used[0]) + cached)
-    return Memory(machine, allowed, free)
+    limit = room.tightest()
+    if limit is None:
+        return Memory(machine, allowed, free)
+    return Memory(machine, allowed, free, limit.free, limit.told())
 
 
 def _free_of_machine(otherwise: int) -> int:
@@ -59,11 +69,15 @@ def judge(seen: Memory, ranks: int) -> list[Finding]:
     limit = ""
     if seen.allowed < seen.machine:
         limit = f", a limit of the job or container, {seen.machine / GIB:.1f} GiB are there"
-    text = (
-        f"{seen.free / GIB:.1f} GiB of {seen.allowed / GIB:.1f} GiB are free{limit}: "
-        f"{seen.free / ranks / GIB:.1f} GiB a rank"
-    )
-    if seen.free / ranks < LEAST_BYTES:
+    each = seen.free / ranks
+    text = f"{seen.free / GIB:.1f} GiB of {seen.allowed / GIB:.1f} GiB are free{limit}: "
+    if seen.process is not None and seen.process < each:
+        text += f"{seen.process / GIB:.1f} GiB a rank, as {seen.limit}"
+        if seen.process < LEAST_BYTES:
+            return [warning(SUBJECT, text, "raise the limit: ulimit -v unlimited")]
+        return [ok(SUBJECT, text)]
+    text += f"{each / GIB:.1f} GiB a rank"
+    if each < LEAST_BYTES:
         cure = "use fewer ranks a node, or ask for more memory (sbatch --mem, docker run --memory)"
         return [warning(SUBJECT, text, cure)]
     return [ok(SUBJECT, text)]

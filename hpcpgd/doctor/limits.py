@@ -1,0 +1,22 @@
+"""Limits of a process that forbid a run, or stop MPI as it starts: looked at before it does."""
+
+from __future__ import annotations
+
+from hpcpgd import room
+from hpcpgd.doctor.finding import Finding, problem, warning
+from hpcpgd.errors import UnavailableError
+
+SUBJECT = "limits"
+
+
+def judge() -> list[Finding]:
+    """Say which limits of this process are too low."""
+    found = []
+    refused, low = room.too_little(), room.few()
+    if refused:
+        seen, _, cure = refused.rpartition(": ")
+        found.append(problem(SUBJECT, seen, cure, UnavailableError.exit_code))
+    if low:
+        text = f"{low}: MPI may fail as it starts, and a run as it writes"
+        found.append(warning(SUBJECT, text, "raise it: ulimit, or the site's administrators"))
+    return found

@@ -1,0 +1,127 @@
+"""Limits of a process's memory: what is refused, and what is said where it runs out."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpcpgd import room
+from hpcpgd.data import guard
+from hpcpgd.errors import DataError
+from tests.support import TRAIN, Done, run
+
+MIB = 2**20
+
+
+def limited(limit: str, *words: str, folder: Path) -> Done:
+    """Run Python under a limit of the shell's."""
+    shell = ["sh", "-c", f'ulimit {limit}; exec "$@"', "sh", sys.executable, *words]
+    return run(shell, 120, cwd=folder)
+
+
+def small(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    tight = room.Limit("-v", 1000 * MIB, 1000 * MIB - free)
+    monkeypatch.setattr(room, "limits", lambda: [room.Limit("-d", 10**12, 0), tight])
+
+
+def test_data_larger_than_what_a_limit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    small(monkeypatch, 20 * MIB)
+    guard.ensure_fits(20 * MIB, "x.npz")
+    with pytest.raises(DataError) as caught:
+        guard.ensure_fits(21 * MIB, "x.npz")
+    needs = "x.npz: needs 21 MiB of memory, 980 MiB of 1000 MiB are taken (ulimit -v)"
+    assert str(caught.value) == needs
+
+
+def test_without_a_limit_there_is_none() -> None:
+    done = run([sys.executable, "-c", "from hpcpgd import room; print(room.tightest())"], 60)
+    assert done.out == "None\n"
+
+
+def test_what_a_limit_leaves_is_what_the_process_has_not_yet_taken(tmp_path: Path) -> None:
+    code = (
+        "import numpy as np; from hpcpgd import room; before = room.tightest();"
+        "kept = np.ones(2**25); after = room.tightest();"
+        "print(before.option, before.nbytes, (before.free - after.free) // 2**20)"
+    )
+    for option in ("-v", "-d"):
+        done = limited(f"{option} 1000000", "-c", code, folder=tmp_path)
+        assert done.out == f"{option} {1000000 * 1024} 256\n", done.err
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError("Unable to allocate 9 GiB"), "MemoryError: Unable to allocate 9 GiB"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "Cannot allocate memory"),
+        (ImportError("libx.so: failed to map segment from shared object"), "libx.so"),
+        (OSError(errno.EMFILE, "Too many open files", "x"), "Too many open files"),
+    ],
+)
+def test_what_comes_of_too_little_memory(error: Exception, says: str) -> None:
+    later = ValueError("closed")
+    later.__context__ = error
+    for seen in (error, later):
+        short = room.shortage(seen)
+        assert short is not None
+        assert (short.exit_code, says in str(short)) == (69, True)
+
+
+def test_an_error_of_another_kind_is_none_of_memory() -> None:
+    assert room.shortage(ValueError("shapes differ")) is None
+    assert room.shortage(OSError(errno.ENOENT, "No such file")) is None
+
+
+def test_a_memory_error_without_words_names_who_wanted_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> int:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(guard, "physical_memory", fail)
+        with pytest.raises(MemoryError) as caught:
+            guard.ensure_fits(1, "x")
+    assert "ensure_fits (guard.py) wanted more" in str(room.shortage(caught.value))
+
+
+@pytest.mark.parametrize("limit", ["-v 400000", "-v 250000", "-d 150000"])
+def test_a_limit_that_leaves_no_room_for_any_run(limit: str, tmp_path: Path) -> None:
+    done = limited(limit, *TRAIN, folder=tmp_path)
+    assert (done.code, done.out, done.err.count("\n")) == (69, "", 1)
+    option = limit.split()[0]
+    assert done.err.startswith(f"hpcpgd train: error: ulimit {option} allows ")
+    assert done.err.endswith(f": ulimit {option} unlimited\n")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_doctor_tells_of_a_limit_before_mpi_starts(tmp_path: Path) -> None:
+    done = limited("-v 400000", "-m", "hpcpgd.doctor", folder=tmp_path)
+    assert (done.code, done.err) == (69, "")
+    assert done.out.splitlines()[1].startswith("problem  limits: ulimit -v allows 391 MiB")
+    assert done.out.endswith("exit code 69\n")
+
+
+SMALL = ("--train-rows", "1000", "--max-steps", "1", "--quiet", "--output", "r.h5")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("--dataset", "synthetic:900000x784x10"), 65, "needs 690 MiB of memory, "),
+        (("--hidden", "9000,9000"), 69, "network: a rank needs "),
+        (("--hidden", "5500,5500"), 69, "hpcpgd train: error: "),
+    ],
+)
+def test_what_a_limit_is_too_small_for(
+    words: tuple[str, ...], code: int, says: str, tmp_path: Path
+) -> None:
+    """The last may pass what is looked at before, and then wants more."""
+    done = limited("-v 1000000", *TRAIN, *SMALL, *words, folder=tmp_path)
+    assert (done.code, done.out, done.err.count("\n")) == (code, "", 1), done.err
+    assert says in done.err
+    assert "are taken (ulimit -v)" in done.err
