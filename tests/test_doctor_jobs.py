@@ -204,6 +204,11 @@ def test_the_srun_that_fits_the_library(library: str, interface: str) -> None:
     assert f"srun --mpi={interface} python -m hpcpgd.doctor" in found.cure
 
 
+def test_a_shell_that_is_a_step_itself_needs_leave_to_start_others() -> None:
+    found = only(slurm.judge(job(in_step=False, shell=True), 1, 1, "MPICH"))
+    assert "srun --overlap --ntasks=4 --mpi=pmi2 python -m hpcpgd.doctor" in found.cure
+
+
 def test_a_slurm_job_that_fits() -> None:
     told = job(cpus_per_task=4, passed_on=4, seconds_left=3900.0, requeue=False)
     found = only(slurm.judge(told, 4, 2, "MPICH"))

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,59 @@ def test_the_doctor_as_plain_python_in_an_allocation(cluster: Cluster, tmp_path:
     text = (tmp_path / "log").read_text()
     assert "warning  SLURM: plain python in a job of 4 tasks is one rank" in text
     assert "-> start it with srun --mpi=" in text
+
+
+def typed(cluster: Cluster, folder: Path, command: str, *lines: str) -> str:
+    """Start a command on a terminal, type each line when the one before is done; return all."""
+    ours, theirs = os.openpty()
+    os.set_blocking(ours, False)
+    seen = ""
+
+    def done(mark: str) -> bool:
+        nonlocal seen
+        with suppress(BlockingIOError, OSError):  # nothing yet; the other end is closed
+            seen += os.read(ours, 65536).decode(errors="replace")
+        return mark in seen or job.poll() is not None
+
+    with subprocess.Popen(
+        command.split(), cwd=folder, env=cluster.env, stdin=theirs, stdout=theirs, stderr=theirs,
+        start_new_session=True,
+    ) as job:  # fmt: skip
+        try:
+            for number, line in enumerate(lines):
+                os.write(ours, f"{line}; echo do''ne-{number}\n".encode())
+                until(partial(done, f"done-{number}"), 100)
+            os.write(ours, b"exit\n" * bool(lines))
+            until(partial(done, "no mark"), 60)
+        finally:
+            job.kill()
+    os.close(ours)
+    os.close(theirs)
+    return seen
+
+
+@pytest.mark.parametrize("interface", ["none", "pmi2"])
+def test_a_shell_within_a_step_is_no_rank_of_it(
+    cluster: Cluster, interface: str, tmp_path: Path
+) -> None:
+    (tmp_path / "s.toml").write_text(STUDY.replace("repeats = 2", "repeats = 1"))
+    shell = f"srun --ntasks=4 --overcommit --mpi={interface} --pty bash --norc -i"
+    seen = typed(
+        cluster, tmp_path, shell,
+        f"{TRAIN} r.h5 --epochs 1; echo train $?",
+        "python -m hpcpgd.study run s.toml; echo study $?",
+        f"srun --overlap --overcommit --ntasks=2 --mpi=pmi2 {TRAIN} two.h5 --epochs 1; echo two $?",
+        "python -m hpcpgd.doctor | grep SLURM",
+    )  # fmt: skip
+    assert [word in seen for word in ("train 0", "study 0", "two 0")] == [True] * 3, seen
+    assert attributes(tmp_path / "r.h5")["ranks"] == 1
+    assert attributes(tmp_path / "two.h5")["ranks"] == 2
+    assert "-> start it with srun --overlap --ntasks=4 --mpi=pmi2 python -m hpcpgd.doctor" in seen
+
+
+def test_ranks_that_a_step_with_a_terminal_starts(cluster: Cluster, tmp_path: Path) -> None:
+    typed(cluster, tmp_path, f"srun --ntasks=2 --mpi=pmi2 --pty {TRAIN} r.h5 --epochs 1")
+    assert attributes(tmp_path / "r.h5")["ranks"] == 2
 
 
 def test_plain_python_in_an_allocation_is_one_rank(cluster: Cluster, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hpcpgd.doctor.finding import Finding, counted, ok, warning
+from hpcpgd.stepshell import in_step_shell
 
 SUBJECT = "SLURM"
 ASK_SECONDS = 10.0
@@ -33,6 +34,8 @@ class Job:
         Until the time limit; None: not known.
     requeue : bool
         Whether the job may begin again.
+    shell : bool
+        Whether this was typed at a shell that is itself a step.
     """
 
     tasks: int
@@ -41,6 +44,7 @@ class Job:
     passed_on: int = 0
     seconds_left: float | None = None
     requeue: bool = True
+    shell: bool = False
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:
@@ -62,7 +66,7 @@ def observe(environ: Mapping[str, str]) -> Job | None:
     return Job(
         _number(environ, "SLURM_NTASKS"), "SLURM_STEP_NUM_TASKS" in environ,
         _number(environ, "SLURM_CPUS_PER_TASK"), _number(environ, "SRUN_CPUS_PER_TASK"),
-        left, told.get("Requeue", "1") != "0",
+        left, told.get("Requeue", "1") != "0", in_step_shell(environ),
     )  # fmt: skip
 
 
@@ -96,7 +100,10 @@ def judge(job: Job | None, ranks: int, cores: int, library: str) -> list[Finding
     if job is None:
         return []
     found = []
-    srun = f"srun --mpi={'pmix' if 'Open MPI' in library else 'pmi2'} python -m hpcpgd.doctor"
+    # Without --overlap a step waits until that of the shell ends.
+    start = f"--overlap --ntasks={job.tasks} " * job.shell
+    interface = "pmix" if "Open MPI" in library else "pmi2"
+    srun = f"srun {start}--mpi={interface} python -m hpcpgd.doctor"
     if ranks == 1 and job.tasks > 1 and not job.in_step:
         seen = f"plain python in a job of {job.tasks} tasks is one rank, the others are idle"
         found.append(warning(SUBJECT, seen, f"start it with {srun}"))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hpcpgd.errors import UnavailableError, UsageError
 from hpcpgd.launch import LAUNCHER_PREFIXES, without_launcher
+from hpcpgd.stepshell import in_step_shell
 
 ASK_SECONDS = 30.0
 
@@ -88,7 +89,13 @@ def find(named: str | None) -> Launcher:
         raise UsageError("--launcher: expected a command such as 'srun --mpi=pmi2'")
     if shutil.which(words[0]) is None:
         raise UnavailableError(f"--launcher: {words[0]} was not found in PATH")
-    return Launcher(words, in_allocation=True)
+    launcher = Launcher(words, in_allocation=True)
+    if launcher.is_srun and in_step_shell(os.environ) and "--overlap" not in words:
+        raise UsageError(
+            f"--launcher {named}: this shell is a step itself (srun --pty), and others wait until "
+            "it ends: give 'srun --overlap', or start the shell with salloc"
+        )
+    return launcher
 
 
 def _mpiexec() -> str:
