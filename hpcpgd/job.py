@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hpcpgd import jitcache, mpi
 from hpcpgd.config import RunConfig
-from hpcpgd.errors import INTERRUPTED, HpcpgdError
-from hpcpgd.launch import complain, launcher_rank
+from hpcpgd.errors import INTERRUPTED, HpcpgdError, ShortageError
+from hpcpgd.launch import complain, launcher_rank, launcher_size, part
+from hpcpgd.room import shortage
 from hpcpgd.stop import StopRequest
 from hpcpgd.watchdog import Watchdog, farewell
 
@@ -26,6 +29,8 @@ def run(config: RunConfig | HpcpgdError, argv: Sequence[str], stop: StopRequest)
     """
 
     def body(world: Any) -> None:
+        if mpi.threads_may_call():
+            stop.together(partial(mpi.abort, world))
         with mpi.agreed(world):
             if isinstance(config, HpcpgdError):
                 raise config
@@ -52,9 +57,11 @@ def on_world(program: str, body: Callable[[Any], object], own: HpcpgdError | Non
         This rank's own error, which is told where MPI cannot be started.
     """
     try:
-        world = mpi.start()
+        world = mpi.start(program)
     except HpcpgdError as error:
-        return complain(program, own or error, launcher_rank() == 0)
+        # Where the launcher does not say how many ranks there are, the first knows of nothing.
+        speaker = 0 if launcher_size() else min(launcher_rank(), 1)
+        return part(program, own or error, speaker)
     return within(program, world, body)
 
 
@@ -66,21 +73,38 @@ def within(program: str, world: Any, body: Callable[[Any], object]) -> int:
             mpi.finish()
     except HpcpgdError as error:
         if not error.agreed:
-            if world.size > 1:
-                error.args = (f"rank {world.rank}: {error}",)
-            complain(program, error, True)
-            mpi.abort(world, error.exit_code)
+            _end(program, world, error)
         code = complain(program, error, world.rank == 0)
         with farewell(program):
             mpi.finish()
+        if isinstance(error, ShortageError):  # HDF5 crashes at the end of Python
+            os._exit(code)
         return code
     except KeyboardInterrupt:
         if world.rank == 0:
             print(f"{program}: interrupted", file=sys.stderr)
         mpi.abort(world, INTERRUPTED)
     except BaseException as error:
-        mpi.abort_with_traceback(world, error)
+        end_all(program, world, error)
     return 0
+
+
+def end_all(program: str, world: Any, error: BaseException) -> NoReturn:
+    """End the job for an unexpected error of this rank alone; not collective.
+
+    Of too little memory one line tells, of a defect its traceback.
+    """
+    short = shortage(error)
+    if short is None:
+        mpi.abort_with_traceback(world, error)
+    _end(program, world, short)
+
+
+def _end(program: str, world: Any, error: HpcpgdError) -> NoReturn:
+    if world.size > 1:
+        error.args = (f"rank {world.rank}: {error}",)
+    complain(program, error, True)
+    mpi.abort(world, error.exit_code)
 
 
 def train(

@@ -5,31 +5,34 @@ Every function that takes ``comm`` first and talks is collective over it.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import sys
-import termios
 import time
 import traceback
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import mpi4py
 import numpy as np
 
-from hpcpgd import errors
+from hpcpgd import errors, startup
 from hpcpgd.kernels.freed import forbid
 from hpcpgd.kernels.network import Array
-from hpcpgd.launch import mismatch
+from hpcpgd.launch import MPI_CURE, mismatch, wait_for_reader
+from hpcpgd.room import shortage
 
-mpi4py.rc.initialize = False
-mpi4py.rc.finalize = False
+startup.settle(os.environ)
+try:
+    import mpi4py
 
-from mpi4py import MPI as MPI  # noqa: E402  (the settings above must come first; others take it from here)
+    mpi4py.rc.initialize = False
+    mpi4py.rc.finalize = False
+
+    from mpi4py import MPI as MPI  # the settings above must come first; others take it from here
+except (ImportError, RuntimeError) as error:
+    raise errors.UnavailableError(f"MPI cannot be loaded: {error}: {MPI_CURE}") from None
 
 PIECE = 2**30  # items of one call: counts stay below 2**31 for every MPI library
 PATIENCE = 0.002  # seconds between looks while another rank works for seconds
@@ -59,22 +62,18 @@ class Ranks:
     nodes: int
 
 
-def initialise() -> Any:
+def initialise(endings: startup.Endings | None = None) -> Any:
     """Initialise MPI unless the caller has, and return the world communicator.
 
-    Who calls this calls ``finish`` before the program ends.
+    Who calls this calls ``finish`` before the program ends.  ``endings`` says how this process
+    ends if MPI does not start.
     """
     if not MPI.Is_initialized():
-        # Only at this level does MPICH yield the core while it waits: with 32 ranks on
-        # 2 cores an Allreduce of 10 kB takes 2 ms, at a lower level 350 ms.
-        with warnings.catch_warnings():
-            # mpi4py's own guess at a launcher that does not fit; ours follows, in one line.
-            warnings.filterwarnings("ignore", "suspicious MPI", RuntimeWarning)
-            MPI.Init_thread(MPI.THREAD_MULTIPLE)
+        startup.initialise(MPI, endings or startup.Endings("hpcpgd"))
     return MPI.COMM_WORLD
 
 
-def start() -> Any:
+def start(program: str = "hpcpgd") -> Any:
     """Initialise MPI as ``initialise`` does, under a launcher that fits.
 
     Raises
@@ -82,7 +81,7 @@ def start() -> Any:
     ConfigError
         If the launcher started several ranks but each is alone.
     """
-    world = initialise()
+    world = initialise(startup.Endings(program))
     problem = mismatch(world.size)
     if problem:
         raise errors.ConfigError(problem)
@@ -92,7 +91,7 @@ def start() -> Any:
 def finish() -> None:
     """Finalise MPI, after which nothing here may be called."""
     if MPI.Is_initialized() and not MPI.Is_finalized():
-        MPI.Finalize()
+        startup.finalise(MPI)
 
 
 def join(comm: Any) -> Ranks:
@@ -147,18 +146,9 @@ def abort(comm: Any, code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # nothing may stand between here and Abort
             stream.flush()
-            _wait_for_reader(stream.fileno())
+            wait_for_reader(stream.fileno())  # it drops the rest at Abort
     comm.Abort(code)
     os._exit(code)  # for an MPI whose Abort returns
-
-
-def _wait_for_reader(stream: int) -> None:
-    """Wait until the launcher has read what stands in a pipe: it drops the rest at Abort."""
-    end = time.monotonic() + 1.0
-    unread = b"\0\0\0\1"
-    while any(unread) and time.monotonic() < end:
-        time.sleep(0.1)  # read is not yet printed: the first look, too, comes after a wait
-        unread = fcntl.ioctl(stream, termios.FIONREAD, b"\0\0\0\0")
 
 
 def abort_with_traceback(comm: Any, error: BaseException) -> NoReturn:
@@ -307,7 +297,7 @@ def patient_barrier(comm: Any) -> None:
 
 @contextmanager
 def agreed(comm: Any) -> Iterator[None]:
-    """Run the body on every rank; an expected error on any of them is raised on all.
+    """Run the body on every rank; an expected error on any, or too little memory, is raised on all.
 
     Raises
     ------
@@ -319,6 +309,10 @@ def agreed(comm: Any) -> Iterator[None]:
         yield
     except errors.HpcpgdError as caught:
         error = caught
+    except Exception as caught:
+        error = shortage(caught)
+        if error is None:  # a defect of ours
+            raise
     patient_barrier(comm)
     first = np.array([comm.size if error is None else comm.rank], np.int64)
     min_in_place(comm, first)

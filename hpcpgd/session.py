@@ -252,6 +252,7 @@ class Session:
 
     def _train(self, trainer: Trainer, writer: Writer) -> None:
         self.progress.epochs = trainer.epochs_to_come(self.config.epochs)
+        self.stop.begin()
         try:
             trainer.run(self.config.epochs, self.progress.epoch)
         except DivergedError:  # raised on all ranks after the same step, as is the next

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from hpcpgd.config import RunConfig
 from hpcpgd.errors import HpcpgdError, UnavailableError
-from hpcpgd.launch import MPI_CURE, guarded, launcher_rank, launcher_size, say
+from hpcpgd.launch import guarded, launcher_rank, launcher_size, say
 from hpcpgd.options import parse
 from hpcpgd.stop import StopRequest
+
+PROGRAM = "hpcpgd train"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,8 +20,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Collective over all ranks of the job.  Arguments are checked before MPI starts.
     """
     stop = StopRequest()
-    stop.listen()  # before MPI and numba are loaded: a second in which a signal would end us
-    return guarded("hpcpgd train", lambda: _together(argv, stop))
+
+    def run() -> int:
+        stop.listen(PROGRAM)  # before MPI and numba are loaded, which takes a second
+        return _together(argv, stop)
+
+    try:
+        return guarded(PROGRAM, run)
+    finally:
+        stop.begin()
 
 
 def _together(argv: Sequence[str] | None, stop: StopRequest) -> int:
@@ -36,9 +45,9 @@ def _together(argv: Sequence[str] | None, stop: StopRequest) -> int:
         asked_for = isinstance(error, SystemExit) and not error.code  # --help, --version
         if asked_for or size is None or size[1] <= 1:
             raise
-        from hpcpgd import mpi
+        from hpcpgd import job, mpi
 
-        mpi.abort_with_traceback(mpi.start(), error)
+        job.end_all(PROGRAM, mpi.start(PROGRAM), error)
 
 
 def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
@@ -60,12 +69,11 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
 
 def _run(config: RunConfig | HpcpgdError, argv: list[str], stop: StopRequest) -> int:
     try:
-        from hpcpgd import mpi  # noqa: F401  (loads MPI, only now, and nothing else can fail)
-    except (ImportError, RuntimeError) as error:
+        from hpcpgd.job import run  # loads MPI, only now
+    except UnavailableError:
         if isinstance(config, HpcpgdError):
             raise config from None
-        raise UnavailableError(f"MPI cannot be loaded: {error}: {MPI_CURE}") from None
-    from hpcpgd.job import run
+        raise
 
     return run(config, argv, stop)
 

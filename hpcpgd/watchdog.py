@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from hpcpgd import mpi
@@ -51,7 +51,8 @@ def farewell(program: str) -> Iterator[None]:
 
     timer = threading.Timer(FAREWELL, end)
     timer.daemon = True
-    timer.start()
+    with suppress(RuntimeError):  # no memory for a thread, which is why MPI ends
+        timer.start()
     try:
         yield
     finally:

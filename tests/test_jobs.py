@@ -73,21 +73,35 @@ def test_a_reader_that_leaves_does_not_end_the_run(tmp_path: Path) -> None:
         assert f.attrs["status"] == "complete"
 
 
-@pytest.mark.parametrize("variable", ["OMPI_COMM_WORLD", "SLURM_STEP"])
-def test_a_launcher_that_does_not_fit_is_refused_once(variable: str, tmp_path: Path) -> None:
+HURRIED = "import sys; from hpcpgd import launch, train; launch.HEARING_SECONDS = 0.0;"
+
+
+@pytest.mark.parametrize(
+    ("size", "rank"),
+    [
+        ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+        ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+        ("MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"),
+    ],
+)
+def test_a_launcher_that_does_not_fit_is_refused_once(size: str, rank: str, tmp_path: Path) -> None:
     """Every process believes that it is alone: so does this one."""
-    size, rank = {
-        "OMPI_COMM_WORLD": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-        "SLURM_STEP": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
-    }[variable]
     for number, lines in ((0, 1), (3, 0)):
         env = environment(**{size: "4", rank: str(number)})
-        done = python(*TRAIN, env=env, cwd=tmp_path)
+        done = python("-c", f"{HURRIED} sys.exit(train.main([]))", env=env, cwd=tmp_path)
         assert done.code == 78
         assert len(done.err.splitlines()) == lines
         if lines:
             assert "4 ranks" in done.err
             assert "mpirun" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_ranks_that_nobody_has_counted_the_second_speaks(tmp_path: Path) -> None:
+    for number, lines in ((1, 1), (2, 0)):
+        env = environment(ALPS_APP_PE=str(number))
+        done = python("-c", f"{HURRIED} sys.exit(train.main([]))", env=env, cwd=tmp_path)
+        assert (done.code, len(done.err.splitlines())) == (78, lines)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -123,7 +137,7 @@ sys.exit(train.main(["--output", "r.h5"]))
     [
         ("raise ValueError('thing')", "ValueError: thing", 70),
         ("raise OutputError('alone')", "hpcpgd train: error: rank 1: alone", 74),
-        ("raise MemoryError('thing')", "MemoryError: thing", 70),  # no GPU is blamed
+        ("raise MemoryError('thing')", "rank 1: too little memory: MemoryError: thing", 69),
         ("sys.exit(3)", "SystemExit: 3", 70),
     ],
 )

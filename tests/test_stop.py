@@ -18,8 +18,8 @@ TRAIN = ("-m", "hpcpgd.train", "--threads", "1", "--quiet", "--output")
 LONG = ("--epochs", "1000000")
 
 
-def test_a_signal_before_the_first_step(tmp_path: Path) -> None:
-    """Which is heard before MPI and the kernels are there."""
+def test_a_signal_before_the_first_step_ends_at_once(tmp_path: Path) -> None:
+    """While MPI and the kernels are loaded: there is nothing to keep."""
     command = [sys.executable, *TRAIN, "r.h5", *LONG]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
@@ -30,7 +30,8 @@ def test_a_signal_before_the_first_step(tmp_path: Path) -> None:
     process.send_signal(signal.SIGUSR1)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 75
-    assert "stopped after 1 step" in error
+    assert error == "hpcpgd train: stopped by SIGUSR1 before training began: run again\n"
+    assert not (tmp_path / "r.h5").exists()
 
 
 @pytest.mark.parametrize(

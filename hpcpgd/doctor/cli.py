@@ -8,14 +8,22 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from hpcpgd.doctor import shared_memory
+from hpcpgd.doctor import limits, shared_memory
 from hpcpgd.doctor.finding import problem
 from hpcpgd.doctor.guardian import Guardian, Stage
 from hpcpgd.doctor.report import Report
 from hpcpgd.errors import UnavailableError, UsageError
-from hpcpgd.launch import MPI_CURE, guarded, launcher_rank, launcher_size
+from hpcpgd.launch import (
+    LOCAL_SIZE_VARIABLES,
+    guarded,
+    launcher_rank,
+    launcher_size,
+    let_speak,
+)
 from hpcpgd.parser import OneLineParser
+from hpcpgd.startup import Endings
 from hpcpgd.version import __version__
 
 PROGRAM = "hpcpgd doctor"
@@ -27,12 +35,8 @@ would end with: 69 MPI, BLAS or a folder for kernels unavailable, 70 kernels can
 74 the folder cannot be written, 78 MPI and launcher do not fit; with --kit 1 if a step of it
 failed.  Where a check kills or stops
 the process, a line says so and the code is the system's or the launcher's."""
-START = Stage(
-    "MPI", 180.0,  # loading Python and MPI on many nodes takes its time
-    "MPI_Init did not return: enlarge /dev/shm if it is small; under srun try --mpi=pmi2 "
-    "(MPICH) or --mpi=pmix (Open MPI), else the mpirun of mpi4py's MPI library",
-)  # fmt: skip
-LOCAL_RANKS = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
+START_SECONDS = 180.0  # loading Python and MPI on many nodes takes its time
+TRANSPORTS = "UCX_TLS=self,sm,tcp (MPICH), FI_PROVIDER=tcp (Intel MPI), OMPI_MCA_pml=ob1 (Open MPI)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,18 +87,59 @@ def _ranks() -> str:
 
 def _examine(report: Report, guardian: Guardian, folder: Path) -> int:
     """Look at what may kill MPI, start MPI, and go on with all ranks."""
-    local = next((os.environ[name] for name in LOCAL_RANKS if name in os.environ), "1")
+    local = next((os.environ[name] for name in LOCAL_SIZE_VARIABLES if name in os.environ), "1")
     ranks = int(local) if local.isdecimal() else 1
-    report.add(*shared_memory.judge(shared_memory.observe(), ranks))
-    guardian.enter(START)
+    report.add(*limits.judge())
+    if report.code:
+        report.verdict()
+        let_speak(report.speaks)
+        return report.code
+    memory = shared_memory.observe()
+    report.add(*shared_memory.judge(memory, ranks))
+    cure = _cure(memory is not None and shared_memory.is_small(memory, ranks))
+    guardian.enter(Stage("MPI", START_SECONDS, cure))
     try:
         from hpcpgd.doctor.examine import examine  # MPI, only now
-    except (ImportError, RuntimeError) as error:
-        seen = f"it cannot be loaded: {error}"
-        report.add(problem("MPI", seen, MPI_CURE, UnavailableError.exit_code))
+    except UnavailableError as error:
+        seen, _, cure = str(error).rpartition(": ")
+        report.add(problem("MPI", seen, cure, error.exit_code))
         report.verdict()
+        let_speak(report.speaks)
         return report.code
-    return examine(report, guardian, folder)
+    return examine(report, guardian, folder, _Endings(report, guardian, cure))
+
+
+def _cure(small: bool) -> str:
+    """Say what may help where MPI does not start; ``small``: too little shared memory."""
+    cures = ["enlarge /dev/shm, of which a line above tells"] if small else []
+    if "one process" in _ranks():
+        cures.append(f"try another of its transports: {TRANSPORTS}; or another MPI library")
+    else:
+        cures.append(
+            "see that every rank runs this; under srun try --mpi=pmi2 (MPICH) or --mpi=pmix "
+            "(Open MPI), else the mpirun of mpi4py's MPI library"
+        )
+    return f"MPI_Init did not return: {'; '.join(cures)}"
+
+
+class _Endings(Endings):
+    """How the doctor ends where MPI does not start; what it knows is a finding."""
+
+    def __init__(self, report: Report, guardian: Guardian, cure: str) -> None:
+        super().__init__(PROGRAM)
+        self._report, self._guardian, self._cure = report, guardian, cure
+
+    def at_signal(self, code: int) -> None:
+        self._guardian.dismiss()
+        super().at_signal(code)
+
+    def at_failure(self) -> NoReturn:
+        self._guardian.dismiss()
+        seen, code = "MPI_Init fails, its own words stand above", UnavailableError.exit_code
+        self._report.add(problem("MPI", seen, self._cure, code))
+        self._report.verdict()
+        let_speak(self._report.speaks)
+        os._exit(code)
 
 
 if __name__ == "__main__":

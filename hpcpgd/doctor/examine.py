@@ -28,7 +28,8 @@ from hpcpgd.doctor.guardian import Guardian, Stage
 from hpcpgd.doctor.report import Report
 from hpcpgd.errors import UnavailableError
 from hpcpgd.job import within
-from hpcpgd.launch import launcher_size, mismatch
+from hpcpgd.launch import launcher_rank, launcher_size, mismatch
+from hpcpgd.startup import Endings
 
 PROGRAM = "hpcpgd doctor"
 NETWORK = Stage(
@@ -39,13 +40,13 @@ NETWORK = Stage(
 LOCAL = Stage("this node", 300.0, "see whether the file systems and the GPUs of the nodes answer")
 
 
-def examine(report: Report, guardian: Guardian, folder: Path) -> int:
+def examine(report: Report, guardian: Guardian, folder: Path, endings: Endings) -> int:
     """Start MPI, make all checks and return the exit code, the same on all ranks; collective."""
-    world = mpi.initialise()
+    world = mpi.initialise(endings)
     alone = mismatch(world.size) is not None
     if alone and not report.speaks:  # one of many that each think they are the first
         mpi.finish()
-        return 0
+        return _unheard()
     code = 0
 
     def body(world: Any) -> None:
@@ -60,6 +61,15 @@ def examine(report: Report, guardian: Guardian, folder: Path) -> int:
         mpi.leave(examination.ranks)
 
     return within(PROGRAM, world, body) or code
+
+
+def _unheard() -> int:
+    """Say what rank 0 cannot know where its launcher does not count ranks; return the code."""
+    if launcher_size() is not None or launcher_rank() != 1:
+        return 0
+    report = Report(speaks=True)
+    report.add(*launcher.judge(launcher.World(mpi.implementation(), 1, 1), os.environ))
+    return report.code
 
 
 class _Examination:

@@ -1,6 +1,6 @@
 """A process beside each rank that speaks where a check hangs, or kills the rank.
 
-``MPI_Init`` and a rank's first messages do both: no handler of Python runs meanwhile.
+``MPI_Init`` and a rank's first messages do both, and a signal that kills runs no handler.
 """
 
 from __future__ import annotations
@@ -72,10 +72,14 @@ class Guardian:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with suppress(BrokenPipeError):
-            os.write(self._pipe, b"done\n")
+        self.dismiss()
         os.close(self._pipe)
         os.waitpid(self._child, 0)
+
+    def dismiss(self) -> None:
+        """Let the watch end: what becomes of this process is told of by itself."""
+        with suppress(BrokenPipeError):
+            os.write(self._pipe, b"done\n")
 
 
 def _watch(pipe: int, parent: int, speaks: bool) -> NoReturn:

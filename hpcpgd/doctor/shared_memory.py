@@ -53,6 +53,11 @@ def observe(folder: Path = FOLDER, processes: Path = Path("/proc")) -> SharedMem
     )  # fmt: skip
 
 
+def is_small(seen: SharedMemory, ranks: int) -> bool:
+    """Return whether MPI may find too little for ``ranks`` on a node."""
+    return seen.free < max(LEAST_BYTES, ranks * RANK_BYTES)
+
+
 def judge(seen: SharedMemory | None, ranks: int) -> list[Finding]:
     """Say whether ``ranks`` on a node can work with its shared memory."""
     if seen is None:
@@ -66,7 +71,7 @@ def judge(seen: SharedMemory | None, ranks: int) -> list[Finding]:
         patterns = " ".join(f"{FOLDER}/{prefix}*" for prefix in _prefixes(left))
         remove = "hpcpgd train removes what is MPICH's as it starts; "
         remove += f"else, while none of your MPI jobs runs on this node: rm -f {patterns}"
-    if seen.free < max(LEAST_BYTES, ranks * RANK_BYTES):
+    if is_small(seen, ranks):
         cure = "enlarge it: docker run --shm-size=1g, or mount -o remount,size=1g /dev/shm"
         if left:
             cure = f"{remove}; or {cure}"
