@@ -357,3 +357,34 @@ def test_an_internal_error_is_told_with_its_exception() -> None:
 def test_the_reason_is_what_a_launcher_says_not_what_it_draws(said: str, reason: str) -> None:
     command = [sys.executable, "-c", f"import sys; sys.exit({said!r})"]
     assert run_limited(command, 30, dict(os.environ)) == (1, reason)
+
+
+ONE = PAIRS.replace("[0.1, 0.2]", "[0.1]").replace(', "float64"', "")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "says", "failed"),
+    [
+        ("echo 'prterun has detected an attempt to run as root.' >&2; exit 1", 69,
+         "run as root.: Open MPI wants OMPI_ALLOW_RUN_AS_ROOT=1", 0),
+        ("exec env OMPI_COMM_WORLD_SIZE=2 $program", 69, "the launcher started 2 ranks", 0),
+        ("case \"$program\" in *hpcpgd.train*) kill -9 $$;; esac; exec $program", 1,
+         "failed: gemm-", 1),
+    ],
+)  # fmt: skip
+def test_a_launcher_that_starts_nothing_has_no_failed_runs(
+    body: str, code: int, says: str, failed: int, tmp_path: Path
+) -> None:
+    """One that starts ranks, of which a run's are killed, has."""
+    script = tmp_path / "launcher"
+    script.write_text(f'#!/bin/sh\nshift 2\nprogram="$*"\n{body}\n')
+    script.chmod(0o755)
+    (tmp_path / "pairs.toml").write_text(ONE)
+    done = study(tmp_path, "run", "pairs.toml", "--launcher", str(script))
+    assert done.code == code, done.err
+    assert says in done.err
+    assert done.err.count("hpcpgd study: error: ") == (code == 69)
+    runs = tmp_path / "hpcpgd-study-pairs" / "runs"
+    assert len([*runs.glob("*.failed.json")]) == failed
+    if not failed:
+        assert study(tmp_path, "run", "pairs.toml").code == 0  # all of it is still to be done

@@ -13,6 +13,7 @@ from pathlib import Path
 from hpcpgd.doctor.finding import Finding, ok, problem, warning
 from hpcpgd.doctor.probe import ask
 from hpcpgd.errors import ConfigError
+from hpcpgd.lastwords import cure
 from hpcpgd.launch import launcher_size, mismatch
 
 SUBJECT = "MPI"
@@ -38,8 +39,8 @@ def judge(seen: World, environ: Mapping[str, str]) -> list[Finding]:
     """Say whether the launcher started what MPI sees."""
     alone = mismatch(seen.ranks, environ)
     if alone is not None:
-        text, _, cure = alone.partition("; ")
-        return [problem(SUBJECT, f"{text} ({seen.mpi})", cure, ConfigError.exit_code)]
+        text, _, fitting = alone.partition("; ")
+        return [problem(SUBJECT, f"{text} ({seen.mpi})", fitting, ConfigError.exit_code)]
     told = launcher_size(environ)
     said = "" if told is None else ", as the launcher says"
     words = (
@@ -81,13 +82,14 @@ def try_pair() -> Pair:
 def judge_pair(seen: Pair) -> list[Finding]:
     """Say whether that ``mpiexec`` starts ranks that see each other."""
     if not seen.mpiexec:
-        cure = "load the site's MPI module, or pip install 'hpcpgd[mpich]', to start several ranks"
-        return [warning("mpiexec", "none beside Python or in PATH", cure)]
+        load = "load the site's MPI module, or pip install 'hpcpgd[mpich]', to start several ranks"
+        return [warning("mpiexec", "none beside Python or in PATH", load)]
     if seen.sizes == ("2", "2") and not seen.trouble:
         return [ok("mpiexec", f"two ranks of {seen.mpiexec} see each other")]
     if seen.sizes == ("1", "1"):
         text = f"two ranks of {seen.mpiexec} are each alone: it is not of mpi4py's MPI library"
-        cure = "use the mpiexec of that library: the site's MPI module, or that beside Python"
-        return [warning("mpiexec", text, cure)]
+        other = "use the mpiexec of that library: the site's MPI module, or that beside Python"
+        return [warning("mpiexec", text, other)]
     text = f"{seen.mpiexec} -n 2 does not work here: {seen.trouble or ' '.join(seen.sizes)}"
-    return [warning("mpiexec", text, "start ranks as the site says, srun perhaps, and ask again")]
+    known = cure(seen.trouble)
+    return [warning("mpiexec", text, known or "start ranks as the site says, or by srun")]

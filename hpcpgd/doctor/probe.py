@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hpcpgd.lastwords import reason
 from hpcpgd.launch import without_launcher
 
 
@@ -44,6 +45,5 @@ def ask(
         return Answer("", str(error))
     if done.returncode == 0:
         return Answer(done.stdout)
-    said = [line for line in done.stderr.splitlines() if line.strip(" =\t")]
-    last = f": {said[-1].strip()[:200]}" if said else ""
-    return Answer(done.stdout, f"it ended with {done.returncode}{last}")
+    said = reason(done.stderr)
+    return Answer(done.stdout, f"it ended with {done.returncode}" + f": {said}" * bool(said))

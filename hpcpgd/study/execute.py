@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import os
-import re
+import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from hpcpgd.errors import DataError, DivergedError
+from hpcpgd.errors import (
+    DataError,
+    DivergedError,
+    HpcpgdError,
+    OutputError,
+    ReplicaError,
+    StoppedError,
+    UnavailableError,
+    WatchdogError,
+)
+from hpcpgd.lastwords import cure, reason
 from hpcpgd.study.folder import Failure, Job, StudyFolder, Task
 from hpcpgd.study.launchers import Launcher
 
 GRACE = 10.0  # seconds between asking a run to end and killing it
-EXCEPTION = re.compile(r"[\w.]+(Error|Exception|Exit|Interrupt)\b")  # that ends a traceback
+TRIAL_SECONDS = 60.0
+# Of the program itself, which so has run.  Not 69 and 78: MPI may not be there, or not fit.
+SPOKEN = frozenset(
+    error.exit_code
+    for error in (
+        *(HpcpgdError, DivergedError, DataError, WatchdogError, OutputError, StoppedError),
+        ReplicaError,
+    )
+)
 
 
 def order(tasks: Sequence[Task], repeats: int) -> list[Job]:
@@ -34,6 +53,12 @@ def execute(
     """Run those of ``jobs`` that are not done, and call ``report`` after each.
 
     A run that SLURM ended together with this job is neither done nor failed: the rest is left.
+    Nor is one that the launcher did not start.
+
+    Raises
+    ------
+    UnavailableError
+        If the launcher starts nothing.
     """
     for job in jobs:
         if folder.is_done(job.task, job.repeat):
@@ -44,6 +69,7 @@ def execute(
         if folder.run_file(job.task, job.repeat).exists():  # by another attempt, meanwhile
             failure = None
         if failure is not None:
+            _require_launcher(job, launcher, failure)
             folder.write_failure(job.task, job.repeat, failure)
         report(job, failure)
 
@@ -60,6 +86,26 @@ def _run(folder: StudyFolder, job: Job, launcher: Launcher, time_limit: float) -
     unfinished.unlink(missing_ok=True)
     status = {DivergedError.exit_code: "diverged", None: "timed out"}.get(code, "failed")
     return Failure(status, -1 if code is None else code, error)
+
+
+def _require_launcher(job: Job, launcher: Launcher, failure: Failure) -> None:
+    """Refuse a launcher that starts no ranks which see each other: no run can be made with it.
+
+    Raises
+    ------
+    UnavailableError
+    """
+    if failure.code in SPOKEN or job.task.ranks == 0:
+        return
+    command = job.task.command(launcher, Path(os.devnull))
+    words = command[: command.index(sys.executable)]
+    trial = [*words, sys.executable, "-m", "hpcpgd.study.trial"]
+    code, error = run_limited(trial, TRIAL_SECONDS, launcher.environment())
+    if code != 0:
+        start = shlex.join(words)
+        told = error.partition(" error: ")[2] or error or f"it ended with {code}"
+        look = cure(told) or f"{start} python -m hpcpgd.doctor says more"
+        raise UnavailableError(f"{start} starts no ranks of mpi4py's MPI here: {told}: {look}")
 
 
 def _outcome(
@@ -132,11 +178,4 @@ def _told(error: bytes) -> str:
 
 
 def _reason(error: bytes) -> str:
-    lines = [" ".join(line.split()) for line in error.decode(errors="replace").splitlines()]
-    said = [line for line in lines if any(map(str.isalpha, line))]  # launchers draw boxes
-    ours = [line for line in said if line.startswith("hpcpgd")]
-    errors = [line for line in said if "error" in line.lower()]
-    told = (ours or errors or said or [""])[-1]
-    if "internal error" in told:  # the exception is what stands below
-        told = ": ".join([told, *filter(EXCEPTION.match, said)][:2])
-    return told[:500]
+    return reason(error.decode(errors="replace"))

@@ -18,9 +18,15 @@ from hpcpgd.study.launchers import Launcher
 
 
 class Task(Protocol):
-    """What one process of a study does: a point of the grid, or a program of others."""
+    """What one process of a study does: a point of the grid, or a program of others.
+
+    ``ranks`` is how many the launcher starts, 0 for a program that needs none.
+    """
 
     suffix: str
+
+    @property
+    def ranks(self) -> int: ...  # noqa: D102
 
     @property
     def key(self) -> str:

@@ -85,6 +85,7 @@ class LibraryTask:
     problems: Problems
 
     suffix = ".json"
+    ranks = 0
 
     @property
     def key(self) -> str:

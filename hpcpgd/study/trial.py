@@ -1,0 +1,18 @@
+"""``python -m hpcpgd.study.trial``: start MPI and end it, as a rank of a launcher on trial."""
+
+from __future__ import annotations
+
+import sys
+
+from hpcpgd.launch import guarded
+
+
+def main() -> int:
+    """Return 0 if the ranks that the launcher started see each other; collective."""
+    from hpcpgd.job import on_world
+
+    return on_world("hpcpgd study", lambda world: None)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded("hpcpgd study", main))
