@@ -280,7 +280,7 @@ class Session:
         if self.config.checkpoint_every == "never":
             return f"the weights so far are in {self.files.run_file}"
         if not self._found_again:
-            return f"go on with --resume {newest}"
+            return f"go on with the same command and --resume {newest}"
         again = "" if self.config.resume == "auto" else " with --resume auto"
         return f"the checkpoint is {newest}: run again{again} to go on"
 

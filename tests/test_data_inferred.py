@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from hpcpgd.data import check_name, load, prepare
-from hpcpgd.data.dataset import RawData
+from hpcpgd.data.dataset import Dataset, RawData
 from hpcpgd.errors import ConfigError, DataError, UsageError
 from tests.test_data_idx import FILES, MINI, idx_bytes
 
@@ -387,3 +387,51 @@ def test_pixels_standardised(tmp_path: Path) -> None:
     np.testing.assert_allclose(data.train.features[:, moving].std(axis=0), 1, atol=1e-4)
     np.testing.assert_allclose(data.train.features.mean(axis=0), 0, atol=1e-5)
     assert (data.scale, data.offset) == (1, 0)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_infinity_is_refused_in_every_type(tmp_path: Path, dtype: str) -> None:
+    x = np.eye(4).astype(dtype)
+    np.savez(tmp_path / "good.npz", x=x, y=Y[:4])
+    x[2, 1] = np.inf
+    np.savez(tmp_path / "bad.npz", x=x, y=Y[:4])
+    for run in ("float32", "float64"):
+        assert load(str(tmp_path / "good.npz"), seed=0, dtype=run).train.rows == 4
+        with pytest.raises(DataError, match=r"value inf at row 2, column 1 .* finite numbers"):
+            load(str(tmp_path / "bad.npz"), seed=0, dtype=run)
+
+
+def test_as_many_classes_as_rows_are_doubted(tmp_path: Path) -> None:
+    text = "".join(f"{i},{7 * i}\n" for i in range(30))
+    assert "30 classes in 30 rows: are these labels?" in read(tmp_path / "a.csv", text).notes
+
+
+def test_a_class_that_the_split_leaves_without_training_rows_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.eye(30), y=[0, 1] * 14 + [0, 5])
+    raw = load(str(tmp_path / "a.npz"), seed=0)
+    notes = set()
+    for seed in range(12):
+        data = prepare(raw, seed=seed, train_rows=None, test_fraction=0.4)
+        missing = not (data.train.labels == 2).any()
+        assert missing == ("no training row of class 5" in data.notes)
+        notes.add(missing)
+    assert notes == {False, True}
+
+
+def test_an_outlier_is_named_where_columns_are_standardised(tmp_path: Path) -> None:
+    x = np.random.default_rng(3).normal(size=(20_000, 2))
+    x[:, 1][x[:, 1].argmax()] = 1e30
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(len(x)) % 2, x_test=x[:9], y_test=[0] * 9)
+    raw = load(str(tmp_path / "a.npz"), seed=0)
+    seeds = [s for s in range(9) if "deviations from its mean" in str(_scaled(raw, s).notes)]
+    assert seeds  # those where it is a training row
+    assert all("input 2 has a value" in _scaled(raw, seed).notes[-1] for seed in seeds)
+
+
+def _scaled(raw: RawData, seed: int) -> Dataset:
+    return prepare(raw, seed=seed, train_rows=None, test_fraction=None, standardise="float64")
+
+
+def test_class_names_that_do_not_fit_are_said(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=X, y=Y, class_names=np.array(["a", "b"]))
+    assert "2 names for 3 classes left out" in load(str(tmp_path / "a.npz"), seed=0).notes

@@ -12,6 +12,7 @@ from hpcpgd.errors import DataError
 
 PIXELS = 128  # integers that go so far, and not beyond 255, are pixels
 WIDE, NARROW = 10.0, 0.1  # largest features beyond which training suffers
+MANY_ROWS = 20  # from which so many classes as rows are odd
 UNSCALED = "--standardise scales each column"
 
 
@@ -58,6 +59,10 @@ def assemble(
         n_classes = classes[0].columns or int(classes[0].classes.max()) + 1
     splits = {p: Split(features[p], checks.within(labels[p], n_classes)) for p in parts}
     scale, said = _scale(parts["train"][0].array, train)
+    if len(class_names) not in (0, n_classes):
+        notes.append(f"{len(class_names)} names for {n_classes} classes left out")
+    if train.shape[0] >= MANY_ROWS and 2 * n_classes > train.shape[0]:
+        notes.append(f"{n_classes} classes in {train.shape[0]} rows: are these labels?")
     return RawData(
         name=name,
         train=splits["train"],
@@ -103,4 +108,6 @@ def _scale(stored: Array, features: Array) -> tuple[float, list[str]]:
     if size > WIDE or 0 < size < NARROW:
         limits = f"{lowest * scale:.4g} to {highest * scale:.4g}"
         notes.append(f"features range from {limits}, on which training may be poor: {UNSCALED}")
+    if size > float(np.finfo(np.float32).max):
+        notes.append("too large for float32: --dtype float64")
     return scale, notes

@@ -115,8 +115,9 @@ def _chunks(array: Array) -> Iterator[tuple[int, Array]]:
 
 
 def _finite(array: Array, source: str, largest: float) -> None:
+    bounded = largest < float(np.finfo(array.dtype).max)
     for start, chunk in _chunks(array):
-        good = np.abs(chunk) <= largest  # false for NaN, too
+        good = np.abs(chunk) <= largest if bounded else np.isfinite(chunk)  # false for NaN, too
         if not good.all():
             row, column = np.argwhere(~good)[0]
             raise DataError(
@@ -194,7 +195,7 @@ def text(y: Named) -> Array:
     for word in words:
         if not word.strip() or not word.isprintable():
             row = int((array == word).argmax())
-            kind = "no printable text" if word.strip() else "blank"
+            kind = "no printable text" if word.strip() else "blank: fill it in, or remove the row"
             raise DataError(f"{source}: the label at row {row} (counted from 0) is {kind}")
     return array
 

@@ -114,7 +114,9 @@ def _guess(
     words = [
         i
         for i, column in enumerate(columns)
-        if column and all(dialect.number(cell) is None for cell in column)
+        if column
+        and all(any(map(str.isalpha, cell)) for cell in column)
+        and all(dialect.number(cell) is None for cell in column)
     ]
     if len(words) == 1:
         return words[0], "the only one with words"

@@ -100,17 +100,19 @@ def _scan(path: Path, label_column: str) -> _Table:
 def _parse(table: _Table) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
     """Return all cells as numbers and, of labels that are words, the words in their order."""
     codes: dict[str, int] = {}
-    decimal, separator = table.dialect.decimal, table.dialect.separator
+    dialect = table.dialect
     converters: dict[int | str, Callable[[str], float]] = {}
     if table.columns.text:
-        converters[table.columns.label] = lambda cell: codes.setdefault(cell.strip(), len(codes))
+        converters[table.columns.label] = lambda cell: codes.setdefault(
+            dialect.original(cell.strip()), len(codes)
+        )
     with opened(table.path) as file:
         body = islice(lines(file, table.path), bool(table.columns.names), None)
-        texts = (table.dialect.bare(line).replace(decimal, ".") for _, line in body)
+        texts = (table.dialect.pointed(table.dialect.bare(line)) for _, line in body)
         try:
             values: npt.NDArray[np.float64] = np.loadtxt(
-                texts, np.float64, comments=None, delimiter=separator, converters=converters,
-                ndmin=2, quotechar='"', encoding=None,
+                texts, np.float64, comments=None, delimiter=dialect.separator,
+                converters=converters, ndmin=2, quotechar='"', encoding=None,
             )  # fmt: skip
         except ValueError as error:
             _diagnose(table)
@@ -132,7 +134,11 @@ def _check_names(table: _Table, names: tuple[str, ...]) -> None:
     for row, (_, cells) in enumerate(table.content()):
         word = cells[column]
         if not word or not word.isprintable():
-            kind = "blank" if not word else "no text in UTF-8: save the file as UTF-8"
+            kind = (
+                "blank: fill it in, or remove the line"
+                if not word
+                else "no text in UTF-8: save the file as UTF-8"
+            )
             raise DataError(f"{table.cell(row, column)}: the label is {kind}")
         if table.dialect.number(word) is not None:
             raise DataError(
@@ -151,12 +157,12 @@ def _diagnose(table: _Table) -> None:
     for row, (number, cells) in enumerate(table.content()):
         if len(cells) != table.columns.count:
             more = row == 0 and table.columns.names and len(cells) == table.columns.count + 1
-            hint = (
-                ": the header lacks a name (R's write.table needs row.names=FALSE)" if more else ""
-            )
+            hint = "; a cell with a separator in it needs quotes"
+            if more:
+                hint = ": the header lacks a name (R's write.table needs row.names=FALSE)"
             raise DataError(
-                f"{table.path}: line {number} has {len(cells)} columns,"
-                f" expected {table.columns.count}{hint}"
+                f"{table.path}: line {number} has {len(cells)} cells, expected"
+                f" {table.columns.count} as in the first line{hint}"
             )
         for column, cell in enumerate(cells):
             if table.columns.text and column == table.columns.label:

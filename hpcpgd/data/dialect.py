@@ -16,6 +16,11 @@ SEPARATORS: dict[str | None, str] = {
 }
 
 
+# A point beside decimal commas, as between thousands, must not be read as one before decimals.
+_POINTED = str.maketrans({",": ".", ".": "\x01"})
+_ORIGINAL = str.maketrans({".": ",", "\x01": "."})
+
+
 class Dialect(NamedTuple):
     """What separates cells (None: white space), stands before decimals, and ends lines, too."""
 
@@ -39,9 +44,17 @@ class Dialect(NamedTuple):
     def number(self, cell: str) -> float | None:
         """Return the number that a cell holds, or None."""
         try:
-            return float(cell.replace(self.decimal, "."))
+            return float(self.pointed(cell))
         except ValueError:
             return None
+
+    def pointed(self, text: str) -> str:
+        """Return a text with points before decimals; a point that was there is no part of them."""
+        return text if self.decimal == "." else text.translate(_POINTED)
+
+    def original(self, text: str) -> str:
+        """Undo `pointed`."""
+        return text if self.decimal == "." else text.translate(_ORIGINAL)
 
     def notes(self) -> list[str]:
         """Say what is not as in most files."""

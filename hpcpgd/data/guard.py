@@ -7,6 +7,7 @@ becomes one `DataError` of one line.
 from __future__ import annotations
 
 import csv
+import gzip
 import os
 import stat
 import tokenize
@@ -49,6 +50,9 @@ _PARSER_ERRORS = (
 )
 
 
+_CUT_OFF = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error)
+
+
 def one_line(error: object) -> str:
     """Return the text of an error without line breaks, or the name of its type."""
     return printable(str(error)) or type(error).__name__
@@ -67,7 +71,8 @@ def refuse_bad_file(path: Path | str) -> Iterator[None]:
         yield
     except _PARSER_ERRORS as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise DataError(f"{path}: cannot be read: {one_line(reason)}") from error
+        cure = ": is it whole? copy or download it again" if isinstance(error, _CUT_OFF) else ""
+        raise DataError(f"{path}: cannot be read: {one_line(reason)}{cure}") from error
 
 
 def file_size(path: Path) -> int:

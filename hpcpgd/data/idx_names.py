@@ -81,9 +81,8 @@ def _paired(place: Path, files: Iterable[re.Match[str]]) -> dict[str, Pair]:
         if images is None or labels is None:
             there, what = (labels, "images") if images is None else (images, "labels")
             beside = f"beside {there.name}" if there else f"of the {part}ing set"
-            raise DataError(
-                f"{place}: has no file of {what} {beside}: expected {_expected(part, what)}"
-            )
+            expected = _partner(there.name) if there else _expected(part, what)
+            raise DataError(f"{place}: has no file of {what} {beside}: expected {expected}")
         found[part] = (images, labels)
     return found
 
@@ -92,6 +91,13 @@ def _expected(part: str, what: str) -> str:
     first, number = ("train" if part == "train" else "t10k"), 3 if what == "images" else 1
     name = f"{first}-{what}-idx{number}-ubyte"
     return f"{name} or {name}.gz"
+
+
+def _partner(name: str) -> str:
+    """Return the name of the labels of images, or of the images of labels."""
+    if "images" in name:
+        return name.replace("images", "labels").replace("idx3", "idx1")
+    return name.replace("labels", "images").replace("idx1", "idx3")
 
 
 def split_prefix(path: Path) -> tuple[Path, str | None]:

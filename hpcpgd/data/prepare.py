@@ -62,6 +62,7 @@ def prepare(
             f"{raw.name}: no training row is left of {raw.train.rows}"
             f" after {test.rows} for testing, expected 1 or more"
         )
+    notes = (*raw.notes, *_missing_classes(raw, train))
     dataset = Dataset(
         name=raw.name,
         train=train,
@@ -72,10 +73,20 @@ def prepare(
         offset=raw.offset,
         has_accuracy=raw.has_accuracy,
         sha256=sha256(raw),
-        notes=raw.notes,
+        notes=notes,
         class_names=raw.class_names,
     )
     return dataset if standardise is None else standardised(dataset, standardise)
+
+
+def _missing_classes(raw: RawData, train: Split) -> list[str]:
+    """Name the classes that the split has left without a training row, if they mean anything."""
+    if not raw.has_accuracy:
+        return []
+    missing = np.flatnonzero(np.bincount(train.labels, minlength=raw.n_classes) == 0)
+    names = raw.class_names or tuple(map(str, range(raw.n_classes)))
+    shown = ", ".join(names[k][:20] for k in missing[:5]) + (", ..." if missing.size > 5 else "")
+    return [f"no training row of class {shown}"] if missing.size else []
 
 
 def _order(rows: int, seed: int, stream: int) -> npt.NDArray[np.int64]:

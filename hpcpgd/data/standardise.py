@@ -13,6 +13,7 @@ from hpcpgd.data.assemble import UNSCALED
 from hpcpgd.data.dataset import Array, Dataset, Split
 from hpcpgd.errors import DataError
 
+FAR = 100.0  # deviations from the mean that leave the other rows of a column next to nothing
 _ROWS = 4096  # at a time, so that float64 copies stay small
 
 Vector = npt.NDArray[np.float64]
@@ -47,6 +48,10 @@ def standardised(dataset: Dataset, dtype: str) -> Dataset:
     note = "each column standardised by its mean and deviation over the training rows"
     if constant:
         note += f" ({constant} of {mean.size} never vary and become 0)"
+    farthest = np.abs(train.features).max(axis=0, initial=0)
+    if farthest.max() > FAR:
+        column = int(farthest.argmax())
+        note += f"; input {column + 1} has a value {farthest[column]:.3g} deviations from its mean"
     notes = (*(note for note in dataset.notes if UNSCALED not in note), note)
     return replace(
         dataset, train=train, validation=validation, test=test, scale=1.0, offset=0.0, notes=notes,
