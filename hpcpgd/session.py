@@ -155,6 +155,7 @@ class Session:
         if state is not None:
             self._go_on(trainer, state, facts)
         trainer.compare_replicas()
+        self.stop.begin()  # from here on there is a file, which the end of the run must complete
         writer.write()
         gpu = resources.gpu is not None
         with (
@@ -252,7 +253,6 @@ class Session:
 
     def _train(self, trainer: Trainer, writer: Writer) -> None:
         self.progress.epochs = trainer.epochs_to_come(self.config.epochs)
-        self.stop.begin()
         try:
             trainer.run(self.config.epochs, self.progress.epoch)
         except DivergedError:  # raised on all ranks after the same step, as is the next

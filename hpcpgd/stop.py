@@ -134,7 +134,7 @@ class StopRequest:
             self._attendant.leave = leave
 
     def begin(self) -> None:
-        """Take note of signals, from now on, in place of ending: steps are made."""
+        """Take note of signals, from now on, in place of ending: there is something to keep."""
         if self._attendant is not None:
             self._attendant.close()
             self._attendant = None

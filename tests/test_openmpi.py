@@ -24,11 +24,12 @@ WORDS = (
     *("--batch-size", "37", "--threads", "1", "--quiet"),
 )
 LONG = ("--epochs", "1000000")
-# As root, with more ranks than cores, and without a message of UCX's at each window.
+# As root, with more ranks than cores.
 VARIABLES = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_osc": "^ucx",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }  # fmt: skip
+STUDY = "[study]\nrepeats = 1\n[grid]\nranks = [2]\n[train]\nepochs = 1\n"
 
 
 pytestmark = pytest.mark.long(
@@ -123,3 +124,34 @@ def test_a_bad_dataset_ends_the_job_with_one_line(openmpi: Path, tmp_path: Path)
         said = job.communicate(timeout=60)[1]
     assert job.returncode == 65, said
     assert said.count("hpcpgd train: error:") == 1
+
+
+@pytest.mark.parametrize("reduction", ["shared", "reproducible"])
+def test_a_good_run_says_nothing(openmpi: Path, reduction: str, tmp_path: Path) -> None:
+    words = ("--output", "r.h5", "--epochs", "1", "--reduction", reduction)
+    with running(openmpi, tmp_path, *words) as job:
+        assert (job.communicate(timeout=60)[1], job.returncode) == ("", 0)
+
+
+def test_a_library_that_does_not_fit_is_refused_with_one_line(
+    openmpi: Path, tmp_path: Path
+) -> None:
+    """MPICH's ranks end themselves in MPI_Init under Open MPI's launcher."""
+    command = [str(openmpi / "mpiexec"), "-n", "3", sys.executable, *WORDS, "--output", "r.h5"]
+    done = run(command, 60, environment(**VARIABLES), tmp_path)
+    assert done.code in (69, 78), done.err
+    assert done.err.count("hpcpgd train: error: ") == 1
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root is refused")
+def test_root_is_told_what_open_mpi_needs(openmpi: Path, tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(STUDY)
+    words = [str(openmpi / "python"), "-m", "hpcpgd.study", "run", "s.toml"]
+    done = run(words, 60, environment(), tmp_path)
+    assert (done.code, done.err.count("\n")) == (69, 1)
+    assert "an attempt to run as root" in done.err
+    assert "OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" in done.err
+    assert not [*tmp_path.rglob("*.failed.json")]
+    again = run(words, 120, environment(**VARIABLES), tmp_path)
+    assert again.code == 0, again.err
