@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from hpcpgd.config import RunConfig
 from hpcpgd.errors import HpcpgdError, UnavailableError
 from hpcpgd.launch import guarded, launcher_rank, launcher_size, say
-from hpcpgd.options import parse
 from hpcpgd.stop import StopRequest
+
+if TYPE_CHECKING:
+    from hpcpgd.config import RunConfig
 
 PROGRAM = "hpcpgd train"
 
@@ -20,15 +22,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     Collective over all ranks of the job.  Arguments are checked before MPI starts.
     """
     stop = StopRequest()
-
-    def run() -> int:
-        stop.listen(PROGRAM)  # before MPI and numba are loaded, which takes a second
-        return _together(argv, stop)
-
     try:
-        return guarded(PROGRAM, run)
+        return guarded(PROGRAM, lambda: _together(argv, stop))
     finally:
         stop.begin()
+
+
+def parse(words: Sequence[str]) -> tuple[RunConfig, bool]:
+    """Read the command line, as ``options.parse`` does.
+
+    Raises
+    ------
+    UsageError, ConfigError
+    """
+    from hpcpgd import options  # and NumPy: only now, when signals are heard
+
+    return options.parse(words)
 
 
 def _together(argv: Sequence[str] | None, stop: StopRequest) -> int:
@@ -37,6 +46,7 @@ def _together(argv: Sequence[str] | None, stop: StopRequest) -> int:
     The others would wait for this rank as they start MPI.
     """
     try:
+        stop.listen(PROGRAM)  # before NumPy, MPI and numba are loaded, which takes a second
         return _main(argv, stop)
     except (HpcpgdError, KeyboardInterrupt):
         raise
@@ -60,7 +70,7 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
         if size is None or size[1] <= 1:
             raise
         config, print_config = error, False
-    if print_config and isinstance(config, RunConfig):
+    if print_config and not isinstance(config, HpcpgdError):
         if launcher_rank() == 0:
             say(config.to_toml().rstrip())
         return 0
