@@ -109,7 +109,7 @@ def test_plain_python_inside_an_allocation_runs(tmp_path: Path) -> None:
     env = environment(SLURM_NTASKS="32", SLURM_JOB_ID="77", SLURM_PROCID="0")
     done = python(*TRAIN, "--epochs", "1", env=env, cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
-    assert [p.name.split("-")[-1] for p in tmp_path.iterdir()] == ["77.h5"]
+    assert [p.name.split("-")[-2] for p in tmp_path.iterdir()] == ["77"]  # then the run
 
 
 FAULT = """
