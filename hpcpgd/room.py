@@ -61,18 +61,27 @@ class Limit:
         return f"{size(self.used)} of {size(self.nbytes)} are taken (ulimit {self.option})"
 
 
+def _pages(process: Path) -> list[int]:
+    try:
+        return [int(word) for word in process.read_text().split()]
+    except OSError:  # another system: nobody says what is taken
+        return [0] * 7
+
+
+def taken(process: Path = PROCESS) -> int:
+    """Return the bytes of memory that this process has for itself."""
+    pages = _pages(process)
+    return (pages[1] - pages[2]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def limits(process: Path = PROCESS) -> list[Limit]:
     """Return the limits of this process's memory, of which most have none."""
-    try:
-        pages = [int(word) for word in process.read_text().split()]
-    except OSError:  # another system: nobody says what is taken
-        pages = [0] * 6
-    page = os.sysconf("SC_PAGE_SIZE")
+    pages, page = _pages(process), os.sysconf("SC_PAGE_SIZE")
     kinds = (("-v", resource.RLIMIT_AS, pages[0]), ("-d", resource.RLIMIT_DATA, pages[5]))
-    set_ones = ((option, resource.getrlimit(kind)[0], taken) for option, kind, taken in kinds)
+    set_ones = ((option, resource.getrlimit(kind)[0], used) for option, kind, used in kinds)
     return [
-        Limit(option, allowed, taken * page)
-        for option, allowed, taken in set_ones
+        Limit(option, allowed, used * page)
+        for option, allowed, used in set_ones
         if allowed != resource.RLIM_INFINITY
     ]
 

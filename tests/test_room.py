@@ -36,6 +36,28 @@ def test_data_larger_than_what_a_limit_leaves(monkeypatch: pytest.MonkeyPatch) -
     assert str(caught.value) == needs
 
 
+def test_what_the_process_has_taken_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "physical_memory", lambda: 3 * 2**30)
+    monkeypatch.setattr(room, "taken", lambda: 2**30)
+    guard.ensure_fits(2 * 2**30, "x.npz")
+    with pytest.raises(DataError, match=r"has 3\.0 GiB for this job, 1\.0 GiB are taken"):
+        guard.ensure_fits(2 * 2**30 + 1, "x.npz")
+
+
+def test_a_copy_that_does_not_fit_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    """Memory of a group that is too small is never refused, but ends the process."""
+    code = (
+        "import sys; import numpy as np; from hpcpgd import room, train;"
+        "from hpcpgd.data import guard; rows = 2**16;"
+        "np.savez('x.npz', x_train=np.ones((rows, 256)), y_train=np.arange(rows) % 2);"
+        "there = room.taken() + 2**28 - 2**20; guard.physical_memory = lambda: there;"
+        "sys.exit(train.main(['--dataset', 'x.npz', '--output', 'r.h5']))"
+    )
+    done = run([sys.executable, "-c", code], 60, cwd=tmp_path)
+    assert (done.code, done.err.count("\n")) == (65, 1), done.err
+    assert "x.npz, divided into sets: needs 0.1 GiB of memory" in done.err
+
+
 def test_without_a_limit_there_is_none() -> None:
     done = run([sys.executable, "-c", "from hpcpgd import room; print(room.tightest())"], 60)
     assert done.out == "None\n"

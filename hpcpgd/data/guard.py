@@ -119,7 +119,7 @@ def physical_memory() -> int:
 
 
 def ensure_fits(nbytes: int, what: Path | str) -> None:
-    """Refuse data larger than the memory of this machine, or than this process may take.
+    """Refuse data larger than the memory that is left to this process.
 
     Parameters
     ----------
@@ -131,13 +131,14 @@ def ensure_fits(nbytes: int, what: Path | str) -> None:
     Raises
     ------
     DataError
-        If `nbytes` exceeds the physical memory, or what a limit of this process leaves.
+        If `nbytes` exceeds what this process leaves of the physical memory, or what a limit
+        leaves to it.
     """
-    memory, limit = physical_memory(), room.tightest()
-    if nbytes > memory:
+    memory, taken, limit = physical_memory(), room.taken(), room.tightest()
+    if nbytes > memory - taken:
         raise DataError(
-            f"{what}: needs {nbytes / 2**30:.1f} GiB of memory,"
-            f" this machine has {memory / 2**30:.1f} GiB for this job"
+            f"{what}: needs {nbytes / 2**30:.1f} GiB of memory, this machine has"
+            f" {memory / 2**30:.1f} GiB for this job, {taken / 2**30:.1f} GiB are taken"
         )
     if limit is not None and nbytes > limit.free:
         raise DataError(f"{what}: needs {room.size(nbytes)} of memory, {limit.told()}")

@@ -30,6 +30,7 @@ POINTS = (
     ("run file", 1), ("exit", 1),
 )  # fmt: skip
 SILENT = ("_exit", "SIGKILL")  # what Python cannot tell of; the launcher does
+SHORT = ("MemoryError", 69, "too little memory")  # which is no defect of ours
 # Before MPI has started nothing but a signal tells the launcher that a rank is gone.
 UNHEARD = {("import", "_exit")}
 
@@ -68,8 +69,9 @@ def _problem(deed: str, rank: int, seconds: float | None, ended: Ended) -> str:
     if seconds > SECONDS:
         COUNTS["hangs"] += 1
         return f"not gone after {SECONDS:.0f} s: {ended.error[-4000:]}"
-    right = ended.code != 0 if deed in SILENT else ended.code == INTERNAL
-    named = deed in SILENT or f"rank {rank} of {RANKS}" in ended.error
+    code, name = SHORT[1:] if deed == SHORT[0] else (INTERNAL, f"rank {rank} of {RANKS}")
+    right = ended.code != 0 if deed in SILENT else ended.code == code
+    named = deed in SILENT or name in ended.error
     if right and named:
         return ""
     return f"exit code {ended.code}, rank {'' if named else 'not '}named: {ended.error[-300:]}"
