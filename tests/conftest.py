@@ -54,9 +54,10 @@ MISSING = {"gpu": gpu_missing, "slurm": slurm_missing}
 LEFT = pytest.StashKey[int]()  # how many long tests this session leaves to --all
 # The files that take longest, in that order: with two workers the last file should be a short one.
 SLOWEST = (
-    "test_mpi", "test_jobs", "test_study_jobs", "test_study_paper_command", "test_cuda_kernels",
-    "test_slurm_cluster", "test_resume", "test_check_gpu", "test_fuzz", "test_slurm",
-    "test_scripts", "test_openmpi", "test_study_figures", "test_libraries", "test_bench_peers",
+    "test_slurm", "test_scripts", "test_study_paper_command", "test_jitcache", "test_resume",
+    "test_jobs", "test_study_jobs", "test_mpi", "test_bench", "test_cuda_kernels", "test_bits",
+    "test_openmpi", "test_fuzz", "test_check_gpu", "test_kit", "test_startup", "test_bench_peers",
+    "test_freed", "test_stop", "test_cuda_jobs", "test_runs", "test_doctor", "test_packaging",
 )  # fmt: skip
 
 
