@@ -32,7 +32,8 @@ try:
 
     from mpi4py import MPI as MPI  # the settings above must come first; others take it from here
 except (ImportError, RuntimeError) as error:
-    raise errors.UnavailableError(f"MPI cannot be loaded: {error}: {MPI_CURE}") from None
+    unloaded = errors.UnavailableError(f"MPI cannot be loaded: {error}: {MPI_CURE}")
+    raise shortage(error) or unloaded from None
 
 PIECE = 2**30  # items of one call: counts stay below 2**31 for every MPI library
 PATIENCE = 0.002  # seconds between looks while another rank works for seconds

@@ -144,7 +144,8 @@ def _where(error: BaseException) -> str:
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        earlier = None if error.__suppress_context__ else error.__context__
+        error = error.__cause__ or earlier
 
 
 def size(nbytes: int) -> str:

@@ -96,6 +96,9 @@ def test_what_comes_of_too_little_memory(error: Exception, says: str) -> None:
 def test_an_error_of_another_kind_is_none_of_memory() -> None:
     assert room.shortage(ValueError("shapes differ")) is None
     assert room.shortage(OSError(errno.ENOENT, "No such file")) is None
+    seen_to = ValueError("another thing")
+    seen_to.__context__, seen_to.__suppress_context__ = MemoryError(), True  # raised from None
+    assert room.shortage(seen_to) is None
 
 
 def test_a_memory_error_without_words_names_who_wanted_more(

@@ -31,10 +31,10 @@ DESCRIPTION = """Say what is wrong or slow about this installation and this job,
 Run it as you run train: alone, under mpirun or under srun.  Each line is a finding: ok, a
 warning (slow, or in doubt) or a problem (training cannot work)."""
 EPILOG = """Exit code: 0 without a problem, else that of the first problem, which is what train
-would end with: 69 MPI, BLAS or a folder for kernels unavailable, 70 kernels cannot be compiled,
-74 the folder cannot be written, 78 MPI and launcher do not fit; with --kit 1 if a step of it
-failed.  Where a check kills or stops
-the process, a line says so and the code is the system's or the launcher's."""
+would end with: 69 MPI, BLAS, memory or a folder for kernels unavailable, 70 kernels cannot be
+compiled, 74 the folder cannot be written, 78 MPI and launcher do not fit; with --kit 1 if a step
+of it failed.  Where a check kills or stops the process, a line says so and the code is the
+system's or the launcher's."""
 START_SECONDS = 180.0  # loading Python and MPI on many nodes takes its time
 TRANSPORTS = "UCX_TLS=self,sm,tcp (MPICH), FI_PROVIDER=tcp (Intel MPI), OMPI_MCA_pml=ob1 (Open MPI)"
 
