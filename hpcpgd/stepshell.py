@@ -18,6 +18,7 @@ STEP_PREFIXES = (
     *("PMI_", "PMIX_", "SLURM_STEP", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_GTIDS"),
     *("SLURM_TASK_PID", "SLURM_SRUN_COMM_", "SLURM_MPI_TYPE", "SLURM_PMIX"),
 )
+OF_SALLOC = "4294967290"  # the step of a shell that salloc starts, which holds no cores
 # What launchers that were started at that shell set anew.
 OTHERS = ("PMI_", "PMIX_", "HYDI_", "OMPI_COMM_", "MV2_COMM_", "MVP_COMM_")
 
@@ -25,15 +26,17 @@ OTHERS = ("PMI_", "PMIX_", "HYDI_", "OMPI_COMM_", "MV2_COMM_", "MVP_COMM_")
 def leave_step(environ: MutableMapping[str, str], processes: Path = PROCESSES) -> None:
     """Take the step's variables from a process that was typed at a shell within it.
 
-    ``SLURM_PTY_PORT`` stays, which tells ``in_step_shell``.
+    ``SLURM_PTY_PORT`` stays, which tells ``in_step_shell``, but where other steps need not wait.
     """
     if _was_typed(environ, processes):
+        if environ.get("SLURM_STEP_ID") == OF_SALLOC:
+            del environ["SLURM_PTY_PORT"]
         for name in [name for name in environ if name.startswith(STEP_PREFIXES)]:
             del environ[name]
 
 
 def in_step_shell(environ: Mapping[str, str]) -> bool:
-    """Return whether ``leave_step`` was needed, here or in a parent."""
+    """Return whether this was typed at a shell that holds the cores of other steps."""
     return "SLURM_PTY_PORT" in environ and "SLURM_STEP_NUM_TASKS" not in environ
 
 

@@ -49,6 +49,13 @@ def test_a_shell_that_takes_commands(
     assert again == environ
 
 
+def test_a_shell_of_salloc_lets_other_steps_have_the_cores(tmp_path: Path) -> None:
+    environ = {**STEP, "SLURM_STEP_ID": "4294967290", "SLURM_STEP_NUM_TASKS": "1"}
+    leave_step(environ, task(tmp_path, "/bin/bash"))
+    assert set(environ) == {"SLURM_JOB_ID", "SLURM_NTASKS"}
+    assert not in_step_shell(environ)
+
+
 @pytest.mark.parametrize(
     "words",
     [("bash", "run.sh"), ("bash", "-lc", "python x"), ("timeout", "9", "python"), ("python", "x")],
