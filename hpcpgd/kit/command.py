@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hpcpgd.doctor import slurm
 from hpcpgd.doctor.finding import counted
-from hpcpgd.errors import OutputError, UsageError
+from hpcpgd.errors import OutputError, UnavailableError, UsageError
 from hpcpgd.kit import allocation, names
 from hpcpgd.kit.outcome import FAILED, Outcome, attempt
 from hpcpgd.kit.share import Share, hosts_of
@@ -99,8 +99,8 @@ class _Kit:
             share.text(path.name, path.read_text(encoding="utf-8", errors="backslashreplace"))
         try:
             from hpcpgd.kit.results import Results  # MPI, only now
-        except (ImportError, RuntimeError) as error:
-            refused = Outcome(FAILED, f"MPI cannot be loaded: {error}")
+        except UnavailableError as error:
+            refused = Outcome(FAILED, str(error))
             self.attempt("results", lambda: refused)
         else:
             results = Results(self.trial, share)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcpgd.doctor.finding import PROBLEM, WARNING, counted
+from hpcpgd.errors import UnavailableError
 from hpcpgd.kit.allocation import Allocation
 from hpcpgd.kit.outcome import FAILED, LEFT_OUT, NO_TIME, OK, SHORTEST, Outcome
 from hpcpgd.study.execute import execute, run_limited
@@ -153,7 +154,11 @@ class Trial:
         """Make one run, and keep the line of one that fails."""
         job = Job(point, repeat)
         launcher = self.allocation.on(self.allocation.nodes_of(point.ranks))
-        execute(self.runs, [job], limit, launcher, lambda job, failure: None)
+        try:
+            execute(self.runs, [job], limit, launcher, lambda job, failure: None)
+        except UnavailableError as error:  # on so many nodes; on fewer it may start ranks
+            bad[point.key] = f"{job.name}: {error}"
+            return
         failure = self.runs.read_failure(point, repeat)
         if failure is not None:
             bad[point.key] = f"{job.name}: {failure.status}: {failure.error}"
