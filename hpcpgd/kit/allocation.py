@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from hpcpgd.errors import UnavailableError
 from hpcpgd.study import launchers
 from hpcpgd.study.launchers import Launcher
 
@@ -87,6 +88,6 @@ def _number(environ: Mapping[str, str], name: str) -> int:
 def _cores() -> int:
     try:
         from hpcpgd.cores import usable_cores
-    except (ImportError, RuntimeError):  # MPI cannot be loaded, of which the doctor tells
+    except UnavailableError:  # MPI cannot be loaded, of which the doctor tells
         return 1
     return usable_cores()
