@@ -247,6 +247,6 @@ def test_a_kit_without_an_mpi_library(tmp_path: Path) -> None:
     done = run([sys.executable, "-c", SMALL, "--kit", "fc"], 100, env, tmp_path)
     assert (done.code, done.err) == (1, "")
     made = Made(done, tmp_path / "fc")
-    assert "problem  MPI: it cannot be loaded" in made.members["doctor-1.txt"].decode()
+    assert "problem  MPI: MPI cannot be loaded" in made.members["doctor-1.txt"].decode()
     assert "- results: MPI cannot be loaded" in made.summary
     assert "- 2 and 4 nodes: no launcher for several nodes was named: submit slurm/" in made.summary
