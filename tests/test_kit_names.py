@@ -51,7 +51,7 @@ def scrub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], st
          " MPI <user>@<host> x"),
         ("/home/anna/x.h5 or ~/x.h5", "<home>/... or <home>/..."),
         ("/scratch/anna: 1 MiB", "<folder>: 1 MiB"),
-        ("/work/anna/thesis/run.h5, 3 GB/s", "<path>, 3 GB/s"),
+        ("/project/anna/thesis/run.h5, 3 GB/s", "<path>, 3 GB/s"),
         ("PATH=/opt/site/bin:/usr/bin:/usr/local/ours", "PATH=<path>:/usr/bin:<path>"),
         ("two ranks of /opt/site/bin/mpiexec", "two ranks of <path>/mpiexec"),
         ("/opt/site/lib/libmpi.so.12: missing", "<path>/libmpi.so.12: missing"),
