@@ -131,6 +131,7 @@ def test_mnist_as_csv_without_a_header(tmp_path: Path) -> None:
         ([1, 2, 3, 2], "labels 1, 2, 3 are classes 0 to 2", ("1", "2", "3")),
         ([-1, 1, -1, 1], "labels -1, 1 are classes 0 to 1", ("-1", "1")),
         ([7.0, 9.0, 7.0, 9.0], "labels 7, 9 are classes 0 to 1", ("7", "9")),
+        ([np.float16(7), np.float16(9)] * 2, "labels 7, 9 are classes 0 to 1", ("7", "9")),
         (["b", "a", "b", "a"], "labels a, b are classes 0 to 1", ("a", "b")),
         ([b"b", b"a", b"b", b"a"], "labels a, b are classes 0 to 1", ("a", "b")),
     ],

@@ -202,7 +202,8 @@ def text(y: Named) -> Array:
 
 def _whole(array: Array, source: str) -> npt.NDArray[np.int64]:
     """Return floats that are whole numbers, or booleans, as integers."""
-    bad = ~((np.abs(array) < 2**53) & (array == np.rint(array))) if array.dtype.kind == "f" else []
+    values = array.astype(np.promote_types(array.dtype, np.float64))  # 2**53 is beyond float16
+    bad = ~((np.abs(values) < 2**53) & (values == np.rint(values)))
     if np.any(bad):
         row = int(np.argmax(bad))
         raise DataError(
