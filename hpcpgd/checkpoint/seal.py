@@ -24,7 +24,7 @@ def seal(length: int, content_hash: hashlib._Hash) -> bytes:
 
 
 def is_sealed(path: Path) -> bool:
-    """Return whether a file ends with a seal, be it right or wrong."""
+    """Return whether a file ends with a seal, which may be right or wrong."""
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - _FORMAT.size, 0))
         return file.read(len(MAGIC)) == MAGIC

@@ -63,7 +63,7 @@ def inspect(dialect: Dialect, sample: Sequence[str], wanted: str, where: str) ->
     Raises
     ------
     DataError
-        If the column that is wanted is not there, or several could be it.
+        If the file lacks the requested column, or several columns could hold the labels.
     """
     rows = [dialect.cells(line) for line in sample]
     names = tuple(rows[0]) if _is_header(dialect, rows) else ()
