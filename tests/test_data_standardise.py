@@ -1,0 +1,71 @@
+"""What --standardise and the division into sets do to the columns and the classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpcpgd.data import load, prepare
+from hpcpgd.data.dataset import Dataset, RawData
+from tests.test_data_idx import MINI
+
+Y = np.array([0, 1, 2, 0, 1, 2])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_standardised_by_the_training_rows(tmp_path: Path, dtype: str) -> None:
+    x = np.random.default_rng(1).normal((5, 1e4, 7), (2, 1e5, 0), (90, 3))
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(90) % 3, x_test=x[:9] + 1, y_test=Y[[0] * 9])
+    raw = load(str(tmp_path / "a.npz"), seed=0, dtype=dtype)
+    plain = prepare(raw, seed=4, train_rows=None, test_fraction=None)
+    data = prepare(raw, seed=4, train_rows=None, test_fraction=None, standardise=dtype)
+    mean, deviation = plain.train.features.mean(axis=0), plain.train.features.std(axis=0)
+    deviation[2] = 1
+    np.testing.assert_allclose(data.mean, mean)
+    np.testing.assert_allclose(data.deviation, deviation)
+    for name in ("train", "validation", "test"):
+        got, given = getattr(data, name), getattr(plain, name)
+        assert got.features.dtype == dtype
+        expected = (given.features - mean) / deviation
+        np.testing.assert_allclose(got.features, expected, atol=1e-5, rtol=1e-5)
+        np.testing.assert_array_equal(got.labels, given.labels)
+    assert "1 of 3 never vary" in data.notes[-1]
+    assert not any("training may be poor" in note for note in data.notes)
+    assert data.sha256 == plain.sha256
+
+
+def test_pixels_standardised(tmp_path: Path) -> None:
+    raw = load(str(MINI), seed=0)
+    data = prepare(raw, seed=0, train_rows=None, test_fraction=None, standardise="float32")
+    moving = np.asarray(data.train.features).std(axis=0) > 0
+    np.testing.assert_allclose(data.train.features[:, moving].std(axis=0), 1, atol=1e-4)
+    np.testing.assert_allclose(data.train.features.mean(axis=0), 0, atol=1e-5)
+    assert (data.scale, data.offset) == (1, 0)
+
+
+def test_a_class_that_the_split_leaves_without_training_rows_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.eye(30), y=[0, 1] * 14 + [0, 5])
+    raw = load(str(tmp_path / "a.npz"), seed=0)
+    notes = set()
+    for seed in range(12):
+        data = prepare(raw, seed=seed, train_rows=None, test_fraction=0.4)
+        missing = not (data.train.labels == 2).any()
+        assert missing == ("no training row of class 5" in data.notes)
+        notes.add(missing)
+    assert notes == {False, True}
+
+
+def test_an_outlier_is_named_where_columns_are_standardised(tmp_path: Path) -> None:
+    x = np.random.default_rng(3).normal(size=(20_000, 2))
+    x[:, 1][x[:, 1].argmax()] = 1e30
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(len(x)) % 2, x_test=x[:9], y_test=[0] * 9)
+    raw = load(str(tmp_path / "a.npz"), seed=0)
+    seeds = [s for s in range(9) if "deviations from its mean" in str(_scaled(raw, s).notes)]
+    assert seeds  # those where it is a training row
+    assert all("input 2 has a value" in _scaled(raw, seed).notes[-1] for seed in seeds)
+
+
+def _scaled(raw: RawData, seed: int) -> Dataset:
+    return prepare(raw, seed=seed, train_rows=None, test_fraction=None, standardise="float64")
