@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import environment, run
-from tests.test_slurm import SCRIPT, SRUN, TRAIN, Cluster, until
+from tests.virtual_slurm import SCRIPT, SRUN, TRAIN, Cluster, until
 
 pytestmark = [
     pytest.mark.slurm,
