@@ -154,6 +154,14 @@ def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     refused(path, "cannot be read: File is not a zip file")
 
 
+def test_a_file_for_which_memory_runs_out() -> None:
+    with (
+        pytest.raises(DataError, match=r"a\.npz: too little memory: MemoryError: 3 GiB: .* has "),
+        guard.refuse_bad_file("a.npz"),
+    ):
+        raise MemoryError("3 GiB")
+
+
 def npy(shape: str, data: bytes, descr: str = "'|u1'", version: int = 1) -> bytes:
     header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     return (

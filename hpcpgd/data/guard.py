@@ -38,7 +38,6 @@ _PARSER_ERRORS = (
     RuntimeError,
     SyntaxError,
     OverflowError,
-    MemoryError,
     RecursionError,
     IndexError,
     AttributeError,
@@ -48,8 +47,7 @@ _PARSER_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
 )
-
-
+# Those that a file cut off on its way gives rise to.
 _CUT_OFF = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error)
 
 
@@ -69,6 +67,8 @@ def refuse_bad_file(path: Path | str) -> Iterator[None]:
     """
     try:
         yield
+    except MemoryError as error:
+        raise DataError(f"{path}: {room.shortage(error)}") from error
     except _PARSER_ERRORS as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         cure = ": is it whole? copy or download it again" if isinstance(error, _CUT_OFF) else ""
