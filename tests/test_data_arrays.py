@@ -74,7 +74,7 @@ def test_numbers_of_every_kind(
     raw = load(str(tmp_path / "a.npz"), seed=0)
     assert (str(raw.train.features.dtype), raw.scale) == (kept, scale)
     np.testing.assert_array_equal(raw.train.features, x.astype(dtype))
-    text = "; ".join(raw.notes)
+    text = "; ".join(filter(None, (*raw.notes, raw.range_note)))
     assert note in text if note else text == ""
 
 

@@ -69,3 +69,12 @@ def test_an_outlier_is_named_where_columns_are_standardised(tmp_path: Path) -> N
 
 def _scaled(raw: RawData, seed: int) -> Dataset:
     return prepare(raw, seed=seed, train_rows=None, test_fraction=None, standardise="float64")
+
+
+def test_a_column_that_never_varies_becomes_0_in_spite_of_rounding(tmp_path: Path) -> None:
+    x = np.stack([np.full(1000, 0.1), np.random.default_rng(2).normal(size=1000)], axis=1)
+    assert x[:, 0].sum() / 1000 != 0.1  # what the deviation would then be divided by
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(1000) % 2)
+    data = _scaled(load(str(tmp_path / "a.npz"), seed=0), 0)
+    assert np.abs(data.train.features[:, 0]).max() < 1e-12
+    assert "1 of 2 never vary" in data.notes[-1]

@@ -13,7 +13,6 @@ from hpcpgd.errors import DataError
 PIXELS = 128  # integers that go so far, and not beyond 255, are pixels
 WIDE, NARROW = 10.0, 0.1  # largest features beyond which training suffers
 MANY_ROWS = 20  # from which so many classes as rows are odd
-UNSCALED = "--standardise scales each column"
 
 
 def assemble(
@@ -59,6 +58,7 @@ def assemble(
         n_classes = classes[0].columns or int(classes[0].classes.max()) + 1
     splits = {p: Split(features[p], checks.within(labels[p], n_classes)) for p in parts}
     scale, said = _scale(parts["train"][0].array, train)
+    range_note = _range_note(train, scale)
     if len(class_names) not in (0, n_classes):
         notes.append(f"{len(class_names)} names for {n_classes} classes left out")
     if train.shape[0] >= MANY_ROWS and 2 * n_classes > train.shape[0]:
@@ -75,6 +75,7 @@ def assemble(
         test_fraction=test_fraction,
         notes=(*notes, *said),
         class_names=class_names if len(class_names) == n_classes else (),
+        range_note=range_note,
     )
 
 
@@ -96,18 +97,21 @@ def _same_type(parts: Parts, features: dict[str, Array]) -> dict[str, Array]:
 
 
 def _scale(stored: Array, features: Array) -> tuple[float, list[str]]:
-    """Return what training multiplies features with, and what to say of it and their range."""
+    """Return what training multiplies features with, and what to say of it."""
     lowest, highest = checks.extent(features)
-    scale, notes = 1.0, []
-    if features.dtype == np.uint8:
-        pixels = highest > 1 if stored.dtype == np.uint8 else highest >= PIXELS
-        scale = 1 / 255 if pixels else 1.0
-        converted = "" if stored.dtype == np.uint8 else f"{stored.dtype} features taken as "
-        notes = [f"{converted}pixels {lowest} to {highest}, divided by 255"] if pixels else []
-    size = max(abs(lowest), abs(highest)) * scale
-    if size > WIDE or 0 < size < NARROW:
-        limits = f"{lowest * scale:.4g} to {highest * scale:.4g}"
-        notes.append(f"features range from {limits}, on which training may be poor: {UNSCALED}")
+    if features.dtype != np.uint8 or highest < (2 if stored.dtype == np.uint8 else PIXELS):
+        return 1.0, []
+    converted = "" if stored.dtype == np.uint8 else f"{stored.dtype} features taken as "
+    return 1 / 255, [f"{converted}pixels {lowest} to {highest}, divided by 255"]
+
+
+def _range_note(features: Array, scale: float) -> str:
+    """Say that training may suffer from the range of the features; "" if it should not."""
+    lowest, highest = (scale * value for value in checks.extent(features))
+    size = max(-lowest, highest)
+    note = f"features range from {lowest:.4g} to {highest:.4g}"
     if size > float(np.finfo(np.float32).max):
-        notes.append("too large for float32: --dtype float64")
-    return scale, notes
+        return f"{note}, which float32 does not hold: --dtype float64 --standardise"
+    if size > WIDE or 0 < size < NARROW:
+        return f"{note}, on which training may be poor: --standardise scales each column"
+    return ""

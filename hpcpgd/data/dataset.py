@@ -68,6 +68,8 @@ class RawData:
         What was inferred as the files were read.
     class_names : tuple of str
         What the files call the classes 0, 1 and so on; empty for those numbers themselves.
+    range_note : str
+        Says that training may suffer from the range of the features as they are; else empty.
     """
 
     name: str
@@ -81,6 +83,7 @@ class RawData:
     test_fraction: float = 0.0
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+    range_note: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ def describe(raw: RawData) -> str:
         ("sha256", sha256(raw)),
         ("classes", str(raw.n_classes)),
         *(("inferred", printable(note)) for note in raw.notes),
+        *([("caution", raw.range_note)] if raw.range_note else []),
     ]
     lines = [f"{name:<11} {value}" for name, value in facts]
     return "\n".join([*lines, *_class_counts(there, raw)])

@@ -63,6 +63,8 @@ def prepare(
             f" after {test.rows} for testing, expected 1 or more"
         )
     notes = (*raw.notes, *_missing_classes(raw, train))
+    if raw.range_note and standardise is None:
+        notes = (*notes, raw.range_note)
     dataset = Dataset(
         name=raw.name,
         train=train,

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcpgd.data import guard
-from hpcpgd.data.assemble import UNSCALED
 from hpcpgd.data.dataset import Array, Dataset, Split
 from hpcpgd.errors import DataError
 
+EPSILON = float(np.finfo(np.float64).eps)
 FAR = 100.0  # deviations from the mean that leave the other rows of a column next to nothing
 _ROWS = 4096  # at a time, so that float64 copies stay small
 
@@ -39,22 +39,22 @@ def standardised(dataset: Dataset, dtype: str) -> Dataset:
     cells = sum(split.features.size for split in splits)
     guard.ensure_fits(cells * np.dtype(dtype).itemsize, f"{dataset.name} standardised")
     mean, deviation = _moments(dataset)
-    divisor = np.where(deviation > 0, deviation, 1.0)
+    constant = deviation <= dataset.train.rows * EPSILON * np.abs(mean)  # no more than rounding
+    divisor = np.where(constant, 1.0, deviation)
     train, validation, test = (
         Split(_scaled(split.features, dataset, mean, divisor, dtype), split.labels)
         for split in splits
     )
-    constant = int((deviation == 0).sum())
     note = "each column standardised by its mean and deviation over the training rows"
-    if constant:
-        note += f" ({constant} of {mean.size} never vary and become 0)"
-    farthest = np.abs(train.features).max(axis=0, initial=0)
+    if constant.any():
+        note += f" ({constant.sum()} of {mean.size} never vary and become 0)"
+    farthest = np.maximum(train.features.max(axis=0), -train.features.min(axis=0))
     if farthest.max() > FAR:
         column = int(farthest.argmax())
         note += f"; input {column + 1} has a value {farthest[column]:.3g} deviations from its mean"
-    notes = (*(note for note in dataset.notes if UNSCALED not in note), note)
     return replace(
-        dataset, train=train, validation=validation, test=test, scale=1.0, offset=0.0, notes=notes,
+        dataset, train=train, validation=validation, test=test, scale=1.0, offset=0.0,
+        notes=(*dataset.notes, note),
         mean=tuple(mean.tolist()), deviation=tuple(divisor.tolist()),
     )  # fmt: skip
 
