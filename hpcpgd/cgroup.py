@@ -29,17 +29,17 @@ def limits(name: str, membership: Path = MEMBERSHIP, root: Path = ROOT) -> list[
         lines = membership.read_text().splitlines()
     except OSError:
         return []
-    found = []
+    values = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            found += _upwards(root, path, lambda folder: _words(folder / name))
+            values += _upwards(root, path, lambda folder: _words(folder / name))
         elif name in OLD and OLD[name][0] in controllers.split(","):
             controller, read = OLD[name]
             mounts = [root / text for text in (controllers, controller)]  # one may be a link
             mount = next((folder for folder in mounts if folder.is_dir()), root / controller)
-            found += _upwards(mount, path, read)
-    return found
+            values += _upwards(mount, path, read)
+    return values
 
 
 def _upwards(mount: Path, path: str, read: Reader) -> list[list[str]]:
@@ -47,15 +47,15 @@ def _upwards(mount: Path, path: str, read: Reader) -> list[list[str]]:
 
     A container sees its own group there, and may be told of a path that it does not see.
     """
-    found = []
+    values = []
     group = mount / path.lstrip("/")
     for folder in (group, *group.parents):
         if folder.is_relative_to(mount):
             try:
-                found.append(read(folder))
+                values.append(read(folder))
             except OSError:  # no such limit here
                 continue
-    return found
+    return values
 
 
 def _words(path: Path) -> list[str]:

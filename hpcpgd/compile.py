@@ -63,10 +63,10 @@ def _parse(argv: Sequence[str] | None) -> list[Variant]:
             flag, action="append", metavar="NAME",
             help=f"{', '.join(names)}; may be given several times (default: all)",
         )  # fmt: skip
-    found = parser.parse_args(argv)
+    options = parser.parse_args(argv)
     chosen = []
     for flag, names in (("backend", BACKENDS), ("dtype", DTYPES)):
-        words = getattr(found, flag) or names
+        words = getattr(options, flag) or names
         for word in words:
             if word not in names:
                 raise UsageError(

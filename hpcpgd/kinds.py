@@ -226,8 +226,8 @@ class Duration(Kind):
         """Return what a text that was checked stands for."""
         if self.steps and text.isdecimal() and text.isascii():
             return Every(steps=int(Integer(1).check(int(text))))
-        found = _WITH_UNIT.fullmatch(text)
-        seconds = float(found[1]) * UNITS[found[2]] if found else _slurm_seconds(text)
+        match = _WITH_UNIT.fullmatch(text)
+        seconds = float(match[1]) * UNITS[match[2]] if match else _slurm_seconds(text)
         if seconds == 0:
             raise ValueError
         return Every(seconds=seconds)
@@ -238,13 +238,13 @@ def _slurm_seconds(text: str) -> float:
 
     SLURM's bare number of minutes is refused: it might mean seconds, or steps.
     """
-    found = _SLURM.fullmatch(text)
-    if found is None or (found[1] is None and ":" not in text):
+    match = _SLURM.fullmatch(text)
+    if match is None or (match[1] is None and ":" not in text):
         raise ValueError
-    parts = [int(part) for part in found[2].split(":")]
+    parts = [int(part) for part in match[2].split(":")]
     none = [0] * (3 - len(parts))
-    hours, minutes, seconds = none + parts if found[1] is None else parts + none
-    return 3600.0 * (24 * int(found[1] or 0) + hours) + 60 * minutes + seconds
+    hours, minutes, seconds = none + parts if match[1] is None else parts + none
+    return 3600.0 * (24 * int(match[1] or 0) + hours) + 60 * minutes + seconds
 
 
 @dataclass(frozen=True)

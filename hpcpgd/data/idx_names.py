@@ -73,7 +73,7 @@ def _paired(place: Path, files: Iterable[re.Match[str]]) -> dict[str, Pair]:
     for match in files:  # sorted: of both forms the plain one is first, and stays
         part = "train" if match["part"].lower() == "train" else "test"
         by_kind.setdefault((part, match["what"].lower()), place / match[0])
-    found: dict[str, Pair] = {}
+    paired: dict[str, Pair] = {}
     for part in ("train", "test"):
         images, labels = by_kind.get((part, "images")), by_kind.get((part, "labels"))
         if images is None and labels is None and part == "test":
@@ -83,8 +83,8 @@ def _paired(place: Path, files: Iterable[re.Match[str]]) -> dict[str, Pair]:
             beside = f"beside {there.name}" if there else f"of the {part}ing set"
             expected = _partner(there.name) if there else _expected(part, what)
             raise DataError(f"{place}: has no file of {what} {beside}: expected {expected}")
-        found[part] = (images, labels)
-    return found
+        paired[part] = (images, labels)
+    return paired
 
 
 def _expected(part: str, what: str) -> str:

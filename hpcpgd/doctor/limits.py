@@ -11,12 +11,12 @@ SUBJECT = "limits"
 
 def judge() -> list[Finding]:
     """Say which limits of this process are too low."""
-    found = []
+    findings = []
     refused, low = room.too_little(), room.few()
     if refused:
         seen, _, cure = refused.rpartition(": ")
-        found.append(problem(SUBJECT, seen, cure, UnavailableError.exit_code))
+        findings.append(problem(SUBJECT, seen, cure, UnavailableError.exit_code))
     if low:
         text = f"{low}: MPI may fail as it starts, and a run as it writes"
-        found.append(warning(SUBJECT, text, "raise it: ulimit, or the site's administrators"))
-    return found
+        findings.append(warning(SUBJECT, text, "raise it: ulimit, or the site's administrators"))
+    return findings

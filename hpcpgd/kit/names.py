@@ -46,55 +46,55 @@ _MAIL = re.compile(r"(?:<\w+>|[\w.+-])+@(?:<\w+>|[\w-])[\w.-]*")
 
 def users() -> list[str]:
     """Return what this user is called."""
-    found = [os.environ.get(name, "") for name in USER_VARIABLES]
+    names = [os.environ.get(name, "") for name in USER_VARIABLES]
     with suppress(KeyError):  # a container may not know its user
         entry = pwd.getpwuid(os.getuid())
-        found += [entry.pw_name, entry.pw_gecos.split(",")[0]]
-    return [name for name in dict.fromkeys(found) if name]
+        names += [entry.pw_name, entry.pw_gecos.split(",")[0]]
+    return [name for name in dict.fromkeys(names) if name]
 
 
 def homes() -> list[str]:
     """Return the home folders of this user."""
-    found = [os.environ.get("HOME", "")]
+    folders = [os.environ.get("HOME", "")]
     with suppress(KeyError):
-        found.append(pwd.getpwuid(os.getuid()).pw_dir)
-    return [path for path in found if path.startswith("/")]
+        folders.append(pwd.getpwuid(os.getuid()).pw_dir)
+    return [path for path in folders if path.startswith("/")]
 
 
 def hosts_of_job() -> list[str]:
     """Return the nodes that SLURM gave to this job, in its order, then this machine."""
-    found = []
+    hosts = []
     if "SLURM_JOB_NODELIST" in os.environ:
         ask = ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]]
         with suppress(OSError, subprocess.SubprocessError):
             done = subprocess.run(
                 ask, capture_output=True, text=True, timeout=ASK_SECONDS, check=True
             )
-            found = done.stdout.split()
-    return [*found, socket.gethostname()]
+            hosts = done.stdout.split()
+    return [*hosts, socket.gethostname()]
 
 
 def numbered(hosts: Iterable[str]) -> dict[str, str]:
     """Return ``node1`` to ``nodeN`` for hosts, in their order; a domain makes no other host."""
-    found: dict[str, str] = {}
+    words: dict[str, str] = {}
     for host in hosts:
         short = host.split(".")[0]
         if short and short != "localhost" and not _ADDRESS.fullmatch(host):
-            found.setdefault(short, f"node{len(found) + 1}")
+            words.setdefault(short, f"node{len(words) + 1}")
     login = os.environ.get("SLURM_SUBMIT_HOST", "").split(".")[0]
     if login:
-        found.setdefault(login, "login")
-    return found
+        words.setdefault(login, "login")
+    return words
 
 
 def domains(hosts: Iterable[str]) -> set[str]:
     """Return the domains of hosts, and those in which this machine looks for others."""
-    found = {host.partition(".")[2] for host in hosts if not _ADDRESS.fullmatch(host)}
+    names = {host.partition(".")[2] for host in hosts if not _ADDRESS.fullmatch(host)}
     with suppress(OSError):
         for line in RESOLVER.read_text(errors="replace").splitlines():
             if line.startswith(("search", "domain")):
-                found |= {word.strip(".") for word in line.split()[1:]}
-    return found - {""}
+                names |= {word.strip(".") for word in line.split()[1:]}
+    return names - {""}
 
 
 def folders(kit: Path, private: Path, doctors: Path) -> dict[str, str]:
@@ -105,12 +105,12 @@ def folders(kit: Path, private: Path, doctors: Path) -> dict[str, str]:
         (Path(sys.base_prefix), "<python>"), (Path(hpcpgd.__file__).parent, "<hpcpgd>"),
         (Path(tempfile.gettempdir()), "<tmp>"),
     )  # fmt: skip
-    found: dict[str, str] = {}
+    words: dict[str, str] = {}
     for path, word in named:
         for text in (os.path.abspath(path), os.path.realpath(path)):  # noqa: PTH100  (keeps links)
             if text != "/" and not _public(text):
-                found.setdefault(text, word)
-    return found
+                words.setdefault(text, word)
+    return words
 
 
 def scrubber(
@@ -161,8 +161,8 @@ def _known(hosts: Mapping[str, str], seen: Iterable[str]) -> Iterator[tuple[str,
 def _forms(text: str) -> set[str]:
     """Return a name as texts, lines, JSON and TOML have it, and where it is no UTF-8."""
     quoted = {json.dumps(text, ensure_ascii=strict)[1:-1] for strict in (True, False)}
-    found = {text, text.encode("utf-8", "backslashreplace").decode(), *quoted}
-    return found | {" ".join(form.split()) for form in found}
+    forms = {text, text.encode("utf-8", "backslashreplace").decode(), *quoted}
+    return forms | {" ".join(form.split()) for form in forms}
 
 
 def _public(path: str) -> bool:

@@ -59,9 +59,9 @@ class Results:
 
     def tables(self) -> list[tuple[str, str]]:
         """Return what there is to show in the summary, with titles."""
-        found = [("Allreduce", allreduce_table(self.trial.sums))] if self.trial.sums else []
+        sums = [("Allreduce", allreduce_table(self.trial.sums))] if self.trial.sums else []
         study = [("Scaling study", scaling_table(self.points))] if self.points else []
-        return [*found, *study]
+        return [*sums, *study]
 
     def sums(self) -> Outcome:
         """Put the table of sums into the folder."""
@@ -143,7 +143,7 @@ def _sum(size: int, seconds: float) -> str:
     return f"{duration(seconds)}{rate}"
 
 
-def scaling_table(found: Sequence[Summary]) -> str:
+def scaling_table(summaries: Sequence[Summary]) -> str:
     """Return the study, a line a point."""
     head = ("reduction", "ranks", "nodes", "time/epoch", "speedup", "efficiency", "remarks")
     lines = [
@@ -151,15 +151,15 @@ def scaling_table(found: Sequence[Summary]) -> str:
             p.reduction, str(p.ranks), str(p.nodes or "-"), time(p.median), figure(p.speedup),
             figure(p.efficiency), remarks(p),
         )
-        for p in sorted(found, key=lambda p: (p.reduction, p.ranks))
+        for p in sorted(summaries, key=lambda p: (p.reduction, p.ranks))
     ]  # fmt: skip
     return aligned(head, lines)
 
 
-def odd_points(found: Sequence[Summary], allocation: Allocation) -> list[str]:
+def odd_points(summaries: Sequence[Summary], allocation: Allocation) -> list[str]:
     """Return what looks wrong about the scaling, a line each."""
     lines = []
-    good = [p for p in found if p.repeats]
+    good = [p for p in summaries if p.repeats]
     crowded = sorted({p.ranks for p in good if p.oversubscribed})
     if crowded:
         sizes = ", ".join(map(str, crowded))

@@ -60,13 +60,13 @@ class Trial:
 
     def steps(self) -> list[tuple[str, Callable[[], Outcome]]]:
         """Return the steps in their order, each with its name."""
-        found: list[tuple[str, Callable[[], Outcome]]] = []
+        trials: list[tuple[str, Callable[[], Outcome]]] = []
         for what, step in (("doctor", self.doctor), ("Allreduce", self.allreduce)):
             for nodes in self.allocation.counts:
                 ranks = nodes * self.allocation.per_node
                 where = f"{counted(ranks, 'rank')} on {counted(nodes, 'node')}"
-                found.append((f"{what}, {where}", partial(step, nodes)))
-        return [*found, ("scaling study", self.study)]
+                trials.append((f"{what}, {where}", partial(step, nodes)))
+        return [*trials, ("scaling study", self.study)]
 
     def doctor(self, nodes: int) -> Outcome:
         """Let the doctor look at so many nodes."""
@@ -88,11 +88,11 @@ class Trial:
         code, error, text = self._program("allreduce", nodes, ("hpcpgd.kit.allreduce",))
         if code != 0:
             return Outcome(FAILED, error or f"exit code {code}", text)
-        found = json.loads(text)
-        self.sums.append(found)
-        size, seconds = found["sums"][-1]
+        measured = json.loads(text)
+        self.sums.append(measured)
+        size, seconds = measured["sums"][-1]
         line = f"{size // 2**20} MiB take {seconds * 1e3:.3g} ms"
-        there = found["nodes"]
+        there = measured["nodes"]
         odd = () if there == nodes else (f"ran on {counted(there, 'node')}, meant for {nodes}",)
         return Outcome(OK, line, text, odd)
 
@@ -120,13 +120,13 @@ class Trial:
         """Run a strong-scaling study; a point that has failed is not repeated."""
         study, place = self.study_file(), self.runs
         place.make()
-        found, bad = points(study), dict[str, str]()
+        all_points, bad = points(study), dict[str, str]()
         for repeat in range(1, study.repeats + 1):  # outermost: drift meets all points alike
-            for point in found:
+            for point in all_points:
                 left = self.end - time.monotonic()
                 if point.key not in bad and left >= SHORTEST:
                     self._run(point, repeat, min(LIMIT, left), bad)
-        done, wanted = len(self.run_files()), len(found) * study.repeats
+        done, wanted = len(self.run_files()), len(all_points) * study.repeats
         line = f"{done} of {counted(wanted, 'run')} ended well"
         if bad:
             return Outcome(FAILED, f"{line}; {next(iter(bad.values()))}", odd=tuple(bad.values()))

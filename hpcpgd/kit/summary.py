@@ -37,25 +37,27 @@ def tried(outcomes: Sequence[Outcome]) -> str:
 
 def wrong(outcomes: Sequence[Outcome]) -> list[str]:
     """Return what steps found wrong; the same advice of several steps stands once."""
-    found: dict[str, str] = {}
+    advice: dict[str, str] = {}
     for one in outcomes:
         lines = [*one.odd]
         if one.status == FAILED:
             lines = [one.line, *(line for line in one.odd if line not in one.line)]
         for line in lines:
             words = " ".join(line.split())
-            found.setdefault(words.rpartition(" -> ")[2], f"{one.name}: {words}")
-    return list(found.values())
+            advice.setdefault(words.rpartition(" -> ")[2], f"{one.name}: {words}")
+    return list(advice.values())
 
 
 def left_out(outcomes: Sequence[Outcome], allocation: Allocation) -> list[str]:
     """Return what was not tried, and why."""
     missing = [str(count) for count in NODE_COUNTS if count > allocation.nodes]
-    found = [f"{' and '.join(missing)} nodes: {allocation.lacking}"] if missing else []
+    left_out = [f"{' and '.join(missing)} nodes: {allocation.lacking}"] if missing else []
     most = allocation.counts[-1]
     if most < allocation.nodes:
-        found.append(f"{allocation.nodes} nodes: the kit uses {' or '.join(map(str, NODE_COUNTS))}")
-    return found + [f"{one.name}: {one.line}" for one in outcomes if one.status == LEFT_OUT]
+        left_out.append(
+            f"{allocation.nodes} nodes: the kit uses {' or '.join(map(str, NODE_COUNTS))}"
+        )
+    return left_out + [f"{one.name}: {one.line}" for one in outcomes if one.status == LEFT_OUT]
 
 
 def section(title: str, lines: Sequence[str]) -> str:
