@@ -23,7 +23,7 @@ def limits(name: str, membership: Path = MEMBERSHIP, root: Path = ROOT) -> list[
     name : str
         A file of version 2.
     membership, root : Path
-        Where a process is told of its groups, and where they are.
+        The file that lists a process's groups, and the folder that holds them.
     """
     try:
         lines = membership.read_text().splitlines()
@@ -45,7 +45,7 @@ def limits(name: str, membership: Path = MEMBERSHIP, root: Path = ROOT) -> list[
 def _upwards(mount: Path, path: str, read: Reader) -> list[list[str]]:
     """Return what is read in a group and above it, up to where the groups are mounted.
 
-    A container sees its own group there, and may be told of a path that it does not see.
+    A container sees its own group there; the path that it reads may not exist in it.
     """
     values = []
     group = mount / path.lstrip("/")

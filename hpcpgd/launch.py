@@ -82,7 +82,8 @@ def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
 def mismatch(world_size: int, environ: Mapping[str, str] = os.environ) -> str | None:
     """Explain a world of one rank under a launcher that started several, or return None.
 
-    Where the launcher does not say how many, only ranks beyond the first are told of.
+    Where the launcher does not say how many ranks there are, rank 0 cannot know of others:
+    only later ranks get an explanation.
     """
     if world_size > 1:
         return None

@@ -29,7 +29,7 @@ class Attendant:
     """A thread that ends this process at a signal, wherever its main thread is.
 
     Python calls its handlers between two instructions of the main thread: not while that
-    waits for other ranks in MPI, perhaps for ever.
+    waits for other ranks in MPI, perhaps forever.
 
     Parameters
     ----------

@@ -113,7 +113,7 @@ def _has_texts(dataset: h5py.Dataset) -> bool:
 
 
 def _require_sound_heaps(path: Path) -> None:
-    """Refuse damage in which libhdf5 would go round for ever as it reads texts."""
+    """Refuse damage on which libhdf5 would loop forever as it reads texts."""
     from hpcpgd.data.heaps import require_sound_heaps
 
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -77,7 +77,7 @@ class Guardian:
         os.waitpid(self._child, 0)
 
     def dismiss(self) -> None:
-        """Let the watch end: what becomes of this process is told of by itself."""
+        """End the watch: from now on this process reports its own end."""
         with suppress(BrokenPipeError):
             os.write(self._pipe, b"done\n")
 
