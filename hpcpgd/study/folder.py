@@ -18,15 +18,13 @@ from hpcpgd.study.launchers import Launcher
 
 
 class Task(Protocol):
-    """What one process of a study does: a point of the grid, or a program of others.
-
-    ``ranks`` is how many the launcher starts, 0 for a program that needs none.
-    """
+    """What one process of a study does: a point of the grid, or a program of others."""
 
     suffix: str
 
     @property
-    def ranks(self) -> int: ...  # noqa: D102
+    def ranks(self) -> int:
+        """How many ranks the launcher starts, 0 for a program that needs none."""
 
     @property
     def key(self) -> str:

@@ -68,7 +68,7 @@ def _load() -> None:
     try:
         with _apart(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what its libraries have to say to its authors
-            from matplotlib.backends import backend_agg, backend_pdf  # noqa: F401
+            from matplotlib.backends import backend_agg, backend_pdf  # noqa: F401  (for what import reads)
     except ImportError as error:
         raise UnavailableError(
             f"matplotlib cannot be loaded: {error}: pip install 'hpcpgd[report]'"
