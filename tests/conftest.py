@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,8 @@ from hpcpgd import jitcache
 from hpcpgd.launch import RANK_VARIABLES, SIZE_VARIABLES
 
 jitcache.use(jitcache.choose())  # as the program does it
+# A shell lets its background jobs ignore Ctrl-C, and so would the jobs of the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
