@@ -21,10 +21,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -67,11 +69,12 @@ def _child(folder: Path, number: int) -> None:
     from hpcpgd.kernels.disk import DISK
 
     DISK.read, DISK.write = [folder], folder
+    # The functions need a module that can be imported: a loaded kernel asks for its own.
+    module = sys.modules[f"round{number}"] = ModuleType(f"round{number}")
     code = 0
     for factor in range(FUNCTIONS):
-        names: dict[str, Any] = {"__name__": f"round{number}"}
-        exec(f"def times{factor}(x):\n    return x * {factor + 2} + {number}\n", names)
-        function = compiled()(names[f"times{factor}"])
+        exec(f"def times{factor}(x):\n    return x * {factor + 2} + {number}\n", vars(module))
+        function = compiled()(getattr(module, f"times{factor}"))
         if function(5) != 5 * (factor + 2) + number:
             code = 3
     if DISK.damaged or DISK.unkept:
@@ -87,6 +90,8 @@ def _round(folder: Path, number: int, draw: random.Random, counts: Counts) -> No
         if pid == 0:
             try:
                 _child(folder, number)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(5)
         children.append(pid)
