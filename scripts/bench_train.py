@@ -22,7 +22,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=15, help="undisturbed rounds wanted")
     parser.add_argument(
-        "--quick", action="store_true", help="two short rounds, to see that everything runs"
+        "--quick",
+        action="store_true",
+        help="two short rounds, small batches only",
     )
     parser.add_argument(
         "--output", type=Path, help="default: scripts/results/MACHINE-DATE/bench_train.json"

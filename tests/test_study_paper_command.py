@@ -50,7 +50,7 @@ figures.draw = lambda *_: []
 NUMPY = Path(__file__).parent / "numpy_library.py"
 Axes = tuple[tuple[int, ...], tuple[int, ...]]  # the values of rows and of widths
 SMALL: Axes = ((60,), (16,))
-FULL: Axes = ((60, 90), (16, 32))
+SEVERAL: Axes = ((60, 90), (16, 32))
 Whole = tuple[Done, Path, Axes]
 
 
@@ -68,10 +68,10 @@ def again(whole: Whole, program: Path, *flags: str) -> Done:
 @pytest.fixture(
     scope="module",
     params=[
-        (IN_ONE_PROCESS, SMALL),
+        (IN_ONE_PROCESS, SEVERAL),
         pytest.param(
-            ("", FULL),
-            marks=pytest.mark.long(reason="80 processes, of which test_study_jobs.py has some"),
+            ("", SMALL),
+            marks=pytest.mark.long(reason="50 processes, of which test_study_jobs.py has some"),
         ),
     ],
     ids=["one process", "processes"],

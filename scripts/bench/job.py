@@ -61,7 +61,7 @@ def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
 
     from bench import report
     from bench.peers import PEERS, Peers
-    from bench.sections import Builder
+    from bench.sections import BATCHES, Builder
     from hpcpgd.resources import find_blas
 
     blas = find_blas("gemm")
@@ -71,7 +71,8 @@ def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
     wanted = QUICK_ROUNDS if options.quick else options.rounds
     with Peers(ranks.comm, cores, options.peers_python, PEERS) as peers, ExitStack() as threads:
         peers.start()
-        builder = Builder(ranks.comm, alone, cores, blas, peers.entries(), threads)
+        batches = BATCHES[:1] if options.quick else BATCHES
+        builder = Builder(ranks.comm, alone, cores, blas, peers.entries(), threads, batches)
         sections = builder.all_sections()
         _time(ranks, cores, sections, wanted, QUICK_SECONDS if options.quick else SECONDS)
     if ranks.rank == 0:

@@ -65,6 +65,8 @@ class Builder:
         Other libraries, timed beside the training programs.
     threads : ExitStack
         Ends the threads of all contestants.
+    batches : sequence of int
+        Batch sizes that are timed.
     errors : dict of str to float
         The relative error of every gradient that was compared.
     """
@@ -75,6 +77,7 @@ class Builder:
     blas: Any
     peers: Sequence[Entry] = ()
     threads: ExitStack = field(default_factory=ExitStack)
+    batches: Sequence[int] = BATCHES
     dataset: Dataset = field(default_factory=load_data)
     errors: dict[str, float] = field(default_factory=dict)
 
@@ -86,14 +89,16 @@ class Builder:
         MismatchError
             On every rank.
         """
-        pairs = [(network, batch) for network in NETWORKS for batch in BATCHES]
+        pairs = [(network, batch) for network in NETWORKS for batch in self.batches]
         entries = [*trainer_entries(), *self.peers]
         sections = [self.section(*pair, entries) for pair in pairs]
         for section in sections:
             section.cells += [self._floor(section, p) for p in (ONE_CORE, TWO_RANKS)]
         # C takes long, and per example the same for every batch.
-        sections.append(self.section("Net-1h", 128, loops_entries() + c_entries()))
-        sections.append(self.section("Net-1h", 1024, loops_entries()))
+        c_loops = c_entries()
+        for batch in self.batches:
+            sections.append(self.section("Net-1h", batch, loops_entries() + c_loops))
+            c_loops = []
         return sections
 
     def section(self, network: str, batch: int, entries: Sequence[Entry]) -> Section:

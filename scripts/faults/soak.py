@@ -25,7 +25,7 @@ from hpcpgd import segments
 
 MOST_RANKS, STARTS = 4, 60
 SECONDS, QUICK_SECONDS = (15.0, 25.0), (3.0, 5.0)  # between a start and its kill
-EPOCHS, QUICK_EPOCHS = 3000, 150
+EPOCHS, QUICK_EPOCHS = 3000, 80
 GROWTH = 0.01
 LOOK, LEAST = 0.1, 10  # seconds between looks at each rank's memory, and their number
 COUNTS = {"kills": 0, "growth_permille": 0}
