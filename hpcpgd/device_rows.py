@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hpcpgd.data import Dataset
-from hpcpgd.distribute import SPLITS
+from hpcpgd.data.dataset import SPLITS
 from hpcpgd.errors import UnavailableError
 from hpcpgd.gpu import Gpu
 from hpcpgd.kernels.device import Buffer, Device

@@ -10,13 +10,12 @@ import numpy as np
 from hpcpgd import mpi
 from hpcpgd.config import RunConfig
 from hpcpgd.data import Dataset, Split
+from hpcpgd.data.dataset import SPLITS
 from hpcpgd.group import Arena
 from hpcpgd.kernels.network import Array
 from hpcpgd.load_dataset import load_dataset
 from hpcpgd.memory import ensure_memory
 from hpcpgd.replicas import require_same_data
-
-SPLITS = ("train", "validation", "test")
 
 
 def load_on_all(ranks: mpi.Ranks, config: RunConfig, arena: Arena | None = None) -> Dataset:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,25 +13,7 @@ from hpcpgd.kernels.elementwise import CORRECT, LOSS
 from hpcpgd.kernels.network import Array
 from hpcpgd.kernels.partition import block_range
 from hpcpgd.kernels.workspace import TOTALS
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Means over the examples of a split; NaN if it is empty.
-
-    Attributes
-    ----------
-    loss : float
-        Eq. (6) for ``mse``.
-    accuracy : float
-        Share of right answers, 0 to 1.
-    confusion : ndarray of int64, shape (classes, classes), or (0, 0) if not asked for
-        Examples by true class (rows) and predicted class (columns).
-    """
-
-    loss: float
-    accuracy: float
-    confusion: Array
+from hpcpgd.results.record import Scores
 
 
 def evaluate(comm: Any, engine: Engine, dataset: Dataset, name: str, confusion: bool) -> Scores:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from hpcpgd import mpi, room
-from hpcpgd.data.guard import physical_memory
 from hpcpgd.errors import UnavailableError
 
 
@@ -28,7 +27,7 @@ def ensure_memory(ranks: mpi.Ranks, nbytes: int, what: str) -> None:
     total = np.array([nbytes], np.int64)
     mpi.sum_in_place(ranks.node, total)
     with mpi.agreed(ranks.comm):
-        needed, there = int(total[0]), physical_memory()
+        needed, there = int(total[0]), room.physical_memory()
         if needed > there:
             raise UnavailableError(
                 f"{what}: {ranks.node.size} ranks on one node need {needed / 2**30:.1f} GiB, "

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def cpu_model() -> str:
@@ -18,6 +21,11 @@ def cpu_model() -> str:
     elif sys.platform == "darwin":
         return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
     return platform.processor() or platform.machine()
+
+
+def has_driver() -> bool:
+    """Return whether NVIDIA's driver is here."""
+    return DRIVER.exists() or shutil.which("nvidia-smi") is not None
 
 
 def _output(*command: str) -> str:

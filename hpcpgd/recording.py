@@ -17,7 +17,7 @@ from hpcpgd.config import RunConfig
 from hpcpgd.cores import affinity
 from hpcpgd.cost import communicated, step_products
 from hpcpgd.data import Dataset
-from hpcpgd.distribute import SPLITS
+from hpcpgd.data.dataset import SPLITS
 from hpcpgd.errors import printable
 from hpcpgd.gpu import HOST, Gpu
 from hpcpgd.group import Arena

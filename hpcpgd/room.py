@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcpgd import cgroup
 from hpcpgd.errors import ShortageError
 
 PACKAGE = Path(__file__).parent
@@ -123,13 +124,18 @@ def shortage(error: BaseException) -> ShortageError | None:
     return None
 
 
+def physical_memory() -> int:
+    """Return the memory in bytes that this machine has or this job may use, the smaller."""
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limited = [int(words[0]) for words in cgroup.limits("memory.max") if words != ["max"]]
+    return min([installed, *limited])
+
+
 def there() -> str:
     """Say what memory there is."""
     limit = tightest()
     if limit is not None:
         return f"{limit.told()}; take a smaller problem, or raise the limit"
-    from hpcpgd.data.guard import physical_memory
-
     has = f"this machine, or job, has {size(physical_memory())}"
     return f"{has}; take a smaller problem, or fewer ranks a node"
 

@@ -26,7 +26,6 @@ from hpcpgd.config import CHECKPOINT_EVERY, GROUPED, RunConfig
 from hpcpgd.data import Dataset
 from hpcpgd.distribute import load_on_all
 from hpcpgd.errors import DivergedError, HpcpgdError, StoppedError
-from hpcpgd.evaluation import Scores
 from hpcpgd.gpu import device_errors
 from hpcpgd.group import Arena, make_group
 from hpcpgd.kernels.network import Network
@@ -39,7 +38,7 @@ from hpcpgd.recording import announcement, make_record, make_segment
 from hpcpgd.reductions import choose
 from hpcpgd.resources import Resources, claim
 from hpcpgd.results.files import files_of, with_run_file
-from hpcpgd.results.record import RunRecord, Segment
+from hpcpgd.results.record import RunRecord, Scores, Segment
 from hpcpgd.stop import StopRequest
 from hpcpgd.training import Trainer
 from hpcpgd.warmup import compile_kernels

@@ -15,10 +15,11 @@ from hpcpgd.clock import PhaseClock
 from hpcpgd.data import Dataset
 from hpcpgd.engine import Engine
 from hpcpgd.errors import DivergedError, StoppedError
-from hpcpgd.evaluation import Scores, added, evaluate
+from hpcpgd.evaluation import added, evaluate
 from hpcpgd.history import Epoch, History, Timing
 from hpcpgd.kernels.elementwise import CORRECT, EXAMPLES, LOSS
 from hpcpgd.reductions import Reduction
+from hpcpgd.results.record import Scores
 from hpcpgd.sampler import Sampler
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hpcpgd import cgroup, room
 from hpcpgd.cgroup import limits
 from hpcpgd.cores import cores_of, fair_threads, quota
-from hpcpgd.data import guard
 
 
 def test_quota_is_the_tightest_of_all_groups(tmp_path: Path) -> None:
@@ -22,16 +22,16 @@ def test_quota_is_the_tightest_of_all_groups(tmp_path: Path) -> None:
 
 
 def test_memory_that_a_job_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = guard.physical_memory()
+    there = room.physical_memory()
     (tmp_path / "memory.max").write_text("4096000\n")
     membership = tmp_path / "cgroup"
     membership.write_text("0::/\n")
     found = limits("memory.max", membership, tmp_path)
     assert found[0] == ["4096000"]
-    monkeypatch.setattr(guard, "limits", lambda name: [["max"], *found])
-    assert guard.physical_memory() == 4096000
-    monkeypatch.setattr(guard, "limits", lambda name: [["max"]])
-    assert guard.physical_memory() >= there
+    monkeypatch.setattr(cgroup, "limits", lambda name: [["max"], *found])
+    assert room.physical_memory() == 4096000
+    monkeypatch.setattr(cgroup, "limits", lambda name: [["max"]])
+    assert room.physical_memory() >= there
 
 
 def old_groups(root: Path, *controllers: str) -> Path:

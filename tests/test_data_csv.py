@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcpgd.data import guard, lines, load, prepare
+from hpcpgd import room
+from hpcpgd.data import lines, load, prepare
 from hpcpgd.data.dataset import RawData
 from hpcpgd.errors import DataError
 
@@ -111,7 +112,7 @@ def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_memory_is_checked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "physical_memory", lambda: 2 * 8 * 9 - 1)
+    monkeypatch.setattr(room, "physical_memory", lambda: 2 * 8 * 9 - 1)
     with pytest.raises(DataError, match="this machine has"):
         read(tmp_path, ROWS)
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcpgd.data import guard, load
+from hpcpgd import room
+from hpcpgd.data import load
 from hpcpgd.data.dataset import sha256
 from hpcpgd.errors import DataError
 
@@ -130,7 +131,7 @@ def test_refused(tmp_path: Path, make: Callable[[h5py.File], None], message: str
 
 def test_larger_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "good.h5")
-    monkeypatch.setattr(guard, "physical_memory", lambda: X.nbytes + Y.nbytes - 1)
+    monkeypatch.setattr(room, "physical_memory", lambda: X.nbytes + Y.nbytes - 1)
     refused(path, "needs 0.0 GiB of memory")
 
 

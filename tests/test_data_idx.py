@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hpcpgd.data import guard, idx, load
+from hpcpgd import room
+from hpcpgd.data import idx, load
 from hpcpgd.errors import DataError
 
 MINI = Path(__file__).parent / "data" / "mnist-mini"
@@ -118,7 +119,7 @@ def test_impossible_sizes_are_refused_before_allocation(
 def test_more_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "big"
     path.write_bytes(idx_bytes(np.zeros((100, 100), np.uint8)))
-    monkeypatch.setattr(guard, "physical_memory", lambda: 9_999)
+    monkeypatch.setattr(room, "physical_memory", lambda: 9_999)
     assert "memory" in refusal(path)
 
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpcpgd import room
 from hpcpgd.data import guard, load
 from hpcpgd.data.dataset import RawData
 from hpcpgd.errors import DataError
@@ -212,7 +213,7 @@ def test_hostile_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     data[entry + 20 : entry + 24] = struct.pack("<I", 200)  # its stated compressed size
     path.write_bytes(data)
     refused(path, "more than 200 compressed bytes can hold")
-    monkeypatch.setattr(guard, "physical_memory", lambda: 100)
+    monkeypatch.setattr(room, "physical_memory", lambda: 100)
     refused(zipped(tmp_path / "memory.npz", good), "this machine has")
 
 

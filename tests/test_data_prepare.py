@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcpgd.data import Dataset, RawData, Split, guard, load, prepare
+from hpcpgd import room
+from hpcpgd.data import Dataset, RawData, Split, load, prepare
 from hpcpgd.data.dataset import sha256
 from hpcpgd.errors import ConfigError, DataError
 from hpcpgd.kernels.permutation import permutation
@@ -165,6 +166,6 @@ def test_synthetic_by_seed_and_within_memory(monkeypatch: pytest.MonkeyPatch) ->
     assert all(a != b for a, b in pairwise(hashes))
     with pytest.raises(DataError, match=r"needs .* GiB of memory, this machine has"):
         load("synthetic:999999999999x999999x10", seed=0)
-    monkeypatch.setattr(guard, "physical_memory", lambda: 2000)
+    monkeypatch.setattr(room, "physical_memory", lambda: 2000)
     with pytest.raises(DataError, match="synthetic:100x8x3: needs"):
         load("synthetic:100x8x3", seed=0)

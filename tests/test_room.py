@@ -37,7 +37,7 @@ def test_data_larger_than_what_a_limit_leaves(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_the_process_has_taken_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "physical_memory", lambda: 3 * 2**30)
+    monkeypatch.setattr(room, "physical_memory", lambda: 3 * 2**30)
     monkeypatch.setattr(room, "taken", lambda: 2**30)
     guard.ensure_fits(2 * 2**30, "x.npz")
     with pytest.raises(DataError, match=r"has 3\.0 GiB for this job, 1\.0 GiB are taken"):
@@ -48,9 +48,9 @@ def test_a_copy_that_does_not_fit_is_refused_before_it_is_made(tmp_path: Path) -
     """Memory of a group that is too small is never refused, but ends the process."""
     code = (
         "import sys; import numpy as np; from hpcpgd import room, train;"
-        "from hpcpgd.data import guard; rows = 2**16;"
+        "rows = 2**16;"
         "np.savez('x.npz', x_train=np.ones((rows, 256)), y_train=np.arange(rows) % 2);"
-        "there = room.taken() + 2**28 - 2**20; guard.physical_memory = lambda: there;"
+        "there = room.taken() + 2**28 - 2**20; room.physical_memory = lambda: there;"
         "sys.exit(train.main(['--dataset', 'x.npz', '--output', 'r.h5']))"
     )
     done = run([sys.executable, "-c", code], 60, cwd=tmp_path)
@@ -108,7 +108,7 @@ def test_a_memory_error_without_words_names_who_wanted_more(
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(guard, "physical_memory", fail)
+        patch.setattr(room, "physical_memory", fail)
         with pytest.raises(MemoryError) as caught:
             guard.ensure_fits(1, "x")
     assert "ensure_fits (guard.py) wanted more" in str(room.shortage(caught.value))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import os
 import stat
 import tokenize
 import zipfile
@@ -22,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcpgd import room
-from hpcpgd.cgroup import limits
 from hpcpgd.errors import DataError, printable
 
 DEFLATE_LIMIT = 1032  # bytes that one byte of a deflate stream can expand to at most
@@ -111,13 +109,6 @@ def refuse_stand_in(path: Path) -> None:
         raise DataError(f"{path}: is a pointer of Git LFS, not the file: run git lfs pull")
 
 
-def physical_memory() -> int:
-    """Return the memory in bytes that this machine has or this job may use, the smaller."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limited = [int(words[0]) for words in limits("memory.max") if words != ["max"]]
-    return min([there, *limited])
-
-
 def ensure_fits(nbytes: int, what: Path | str) -> None:
     """Refuse data larger than the memory that is left to this process.
 
@@ -134,7 +125,7 @@ def ensure_fits(nbytes: int, what: Path | str) -> None:
         If `nbytes` exceeds what this process leaves of the physical memory, or what a limit
         leaves to it.
     """
-    memory, taken, limit = physical_memory(), room.taken(), room.tightest()
+    memory, taken, limit = room.physical_memory(), room.taken(), room.tightest()
     if nbytes > memory - taken:
         raise DataError(
             f"{what}: needs {nbytes / 2**30:.1f} GiB of memory, this machine has"

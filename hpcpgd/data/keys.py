@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hpcpgd.data.dataset import SPLITS
 from hpcpgd.errors import DataError, nearest
 
-PARTS = ("train", "validation", "test")
-KEYS = tuple(f"{axis}_{part}" for part in PARTS for axis in "xy")
+KEYS = tuple(f"{axis}_{part}" for part in SPLITS for axis in "xy")
 
 _AXES = {
     **dict.fromkeys(("x", "images", "image", "features", "data", "inputs", "samples"), "x"),
@@ -48,7 +48,7 @@ class Keys:
     @property
     def parts(self) -> list[str]:
         """The splits that are there."""
-        return [part for part in PARTS if f"x_{part}" in self.arrays]
+        return [part for part in SPLITS if f"x_{part}" in self.arrays]
 
 
 def recognise(names: Sequence[str], where: object) -> Keys:
@@ -106,7 +106,7 @@ def _key(name: str, count: int) -> str | None:
 
 def _require_pairs(arrays: dict[str, str], rest: list[str], where: object) -> None:
     """Refuse features without labels, labels without features, and no training set."""
-    for part in PARTS:
+    for part in SPLITS:
         for key, other in ((f"x_{part}", f"y_{part}"), (f"y_{part}", f"x_{part}")):
             if (key in arrays or part == "train") and other not in arrays:
                 there = ", ".join(repr(name) for name in [*arrays.values(), *rest][:20])

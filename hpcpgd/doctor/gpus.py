@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hpcpgd.doctor.finding import Finding, ok, warning
 from hpcpgd.doctor.probe import ask
+from hpcpgd.provenance import has_driver
 
 SUBJECT = "GPU"
 PROBE_SECONDS = 60.0
-DRIVER = Path("/proc/driver/nvidia/version")
 CROWDED = 0.5  # of its memory free: less, and somebody else computes there
 
 
@@ -40,11 +38,6 @@ class Gpus:
     refused: str = ""
     devices: tuple[tuple[str, int, int], ...] = ()
     unaware: str = ""
-
-
-def has_driver() -> bool:
-    """Return whether NVIDIA's driver is here."""
-    return DRIVER.exists() or shutil.which("nvidia-smi") is not None
 
 
 def observe(ranks: int) -> Gpus:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hpcpgd import room
 from hpcpgd.cgroup import limits
-from hpcpgd.data.guard import physical_memory
 from hpcpgd.doctor.finding import Finding, ok, warning
+from hpcpgd.room import physical_memory
 
 SUBJECT = "memory"
 GIB = 2**30

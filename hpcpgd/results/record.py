@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 from hpcpgd.config import RunConfig
 from hpcpgd.cost import ProductCost
-from hpcpgd.evaluation import Scores
 from hpcpgd.history import History, Timing
 from hpcpgd.kernels.network import Array, Network
 
@@ -19,6 +18,25 @@ class RankPlace:
     cpu_model: str
     affinity: str
     gpu: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Means over the examples of a split; NaN if it is empty.
+
+    Attributes
+    ----------
+    loss : float
+        Eq. (6) for ``mse``.
+    accuracy : float
+        Share of right answers, 0 to 1.
+    confusion : ndarray of int64, shape (classes, classes), or (0, 0) if not asked for
+        Examples by true class (rows) and predicted class (columns).
+    """
+
+    loss: float
+    accuracy: float
+    confusion: Array
 
 
 @dataclass

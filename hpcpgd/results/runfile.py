@@ -21,13 +21,12 @@ from hpcpgd.config import RunConfig
 from hpcpgd.data.contained import attribute
 from hpcpgd.data.heaps import opened
 from hpcpgd.errors import DataError
-from hpcpgd.evaluation import Scores
 from hpcpgd.history import Epoch, Timing
 from hpcpgd.kernels.network import Array
 from hpcpgd.model import params_sha256
 from hpcpgd.results.atomic import write_atomically
 from hpcpgd.results.netcdf import put
-from hpcpgd.results.record import RankPlace, RunRecord, Segment
+from hpcpgd.results.record import RankPlace, RunRecord, Scores, Segment
 from hpcpgd.tomlfile import parse
 
 SCHEMA = "hpcpgd.run/1"

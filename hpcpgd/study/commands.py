@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hpcpgd.cores import usable_cores
-from hpcpgd.data.guard import physical_memory
 from hpcpgd.errors import DataError, OutputError, UsageError, nearest
 from hpcpgd.launch import launcher_size, say
 from hpcpgd.results.files import companion
+from hpcpgd.room import physical_memory
 from hpcpgd.study import launchers
 from hpcpgd.study.collect import gather, read, write
 from hpcpgd.study.cost import Costs

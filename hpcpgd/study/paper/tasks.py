@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from hpcpgd.doctor.gpus import has_driver
+from hpcpgd.provenance import has_driver
 from hpcpgd.study.execute import order
 from hpcpgd.study.folder import Failure, Job, Task
 from hpcpgd.study.paper.contest import NO_DEVICE, NOT_INSTALLED, LibraryTask, probe

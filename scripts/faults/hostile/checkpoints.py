@@ -21,11 +21,10 @@ from hpcpgd.checkpoint.resume import changes, plain, require_same_run
 from hpcpgd.checkpoint.seal import seal
 from hpcpgd.checkpoint.state import State
 from hpcpgd.cost import step_products
-from hpcpgd.evaluation import Scores
 from hpcpgd.history import Epoch, History, Timing
 from hpcpgd.kernels.network import Network
 from hpcpgd.resolve import resolve
-from hpcpgd.results.record import RankPlace, RunRecord, Segment
+from hpcpgd.results.record import RankPlace, RunRecord, Scores, Segment
 from hpcpgd.results.runfile import write_run_file
 
 NETWORK = Network((3, 2, 2), "float32", "tanh", "softmax", "cross-entropy")
