@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -151,6 +152,26 @@ def use(folders: Folders) -> None:
         os.environ.setdefault("CUPY_CACHE_DIR", str(Path(folders.write) / "cupy"))
 
 
+def _load_numba() -> None:
+    """Import numba, which reads its variables then.
+
+    Raises
+    ------
+    UnavailableError
+        If one of them has a value that numba does not take.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Environment variable", RuntimeWarning)
+        try:
+            import numba  # noqa: F401  # for what it raises
+        except (ValueError, RuntimeWarning) as error:
+            names = [name for name in os.environ if name.startswith("NUMBA_")]
+            reason = str(error).partition("\n")[0]
+            raise UnavailableError(
+                f"numba does not take what {' or '.join(names)} says ({reason}): unset it"
+            ) from error
+
+
 def share_folder(ranks: mpi.Ranks) -> Folders:
     """Let all ranks of a node use the folders that its first rank chooses; return them.
 
@@ -159,10 +180,12 @@ def share_folder(ranks: mpi.Ranks) -> Folders:
     Raises
     ------
     UnavailableError
-        On every rank, if some node has no folder that can be read or written.
+        On every rank, if some node has no folder that can be read or written, or numba
+        refuses its environment.
     """
     text = ""
     with mpi.agreed(ranks.comm):
+        _load_numba()
         if ranks.node.rank == 0:
             text = json.dumps(asdict(choose()))
     folders = Folders(**json.loads(mpi.broadcast_bytes(ranks.node, text.encode())))

@@ -25,11 +25,17 @@ TEMPORARY = ".tmp"
 DIGEST = hashlib.sha256().digest_size
 
 
+def _checksum(name: str, payload: bytes) -> bytes:
+    """Return the checksum of an entry, its name included: no other kernel may stand there."""
+    return hashlib.sha256(name.encode() + b"\0" + payload).digest()
+
+
 def unsealed(path: Path) -> bytes | None:
     """Return what a file holds behind its checksum; None if the checksum is wrong."""
     content = path.read_bytes()
+    name = path.name.removesuffix(SUFFIX).rpartition(".")[0]
     payload = content[DIGEST:]
-    return payload if hashlib.sha256(payload).digest() == content[:DIGEST] else None
+    return payload if _checksum(name, payload) == content[:DIGEST] else None
 
 
 @dataclass
@@ -82,7 +88,7 @@ class KernelDisk:
         try:
             try:
                 with temporary.open("xb") as file:
-                    file.write(hashlib.sha256(payload).digest() + payload)
+                    file.write(_checksum(name, payload) + payload)
                 _place(temporary, self.write, name)
             finally:
                 with suppress(FileNotFoundError):

@@ -14,7 +14,7 @@ import pytest
 
 from hpcpgd import jitcache
 from hpcpgd.kernels.compiled import compiled
-from hpcpgd.kernels.disk import KernelDisk
+from hpcpgd.kernels.disk import SUFFIX, KernelDisk
 from tests.support import TRAIN, environment, python
 
 ROOT = Path(__file__).parent.parent
@@ -231,6 +231,21 @@ def test_a_cache_filled_in_advance_has_all_that_jobs_need(tmp_path: Path) -> Non
         done = python(*TRAIN, *flags, *more, ranks=ranks, env=env, cwd=tmp_path)
         assert (done.code, done.err, flags) == (0, "", flags)
         assert files(cache) == filled, flags
+
+
+def test_a_kernel_under_the_name_of_another_is_not_loaded(disk: KernelDisk) -> None:
+    disk.publish("a", b"machine code of a")
+    assert disk.write is not None
+    (disk.write / f"a.0{SUFFIX}").rename(disk.write / f"b.0{SUFFIX}")
+    assert disk.load("b") is None
+    assert [path.name for path in disk.damaged] == [f"b.0{SUFFIX}"]
+
+
+@pytest.mark.parametrize("value", ["0", "many"])
+def test_variables_that_numba_refuses(value: str, tmp_path: Path) -> None:
+    done = python(*TRAIN, ranks=2, env=environment(NUMBA_NUM_THREADS=value), cwd=tmp_path)
+    assert (done.code, done.err.count("\n")) == (69, 1), done.err
+    assert "numba does not take what NUMBA_NUM_THREADS says" in done.err
 
 
 def test_filling_a_folder_that_takes_nothing(tmp_path: Path) -> None:
