@@ -9,6 +9,7 @@ import pytest
 
 from hpcpgd.data import load, prepare
 from hpcpgd.data.dataset import Dataset, RawData
+from hpcpgd.errors import DataError
 from tests.test_data_idx import MINI
 
 Y = np.array([0, 1, 2, 0, 1, 2])
@@ -63,12 +64,41 @@ def test_an_outlier_is_named_where_columns_are_standardised(tmp_path: Path) -> N
     np.savez(tmp_path / "a.npz", x=x, y=np.arange(len(x)) % 2, x_test=x[:9], y_test=[0] * 9)
     raw = load(str(tmp_path / "a.npz"), seed=0)
     seeds = [s for s in range(9) if "deviations from its mean" in str(_scaled(raw, s).notes)]
-    assert seeds  # those where it is a training row
-    assert all("input 2 has a value" in _scaled(raw, seed).notes[-1] for seed in seeds)
+    assert len(seeds) == 9
+    notes = [_scaled(raw, seed).notes[-1] for seed in seeds]
+    assert all("; input 2 of " in note for note in notes)
+    assert any("input 2 of train has a value" in note for note in notes)
+    assert any("input 2 of validation has a value" in note for note in notes)
 
 
 def _scaled(raw: RawData, seed: int) -> Dataset:
     return prepare(raw, seed=seed, train_rows=None, test_fraction=None, standardise="float64")
+
+
+def test_a_column_may_vary_little_beside_its_mean_or_be_tiny_or_huge(tmp_path: Path) -> None:
+    z = np.random.default_rng(5).normal(size=(60_000, 3))
+    z -= z.mean(axis=0)
+    z /= z.std(axis=0)
+    x = z * (0.01, 1e-200, 1e300) + (1e9, 0, 0)
+    np.savez(
+        tmp_path / "a.npz", x_train=x, y_train=np.arange(len(x)) % 2, x_test=x, y_test=x[:, 0] > 1e9
+    )
+    raw = load(str(tmp_path / "a.npz"), seed=0, dtype="float64")
+    data = _scaled(raw, 0)
+    assert "never vary" not in data.notes[-1]
+    np.testing.assert_allclose(data.test.features, z, atol=0.03)
+    np.testing.assert_allclose(data.train.features.std(axis=0), 1, rtol=1e-6)
+
+
+def test_values_that_the_new_features_cannot_hold_are_refused(tmp_path: Path) -> None:
+    x = np.random.default_rng(3).normal(size=(60, 2)) * (1, 1e-30)
+    far = x[:3].copy()
+    far[1, 1] = 1e20
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=np.arange(60) % 2, x_test=far, y_test=[0, 1, 0])
+    raw = load(str(tmp_path / "a.npz"), seed=0)
+    with pytest.raises(DataError, match=r"row 1 of test .* in input 2 too many deviations"):
+        prepare(raw, seed=0, train_rows=None, test_fraction=None, standardise="float32")
+    assert "input 2 of test has a value" in _scaled(raw, 0).notes[-1]
 
 
 def test_a_column_that_never_varies_becomes_0_in_spite_of_rounding(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcpgd.data import guard
-from hpcpgd.data.dataset import Array, Dataset, Split
+from hpcpgd.data.dataset import SPLITS, Array, Dataset, Split
 from hpcpgd.errors import DataError
 
-EPSILON = float(np.finfo(np.float64).eps)
+ROUNDING = 4 * float(np.finfo(np.float64).eps)  # of a value that would be the same otherwise
 FAR = 100.0  # deviations from the mean that leave the other rows of a column next to nothing
 _ROWS = 4096  # at a time, so that float64 copies stay small
 
@@ -22,7 +22,8 @@ Vector = npt.NDArray[np.float64]
 def standardised(dataset: Dataset, dtype: str) -> Dataset:
     """Return a dataset whose columns have mean 0 and deviation 1 over its training rows.
 
-    A column that never varies becomes 0.  Sums are in float64, in the order of the rows.
+    A column that never varies, but for the rounding of its values, becomes 0.  Sums are in
+    float64, in the order of the rows.
 
     Parameters
     ----------
@@ -33,30 +34,46 @@ def standardised(dataset: Dataset, dtype: str) -> Dataset:
     Raises
     ------
     DataError
-        If the new features do not fit in memory, or a deviation has no finite value.
+        If the new features do not fit in memory, a column's range has no finite value, or
+        ``dtype`` does not hold a new value.
     """
-    splits = (dataset.train, dataset.validation, dataset.test)
-    cells = sum(split.features.size for split in splits)
+    splits = {name: getattr(dataset, name) for name in SPLITS}
+    cells = sum(split.features.size for split in splits.values())
     guard.ensure_fits(cells * np.dtype(dtype).itemsize, f"{dataset.name} standardised")
-    mean, deviation = _moments(dataset)
-    constant = deviation <= dataset.train.rows * EPSILON * np.abs(mean)  # no more than rounding
-    divisor = np.where(constant, 1.0, deviation)
-    train, validation, test = (
-        Split(_scaled(split.features, dataset, mean, divisor, dtype), split.labels)
-        for split in splits
-    )
+    mean, divisor, constant = _moments(dataset)
     note = "each column standardised by its mean and deviation over the training rows"
-    if constant.any():
-        note += f" ({constant.sum()} of {mean.size} never vary and become 0)"
-    farthest = np.maximum(train.features.max(axis=0), -train.features.min(axis=0))
-    if farthest.max() > FAR:
-        column = int(farthest.argmax())
-        note += f"; input {column + 1} has a value {farthest[column]:.3g} deviations from its mean"
+    if constant:
+        note += f" ({constant} of {mean.size} never vary and become 0)"
+    scaled = {}
+    for name, split in splits.items():
+        features = _scaled(split.features, dataset, mean, divisor, dtype)
+        note += _far(features, name, dataset.name)
+        scaled[name] = Split(features, split.labels)
     return replace(
-        dataset, train=train, validation=validation, test=test, scale=1.0, offset=0.0,
+        dataset, train=scaled["train"], validation=scaled["validation"], test=scaled["test"],
+        scale=1.0, offset=0.0,
         notes=(*dataset.notes, note),
         mean=tuple(mean.tolist()), deviation=tuple(divisor.tolist()),
     )  # fmt: skip
+
+
+def _far(features: Array, split: str, name: str) -> str:
+    """Say which value is far from its column's mean, "" if none is; refuse what is not finite."""
+    if not features.size:
+        return ""
+    farthest = np.maximum(features.max(axis=0), -features.min(axis=0))
+    column = int(farthest.argmax())  # of NaN, too
+    if not np.isfinite(farthest[column]):
+        row = int((~np.isfinite(features[:, column])).argmax())
+        raise DataError(
+            f"{name}: row {row} of {split} (counted from 0) has a value in input {column + 1} too"
+            f" many deviations from its mean for {features.dtype}: correct it, or use --dtype"
+            " float64"
+        )
+    if farthest[column] <= FAR:
+        return ""
+    where = f"input {column + 1} of {split} has a value"
+    return f"; {where} {farthest[column]:.3g} deviations from its mean"
 
 
 def _chunks(features: Array, dataset: Dataset) -> Iterator[tuple[int, Vector]]:
@@ -66,25 +83,39 @@ def _chunks(features: Array, dataset: Dataset) -> Iterator[tuple[int, Vector]]:
         yield start, values * dataset.scale + dataset.offset
 
 
-def _moments(dataset: Dataset) -> tuple[Vector, Vector]:
-    """Return mean and deviation of each column of the training rows, in two passes."""
+def _moments(dataset: Dataset) -> tuple[Vector, Vector, int]:
+    """Return mean and divisor of each column of the training rows, and how many never vary.
+
+    The divisor is the deviation; 1 where a column never varies.  Sums are of places between
+    the lowest and the highest value, 0 to 1, so that no square is too large or too small.
+    """
     features = dataset.train.features
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = sum(values.sum(axis=0) for _, values in _chunks(features, dataset))
-        mean = np.asarray(total) / len(features)
-        squares = sum(((v - mean) ** 2).sum(axis=0) for _, v in _chunks(features, dataset))
-        deviation = np.sqrt(np.asarray(squares) / len(features))
-    bad = ~np.isfinite(deviation)
-    if bad.any():
+    chunks = [(c.min(axis=0), c.max(axis=0)) for _, c in _chunks(features, dataset)]
+    low = np.min([lowest for lowest, _ in chunks], axis=0)
+    high = np.max([highest for _, highest in chunks], axis=0)
+    with np.errstate(over="ignore"):
+        span = high - low
+    if not np.isfinite(span).all():
+        column = int((~np.isfinite(span)).argmax())
         raise DataError(
-            f"{dataset.name}: input {int(bad.argmax()) + 1} has values too large for a deviation"
-            " in float64: expected at most about 1e150"
+            f"{dataset.name}: input {column + 1} ranges from {low[column]:.3g} to"
+            f" {high[column]:.3g}, expected a range that float64 holds"
         )
-    return mean, deviation
+    constant = span <= ROUNDING * np.maximum(np.abs(low), np.abs(high))
+    unit = np.where(constant, 1.0, span)
+    total = sum(((v - low) / unit).sum(axis=0) for _, v in _chunks(features, dataset))
+    place = np.asarray(total) / len(features)
+    squares = sum(
+        (((v - low) / unit - place) ** 2).sum(axis=0) for _, v in _chunks(features, dataset)
+    )
+    deviation = unit * np.sqrt(np.asarray(squares) / len(features))
+    divisor = np.where(constant, 1.0, deviation)
+    return np.where(constant, low, low + unit * place), divisor, int(constant.sum())
 
 
 def _scaled(features: Array, dataset: Dataset, mean: Vector, divisor: Vector, dtype: str) -> Array:
     out = np.empty(features.shape, dtype)
-    for start, values in _chunks(features, dataset):
-        out[start : start + len(values)] = (values - mean) / divisor
+    with np.errstate(over="ignore"):  # looked for in what comes of it
+        for start, values in _chunks(features, dataset):
+            out[start : start + len(values)] = (values - mean) / divisor
     return out
