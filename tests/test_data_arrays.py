@@ -145,6 +145,61 @@ def test_hdf5_written_by_xarray(tmp_path: Path) -> None:
         assert raw.notes == ()
 
 
+def test_netcdf_packed_and_with_missing_values(tmp_path: Path) -> None:
+    xarray = pytest.importorskip("xarray")
+    path = tmp_path / "a.nc"
+
+    def write(values: Any, **encoding: Any) -> None:
+        dataset = xarray.Dataset({"x_train": (("row", "input"), values), "y_train": (("row",), Y)})
+        dataset["x_train"].encoding = encoding
+        dataset.to_netcdf(path, engine="h5netcdf")
+
+    values = np.round(np.linspace(-2, 4, 18), 2).reshape(6, 3)
+    write(values, dtype="int16", scale_factor=0.01, add_offset=1.0, _FillValue=-9999)
+    raw = load(str(path), seed=0)
+    np.testing.assert_allclose(raw.train.features, values, rtol=1e-12, atol=1e-12)
+    assert raw.notes == ("x_train unpacked by its scale_factor and add_offset",)
+    values[4, 1] = np.nan
+    write(values, dtype="int16", scale_factor=0.01, _FillValue=-9999)
+    with pytest.raises(DataError, match=r"value at \(4, 1\) .* is missing, by _FillValue = -9999"):
+        load(str(path), seed=0)
+    with h5py.File(path, "r+") as file:
+        file["x_train"].attrs["scale_factor"] = "a hundredth"
+        del file["x_train"].attrs["_FillValue"]
+    with pytest.raises(DataError, match="attribute scale_factor is expected to be one number"):
+        load(str(path), seed=0)
+
+
+def test_netcdf_of_version_3(tmp_path: Path) -> None:
+    (tmp_path / "a.nc").write_bytes(b"CDF\x01" + bytes(60))
+    with pytest.raises(DataError, match="is netCDF of version 3, by its first bytes: write it"):
+        load(str(tmp_path / "a.nc"), seed=0)
+
+
+WORDS = np.array(["0", "1", "2"])[Y]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        (Y, WORDS, "y_test: has labels that are words, expected labels that are numbers as in"),
+        (Y + 1, WORDS, "y_test: has labels that are words, expected labels that are numbers"),
+        (Y + 1, np.eye(3)[Y], "y_test: has labels that are one-hot, expected labels that are numb"),
+        (WORDS, Y, "y_test: has labels that are numbers, expected labels that are words"),
+        (np.eye(3)[Y], WORDS, "y_test: has labels that are words, expected labels that are one-h"),
+    ],
+)
+def test_labels_of_two_forms(tmp_path: Path, train: Any, test: Any, said: str) -> None:
+    np.savez(tmp_path / "a.npz", x_train=X, y_train=train, x_test=X, y_test=test)
+    with pytest.raises(DataError, match=re.escape(said)):
+        load(str(tmp_path / "a.npz"), seed=0)
+
+
+def test_blanks_around_words_are_no_part_of_them(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=X, y=["a", "a ", "b"] * 2)
+    assert load(str(tmp_path / "a.npz"), seed=0).class_names == ("a", "b")
+
+
 def test_hdf5_that_is_open_for_writing(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:

@@ -191,6 +191,7 @@ def text(y: Named) -> Array:
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     if array.dtype.itemsize and (array.view(np.uint32) > sys.maxunicode).any():
         raise DataError(f"{source}: holds numbers that are no characters of Unicode")
+    array = np.char.strip(array)
     words = [str(word) for word in np.unique(array)]
     for word in words:
         if not word.strip() or not word.isprintable():

@@ -33,7 +33,10 @@ def renumbered(
         If there is but one class, or another split has a label that training lacks.
     """
     train = splits[0]
-    if any(labels.columns is not None for labels in splits):
+    for labels in splits:
+        if "that are words" in (_form(labels), _form(train)):
+            _refuse_other_form(labels, train)
+    if train.columns is not None:
         return list(splits), names, []
     present = np.unique(train.classes)
     if present.size < 2:
@@ -44,6 +47,8 @@ def renumbered(
     words = present.dtype.kind == "U"
     if not words and np.array_equal(present, np.arange(present.size, dtype=present.dtype)):
         return list(splits), names, []
+    for labels in splits:  # where they are 0, 1 and so on, one-hot rows say the same
+        _refuse_other_form(labels, train)
     texts = tuple(str(label) for label in present)
     note = f"labels {_listed(texts)} are classes 0 to {present.size - 1}"
     if not words and present[0] >= 0 and present[-1] < len(names):
@@ -51,6 +56,21 @@ def renumbered(
     elif len(names) == present.size:
         texts = names
     return [_renumber(labels, present) for labels in splits], texts, [note]
+
+
+def _form(labels: Labels) -> str:
+    """Return how labels are written."""
+    if labels.columns is not None:
+        return "that are one-hot"
+    return "that are words" if labels.classes.dtype.kind == "U" else "that are numbers"
+
+
+def _refuse_other_form(labels: Labels, train: Labels) -> None:
+    if _form(labels) != _form(train):
+        raise DataError(
+            f"{labels.source}: has labels {_form(labels)}, expected labels {_form(train)} as in"
+            f" {train.source}"
+        )
 
 
 def _renumber(labels: Labels, present: npt.NDArray[np.generic]) -> Labels:

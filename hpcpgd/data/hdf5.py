@@ -36,7 +36,7 @@ def read(path: Path) -> Reading:
         If the file is missing, damaged, held open by a writer, or if a name leads elsewhere:
         soft and external links, virtual datasets, external storage.
     """
-    from hpcpgd.data import contained  # h5py is slow to import
+    from hpcpgd.data import contained, packed  # h5py is slow to import
 
     guard.file_size(path)
     with guard.refuse_bad_file(path), _opened(path) as file:
@@ -52,12 +52,17 @@ def read(path: Path) -> Reading:
         if texts or keys.class_names is not None:
             _require_sound_heaps(path)
         arrays = {
-            key: Named(_texts(d, path) if key in texts else d[()], f"{path}: {keys.arrays[key]}")
+            key: Named(
+                _texts(d, path) if key in texts else packed.values(d, f"{path}: {name}"),
+                f"{path}: {name}",
+            )
             for key, d in datasets.items()
+            for name in [keys.arrays[key]]
         }
+        notes = [*keys.notes, *packed.notes(datasets.values())]
         names = _class_names(file, keys.class_names, path)
     parts = {part: (arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in keys.parts}
-    return Reading(parts, tuple(keys.notes), names)
+    return Reading(parts, tuple(notes), names)
 
 
 def _opened(path: Path) -> h5py.File:

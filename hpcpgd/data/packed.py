@@ -1,0 +1,58 @@
+"""Values of netCDF's convention: packed as whole numbers, with a number for what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import h5py
+import numpy as np
+
+from hpcpgd.data.dataset import Array
+from hpcpgd.errors import DataError
+
+SCALE, OFFSET = "scale_factor", "add_offset"
+MISSING = ("_FillValue", "missing_value")
+
+
+def values(found: h5py.Dataset, source: str) -> Array:
+    """Return what a dataset stands for: ``stored * scale_factor + add_offset`` if it has these.
+
+    Raises
+    ------
+    DataError
+        If an attribute is no single number, or a value is marked as missing.
+    """
+    array: Array = found[()]
+    for name in MISSING:
+        mark = _number(found, name, source)
+        missing = np.asarray(array == mark) if mark is not None else np.zeros(0, bool)
+        if missing.any():
+            place = tuple(int(i) for i in np.argwhere(missing)[0])
+            raise DataError(
+                f"{source}: the value at {place} (counted from 0) is missing, by {name} = {mark:g}:"
+                " fill it in, or leave out its row"
+            )
+    scale, offset = (_number(found, name, source) for name in (SCALE, OFFSET))
+    if scale is None and offset is None:
+        return array
+    return np.asarray(array * (1.0 if scale is None else scale) + (offset or 0.0))
+
+
+def notes(datasets: Iterable[h5py.Dataset]) -> list[str]:
+    """Say which datasets were unpacked."""
+    return [
+        f"{found.name.lstrip('/')} unpacked by its {SCALE} and {OFFSET}"
+        for found in datasets
+        if SCALE in found.attrs or OFFSET in found.attrs
+    ]
+
+
+def _number(found: h5py.Dataset, name: str, source: str) -> float | None:
+    """Return an attribute that is one number, None if there is none."""
+    if name not in found.attrs:
+        return None
+    attribute = found.attrs.get_id(name)
+    single = attribute.get_space().get_simple_extent_npoints() == 1
+    if single and attribute.dtype.kind in "iuf":  # before any of it is read
+        return float(np.asarray(found.attrs[name]).reshape(-1)[0])
+    raise DataError(f"{source}: attribute {name} is expected to be one number")
