@@ -32,8 +32,8 @@ def read(path: Path, content: str | bytes, **options: Any) -> RawData:
         ("Class,a,b\n" + LABEL_FIRST, "labels in column 1 ('Class') (by its name)"),
         ("a,y,b\n1,0,2.5\n-3,1,4e2\n5,2,6\n", "labels in column 2 ('y') (by its name)"),
         (ROWS, "no header; labels in column 3 (the last; --label-column names another)"),
-        ("0,1,2\n" + ROWS, "the first line is a header; labels in column 3 ('2')"),
-        ("1,2,3\n" + ROWS, "the first line is a header; labels in column 3 ('3')"),
+        ("0,1,2\n" + ROWS, "the first line is a header, as it counts the columns"),
+        ("1,2,3\n" + ROWS, "write names above it); labels in column 3 ('3')"),
         (ROWS.replace(",", ";"), "cells separated by semicolons; no header"),
         (ROWS.replace(",", "\t"), "cells separated by tabs"),
         (ROWS.replace(",", " | "), "cells separated by bars"),
@@ -55,6 +55,10 @@ def read(path: Path, content: str | bytes, **options: Any) -> RawData:
         ("2019,2020,label\n" + ROWS, "the first line is a header; labels in column 3 ('label')"),
         ("# made today\n" + ROWS + "# the end\n", "no header"),
         (",a,b,label\n0,1,2.5,0\n1,-3,4e2,1\n2,5,6,2\n", "column 1 ('') left out: it counts the"),
+        (re.sub(r"(\S+),(\S+),(\S+)", r'\1, "\2", "\3"', ROWS), "no header; labels in column 3"),
+        ("".join(f'"{row}"\n'.replace(",", '","') for row in ROWS.split()), "no header"),
+        ('"1","2,5","0"\n"-3,0","400","1"\n"5","6","2"\n', "decimal commas; no header"),
+        ('"a length" "b" "label"\n' + ROWS.replace(",", " "), "labels in column 3 ('label')"),
         ("Id,a,b,label\n1,1,2.5,0\n2,-3,4e2,1\n3,5,6,2\n", "column 1 ('Id') left out: it counts"),
     ],
 )
@@ -63,6 +67,33 @@ def test_a_table_is_read_and_a_line_says_how(tmp_path: Path, text: str, note: st
     np.testing.assert_array_equal(raw.train.features, FEATURES)
     np.testing.assert_array_equal(raw.train.labels, [0, 1, 2])
     assert note in "; ".join(raw.notes)
+
+
+def test_decimal_commas_that_begin_late(tmp_path: Path) -> None:
+    raw = read(tmp_path / "a.csv", "1;2;0\n3;4;1\n" * 30 + "1,5;2;0\n")
+    assert raw.train.features[-1, 0] == 1.5
+    assert "decimal commas" in raw.notes
+
+
+def test_a_first_line_whose_label_is_nowhere_else(tmp_path: Path) -> None:
+    """It may be a header of years; naming its word makes it one."""
+    text = "2015,2016,country\n" + "1,2,de\n2,3,fr\n" * 9
+    raw = read(tmp_path / "a.csv", text)
+    assert "label 'country' is in the first line alone" in raw.notes[2]
+    assert "--label-column country" in raw.notes[2]
+    raw = read(tmp_path / "a.csv", text, label_column="country")
+    assert (raw.train.rows, raw.n_classes) == (18, 2)
+    text = "2015,2016,2019\n" + "1,2,0\n2,3,1\n" * 9
+    assert "write label in place of 2019" in read(tmp_path / "b.csv", text).notes[2]
+    raw = read(tmp_path / "b.csv", text.replace("2019", "label"))
+    assert (raw.train.rows, raw.n_classes) == (18, 2)
+
+
+def test_words_with_separators_in_quotes(tmp_path: Path) -> None:
+    raw = read(tmp_path / "a.csv", '0, 1, "a, b0"\n1, 0, "say ""c"""\n' * 3)
+    assert raw.class_names == ("a, b0", 'say "c"')
+    raw = read(tmp_path / "a.txt", '0 1 "c 0" \n1 2 "c 1" \n' * 3)
+    assert raw.class_names == ("c 0", "c 1")
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.TSV", "iris.data", "a.dat", "a.csv.gz", "a.txt.gz"])

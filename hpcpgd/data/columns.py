@@ -43,6 +43,8 @@ class Columns:
     def notes(self) -> list[str]:
         """Say what was inferred."""
         header = "the first line is a header" if self.names else "no header"
+        if self.names and all(name.isdecimal() for name in self.names):
+            header += ", as it counts the columns (if it is an example, write names above it)"
         why = f" ({self.why})" if self.why else ""
         return [header, f"labels in {self.describe(self.label)}{why}"]
 
@@ -66,7 +68,7 @@ def inspect(dialect: Dialect, sample: Sequence[str], wanted: str, where: str) ->
         If the file lacks the requested column, or several columns could hold the labels.
     """
     rows = [dialect.cells(line) for line in sample]
-    names = tuple(rows[0]) if _is_header(dialect, rows) else ()
+    names = tuple(rows[0]) if _is_header(dialect, rows, wanted) else ()
     body = rows[1:] if names else rows
     if wanted == "auto":
         label, why = _guess(dialect, names, body or rows, where)
@@ -77,13 +79,15 @@ def inspect(dialect: Dialect, sample: Sequence[str], wanted: str, where: str) ->
     return Columns(len(rows[0]), names, label, text, why)
 
 
-def _is_header(dialect: Dialect, rows: Sequence[Sequence[str]]) -> bool:
+def _is_header(dialect: Dialect, rows: Sequence[Sequence[str]], wanted: str) -> bool:
     """Return whether the first line has names: words, or the numbers of the columns."""
     first, below = rows[0], rows[1] if len(rows) > 1 else []
     numbers = [cell for cell in first if dialect.number(cell) is not None]
     words = [i for i, cell in enumerate(first) if cell and dialect.number(cell) is None]
     if not numbers:
         return bool(words)
+    if wanted in [first[i] for i in words]:
+        return True
     if any(first[i].casefold() in LABEL_NAMES for i in words):
         return True
     if not _counting(numbers):

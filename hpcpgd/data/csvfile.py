@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hpcpgd.data import checks, guard
 from hpcpgd.data.checks import Named
-from hpcpgd.data.columns import INDEX_NAMES, Columns, inspect
+from hpcpgd.data.columns import INDEX_NAMES
 from hpcpgd.data.dataset import Array
-from hpcpgd.data.dialect import Dialect, detect
 from hpcpgd.data.lines import lines, opened
 from hpcpgd.data.reading import Reading
+from hpcpgd.data.table import Table, scan
 from hpcpgd.errors import DataError
 
 TEST_FRACTION = 0.2  # held out where the user names no other part
-SAMPLE = 20  # lines from which separators and columns are inferred
-
-
-class _Table(NamedTuple):
-    """A file and what a first pass over it says."""
-
-    path: Path
-    dialect: Dialect
-    columns: Columns
-    rows: int
-
-    def content(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the number and the cells of each line below the header."""
-        with opened(self.path) as file:
-            body = islice(lines(file, self.path), bool(self.columns.names), None)
-            for number, line in body:
-                yield number, self.dialect.cells(line)
-
-    def cell(self, row: int, column: int) -> str:
-        """Return ``PATH: line 7, column 2 ('age'): '1e39'`` for a message."""
-        number, cells = next(islice(self.content(), row, None))
-        return f"{self.path}: line {number}, {self.columns.describe(column)}: {cells[column]!r:.60}"
+FEW = 10  # rows in which a label may well occur once
 
 
 def read(path: Path, label_column: str, largest: float) -> Reading:
@@ -68,7 +46,7 @@ def read(path: Path, label_column: str, largest: float) -> Reading:
     """
     guard.ensure_fits(guard.file_size(path), path)
     with guard.refuse_bad_file(path):
-        table = _scan(path, label_column)
+        table = scan(path, label_column)
         # Twice: the table as parsed, and its features on their own.
         guard.ensure_fits(2 * 8 * table.rows * table.columns.count, path)
         values, names = _parse(table)
@@ -77,27 +55,14 @@ def read(path: Path, label_column: str, largest: float) -> Reading:
         _check_range(values, table, largest)
     features = np.delete(values, left_out, axis=1)
     notes = [*table.dialect.notes(), *table.columns.notes()]
+    notes += _perhaps_a_header(labels, table)
     notes += [f"{table.columns.describe(i)} left out: it counts the rows" for i in left_out[1:]]
     where = f"{path}: {table.columns.describe(table.columns.label)}"
     parts = {"train": (Named(features, str(path)), Named(labels.astype(np.int32), where))}
     return Reading(parts, tuple(notes), names)
 
 
-def _scan(path: Path, label_column: str) -> _Table:
-    with opened(path) as file:
-        content = lines(file, path)
-        sample = [line for _, line in islice(content, SAMPLE)]
-        if not sample:
-            raise DataError(f"{path}: has no rows")
-        dialect = detect(sample)
-        columns = inspect(dialect, sample, label_column, str(path))
-        rows = len(sample) + sum(1 for _ in content) - bool(columns.names)
-    if not rows:
-        raise DataError(f"{path}: has no rows")
-    return _Table(path, dialect, columns, rows)
-
-
-def _parse(table: _Table) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
+def _parse(table: Table) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
     """Return all cells as numbers and, of labels that are words, the words in their order."""
     codes: dict[str, int] = {}
     dialect = table.dialect
@@ -108,11 +73,11 @@ def _parse(table: _Table) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
         )
     with opened(table.path) as file:
         body = islice(lines(file, table.path), bool(table.columns.names), None)
-        texts = (table.dialect.pointed(table.dialect.bare(line)) for _, line in body)
+        texts = (dialect.plain(line) for _, line in body)
         try:
             values: npt.NDArray[np.float64] = np.loadtxt(
                 texts, np.float64, comments=None, delimiter=dialect.separator,
-                converters=converters, ndmin=2, quotechar='"', encoding=None,
+                converters=converters, ndmin=2, encoding=None,
             )  # fmt: skip
         except ValueError as error:
             _diagnose(table)
@@ -128,7 +93,7 @@ def _parse(table: _Table) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
     return values, names
 
 
-def _check_names(table: _Table, names: tuple[str, ...]) -> None:
+def _check_names(table: Table, names: tuple[str, ...]) -> None:
     """Refuse words that are no names of classes: blanks, numbers among them, a name a row."""
     column = table.columns.label
     for row, (_, cells) in enumerate(table.content()):
@@ -152,13 +117,15 @@ def _check_names(table: _Table, names: tuple[str, ...]) -> None:
         )
 
 
-def _diagnose(table: _Table) -> None:
+def _diagnose(table: Table) -> None:
     """Raise the error that names the first bad cell or line."""
     for row, (number, cells) in enumerate(table.content()):
         if len(cells) != table.columns.count:
             more = row == 0 and table.columns.names and len(cells) == table.columns.count + 1
             hint = "; a cell with a separator in it needs quotes"
-            if more:
+            if more and not cells[-1]:
+                hint = ": end the header with a separator, too, or no line"
+            elif more:
                 hint = ": the header lacks a name (R's write.table needs row.names=FALSE)"
             raise DataError(
                 f"{table.path}: line {number} has {len(cells)} cells, expected"
@@ -178,7 +145,7 @@ def _diagnose(table: _Table) -> None:
                 )
 
 
-def _labels(values: Array, table: _Table) -> Array:
+def _labels(values: Array, table: Table) -> Array:
     """Return the column of the labels after a check that they are whole numbers."""
     label = table.columns.label
     column = values[:, label]
@@ -192,7 +159,16 @@ def _labels(values: Array, table: _Table) -> Array:
     return column
 
 
-def _check_range(values: Array, table: _Table, largest: float) -> None:
+def _perhaps_a_header(labels: Array, table: Table) -> list[str]:
+    """Say that the first line, taken for an example, has a label that is nowhere else."""
+    if table.columns.names or len(labels) < FEW or (labels[1:] == labels[0]).any():
+        return []
+    cell = next(table.content())[1][table.columns.label]
+    cure = f"--label-column {cell}" if table.columns.text else f"write label in place of {cell}"
+    return [f"label {cell!r:.40} is in the first line alone: if that line is a header, {cure}"]
+
+
+def _check_range(values: Array, table: Table, largest: float) -> None:
     """Refuse what is no finite number of the run's type."""
     good = np.abs(values) <= largest  # false for NaN, too
     if not good.all():
@@ -200,7 +176,7 @@ def _check_range(values: Array, table: _Table, largest: float) -> None:
         raise DataError(f"{table.cell(row, column)}: {checks.beyond(values[row, column], largest)}")
 
 
-def _index(values: Array, table: _Table) -> list[int]:
+def _index(values: Array, table: Table) -> list[int]:
     """Return the columns that only count the rows, as data frames write them."""
     counted = np.arange(len(values))
     return [

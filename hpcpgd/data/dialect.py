@@ -6,6 +6,10 @@ import csv
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from hpcpgd.data.lines import LONGEST_LINE
+
+csv.field_size_limit(LONGEST_LINE)  # a line is refused before one of its cells is
+
 # In the order of preference where several fit alike; None is any white space.
 SEPARATORS: dict[str | None, str] = {
     ",": "commas",
@@ -19,6 +23,7 @@ SEPARATORS: dict[str | None, str] = {
 # A point beside decimal commas, as between thousands, must not be read as one before decimals.
 _POINTED = str.maketrans({",": ".", ".": "\x01"})
 _ORIGINAL = str.maketrans({".": ",", "\x01": "."})
+_SEPARATOR = "\x02"  # stands for a separator within a cell
 
 
 class Dialect(NamedTuple):
@@ -35,16 +40,34 @@ class Dialect(NamedTuple):
         return line
 
     def cells(self, line: str) -> list[str]:
-        """Return the cells of a line, without the space around them."""
-        if self.separator is None:
-            return [cell.strip('"') for cell in line.split()]
-        row = next(csv.reader([self.bare(line)], delimiter=self.separator), [""])
+        """Return the cells of a line, without the space around them.
+
+        Raises
+        ------
+        csv.Error
+            If a quote does not end in this line, or something stands between it and the cell's
+            end.
+        """
+        text, separator = self.bare(line), self.separator
+        if '"' not in text:
+            return [cell.strip() for cell in text.split(separator)]
+        if separator is None:
+            text, separator = text.replace("\t", " ").strip(), " "
+        row = next(csv.reader([text], delimiter=separator, skipinitialspace=True, strict=True))
         return [cell.strip() for cell in row]
+
+    def plain(self, line: str) -> str:
+        """Return a line without quotes, with points before decimals, as NumPy reads it."""
+        if '"' not in line and self.decimal != self.separator:
+            return self.pointed(self.bare(line))
+        between = " " if self.separator is None else self.separator
+        cells = (self.pointed(cell).replace(between, _SEPARATOR) for cell in self.cells(line))
+        return between.join(cells)
 
     def number(self, cell: str) -> float | None:
         """Return the number that a cell holds, or None."""
         try:
-            return float(self.pointed(cell))
+            return float(self.pointed(cell)) if cell.isascii() and "_" not in cell else None
         except ValueError:
             return None
 
@@ -53,8 +76,9 @@ class Dialect(NamedTuple):
         return text if self.decimal == "." else text.translate(_POINTED)
 
     def original(self, text: str) -> str:
-        """Undo `pointed`."""
-        return text if self.decimal == "." else text.translate(_ORIGINAL)
+        """Return a cell as it was before `plain`."""
+        text = text if self.decimal == "." else text.translate(_ORIGINAL)
+        return text.replace(_SEPARATOR, self.separator or " ")
 
     def notes(self) -> list[str]:
         """Say what is not as in most files."""
@@ -74,11 +98,14 @@ def detect(sample: Sequence[str]) -> Dialect:
         The first lines; if there are several, the first of them may be a header.
     """
     candidates = [Dialect(separator) for separator in SEPARATORS]
-    candidates += [Dialect(separator, ",") for separator in SEPARATORS if separator != ","]
+    candidates += [Dialect(separator, ",") for separator in SEPARATORS]
     body = sample[1:] or sample
     best = max(candidates, key=lambda dialect: _share_of_numbers(dialect, body))  # the first
-    trailing = all(len(cells := best.cells(line)) > 2 and not cells[-1] for line in sample)
-    return best._replace(trailing=trailing)
+    try:
+        rows = [best.cells(line) for line in sample]
+    except csv.Error:  # of a line that whoever reads the whole table names
+        return best
+    return best._replace(trailing=all(len(row) > 2 and not row[-1] for row in rows))
 
 
 def _share_of_numbers(dialect: Dialect, body: Sequence[str]) -> float:

@@ -45,6 +45,15 @@ _PARSER_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
 )
+# What other files begin with, in lower case; how their names end, what they are, and the cure.
+_OTHER_KINDS = {
+    b"\x1f\x8b": ((".gz",), "packed by gzip", "end its name in .gz"),
+    b"pk\x03\x04": ((".npz", ".zip"), "a zip archive, perhaps of Excel", "save the table as csv"),
+    b"cdf\x01": ((), "netCDF of version 3", "write it anew as netCDF 4, by nccopy -k nc4"),
+    b"cdf\x02": ((), "netCDF of version 3", "write it anew as netCDF 4, by nccopy -k nc4"),
+    b"\x89hdf": ((".h5", ".hdf5", ".nc", ".hdf"), "an HDF5 file", "end its name in .h5"),
+    b"\x93numpy": ((".npy",), "a single array", "save features and labels in one .npz"),
+}
 # Those that a file cut off on its way gives rise to.
 _CUT_OFF = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error)
 
@@ -107,6 +116,9 @@ def refuse_stand_in(path: Path) -> None:
         raise DataError(f"{path}: is a web page, perhaps of an error: download the file again")
     if begin.startswith(b"version https://git-lfs"):
         raise DataError(f"{path}: is a pointer of Git LFS, not the file: run git lfs pull")
+    for magic, (suffixes, kind, cure) in _OTHER_KINDS.items():
+        if begin.startswith(magic) and path.suffix.lower() not in suffixes:
+            raise DataError(f"{path}: is {kind}, by its first bytes: {cure}")
 
 
 def ensure_fits(nbytes: int, what: Path | str) -> None:

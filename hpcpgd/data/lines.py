@@ -38,13 +38,15 @@ def lines(file: TextIO, path: Path) -> Iterator[tuple[int, str]]:
     Raises
     ------
     DataError
-        If a line is longer than `LONGEST_LINE`.
+        If a line is longer than `LONGEST_LINE`, or holds a NUL.
     """
     number = 0
     while line := file.readline(LONGEST_LINE + 1):
         number += 1
         if len(line) > LONGEST_LINE:
             raise DataError(f"{path}: line {number} has more than {LONGEST_LINE} characters")
+        if "\0" in line:
+            raise DataError(f"{path}: line {number} has a NUL: is it text? save the file as UTF-8")
         text = line.strip(" \r\n")
         excel = number == 1 and text.startswith("sep=")  # which speaks to Excel alone
         if text and not text.startswith("#") and not excel:
