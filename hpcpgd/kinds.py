@@ -70,6 +70,8 @@ class Integer(Kind):
             return self.word
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError
+        if value > UNLIMITED:
+            raise ValueError(", at most 2**62")
         if not self.minimum <= value <= self.maximum:
             raise ValueError
         return value

@@ -162,7 +162,7 @@ OTHER = {
     "no group": (["--group-size", "0"], 2, "--group-size"),
     "more rows than there are": (["--train-rows", "2000"], 78, "1500"),
     "output folder missing": (["--output", "none/out.h5"], 74, "there is no folder none"),
-    "output in a file": (["--output", "type.toml/out.h5"], 74, "there is no folder"),
+    "output in a file": (["--output", "type.toml/out.h5"], 74, "type.toml is a file, expected a"),
     "output exists": (["--output", "type.toml"], 74, "--overwrite"),
     "output is a folder": (["--output", "."], 74, "is a folder"),
     "output not writable": (["--output", "/proc/out.h5"], 74, "/proc/out.h5"),

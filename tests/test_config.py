@@ -54,6 +54,7 @@ USAGE = {
     ("--batch-size", "0"): r"--batch-size: expected a whole number, 1 or more, or .full., got 0",
     ("--batch-size", "many"): "or 'full', got 'many'",
     ("--batch-size", "1.5"): "whole number",
+    ("--seed", str(2**63)): rf"--seed: expected .* 0 or more, got {2**63}, at most 2\*\*62",
     ("--epochs", "-1"): "--epochs: expected",
     ("--learning-rate", "nan"): "above 0, got nan",
     ("--learning-rate", "inf"): "above 0, got inf",

@@ -90,6 +90,8 @@ def _problem(path: Path, overwrite: bool, dataset: Path) -> str:
         return "is no regular file; give another name"
     if target.exists() and dataset.exists() and target.samefile(dataset):
         return "is the dataset itself; give another name"
+    if target.parent.exists() and not target.parent.is_dir():
+        return f"{path.parent} is a file, expected a folder"
     if not target.parent.is_dir():
         return f"there is no folder {path.parent}; make it first"
     if not os.access(target.parent, os.W_OK | os.X_OK):
