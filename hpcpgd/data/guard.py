@@ -47,7 +47,7 @@ _PARSER_ERRORS = (
 )
 # What other files begin with, in lower case; how their names end, what they are, and the cure.
 _OTHER_KINDS = {
-    b"\x1f\x8b": ((".gz",), "packed by gzip", "end its name in .gz"),
+    b"\x1f\x8b": ((".gz",), "packed by gzip", "gunzip it, or end the name of a table in .gz"),
     b"pk\x03\x04": ((".npz", ".zip"), "a zip archive, perhaps of Excel", "save the table as csv"),
     b"cdf\x01": ((), "netCDF of version 3", "write it anew as netCDF 4, by nccopy -k nc4"),
     b"cdf\x02": ((), "netCDF of version 3", "write it anew as netCDF 4, by nccopy -k nc4"),

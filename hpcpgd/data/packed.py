@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import h5py
 import numpy as np
 
+from hpcpgd.data import guard
 from hpcpgd.data.dataset import Array
 from hpcpgd.errors import DataError
 
@@ -20,7 +21,8 @@ def values(found: h5py.Dataset, source: str) -> Array:
     Raises
     ------
     DataError
-        If an attribute is no single number, or a value is marked as missing.
+        If an attribute is no single number, a value is marked as missing, or the unpacked
+        values do not fit in memory.
     """
     array: Array = found[()]
     for name in MISSING:
@@ -35,6 +37,7 @@ def values(found: h5py.Dataset, source: str) -> Array:
     scale, offset = (_number(found, name, source) for name in (SCALE, OFFSET))
     if scale is None and offset is None:
         return array
+    guard.ensure_fits(2 * 8 * array.size, source)  # the product, and the sum
     return np.asarray(array * (1.0 if scale is None else scale) + (offset or 0.0))
 
 

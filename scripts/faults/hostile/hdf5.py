@@ -189,11 +189,15 @@ def _compact(file: h5py.File, name: str, how: int) -> None:
 
 
 def _attribute(file: h5py.File, name: str, how: int) -> None:
+    """Change an attribute of the file, or give a dataset one of netCDF's."""
     names = [*file.attrs, "schema"]
+    packing = ("scale_factor", "add_offset", "_FillValue", "missing_value")
     value: Any = (1, -1, 0, 2**63, 1.5, np.nan, "", "a\nb", "\x1b[2J", np.arange(3), [1], ["a",
     "b"], h5py.Empty("f4"),
                   file.ref, np.zeros(1000), "1", [[4]], b"\xff", True)[how % 19]  # fmt: skip
     file.attrs[names[how // 19 % len(names)]] = value
+    if _plain(data := file.get(name)):
+        data.attrs[packing[how // 19 % 4]] = value
 
 
 def _unset(file: h5py.File, name: str, how: int) -> None:
