@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import warnings
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 
 from hpcpgd import mpi
@@ -163,7 +164,7 @@ def _load_numba() -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Environment variable", RuntimeWarning)
         try:
-            import numba  # noqa: F401  # for what it raises
+            import_module("numba")
         except (ValueError, RuntimeWarning) as error:
             names = [name for name in os.environ if name.startswith("NUMBA_")]
             reason = str(error).partition("\n")[0]

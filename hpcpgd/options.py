@@ -15,7 +15,7 @@ from hpcpgd.version import __version__
 
 DESCRIPTION = """Train a multilayer perceptron by exact parallel minibatch gradient descent.
 Run it alone or under mpirun or srun: the weights do not depend on the number of ranks,
-but for the rounding of sums."""
+up to rounding."""
 
 
 def build_parser(program: str = "hpcpgd train", description: str = DESCRIPTION) -> OneLineParser:

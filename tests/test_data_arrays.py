@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import xarray
 
 from hpcpgd.data import load
 from hpcpgd.errors import DataError
@@ -133,7 +134,6 @@ def test_words_as_labels_in_hdf5(tmp_path: Path) -> None:
 
 
 def test_hdf5_written_by_xarray(tmp_path: Path) -> None:
-    xarray = pytest.importorskip("xarray")
     dataset = xarray.Dataset(
         {"x_train": (("row", "input"), X), "y_train": (("row",), Y)},
         {"row": np.arange(6), "input": np.arange(3)},
@@ -146,7 +146,6 @@ def test_hdf5_written_by_xarray(tmp_path: Path) -> None:
 
 
 def test_netcdf_packed_and_with_missing_values(tmp_path: Path) -> None:
-    xarray = pytest.importorskip("xarray")
     path = tmp_path / "a.nc"
 
     def write(values: Any, **encoding: Any) -> None:

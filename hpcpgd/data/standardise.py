@@ -22,8 +22,8 @@ Vector = npt.NDArray[np.float64]
 def standardised(dataset: Dataset, dtype: str) -> Dataset:
     """Return a dataset whose columns have mean 0 and deviation 1 over its training rows.
 
-    A column that never varies, but for the rounding of its values, becomes 0.  Sums are in
-    float64, in the order of the rows.
+    A column whose values are equal up to rounding becomes 0.  Sums are in float64, in the
+    order of the rows.
 
     Parameters
     ----------
