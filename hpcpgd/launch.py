@@ -19,9 +19,11 @@ from pathlib import Path
 
 from hpcpgd.errors import INTERRUPTED, HpcpgdError, OutputError, StoppedError
 from hpcpgd.room import shortage
+from hpcpgd.siblings import rank_is_gone
 from hpcpgd.stepshell import leave_step
 
 HEARING_SECONDS = 10.0  # in which the rank that speaks must have come to it
+LOOK_SECONDS = 0.2  # between looks whether it has been heard
 
 # The MPI libraries' own launchers first: they may run within the others.
 RANK_VARIABLES = (
@@ -163,15 +165,16 @@ def part(program: str, error: HpcpgdError, speaker: int = 0) -> int:
     """
     speaks = launcher_rank() == speaker
     code = complain(program, error, speaks)
-    let_speak(speaks)
+    let_speak(speaks, speaker)
     return code
 
 
-def let_speak(speaks: bool) -> None:
-    """Wait until the rank that speaks has been heard, if there are several.
+def let_speak(speaks: bool, speaker: int = 0) -> None:
+    """Wait until rank ``speaker`` has been heard, if there are several.
 
     Launchers end the job when the first rank leaves with an error, and may drop what they have
-    not yet read.
+    not yet read.  A speaker that has left was heard, as it waits for that; where that cannot be
+    seen, such as from another node, ``HEARING_SECONDS`` must do.
     """
     size = launcher_size()
     if (size is None or size[1] <= 1) and launcher_rank() == 0:
@@ -183,7 +186,18 @@ def let_speak(speaks: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGUSR1):  # which the launcher may send now
         with suppress(ValueError):  # not the main thread
             signal.signal(number, signal.SIG_DFL)
-    time.sleep(HEARING_SECONDS)
+    here = _first(LOCAL_SIZE_VARIABLES, os.environ)
+    all_here = size is not None and here is not None and here[1] == size[1]
+    end = time.monotonic() + HEARING_SECONDS
+    while (left := end - time.monotonic()) > 0:
+        if all_here and rank_is_gone(speaker, size[1] if size else 1, _rank_or_none):
+            return
+        time.sleep(min(LOOK_SECONDS, left))
+
+
+def _rank_or_none(environ: Mapping[str, str]) -> int | None:
+    found = _first(RANK_VARIABLES, environ)
+    return found[1] if found else None
 
 
 def wait_for_reader(stream: int) -> None:
