@@ -123,12 +123,13 @@ def _run(case: dict[str, Any], rank: int) -> int:
 
 def main() -> int:
     """Run the cases from ``FIRST`` on as one rank; collective."""
-    from hpcpgd import jitcache, mpi
+    from hpcpgd import jitcache, launch, mpi
 
     room, first = Path(sys.argv[1]), int(sys.argv[2])
     plan = json.loads((room / "plan.json").read_text())
     world, end = mpi.start(), mpi.finish
     mpi.finish = lambda: None  # each case would end MPI
+    launch.HEARING_SECONDS = 0.0  # in which others wait for the end of the one that speaks
     ranks = mpi.join(world)
     jitcache.share_folder(ranks)  # before a setup imports numba
     mpi.leave(ranks)

@@ -43,6 +43,8 @@ mpi.finish()
 CREW = """
 import ctypes, mmap, sys, threading
 import numpy as np
+from hpcpgd import jitcache
+jitcache.use(jitcache.choose())
 from hpcpgd.kernels import make_scheduled_plan
 from hpcpgd.kernels.crossing import WORDS, make_crossing
 from hpcpgd.kernels.network import Network, aligned_zeros
@@ -52,7 +54,7 @@ from hpcpgd.kernels.scheduled import Place
 if sys.argv[1:]:
     threading.Thread.join = lambda thread: None
 net, threads = Network((5, 4, 3)), 8
-for turn in range(100):
+for turn in range(40):
     state = [aligned_zeros(WORDS, np.int64)]
     place = Place(0, threads, make_crossing(threads, state[0], scarce=True))
     plan = make_scheduled_plan("loops", net, 8, None, fixed(net, 8, 4, threads), place)

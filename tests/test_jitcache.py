@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpcpgd import compile as compiling
 from hpcpgd import jitcache
 from hpcpgd.kernels.compiled import compiled
 from hpcpgd.kernels.disk import SUFFIX, KernelDisk
+from tests.many import Case, together
 from tests.support import TRAIN, environment, python
 
 ROOT = Path(__file__).parent.parent
@@ -205,32 +207,48 @@ def test_damaged_kernels_are_compiled_anew(threads: int, tmp_path: Path) -> None
     assert "damaged" not in done.out
 
 
-JOBS = (
+# Of one data type, as the kernels of each are the same sources; runs of one number of ranks share
+# a job.
+DTYPE = ("--dtype", "float32")
+RUNS = (
     (1, ("--threads", "2")),
     (2, ("--reduction", "shared")),
     (2, ("--reduction", "overlap")),
     (3, ("--reduction", "reproducible", "--group-size", "2")),
-    (2, ("--reduction", "allreduce", "--dtype", "float64")),
     (1, ("--backend", "loops", "--threads", "2")),
     (2, ("--backend", "loops", "--reduction", "reproducible")),
     (1, ("--backend", "gemv")),
-    (1, ("--backend", "reference")),
     (2, ("--dataset", "synthetic:64x20x3")),
 )
 
 
 @pytest.mark.long(reason="compiles everything; which kernels runs share is tested above")
-def test_a_cache_filled_in_advance_has_all_that_jobs_need(tmp_path: Path) -> None:
+def test_a_cache_filled_in_advance_has_all_that_runs_need(tmp_path: Path) -> None:
     cache = copied_cache(tmp_path)
     env = environment(NUMBA_CACHE_DIR=str(cache.parent))
-    done = python("-m", "hpcpgd.compile", ranks=2, env=env, cwd=tmp_path, timeout=280)
+    done = python("-m", "hpcpgd.compile", *DTYPE, ranks=2, env=env, cwd=tmp_path, timeout=280)
     assert (done.code, done.err) == (0, "")
     filled = files(cache)
-    for number, (ranks, flags) in enumerate(JOBS):
-        more = ("--epochs", "1", "--output", f"{number}.h5")
-        done = python(*TRAIN, *flags, *more, ranks=ranks, env=env, cwd=tmp_path)
-        assert (done.code, done.err, flags) == (0, "", flags)
-        assert files(cache) == filled, flags
+    cases = {}
+    for number, (ranks, flags) in enumerate(RUNS):
+        words = ("train", *DTYPE, *flags, "--epochs", "1", "--output", f"{number}.h5")
+        cases[f"{ranks} {flags}"] = Case(words, str(tmp_path), ranks)
+    for name, done in together(cases, NUMBA_CACHE_DIR=str(cache.parent)).items():
+        assert (done.code, done.err) == (0, ""), name
+    assert files(cache) == filled
+
+
+def test_all_backends_and_data_types_are_filled() -> None:
+    assert {
+        (v.backend, v.dtype) for v in compiling.variants(compiling.BACKENDS, compiling.DTYPES)
+    } == {
+        *(
+            (backend, dtype)
+            for backend in ("gemm", "loops", "gemv")
+            for dtype in ("float32", "float64")
+        ),
+        ("reference", "float64"),
+    }
 
 
 def test_a_kernel_under_the_name_of_another_is_not_loaded(disk: KernelDisk) -> None:

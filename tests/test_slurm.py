@@ -315,12 +315,12 @@ def test_shipped_scripts(cluster: Cluster, name: str, tmp_path: Path) -> None:
     folder = tmp_path / "slurm"
     (folder / "studies/strong.toml").write_text(STUDY)
     flags = [] if name == "strong" else ["--epochs", "1", "--quiet"]
-    options = ["--ntasks=2", "--parsable", "--wait", "--export=ALL,MPI=pmi2"]
+    options = ["--ntasks=2", "--export=ALL,MPI=pmi2"]
     if name == "sweep":
         options.append("--array=0-1")
-    done = cluster.call("sbatch", *options, f"{name}.sbatch", *flags, cwd=folder)
+    state = cluster.script(folder, *options, f"{name}.sbatch", *flags)
     logs = "".join(p.read_text() for p in folder.glob("*.log"))
-    assert done.code == 0, logs
+    assert state == "COMPLETED", logs
     if name == "strong":
         assert (folder / "strong" / "study.h5").exists()
         assert (folder / "strong" / "figures" / "scaling.png").exists()
@@ -336,10 +336,10 @@ def test_first_contact(cluster: Cluster, nodes: int, missing: str, tmp_path: Pat
     (tmp_path / "small.py").write_text(SMALL)
     script = (ROOT / "slurm/first-contact.sbatch").read_text()
     (tmp_path / "job.sbatch").write_text(script.replace("-m hpcpgd.doctor", "small.py"))
-    options = ["--ntasks-per-node=1", f"--nodes={nodes}", "--wait", "--export=ALL,MPI=pmi2"]
-    done = cluster.call("sbatch", *options, "job.sbatch", cwd=tmp_path, timeout=280)
+    options = ["--ntasks-per-node=1", f"--nodes={nodes}", "--export=ALL,MPI=pmi2"]
+    state = cluster.script(tmp_path, *options, "job.sbatch")
     log = "".join(path.read_text() for path in tmp_path.glob("*.log"))
-    assert done.code == 0, log
+    assert state == "COMPLETED", log
     (archive,) = tmp_path.glob("first-contact-*.tar.gz")
     made = Made(Done(0, log, ""), archive.with_name(archive.name.removesuffix(".tar.gz")))
     counts = [count for count in (1, 2, 4) if count <= nodes]

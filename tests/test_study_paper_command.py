@@ -14,16 +14,19 @@ from tests.support import Done, environment, python
 MINI = Path(__file__).parent / "data" / "mnist-mini"
 
 
-# The runs of our own backends, each on one rank, in the process of the study.
-IN_ONE_PROCESS = """
+# The runs of our own backends, each on one rank: the first of each backend is a process, as for a
+# user, the others run within the process of the study.
+MOSTLY_ONE_PROCESS = """
 import io
 from contextlib import redirect_stdout
 from hpcpgd import mpi, train
 from hpcpgd.study import execute
-start = execute.run_limited
+start, started = execute.run_limited, set()
 mpi.finish = lambda: None
 def run(command, time_limit, environment):
-    if "hpcpgd.train" not in command:
+    backend = command[command.index("--backend") + 1] if "--backend" in command else ""
+    if "hpcpgd.train" not in command or backend not in started:
+        started.add(backend)
         return start(command, time_limit, environment)
     assert "-n" not in command or command[command.index("-n") + 1] == "1", command
     with redirect_stdout(io.StringIO()):
@@ -48,43 +51,30 @@ from hpcpgd.study.paper import figures
 figures.draw = lambda *_: []
 """
 NUMPY = Path(__file__).parent / "numpy_library.py"
-Axes = tuple[tuple[int, ...], tuple[int, ...]]  # the values of rows and of widths
-SMALL: Axes = ((60,), (16,))
-SEVERAL: Axes = ((60, 90), (16, 32))
-Whole = tuple[Done, Path, Axes]
+ROWS, WIDTHS = (60, 90), (16,)
+Whole = tuple[Done, Path]
 
 
-def paper(folder: Path, program: Path, axes: Axes, *flags: str, before: str) -> Done:
-    code = f"{before}\nROWS, WIDTHS = {axes}\n{PATCHED}"
+def paper(folder: Path, program: Path, *flags: str, before: str = "") -> Done:
+    code = f"{MOSTLY_ONE_PROCESS}{before}\nROWS, WIDTHS = {ROWS}, {WIDTHS}\n{PATCHED}"
     return python("-c", code, str(MINI), str(program), *flags, cwd=folder, timeout=280)
 
 
 def again(whole: Whole, program: Path, *flags: str) -> Done:
     """Run the command in the same folder once more."""
-    _, folder, axes = whole
-    return paper(folder, program, axes, *flags, before=IN_ONE_PROCESS + NO_FIGURES)
+    _, folder = whole
+    return paper(folder, program, *flags, before=NO_FIGURES)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        (IN_ONE_PROCESS, SEVERAL),
-        pytest.param(
-            ("", SMALL),
-            marks=pytest.mark.long(reason="50 processes, of which test_study_jobs.py has some"),
-        ),
-    ],
-    ids=["one process", "processes"],
-)
-def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """The whole command, where NumPy in float64 stands for PyTorch."""
-    before, axes = request.param
     folder = tmp_path_factory.mktemp("paper")
-    return paper(folder, NUMPY, axes, before=before), folder, axes
+    return paper(folder, NUMPY), folder
 
 
 def test_the_whole_command(whole: Whole) -> None:
-    done, folder, _ = whole
+    done, folder = whole
     assert done.code == 0, done.err
     for letter in "abcdefghij":
         assert f"({letter}) " in done.out
@@ -98,10 +88,10 @@ def test_the_whole_command(whole: Whole) -> None:
 
 
 def test_its_study_file(whole: Whole) -> None:
-    _, folder, (rows, widths) = whole
+    _, folder = whole
     with h5py.File(folder / "p" / "study.h5") as file:
         runs = {name: list(file["runs"][name].asstr()) for name in ("status", "paper_row")}
-        wanted = 2 * (2 + len(rows) + len(widths))  # networks by batches, rows, widths
+        wanted = 2 * (2 + len(ROWS) + len(WIDTHS))  # networks by batches, rows, widths
         for name in ("Naive Serial", "Fast Parallel", "gemm serial", "PyTorch serial"):
             status = [s for s, n in zip(*runs.values(), strict=True) if n == name]
             assert status == ["complete"] * wanted
@@ -114,14 +104,14 @@ def test_its_study_file(whole: Whole) -> None:
 
 
 def test_run_again_it_runs_nothing(whole: Whole) -> None:
-    _, folder, _ = whole
+    _, folder = whole
     before = {path: path.stat().st_mtime_ns for path in (folder / "p" / "runs").iterdir()}
     assert again(whole, NUMPY).code == 0
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "p" / "runs").iterdir()}
 
 
 def test_a_library_is_given_what_it_needs(whole: Whole) -> None:
-    _, folder, _ = whole
+    _, folder = whole
     losses = json.loads(next((folder / "p" / "problems").glob("pytorch-cpu-net-1h*")).read_text())
     assert set(losses) <= {"32", "64"}
     with np.load(next((folder / "p" / "problems").glob("*.npz"))) as problem:
@@ -130,7 +120,7 @@ def test_a_library_is_given_what_it_needs(whole: Whole) -> None:
 
 
 def test_a_library_that_trains_otherwise_is_not_timed(whole: Whole) -> None:
-    _, folder, _ = whole
+    _, folder = whole
     program = folder / "wrong.py"
     text = NUMPY.read_text()
     assert "self.rate / " in text
@@ -147,7 +137,7 @@ def test_a_library_that_trains_otherwise_is_not_timed(whole: Whole) -> None:
 
 
 def test_what_was_measured_stays_when_it_cannot_run_any_more(whole: Whole) -> None:
-    _, folder, _ = whole
+    _, folder = whole
     done = again(whole, Path("nothing-here.py"))
     assert done.code == 0, done.err
     assert "PyTorch serial: " not in done.out.split("(a)")[1].split("(j)")[1]
@@ -159,7 +149,7 @@ def test_what_was_measured_stays_when_it_cannot_run_any_more(whole: Whole) -> No
 
 
 def test_runs_of_another_machine_are_refused(whole: Whole) -> None:
-    _, folder, _ = whole
+    _, folder = whole
     path = next((folder / "p" / "runs").glob("loops*.h5"))
     before = path.read_bytes()
     with h5py.File(path, "r+") as file:

@@ -53,6 +53,18 @@ class Cluster:
         assert done.code == 0, done.err
         return done.out.strip()
 
+    def script(self, cwd: Path, *words: str) -> str:
+        """Submit a script and return the state in which its job ended.
+
+        ``sbatch --wait`` looks after 2, 10 and 42 seconds.
+        """
+        done = self.call("sbatch", "--parsable", *words, cwd=cwd)
+        assert done.code == 0, done.err
+        job = done.out.strip()
+        self.wait(job)
+        states = self.call("squeue", "-h", "--states=all", f"--jobs={job}", "--format=%T").out
+        return " ".join(sorted(set(states.split())))
+
     def wait(self, job: str, seconds: float = 120) -> None:
         until(lambda: job not in self.call("squeue", "-h", "-o", "%A").out.split(), seconds)
 
