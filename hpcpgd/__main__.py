@@ -2,6 +2,6 @@
 
 import sys
 
-from hpcpgd.cli import main
+from hpcpgd.cli.console import main
 
 sys.exit(main())

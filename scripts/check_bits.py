@@ -18,7 +18,7 @@ from time import perf_counter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hpcpgd.launch import guarded
+from hpcpgd.cli.launcher import guarded
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -21,12 +21,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from hpcpgd.checkpoint.checkpoint_folder import Folder
 from hpcpgd.checkpoint.codec import encode
-from hpcpgd.checkpoint.folder import Folder
 from hpcpgd.checkpoint.state import State
-from hpcpgd.history import History
-from hpcpgd.kernels.network import Network
-from hpcpgd.launch import guarded
+from hpcpgd.cli.launcher import guarded
+from hpcpgd.kernels.core.network import Network
+from hpcpgd.results.history import History
 
 NETWORKS = {"net-1h": (784, 1024, 10), "net-2h": (784, 1024, 1024, 10)}
 

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hpcpgd.launch import guarded
+from hpcpgd.cli.launcher import guarded
 
 if TYPE_CHECKING:
     from faults.kind import Kind, Trial, Undisturbed
@@ -85,7 +85,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def check(options: argparse.Namespace) -> int:
     """Make all trials and return the exit code."""
     from bench.report import RESULTS, slug
-    from hpcpgd import provenance
+    from hpcpgd.environment import provenance
 
     name = f"{slug(provenance.cpu_model())}-{datetime.now(UTC):%Y-%m-%d}/check_faults.json"
     path = options.output or RESULTS / name
@@ -106,7 +106,7 @@ def _about() -> dict[str, Any]:
     """Return what the findings hang on; names no host and no path."""
     from bench.report import versions
     from faults.jobs import WORDS
-    from hpcpgd import provenance
+    from hpcpgd.environment import provenance
 
     return {
         "check": "check_faults",
@@ -119,7 +119,7 @@ def _about() -> dict[str, Any]:
 def _kinds(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Make the trials of all kinds; yield their counts and what was wrong."""
     from faults.kind import Undisturbed
-    from hpcpgd import provenance
+    from hpcpgd.environment import provenance
 
     whole = Undisturbed(folder)
     for name, kind in _all_kinds().items():

@@ -18,9 +18,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hpcpgd import jitcache, mpi
+from hpcpgd.cli.launcher import complain
 from hpcpgd.errors import HpcpgdError, UsageError
-from hpcpgd.launch import complain
+from hpcpgd.machine import jit_cache
+from hpcpgd.parallel import mpi
 
 BATCHES = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 CPU_BATCHES = (128, 16384)
@@ -53,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     world = mpi.start()
     ranks = mpi.join(world)
     try:
-        jitcache.share_folder(ranks)
+        jit_cache.share_folder(ranks)
         code = _run(ranks, options)
         mpi.leave(ranks)
     except HpcpgdError as error:
@@ -80,7 +81,7 @@ class Check:
 
     def __init__(self, ranks: mpi.Ranks, options: argparse.Namespace) -> None:
         from gpu import report
-        from hpcpgd.gpu import claim_gpu
+        from hpcpgd.machine.gpu import claim_gpu
 
         self.ranks, self.options, self.report = ranks, options, report
         self.gpu = claim_gpu(ranks, "cuda")
@@ -146,7 +147,7 @@ class Check:
         from gpu.contestants import contestants
         from gpu.floors import Products, cpu_loops
         from gpu.timing import QUICK_SECONDS, SECONDS, Cell, make_runners, time_cell
-        from hpcpgd.kernels.network import Network
+        from hpcpgd.kernels.core.network import Network
 
         network = make_network(name) if name.startswith("net") else Network((784, 1000, 10))
         setting = Setting(self.ranks.comm, dataset, network, batch, None)

@@ -31,7 +31,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hpcpgd.launch import guarded
+from hpcpgd.cli.launcher import guarded
 
 ROOT = Path(__file__).resolve().parents[1]
 PROCESSES = 8
@@ -65,8 +65,8 @@ class Counts:
 
 def _child(folder: Path, number: int) -> None:
     """Compile or load the small functions of a round and call them; in a process of its own."""
-    from hpcpgd.kernels.compiled import compiled
-    from hpcpgd.kernels.disk import DISK
+    from hpcpgd.kernels.core.compiled import compiled
+    from hpcpgd.kernels.core.kernel_files import DISK
 
     DISK.read, DISK.write = [folder], folder
     # The functions need a module that can be imported: a loaded kernel asks for its own.
@@ -109,8 +109,8 @@ def _round(folder: Path, number: int, draw: random.Random, counts: Counts) -> No
 
 def rounds(trials: int, seed: int, counts: Counts) -> None:
     """Let processes compile through one cache; what is there must stay, and be whole."""
-    from hpcpgd.kernels.compiled import compiled
-    from hpcpgd.kernels.disk import SUFFIX, unsealed
+    from hpcpgd.kernels.core.compiled import compiled
+    from hpcpgd.kernels.core.kernel_files import SUFFIX, unsealed
 
     compiled()(lambda x: x + 1)(1)  # numba is ready before the first fork
     draw = random.Random(seed)
@@ -246,7 +246,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def check(options: argparse.Namespace) -> int:
     """Try all kinds, write what they came to, and return the exit code."""
     from bench.report import RESULTS, slug, versions
-    from hpcpgd import provenance
+    from hpcpgd.environment import provenance
 
     model, now = provenance.cpu_model(), datetime.now(UTC)
     path = options.output or RESULTS / f"{slug(model)}-{now:%Y-%m-%d}" / "check_kernel_cache.json"

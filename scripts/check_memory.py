@@ -49,13 +49,13 @@ def proportional_bytes(array: Any) -> int:
 
 def held(ranks: Any, dataset_name: str, reduction: str) -> dict[str, tuple[int, int]]:
     """Return the bytes of each array and those that all ranks hold of it; collective."""
-    from hpcpgd import mpi
-    from hpcpgd.config import GROUPED, RunConfig
-    from hpcpgd.distribute import load_on_all
-    from hpcpgd.group import Arena, make_group
-    from hpcpgd.model import initial_parameters, make_network
-    from hpcpgd.planning import make_trainer
-    from hpcpgd.resources import Resources, find_blas
+    from hpcpgd.config.run_config import GROUPED, RunConfig
+    from hpcpgd.engines.parameters import initial_parameters, make_network
+    from hpcpgd.machine.resources import Resources, find_blas
+    from hpcpgd.parallel import mpi
+    from hpcpgd.parallel.groups import Arena, make_group
+    from hpcpgd.train.distribute import load_on_all
+    from hpcpgd.train.planning import make_trainer
 
     config = RunConfig(
         dataset=dataset_name, hidden=(1024, 1024), dtype="float32", matmul_precision="float32",
@@ -83,10 +83,11 @@ def held(ranks: Any, dataset_name: str, reduction: str) -> dict[str, tuple[int, 
 
 def measure(dataset: str) -> None:
     """Print what the ranks of each reduction hold; collective."""
-    from hpcpgd import jitcache, mpi
+    from hpcpgd.machine import jit_cache
+    from hpcpgd.parallel import mpi
 
     ranks = mpi.join(mpi.start())
-    jitcache.share_folder(ranks)
+    jit_cache.share_folder(ranks)
     for reduction in REDUCTIONS:
         found = held(ranks, dataset, reduction)
         if ranks.rank == 0:

@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from hpcpgd import jitcache, mpi
+from hpcpgd.machine import jit_cache
+from hpcpgd.parallel import mpi
 
 TURNS = 9
 
@@ -29,7 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="few steps")
     steps = 50 if parser.parse_args().quick else 5000
-    jitcache.share_folder(mpi.join(mpi.start()))
+    jit_cache.share_folder(mpi.join(mpi.start()))
     for threads in (1, 2):
         with closing(make(threads)) as trainer:
             seconds, objects = measure(trainer, steps)
@@ -43,13 +44,13 @@ def main() -> int:
 
 def make(threads: int) -> Any:
     """Return what trains the smallest network."""
-    from hpcpgd.config import RunConfig
+    from hpcpgd.config.run_config import RunConfig
     from hpcpgd.data import load, prepare
-    from hpcpgd.kernels.network import Network
-    from hpcpgd.model import initial_parameters
-    from hpcpgd.planning import make_trainer
-    from hpcpgd.resources import Resources, find_blas
-    from hpcpgd.warmup import warm_up
+    from hpcpgd.engines.parameters import initial_parameters
+    from hpcpgd.kernels.core.network import Network
+    from hpcpgd.machine.resources import Resources, find_blas
+    from hpcpgd.train.planning import make_trainer
+    from hpcpgd.train.warmup import warm_up
 
     data = prepare(load("synthetic:1000x1x2", seed=0), seed=0, train_rows=None, test_fraction=None)
     network = Network((1, 1, 2))

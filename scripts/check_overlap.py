@@ -81,12 +81,13 @@ def measure(options: argparse.Namespace) -> None:
     from bench.contestants import make_trainer_of
     from bench.placement import Cores
     from bench.setting import Setting, load_data, make_network
-    from hpcpgd import jitcache, mpi
-    from hpcpgd.resources import find_blas
-    from hpcpgd.warmup import warm_up
+    from hpcpgd.machine import jit_cache
+    from hpcpgd.machine.resources import find_blas
+    from hpcpgd.parallel import mpi
+    from hpcpgd.train.warmup import warm_up
 
     ranks = mpi.join(mpi.start())
-    jitcache.share_folder(ranks)
+    jit_cache.share_folder(ranks)
     network, data, blas = make_network(NETWORK), load_data(), find_blas("gemm")
     threadpool_limits(1, user_api="blas")  # as in the program
     Cores(ranks.rank).pin()

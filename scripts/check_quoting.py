@@ -18,7 +18,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from hpcpgd.config import RunConfig
+from hpcpgd.config.run_config import RunConfig
 from hpcpgd.study.grid import Point
 from hpcpgd.study.launchers import Launcher
 from hpcpgd.study.slurm.script import Array, Paths, array_script, report_script

@@ -28,7 +28,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hpcpgd.launch import guarded
+from hpcpgd.cli.launcher import guarded
 
 QUICK_RUNS = 4
 SPINNERS = 2
@@ -63,7 +63,7 @@ def check(options: argparse.Namespace) -> int:
     """Make all runs and return the exit code."""
     from bench.report import RESULTS, slug, versions
     from faults.threads import Counts, Job
-    from hpcpgd import provenance
+    from hpcpgd.environment import provenance
 
     name = f"{slug(provenance.cpu_model())}-{datetime.now(UTC):%Y-%m-%d}/check_threads.json"
     path = options.output or RESULTS / name

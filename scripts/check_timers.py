@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from hpcpgd import jitcache, mpi
+from hpcpgd.machine import jit_cache
+from hpcpgd.parallel import mpi
 
 BOUND = 0.01
 CALLS = 20_000
@@ -30,7 +31,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few steps")
     steps = 10 if parser.parse_args().quick else 200
     world = mpi.start()
-    jitcache.share_folder(mpi.join(world))
+    jit_cache.share_folder(mpi.join(world))
     share, readings, cost, step = measure(steps)
     print(
         f"{readings:g} readings a step x {1e9 * cost:.0f} ns = {100 * share:.3f} % "
@@ -45,11 +46,11 @@ def measure(steps: int) -> tuple[float, float, float, float]:
     from threadpoolctl import threadpool_limits
 
     from bench.setting import RATE, Setting, load_data, make_network
-    from hpcpgd.clock import COMPUTE
-    from hpcpgd.config import RunConfig
-    from hpcpgd.planning import make_trainer
-    from hpcpgd.resources import Resources, find_blas
-    from hpcpgd.warmup import warm_up
+    from hpcpgd.config.run_config import RunConfig
+    from hpcpgd.machine.resources import Resources, find_blas
+    from hpcpgd.parallel.phase_clock import COMPUTE
+    from hpcpgd.train.planning import make_trainer
+    from hpcpgd.train.warmup import warm_up
 
     setting = Setting(mpi.MPI.COMM_SELF, load_data(), make_network("net-1h"), 128, None)
     config = RunConfig(backend="gemm", batch_size=128, dtype="float32", learning_rate=RATE)

@@ -71,7 +71,7 @@ def main() -> None:
         for i, parameter in enumerate(model.parameters()):
             array = parameter.detach().numpy()
             stored[f"{case}_end{i}"] = array.T if array.ndim == 2 else array
-    path = Path(__file__).parent.parent / "tests" / "data" / "trajectory.npz"
+    path = Path(__file__).parent.parent / "tests" / "samples" / "trajectory.npz"
     np.savez_compressed(path, allow_pickle=False, **stored)
     print(f"{path.name}: {path.stat().st_size} bytes, PyTorch {torch.__version__}")
 

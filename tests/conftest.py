@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from hpcpgd import jitcache
-from hpcpgd.launch import RANK_VARIABLES, SIZE_VARIABLES
+from hpcpgd.cli.launcher import RANK_VARIABLES, SIZE_VARIABLES
+from hpcpgd.machine import jit_cache
 
-jitcache.use(jitcache.choose())  # as the program does it
+jit_cache.use(jit_cache.choose())  # as the program does it
 # A shell lets its background jobs ignore Ctrl-C, and so would the jobs of the tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -57,10 +57,11 @@ MISSING = {"gpu": gpu_missing, "slurm": slurm_missing}
 LEFT = pytest.StashKey[int]()  # how many long tests this session leaves to --all
 # The files that take longest, in that order: with two workers the last file should be a short one.
 SLOWEST = (
-    "test_slurm", "test_scripts", "test_study_paper_command", "test_jitcache", "test_resume",
+    "test_slurm", "test_scripts", "test_study_paper_command", "test_jit_cache", "test_resume",
     "test_jobs", "test_study_jobs", "test_mpi", "test_bench", "test_cuda_kernels", "test_bits",
     "test_openmpi", "test_fuzz", "test_check_gpu", "test_kit", "test_startup", "test_bench_peers",
-    "test_freed", "test_stop", "test_cuda_jobs", "test_runs", "test_doctor", "test_packaging",
+    "test_freed_memory", "test_stop", "test_cuda_jobs", "test_runs", "test_doctor",
+    "test_packaging",
 )  # fmt: skip
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import environment, python, run
+from tests.helpers.support import ROOT, environment, python, run
 
-ROOT = Path(__file__).parent.parent
 WHERE = (
-    "import hpcpgd, hpcpgd.kernels.gemm as g, sys; from hpcpgd import train; "
+    "import hpcpgd, hpcpgd.kernels.backends.gemm as g, sys; from hpcpgd.train import cli; "
     "print(hpcpgd.__file__, g.__file__); "
-    "sys.exit(train.main(['--epochs', '1', '--quiet', '--output', 'r.h5']))"
+    "sys.exit(cli.main(['--epochs', '1', '--quiet', '--output', 'r.h5']))"
 )
 
 
@@ -49,7 +48,13 @@ def test_wheel(checkout: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    for wanted in ("kernels/gemm.py", "data/digits.npz", "data/digits.LICENSE.txt", "py.typed"):
+    for wanted in (
+        "kernels/backends/gemm.py",
+        "kernels/device/cuda.cu",
+        "data/digits.npz",
+        "data/digits.LICENSE.txt",
+        "py.typed",
+    ):
         assert f"hpcpgd/{wanted}" in names
     assert not [n for n in names if n.startswith(("kernels/", "tests/", "scripts/"))]
     target = tmp_path / "site"

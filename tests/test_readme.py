@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcpgd.config import FIELDS, NETWORKS, flag_name
-from tests.support import TRAIN, python
+from hpcpgd.config.run_config import FIELDS, NETWORKS, flag_name
+from tests.helpers.support import ROOT, TRAIN, python
 
-ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
 
 

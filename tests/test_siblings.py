@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcpgd.siblings import rank_is_gone
+from hpcpgd.environment.siblings import rank_is_gone
 from tests.support import mpiexec
 
 LAUNCHER, SHELL, SELF = 10, 20, 31
@@ -83,7 +83,7 @@ def test_what_cannot_be_seen_is_not_gone(missing: str, add: Add, tmp_path: Path)
 def test_a_refused_job_does_not_wait_for_ever(wrapped: bool, tmp_path: Path) -> None:
     """Not even as long as for a rank that cannot be seen: here ``HEARING_SECONDS`` is a day."""
     code = (
-        "import sys; from hpcpgd import launch; launch.HEARING_SECONDS = 86400.0;"
+        "import sys; from hpcpgd.cli import launcher; launcher.HEARING_SECONDS = 86400.0;"
         "from hpcpgd.study.cli import main; sys.exit(main(['select', '--learning-rate', '1']))"
     )
     (tmp_path / "job.py").write_text(code)

@@ -18,13 +18,13 @@ import h5py
 import numpy as np
 
 from hpcpgd.checkpoint.state import State
-from hpcpgd.clock import PHASES
-from hpcpgd.data import contained
+from hpcpgd.data import safe_hdf5
 from hpcpgd.data.guard import one_line
 from hpcpgd.errors import DataError
-from hpcpgd.history import Epoch, History, Timing
-from hpcpgd.kernels.network import FUNCTION_CODES, LOSS_CODES, Array, Network
-from hpcpgd.kernels.workspace import TOTALS
+from hpcpgd.kernels.core.network import FUNCTION_CODES, LOSS_CODES, Array, Network
+from hpcpgd.kernels.core.workspace import TOTALS
+from hpcpgd.parallel.phase_clock import PHASES
+from hpcpgd.results.history import Epoch, History, Timing
 from hpcpgd.results.record import RankPlace, Segment
 
 SCHEMA = "hpcpgd.checkpoint/1"
@@ -97,7 +97,7 @@ class _Content:
 
     def dataset(self, path: str) -> h5py.Dataset:
         """Return a dataset whose values are in this file, as they are stored."""
-        found = contained.dataset(self.file, path, path)
+        found = safe_hdf5.dataset(self.file, path, path)
         nbytes = found.size * found.dtype.itemsize
         if found.dtype.kind not in "iufSV" or found.chunks or found.id.get_storage_size() != nbytes:
             raise DataError(f"{path}: expected plain numbers or text, stored in one piece")

@@ -7,14 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hpcpgd import mpi
+from hpcpgd.checkpoint.checkpoint_folder import Folder, load
 from hpcpgd.checkpoint.codec import decode, encode
-from hpcpgd.checkpoint.folder import Folder, load
-from hpcpgd.checkpoint.instead import problem
 from hpcpgd.checkpoint.state import State
-from hpcpgd.config import RunConfig
+from hpcpgd.checkpoint.wrong_file import problem
+from hpcpgd.config.run_config import RunConfig
 from hpcpgd.errors import ConfigError, DataError, printable, shown
-from hpcpgd.kernels.network import Network
+from hpcpgd.kernels.core.network import Network
+from hpcpgd.parallel import mpi
 
 # Options that say which rows and which minibatches there are.
 DECISIVE = ("standardise", "train_rows", "test_fraction", "batch_size", "seed")

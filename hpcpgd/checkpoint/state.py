@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hpcpgd.history import History
-from hpcpgd.kernels.network import Array, Network
+from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.results.history import History
 from hpcpgd.results.record import Segment
 
 

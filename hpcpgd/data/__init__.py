@@ -1,6 +1,7 @@
 """Datasets: finding them, reading them without trusting them, and splitting them.
 
 ``load`` reads a dataset as its files have it, ``prepare`` splits it for one training run.
+May import ``cli``, ``environment`` and ``kernels.core``; no MPI.
 """
 
 from hpcpgd.data.dataset import Dataset, RawData, Split

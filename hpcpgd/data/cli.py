@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from hpcpgd.cli.launcher import guarded, say
+from hpcpgd.cli.parser import OneLineParser
 from hpcpgd.data import fetch
 from hpcpgd.data.info import describe
 from hpcpgd.data.load import check_name, load
 from hpcpgd.errors import UsageError, nearest
-from hpcpgd.launch import guarded, say
-from hpcpgd.parser import OneLineParser
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from hpcpgd.data.columns import INDEX_NAMES
 from hpcpgd.data.dataset import Array
 from hpcpgd.data.lines import lines, opened
 from hpcpgd.data.reading import Reading
-from hpcpgd.data.table import Table, scan
+from hpcpgd.data.text_table import Table, scan
 from hpcpgd.errors import DataError
 
 TEST_FRACTION = 0.2  # held out where the user names no other part

@@ -8,7 +8,7 @@ import numpy as np
 
 from hpcpgd.data import guard
 from hpcpgd.data.dataset import RawData, Split
-from hpcpgd.streams import DIGITS_KEY, STREAM_DIGITS
+from hpcpgd.data.rng_streams import DIGITS_KEY, STREAM_DIGITS
 
 TRAIN_ROWS = 1500  # of 1797; the other 297 are the test set
 N_CLASSES = 10
@@ -23,7 +23,7 @@ def load(name: str) -> RawData:
     DataError
         If the package's own file is damaged.
     """
-    from hpcpgd.kernels.permutation import permutation  # numba is slow to import
+    from hpcpgd.kernels.core.permutation import permutation  # numba is slow to import
 
     file = resources.files("hpcpgd.data") / "digits.npz"
     with (

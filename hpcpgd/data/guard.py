@@ -20,7 +20,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from hpcpgd import room
+from hpcpgd.environment import memory_limits
 from hpcpgd.errors import DataError, printable
 
 DEFLATE_LIMIT = 1032  # bytes that one byte of a deflate stream can expand to at most
@@ -75,7 +75,7 @@ def refuse_bad_file(path: Path | str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise DataError(f"{path}: {room.shortage(error)}") from error
+        raise DataError(f"{path}: {memory_limits.shortage(error)}") from error
     except _PARSER_ERRORS as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         cure = ": is it whole? copy or download it again" if isinstance(error, _CUT_OFF) else ""
@@ -137,14 +137,18 @@ def ensure_fits(nbytes: int, what: Path | str) -> None:
         If `nbytes` exceeds what this process leaves of the physical memory, or what a limit
         leaves to it.
     """
-    memory, taken, limit = room.physical_memory(), room.taken(), room.tightest()
+    memory, taken, limit = (
+        memory_limits.physical_memory(),
+        memory_limits.taken(),
+        memory_limits.tightest(),
+    )
     if nbytes > memory - taken:
         raise DataError(
             f"{what}: needs {nbytes / 2**30:.1f} GiB of memory, this machine has"
             f" {memory / 2**30:.1f} GiB for this job, {taken / 2**30:.1f} GiB are taken"
         )
     if limit is not None and nbytes > limit.free:
-        raise DataError(f"{what}: needs {room.size(nbytes)} of memory, {limit.told()}")
+        raise DataError(f"{what}: needs {memory_limits.size(nbytes)} of memory, {limit.told()}")
 
 
 def fill(stream: BinaryIO, buffer: npt.NDArray[np.uint8]) -> int:

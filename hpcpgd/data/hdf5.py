@@ -36,19 +36,19 @@ def read(path: Path) -> Reading:
         If the file is missing, damaged, held open by a writer, or if a name leads elsewhere:
         soft and external links, virtual datasets, external storage.
     """
-    from hpcpgd.data import contained, packed  # h5py is slow to import
+    from hpcpgd.data import packed, safe_hdf5  # h5py is slow to import
 
     guard.file_size(path)
     with guard.refuse_bad_file(path), _opened(path) as file:
         keys = recognise(_names(file, path), path)
         datasets = {
-            key: contained.dataset(file, name, f"{path}: {name}")
+            key: safe_hdf5.dataset(file, name, f"{path}: {name}")
             for key, name in keys.arrays.items()
         }
         texts = [key for key, d in datasets.items() if key[0] == "y" and _has_texts(d)]
         for key in datasets.keys() - set(texts):
             checks.numeric(datasets[key].dtype, f"{path}: {keys.arrays[key]}")
-        guard.ensure_fits(sum(map(contained.nbytes, datasets.values())), path)
+        guard.ensure_fits(sum(map(safe_hdf5.nbytes, datasets.values())), path)
         if texts or keys.class_names is not None:
             _require_sound_heaps(path)
         arrays = {
@@ -119,7 +119,7 @@ def _has_texts(dataset: h5py.Dataset) -> bool:
 
 def _require_sound_heaps(path: Path) -> None:
     """Refuse damage on which libhdf5 would loop forever as it reads texts."""
-    from hpcpgd.data.heaps import require_sound_heaps
+    from hpcpgd.data.hdf5_heaps import require_sound_heaps
 
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         require_sound_heaps(data, path)
@@ -127,9 +127,9 @@ def _require_sound_heaps(path: Path) -> None:
 
 def _texts(dataset: h5py.Dataset, path: Path) -> Array:
     """Return texts (rows,) as an array of ``str``, which has the longest one's width."""
-    from hpcpgd.data import contained
+    from hpcpgd.data import safe_hdf5
 
-    texts = list(contained.texts(dataset))
+    texts = list(safe_hdf5.texts(dataset))
     longest = max(map(len, texts), default=0)
     if longest > LONGEST_LABEL:
         raise DataError(
@@ -141,9 +141,9 @@ def _texts(dataset: h5py.Dataset, path: Path) -> Array:
 
 def _class_names(file: h5py.File, name: str | None, path: Path) -> tuple[str, ...]:
     """Return the texts of the array that names the classes, none if it is no such."""
-    from hpcpgd.data import contained
+    from hpcpgd.data import safe_hdf5
 
     if name is None:
         return ()
-    dataset = contained.dataset(file, name, f"{path}: {name}")
-    return tuple(contained.texts(dataset)) if _has_texts(dataset) else ()
+    dataset = safe_hdf5.dataset(file, name, f"{path}: {name}")
+    return tuple(safe_hdf5.texts(dataset)) if _has_texts(dataset) else ()

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from hpcpgd.data import idx_names
+from hpcpgd.environment.user_dirs import user_cache
 from hpcpgd.errors import DataError
-from hpcpgd.folders import user_cache
 
 _SYSTEM = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}  # Debian's package
 _CURE = {

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcpgd.data.dataset import Dataset, RawData, Split, sha256
+from hpcpgd.data.rng_streams import STREAM_SPLIT, STREAM_TEST
 from hpcpgd.data.standardise import standardised
 from hpcpgd.errors import ConfigError, DataError
-from hpcpgd.streams import STREAM_SPLIT, STREAM_TEST
 
 VALIDATION_PARTS = 6  # the paper splits 5:1 into training and validation
 
@@ -92,7 +92,7 @@ def _missing_classes(raw: RawData, train: Split) -> list[str]:
 
 
 def _order(rows: int, seed: int, stream: int) -> npt.NDArray[np.int64]:
-    from hpcpgd.kernels.permutation import permutation  # numba is slow to import
+    from hpcpgd.kernels.core.permutation import permutation  # numba is slow to import
 
     return permutation(rows, seed, stream)
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from hpcpgd.data import guard
 from hpcpgd.data.dataset import RawData, Split
+from hpcpgd.data.rng_streams import STREAM_SYNTHETIC
 from hpcpgd.errors import UsageError
-from hpcpgd.streams import STREAM_SYNTHETIC
 
 _NAME = re.compile(r"synthetic:([1-9]\d{0,17})x([1-9]\d{0,17})x([1-9]\d{0,8})", re.ASCII)
 

@@ -10,20 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from hpcpgd.doctor import limits, shared_memory
-from hpcpgd.doctor.finding import problem
-from hpcpgd.doctor.guardian import Guardian, Stage
-from hpcpgd.doctor.report import Report
-from hpcpgd.errors import UnavailableError, UsageError
-from hpcpgd.launch import (
+from hpcpgd.cli.launcher import (
     LOCAL_SIZE_VARIABLES,
     guarded,
     launcher_rank,
     launcher_size,
     let_speak,
 )
-from hpcpgd.parser import OneLineParser
-from hpcpgd.startup import Endings
+from hpcpgd.cli.parser import OneLineParser
+from hpcpgd.doctor import limits, shared_memory
+from hpcpgd.doctor.finding import problem
+from hpcpgd.doctor.guardian import Guardian, Stage
+from hpcpgd.doctor.report import Report
+from hpcpgd.errors import UnavailableError, UsageError
+from hpcpgd.parallel.startup import Endings
 from hpcpgd.version import __version__
 
 PROGRAM = "hpcpgd doctor"
@@ -75,7 +75,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _make_kit(options: argparse.Namespace) -> int:
-    from hpcpgd.kit.command import Options, make
+    from hpcpgd.doctor.kit.first_contact import Options, make
 
     return make(Options(options.kit, options.folder, options.launcher, options.with_names))
 

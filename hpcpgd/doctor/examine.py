@@ -10,16 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hpcpgd import jitcache, mpi
+from hpcpgd.cli.launcher import launcher_rank, launcher_size, mismatch
 from hpcpgd.doctor import (
-    allreduce,
-    cores,
+    allreduce_check,
+    core_binding,
     gpus,
-    launcher,
+    launcher_check,
     memory,
     products,
     shared_memory,
-    slurm,
+    slurm_job,
     storage,
     variables,
 )
@@ -27,9 +27,10 @@ from hpcpgd.doctor.finding import OK, Finding, Place, decode, encode, problem, w
 from hpcpgd.doctor.guardian import Guardian, Stage
 from hpcpgd.doctor.report import Report
 from hpcpgd.errors import UnavailableError
-from hpcpgd.job import within
-from hpcpgd.launch import launcher_rank, launcher_size, mismatch
-from hpcpgd.startup import Endings
+from hpcpgd.machine import jit_cache
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.startup import Endings
+from hpcpgd.train.job import within
 
 PROGRAM = "hpcpgd doctor"
 NETWORK = Stage(
@@ -68,7 +69,7 @@ def _unheard() -> int:
     if launcher_size() is not None or launcher_rank() != 1:
         return 0
     report = Report(speaks=True)
-    report.add(*launcher.judge(launcher.World(mpi.implementation(), 1, 1), os.environ))
+    report.add(*launcher_check.judge(launcher_check.World(mpi.implementation(), 1, 1), os.environ))
     return report.code
 
 
@@ -85,22 +86,24 @@ class _Examination:
     def of_the_job(self, alone: bool) -> None:
         """Check what only all ranks together can tell; ``alone``: there are no others."""
         ranks, library = self.ranks, mpi.implementation()
-        world = launcher.World(library, ranks.size, ranks.nodes)
-        self._on_first(lambda: launcher.judge(world, os.environ))
+        world = launcher_check.World(library, ranks.size, ranks.nodes)
+        self._on_first(lambda: launcher_check.judge(world, os.environ))
         if alone:
             return
         if ranks.size == 1 and launcher_size() is None and "SLURM_JOB_ID" not in os.environ:
-            self._on_first(lambda: launcher.judge_pair(launcher.try_pair()))
-        rows = mpi.all_texts(ranks.comm, json.dumps(asdict(cores.observe(ranks))))
-        seen = [cores.facts(json.loads(row)) for row in rows]
-        self.threads = cores.threads(seen)
+            self._on_first(lambda: launcher_check.judge_pair(launcher_check.try_pair()))
+        rows = mpi.all_texts(ranks.comm, json.dumps(asdict(core_binding.observe(ranks))))
+        seen = [core_binding.facts(json.loads(row)) for row in rows]
+        self.threads = core_binding.threads(seen)
         fewest = min(len(one.cores) for one in seen)
         crowded = min(one.share for one in seen) < 1
-        self._on_first(lambda: slurm.judge(slurm.observe(os.environ), ranks.size, fewest, library))
-        self._on_first(lambda: cores.judge(seen, self.places))
+        self._on_first(
+            lambda: slurm_job.judge(slurm_job.observe(os.environ), ranks.size, fewest, library)
+        )
+        self._on_first(lambda: core_binding.judge(seen, self.places))
         if ranks.size > 1:
-            sums = allreduce.observe(ranks, crowded)
-            self._on_first(lambda: allreduce.judge(sums))
+            sums = allreduce_check.observe(ranks, crowded)
+            self._on_first(lambda: allreduce_check.judge(sums))
 
     def of_the_nodes(self, folder: Path) -> None:
         """Check what each rank, each node or the first rank can tell alone."""
@@ -109,7 +112,7 @@ class _Examination:
         self._on_nodes(lambda: self._shared_memory(here))
         self._on_nodes(lambda: memory.judge(memory.observe(), here))
         try:
-            folders = jitcache.share_folder(self.ranks)
+            folders = jit_cache.share_folder(self.ranks)
         except UnavailableError as error:
             text, _, cure = str(error).partition(": ")
             found = problem(storage.CACHE, text, cure, error.exit_code)

@@ -27,8 +27,8 @@ def _product() -> Callable[[], object]:
     """Return what multiplies two matrices in float32 as the program does, on one thread."""
     from threadpoolctl import threadpool_limits
 
-    from hpcpgd.kernels.blas import Blas
-    from hpcpgd.resources import find_blas
+    from hpcpgd.kernels.blas.blas_library import Blas
+    from hpcpgd.machine.resources import find_blas
 
     a, b, c = (np.ones((SIDE, SIDE), np.float32) for _ in range(3))
     blas = find_blas("gemm")

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from hpcpgd.errors import UnavailableError
-from hpcpgd.gpu import open_device
+from hpcpgd.machine.gpu import open_device
 
 
 def observe() -> dict[str, Any]:

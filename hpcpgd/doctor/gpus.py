@@ -10,7 +10,7 @@ from typing import Any
 
 from hpcpgd.doctor.finding import Finding, ok, warning
 from hpcpgd.doctor.probe import ask
-from hpcpgd.provenance import has_driver
+from hpcpgd.environment.provenance import has_driver
 
 SUBJECT = "GPU"
 PROBE_SECONDS = 60.0
@@ -53,7 +53,7 @@ def observe(ranks: int) -> Gpus:
     devices = tuple((str(name), int(free), int(size)) for name, free, size in told["devices"])
     unaware = ""
     if devices and ranks > 1:
-        from hpcpgd.gpu import why_mpi_is_not_gpu_aware
+        from hpcpgd.machine.gpu import why_mpi_is_not_gpu_aware
 
         unaware = why_mpi_is_not_gpu_aware()
     return Gpus(driver, cupy, str(told["refused"]), devices, unaware)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hpcpgd import room
 from hpcpgd.doctor.finding import Finding, problem, warning
+from hpcpgd.environment import memory_limits
 from hpcpgd.errors import UnavailableError
 
 SUBJECT = "limits"
@@ -12,7 +12,7 @@ SUBJECT = "limits"
 def judge() -> list[Finding]:
     """Say which limits of this process are too low."""
     findings = []
-    refused, low = room.too_little(), room.few()
+    refused, low = memory_limits.too_little(), memory_limits.few()
     if refused:
         seen, _, cure = refused.rpartition(": ")
         findings.append(problem(SUBJECT, seen, cure, UnavailableError.exit_code))

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcpgd import room
-from hpcpgd.cgroup import limits
 from hpcpgd.doctor.finding import Finding, ok, warning
-from hpcpgd.room import physical_memory
+from hpcpgd.environment import memory_limits
+from hpcpgd.environment.cgroup import limits
+from hpcpgd.environment.memory_limits import physical_memory
 
 SUBJECT = "memory"
 GIB = 2**30
@@ -48,7 +48,7 @@ def observe() -> Memory:
             parts = dict(zip(stat[::2], map(int, stat[1::2]), strict=True))
             cached = parts.get("file", 0) - parts.get("shmem", 0)  # given back when needed
             free = min(free, int(limit[0]) - int(used[0]) + cached)
-    limit = room.tightest()
+    limit = memory_limits.tightest()
     if limit is None:
         return Memory(machine, allowed, free)
     return Memory(machine, allowed, free, limit.free, limit.told())

@@ -1,6 +1,6 @@
 """``python -m hpcpgd.doctor.pair``: print the size of the MPI world, as each rank sees it."""
 
-from hpcpgd import mpi
+from hpcpgd.parallel import mpi
 
 if __name__ == "__main__":
     print(f"size={mpi.initialise().size};")

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hpcpgd.lastwords import reason
-from hpcpgd.launch import without_launcher
+from hpcpgd.cli.launcher import without_launcher
+from hpcpgd.study.last_words import reason
 
 
 @dataclass(frozen=True)

@@ -71,9 +71,9 @@ class Products:
 
 def observe(environ: Mapping[str, str] = os.environ) -> Products:
     """Find the library and measure it, in processes of their own."""
-    from hpcpgd.kernels.blas import Blas
-    from hpcpgd.provenance import blas_library
-    from hpcpgd.resources import find_blas
+    from hpcpgd.environment.provenance import blas_library
+    from hpcpgd.kernels.blas.blas_library import Blas
+    from hpcpgd.machine.resources import find_blas
 
     given = {name: environ[name] for name in VARIABLES if environ.get(name)}
     try:

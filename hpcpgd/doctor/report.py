@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from hpcpgd.cli.launcher import say
 from hpcpgd.doctor.finding import OK, PROBLEM, WARNING, Finding, Place, counted, merged
-from hpcpgd.launch import say
 
 
 @dataclass

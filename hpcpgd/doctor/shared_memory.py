@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcpgd.doctor.finding import Finding, counted, ok, warning
-from hpcpgd.segments import PREFIXES, left_over
-from hpcpgd.segments import SHARED_MEMORY as FOLDER
+from hpcpgd.parallel.shm_files import PREFIXES, left_over
+from hpcpgd.parallel.shm_files import SHARED_MEMORY as FOLDER
 
 SUBJECT = "shared memory"
 MIB = 2**20

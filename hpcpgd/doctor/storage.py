@@ -15,8 +15,8 @@ from time import perf_counter
 
 from hpcpgd.doctor.finding import Finding, ok, problem, warning
 from hpcpgd.errors import OutputError
-from hpcpgd.jitcache import Folders
-from hpcpgd.kernels.disk import SUFFIX
+from hpcpgd.kernels.core.kernel_files import SUFFIX
+from hpcpgd.machine.jit_cache import Folders
 from hpcpgd.results.atomic import write_atomically
 
 SUBJECT = "folder"

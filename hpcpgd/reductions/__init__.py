@@ -1,10 +1,13 @@
-"""Reductions: each is a schedule over the phases of a backend that makes one step."""
+"""Sums of partial gradients over the ranks, one module a reduction, and what a step moves.
+
+May import ``engines`` and what lies below it.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from hpcpgd.config import REDUCTIONS, RunConfig
+from hpcpgd.config.run_config import REDUCTIONS, RunConfig
 
 
 class Reduction(Protocol):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from hpcpgd.clock import PhaseClock
-from hpcpgd.engine import Rows, StepEngine
-from hpcpgd.sampler import Sampler
+from hpcpgd.data.sampler import Sampler
+from hpcpgd.engines.base import Rows, StepEngine
+from hpcpgd.parallel.phase_clock import PhaseClock
 
 
 class AllreduceStep:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd import mpi
+from hpcpgd.parallel import mpi
 
 REHEARSALS = 5
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from hpcpgd.group import Arena
-from hpcpgd.kernels.crossing import WORDS, make_crossing
-from hpcpgd.kernels.schedule import divided, fixed
-from hpcpgd.kernels.scheduled import Place, alone
-from hpcpgd.parts import HOST_CHUNK, Parts, chunk_rows
+from hpcpgd.engines.context import HOST_CHUNK, Parts, chunk_rows
+from hpcpgd.kernels.schedule.barrier import WORDS, make_crossing
+from hpcpgd.kernels.schedule.commands import divided, fixed
+from hpcpgd.kernels.schedule.scheduled_plan import Place, alone
+from hpcpgd.parallel.groups import Arena
 from hpcpgd.reductions.reproducible import ReproducibleEngine, ReproducibleStep
 from hpcpgd.reductions.shared import SharedEngine, SharedStep, most_rows
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from hpcpgd import mpi
-from hpcpgd.clock import COMPUTE
-from hpcpgd.engine import STOP, StepEngine
-from hpcpgd.engine import Rows as Span
-from hpcpgd.kernels.network import Array
-from hpcpgd.kernels.schedule import GRADIENT, Phase
-from hpcpgd.kernels.scheduled import Rows
+from hpcpgd.engines.base import STOP, StepEngine
+from hpcpgd.engines.base import Rows as Span
+from hpcpgd.engines.scheduled import PrivateEngine
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.kernels.schedule.commands import GRADIENT, Phase
+from hpcpgd.kernels.schedule.scheduled_plan import Rows
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.phase_clock import COMPUTE
 from hpcpgd.reductions.allreduce import AllreduceStep
 from hpcpgd.reductions.exposure import Exposure
-from hpcpgd.scheduled_engine import PrivateEngine
 
 
 class PieceEngine(StepEngine, Protocol):

@@ -18,20 +18,20 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd import mpi
-from hpcpgd.clock import COMPUTE, UPDATE, PhaseClock
 from hpcpgd.data import Dataset
-from hpcpgd.engine import Rows as Span
-from hpcpgd.group import Group
-from hpcpgd.kernels.network import Array, aligned_zeros
-from hpcpgd.kernels.partition import block_range, columns_range
-from hpcpgd.kernels.schedule import FORWARD, GRADIENT, OUTPUT, Schedule, shape
-from hpcpgd.kernels.scheduled import Rows, ScheduledPlan
-from hpcpgd.kernels.workspace import Workspace
-from hpcpgd.sampler import Sampler
-from hpcpgd.scheduled_engine import ScheduledEngine
-from hpcpgd.stop import StopRequest
-from hpcpgd.watchdog import Signs
+from hpcpgd.data.sampler import Sampler
+from hpcpgd.engines.base import Rows as Span
+from hpcpgd.engines.scheduled import ScheduledEngine
+from hpcpgd.kernels.core.network import Array, aligned_zeros
+from hpcpgd.kernels.core.partition import block_range, columns_range
+from hpcpgd.kernels.core.workspace import Workspace
+from hpcpgd.kernels.schedule.commands import FORWARD, GRADIENT, OUTPUT, Schedule, shape
+from hpcpgd.kernels.schedule.scheduled_plan import Rows, ScheduledPlan
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.groups import Group
+from hpcpgd.parallel.phase_clock import COMPUTE, UPDATE, PhaseClock
+from hpcpgd.parallel.stop import StopRequest
+from hpcpgd.parallel.watchdog import Signs
 
 
 class Exchange:

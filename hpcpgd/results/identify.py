@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpcpgd.data.contained import attribute
 from hpcpgd.data.guard import file_size, refuse_bad_file
-from hpcpgd.data.heaps import opened
+from hpcpgd.data.hdf5_heaps import opened
+from hpcpgd.data.safe_hdf5 import attribute
 from hpcpgd.errors import DataError
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # how every HDF5 file begins

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hpcpgd.config import RunConfig
-from hpcpgd.cost import ProductCost
-from hpcpgd.history import History, Timing
-from hpcpgd.kernels.network import Array, Network
+from hpcpgd.config.run_config import RunConfig
+from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.reductions.traffic import ProductCost
+from hpcpgd.results.history import History, Timing
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class RunRecord:
     costs : list of ProductCost
         Of every product of a full step.
     communicated : ndarray of int64, shape (L + 1,)
-        Bytes that a full step communicates (``cost.communicated``).
+        Bytes that a full step communicates (``traffic.communicated``).
     parameters : ndarray or None
         Flat vector; None before the end and after a divergence.
     test : Scores or None

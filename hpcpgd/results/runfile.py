@@ -16,18 +16,18 @@ import h5netcdf
 import h5py
 import numpy as np
 
-from hpcpgd.clock import PHASES
-from hpcpgd.config import RunConfig
-from hpcpgd.data.contained import attribute
-from hpcpgd.data.heaps import opened
+from hpcpgd.config.run_config import RunConfig
+from hpcpgd.config.toml_file import parse
+from hpcpgd.data.hdf5_heaps import opened
+from hpcpgd.data.safe_hdf5 import attribute
+from hpcpgd.engines.parameters import params_sha256
 from hpcpgd.errors import DataError
-from hpcpgd.history import Epoch, Timing
-from hpcpgd.kernels.network import Array
-from hpcpgd.model import params_sha256
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.parallel.phase_clock import PHASES
 from hpcpgd.results.atomic import write_atomically
+from hpcpgd.results.history import Epoch, Timing
 from hpcpgd.results.netcdf import put
 from hpcpgd.results.record import RankPlace, RunRecord, Scores, Segment
-from hpcpgd.tomlfile import parse
 
 SCHEMA = "hpcpgd.run/1"
 MAX_RANK_ROWS = 1024  # above, /timing holds statistics over the ranks

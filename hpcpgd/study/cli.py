@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from hpcpgd.cli.launcher import guarded
+from hpcpgd.cli.parser import OneLineParser
 from hpcpgd.errors import DataError, UsageError, nearest
-from hpcpgd.launch import guarded
-from hpcpgd.parser import OneLineParser
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -98,20 +98,20 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.commands import plan
+    from hpcpgd.study.subcommands import plan
 
     return plan(arguments.study, arguments.folder)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.commands import RunOptions, run
+    from hpcpgd.study.subcommands import RunOptions, run
 
     a = arguments
     return run(a.study, a.folder, RunOptions(a.launcher, a.task, a.retry_failed))
 
 
 def _submit(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.slurm.commands import SubmitOptions, submit
+    from hpcpgd.study.slurm.submission import SubmitOptions, submit
 
     a = arguments
     options = SubmitOptions(a.site, a.dry_run, a.wait, a.retry_failed)
@@ -119,13 +119,13 @@ def _submit(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.slurm.commands import status
+    from hpcpgd.study.slurm.submission import status
 
     return status(arguments.study, arguments.folder)
 
 
 def _collect(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.commands import collect
+    from hpcpgd.study.subcommands import collect
 
     also = [_labelled(text) for text in arguments.also]
     return collect(arguments.study, arguments.folder, arguments.output, arguments.label, also)
@@ -139,13 +139,13 @@ def _labelled(text: str) -> tuple[str, Path]:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.commands import report
+    from hpcpgd.study.subcommands import report
 
     return report(arguments.file, arguments.figures)
 
 
 def _paper(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.paper.command import Options, paper
+    from hpcpgd.study.paper.paper_command import Options, paper
 
     a = arguments
     gpu = a.only == "gpu"

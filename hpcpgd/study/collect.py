@@ -15,17 +15,17 @@ import h5py
 import numpy as np
 
 from hpcpgd.data.checks import numeric
-from hpcpgd.data.contained import attribute, dataset, texts
-from hpcpgd.data.heaps import opened
+from hpcpgd.data.hdf5_heaps import opened
+from hpcpgd.data.safe_hdf5 import attribute, dataset, texts
+from hpcpgd.environment.provenance import cpu_model
 from hpcpgd.errors import DataError
-from hpcpgd.provenance import cpu_model
 from hpcpgd.results.atomic import write_atomically
 from hpcpgd.results.identify import STUDY, what_is
 from hpcpgd.results.netcdf import put
-from hpcpgd.study.folder import StudyFolder
 from hpcpgd.study.grid import points
 from hpcpgd.study.read_run import read_row
 from hpcpgd.study.rows import UNITS, Row, failed_row
+from hpcpgd.study.study_folder import StudyFolder
 from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.summary import Summary, summarise
 from hpcpgd.version import __version__

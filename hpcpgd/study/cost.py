@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpcpgd.data import Dataset
-from hpcpgd.kernels.network import Network
-from hpcpgd.load_dataset import load_dataset
-from hpcpgd.model import make_network
+from hpcpgd.engines.parameters import make_network
+from hpcpgd.kernels.core.network import Network
 from hpcpgd.study.grid import Point
+from hpcpgd.train.load_dataset import load_dataset
 
 # 10⁹ operations a second that one core may reach, for want of a measurement: the order of
 # magnitude on an AVX-512 machine.

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcpgd.config import NETWORKS, RunConfig, flag_name
+from hpcpgd.config.resolve import resolve
+from hpcpgd.config.run_config import NETWORKS, RunConfig, flag_name
 from hpcpgd.errors import ConfigError
-from hpcpgd.resolve import resolve
 from hpcpgd.study.launchers import Launcher
 from hpcpgd.study.studyfile import PER_RANK, StudyFile
 

@@ -10,9 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcpgd.cli.launcher import LAUNCHER_PREFIXES, without_launcher
+from hpcpgd.environment.step_shell import in_step_shell
 from hpcpgd.errors import UnavailableError, UsageError
-from hpcpgd.launch import LAUNCHER_PREFIXES, without_launcher
-from hpcpgd.stepshell import in_step_shell
 
 ASK_SECONDS = 30.0
 

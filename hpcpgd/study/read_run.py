@@ -9,16 +9,16 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpcpgd.clock import COMPUTE, DATA, UPDATE
+from hpcpgd.config.toml_file import parse
 from hpcpgd.data.checks import numeric
-from hpcpgd.data.contained import attribute, dataset, texts
-from hpcpgd.data.heaps import opened
+from hpcpgd.data.hdf5_heaps import opened
+from hpcpgd.data.safe_hdf5 import attribute, dataset, texts
 from hpcpgd.errors import DataError, shown
-from hpcpgd.kernels.network import Array
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.parallel.phase_clock import COMPUTE, DATA, UPDATE
 from hpcpgd.results.runfile import SCHEMA
 from hpcpgd.study.grid import Point, network_name, shared
 from hpcpgd.study.rows import NAN, PHASE_COLUMNS, Row, paper_row
-from hpcpgd.tomlfile import parse
 
 
 def read_row(path: Path, point: Point, repeat: int, warmup: int, machine: str | None) -> Row:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hpcpgd.clock import PHASES
-from hpcpgd.study.folder import Failure
+from hpcpgd.parallel.phase_clock import PHASES
 from hpcpgd.study.grid import Point, network_name, shared
+from hpcpgd.study.study_folder import Failure
 
 NAN = float("nan")
 PHASE_COLUMNS = {phase: f"{phase}_s" for phase in PHASES}

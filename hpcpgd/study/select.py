@@ -9,45 +9,19 @@ winner.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-
-from hpcpgd.config import RunConfig
 from hpcpgd.errors import UsageError
+from hpcpgd.study.choice import RATES
 
 DESCRIPTION = """Train with each learning rate of the paper's grid, shared out over the ranks, and
 take the one with the highest validation accuracy; the test set is opened once.  The flags are
 those of hpcpgd train, but for the learning rate."""
-RATES = (0.001, 0.002, 0.01, 0.1, 0.5, 1.0)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a selection found.
-
-    Attributes
-    ----------
-    rates, accuracies, losses : tuple of float
-        Validation accuracy and loss after the last epoch; NaN where training diverged.
-    best : int
-        Index of the chosen rate.
-    test_accuracy, test_loss : float
-        Of the chosen model, on the test set.
-    """
-
-    rates: tuple[float, ...]
-    accuracies: tuple[float, ...]
-    losses: tuple[float, ...]
-    best: int
-    test_accuracy: float
-    test_loss: float
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line and return the exit code; collective over all ranks of the job."""
-    from hpcpgd.config import FIELDS, flag_name
-    from hpcpgd.options import build_parser, parse
+    from hpcpgd.config.flags import build_parser, parse
+    from hpcpgd.config.run_config import FIELDS, flag_name
 
     for word in argv:
         if word.split("=")[0] == "--learning-rate":
@@ -63,23 +37,3 @@ def main(argv: Sequence[str]) -> int:
     from hpcpgd.study.selecting import run
 
     return run(config)
-
-
-def best_of(rates: Sequence[float], accuracies: Sequence[float]) -> int | None:
-    """Return the index of the highest accuracy, the lowest rate of equals; None if all NaN."""
-    known = [i for i, accuracy in enumerate(accuracies) if not np.isnan(accuracy)]
-    return min(known, key=lambda i: (-accuracies[i], rates[i]), default=None)
-
-
-def table(config: RunConfig, choice: Choice) -> str:
-    """Return the rates with their accuracies, the chosen one marked."""
-    lines = ["learning rate  validation accuracy  validation loss"]
-    for i, rate in enumerate(choice.rates):
-        accuracy, loss = choice.accuracies[i], choice.losses[i]
-        known = "diverged" if np.isnan(accuracy) else f"{100 * accuracy:.2f} %"
-        mark = "  chosen" if i == choice.best else ""
-        lines.append(f"{rate:>13g}  {known:>19}  {loss:>15.4f}{mark}")
-    return "\n".join(
-        [*lines, f"test accuracy of the chosen model: {100 * choice.test_accuracy:.2f} %, after "
-         f"{config.epochs} epochs"]
-    )  # fmt: skip

@@ -11,15 +11,16 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpcpgd import jitcache, mpi
-from hpcpgd.agreement import require_same_config
-from hpcpgd.config import RunConfig
+from hpcpgd.config.run_config import RunConfig
 from hpcpgd.errors import ConfigError, DivergedError
-from hpcpgd.job import on_world
-from hpcpgd.kernels.partition import block_range
-from hpcpgd.progress import Progress
+from hpcpgd.kernels.core.partition import block_range
+from hpcpgd.machine import jit_cache
+from hpcpgd.parallel import mpi
 from hpcpgd.results.atomic import check_writable, write_atomically
-from hpcpgd.study.select import RATES, Choice, best_of, table
+from hpcpgd.study.choice import RATES, Choice, best_of, table
+from hpcpgd.train.job import on_world
+from hpcpgd.train.progress import Progress
+from hpcpgd.train.same_on_all_ranks import require_same_config
 
 PROGRAM = "hpcpgd study select"
 SCHEMA = "hpcpgd.selection/1"
@@ -39,10 +40,10 @@ def select(comm: Any, config: RunConfig) -> Choice:
         The same on every rank where ``agreed`` is true.
     """
     ranks = mpi.join(comm)
-    jitcache.share_folder(ranks)
-    from hpcpgd.distribute import load_on_all
-    from hpcpgd.model import make_network
-    from hpcpgd.resources import claim
+    jit_cache.share_folder(ranks)
+    from hpcpgd.engines.parameters import make_network
+    from hpcpgd.machine.resources import claim
+    from hpcpgd.train.distribute import load_on_all
 
     require_same_config(ranks.comm, config)
     if config.reduction not in ("auto", "allreduce"):
@@ -98,9 +99,9 @@ def _train_all(
 
     The threads of all trainers end with ``threads``.
     """
-    from hpcpgd.model import initial_parameters
-    from hpcpgd.planning import make_trainer
-    from hpcpgd.warmup import compile_kernels
+    from hpcpgd.engines.parameters import initial_parameters
+    from hpcpgd.train.planning import make_trainer
+    from hpcpgd.train.warmup import compile_kernels
 
     found = {}
     for number in numbers:

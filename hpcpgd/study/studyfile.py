@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcpgd.config import FIELDS, NETWORKS, meant, read_tables
+from hpcpgd.config.option_types import Choice, Duration, Integer, Kind, Text
+from hpcpgd.config.run_config import FIELDS, NETWORKS, meant, read_tables
 from hpcpgd.errors import ConfigError, HpcpgdError, nearest, shown
-from hpcpgd.kinds import Choice, Duration, Integer, Kind, Text
 
 KINDS = ("strong", "weak", "sweep")
 # Set by the study itself.

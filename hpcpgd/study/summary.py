@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd.kernels.network import Array
+from hpcpgd.kernels.core.network import Array
 from hpcpgd.study.grid import shared
 from hpcpgd.study.rows import NAN, PHASE_COLUMNS, Row
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from hpcpgd.launch import guarded
+from hpcpgd.cli.launcher import guarded
 
 
 def main() -> int:
     """Return 0 if the ranks that the launcher started see each other; collective."""
-    from hpcpgd.job import on_world
+    from hpcpgd.train.job import on_world
 
     return on_world("hpcpgd study", lambda world: None)
 

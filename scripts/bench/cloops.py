@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hpcpgd.kernels.network import Array, Network
-from hpcpgd.kernels.workspace import Workspace
+from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.kernels.core.workspace import Workspace
 
 SOURCE = Path(__file__).with_name("loops.c")
 

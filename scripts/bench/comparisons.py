@@ -11,7 +11,7 @@ from bench.placement import ONE_CORE, TWO_RANKS, TWO_THREADS, Placement
 from bench.rounds import Cell, Round, Section
 from bench.sections import FLOOR
 from bench.setting import EXAMPLES
-from hpcpgd.kernels.network import Array
+from hpcpgd.kernels.core.network import Array
 
 
 @dataclass(frozen=True)

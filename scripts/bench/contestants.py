@@ -16,17 +16,17 @@ import numpy as np
 from bench import cloops
 from bench.setting import RATE, SEED, Setting
 from bench.work import Spent
-from hpcpgd import mpi
-from hpcpgd.config import GROUPED, RunConfig
-from hpcpgd.engine import HostEngine
-from hpcpgd.group import Arena, make_group
-from hpcpgd.kernels.network import Array
-from hpcpgd.planning import make_trainer
+from hpcpgd.config.run_config import GROUPED, RunConfig
+from hpcpgd.engines.base import HostEngine
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.machine.resources import Resources
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.groups import Arena, make_group
+from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.reductions.allreduce import AllreduceStep
-from hpcpgd.resources import Resources
-from hpcpgd.stop import StopRequest
-from hpcpgd.training import Trainer
-from hpcpgd.warmup import warm_up
+from hpcpgd.train.planning import make_trainer
+from hpcpgd.train.training_loop import Trainer
+from hpcpgd.train.warmup import warm_up
 
 # A power of two: the step taken with it shows the gradient and loses none of its digits.
 GAIN = 2.0**20

@@ -7,7 +7,8 @@ import sys
 from contextlib import ExitStack
 from typing import Any
 
-from hpcpgd import jitcache, mpi
+from hpcpgd.machine import jit_cache
+from hpcpgd.parallel import mpi
 
 SECONDS = 0.2  # of a cell in a round
 QUICK_SECONDS = 0.01
@@ -21,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     world = mpi.start()
     ranks = mpi.join(world)
     try:
-        jitcache.share_folder(ranks)
+        jit_cache.share_folder(ranks)
         code = _run(ranks, options)
         mpi.leave(ranks)
     except BaseException as error:
@@ -62,7 +63,7 @@ def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
     from bench import report
     from bench.peers import PEERS, Peers
     from bench.sections import BATCHES, Builder
-    from hpcpgd.resources import find_blas
+    from hpcpgd.machine.resources import find_blas
 
     blas = find_blas("gemm")
     # As in the program: products are divided by us, never by the BLAS.

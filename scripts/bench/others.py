@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd import mpi
+from hpcpgd.parallel import mpi
 
 STAT = Path("/proc/stat")
 # Columns of a core's line: user nice system idle iowait irq softirq steal.

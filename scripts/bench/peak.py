@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from hpcpgd.kernels.compiled import compiled
+from hpcpgd.kernels.core.compiled import compiled
 
 CHAINS = 12  # hides a latency of 4 to 6 cycles on two units; fits AVX2's 16 registers
 SECONDS = 0.01  # of one sample

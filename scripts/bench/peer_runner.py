@@ -11,7 +11,7 @@ from bench.peer_files import problem_key, read_weights, write_problem
 from bench.peer_process import PeerProcess
 from bench.setting import RATE, Setting
 from bench.work import Spent
-from hpcpgd.kernels.network import Array
+from hpcpgd.kernels.core.network import Array
 
 
 class PeerRunner:

@@ -19,7 +19,7 @@ from bench.peer_process import PeerProcess
 from bench.peer_runner import PeerRunner
 from bench.placement import ONE_CORE, TWO_RANKS, TWO_THREADS, Cores, Placement
 from bench.setting import Setting
-from hpcpgd import mpi
+from hpcpgd.parallel import mpi
 
 PROGRAMS = Path(__file__).with_name("peer_programs")
 JAX, EAGER, COMPILED = "JAX", "PyTorch eager", "PyTorch compile"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from hpcpgd.cores import affinity
+from hpcpgd.machine.cores import affinity
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ from bench.peers import DATA, Peers
 from bench.placement import Cores
 from bench.rounds import Section, all_rounds, best_peaks
 from bench.summary import overall, section_summary
-from hpcpgd import __version__, mpi, provenance
+from hpcpgd import __version__
+from hpcpgd.environment import provenance
+from hpcpgd.parallel import mpi
 
 RESULTS = Path(__file__).parents[1] / "results"
 

@@ -13,8 +13,8 @@ from bench.others import Others
 from bench.peak import Peak
 from bench.placement import Cores, Placement
 from bench.work import Work
-from hpcpgd import mpi
-from hpcpgd.kernels.network import Array, Network
+from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.parallel import mpi
 
 UNDISTURBED = 0.85  # of a core's best FMA peak, which it reaches while the other is idle
 TURNS = 5  # of a cell in a round, the disturbed ones repeated at once

@@ -24,9 +24,9 @@ from bench.placement import ALL, ONE_CORE, TWO_RANKS, TWO_THREADS, Cores, Placem
 from bench.rounds import Cell, Section
 from bench.setting import Setting, load_data, make_network
 from bench.verify import reference_gradient, verify
-from hpcpgd import mpi
 from hpcpgd.data import Dataset
-from hpcpgd.kernels.network import Array
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.parallel import mpi
 
 NETWORKS = {"Net-1h": "net-1h", "Net-2h": "net-2h"}
 BATCHES = (128, 1024)

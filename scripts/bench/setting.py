@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpcpgd.config import NETWORKS
+from hpcpgd.config.run_config import NETWORKS
 from hpcpgd.data import Dataset, load, prepare
-from hpcpgd.kernels.network import Array, Network
-from hpcpgd.model import initial_parameters
-from hpcpgd.sampler import Sampler
+from hpcpgd.data.sampler import Sampler
+from hpcpgd.engines.parameters import initial_parameters
+from hpcpgd.kernels.core.network import Array, Network
 
 SEED = 0
 RATE = 0.01

@@ -19,8 +19,8 @@ from bench.comparisons import (
 )
 from bench.rounds import Round, Section, kept
 from bench.setting import EXAMPLES
-from hpcpgd.cost import communicated, step_products
-from hpcpgd.kernels.network import Array
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.reductions.traffic import communicated, step_products
 
 # Ranks of each group, on one machine: those of ``shared`` and ``reproducible`` are one.
 TWO_RANK_GROUPS = {

@@ -9,10 +9,10 @@ import numpy as np
 
 from bench.contestants import Runner
 from bench.setting import Setting
-from hpcpgd import mpi
-from hpcpgd.kernels import reference
-from hpcpgd.kernels.network import Array, Network
-from hpcpgd.loader import make_loader
+from hpcpgd.engines.loader import make_loader
+from hpcpgd.kernels.backends import reference
+from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.parallel import mpi
 
 TOLERANCE = 1e-4  # float32 over 1,024 examples keeps to a hundredth of it
 

@@ -34,7 +34,7 @@ class Case:
     reduction: str = "reproducible"
 
 
-MINI = "--dataset tests/data/mnist-mini --train-rows 180"
+MINI = "--dataset tests/samples/mnist-mini --train-rows 180"
 DIGITS = "--dataset digits --train-rows 200"
 SOFTMAX = "--output-activation softmax --loss cross-entropy"
 CASES = (

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hpcpgd import job
-from hpcpgd.options import parse
+from hpcpgd.config.flags import parse
+from hpcpgd.train import job
 
 
 def run(plan: Path) -> int:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from bench.launcher import UNWANTED, find_mpiexec
 from bits.cases import DEFAULT, Run
+from hpcpgd.cli.launcher import RANK_VARIABLES, SIZE_VARIABLES
 from hpcpgd.errors import UnavailableError
-from hpcpgd.launch import RANK_VARIABLES, SIZE_VARIABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts/check_bits.py"

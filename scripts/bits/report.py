@@ -10,8 +10,8 @@ from typing import Any
 
 from bench.report import RESULTS, slug, versions
 from bits.cases import Plan
-from hpcpgd import provenance
-from hpcpgd.cores import affinity
+from hpcpgd.environment import provenance
+from hpcpgd.machine.cores import affinity
 
 
 def default_path() -> Path:

@@ -17,8 +17,8 @@ import h5py
 
 from faults.jobs import ROOT, launch, told
 from faults.kind import Kind, Trial
+from hpcpgd.cli.launcher import without_launcher
 from hpcpgd.errors import UnavailableError
-from hpcpgd.launch import without_launcher
 
 SCRIPT = str(ROOT / "scripts" / "slurm_cluster.sh")
 PATIENCE = 1200.0  # seconds of a job with all its starts

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from faults.places import later
-from hpcpgd import train
+from hpcpgd.cli.launcher import launcher_rank
 from hpcpgd.errors import HpcpgdError
-from hpcpgd.launch import launcher_rank
+from hpcpgd.train import cli
 
 
 def _row(trainer: Any, epoch: int, step: int, draw: random.Random) -> str:
@@ -38,7 +38,7 @@ def _row(trainer: Any, epoch: int, step: int, draw: random.Random) -> str:
 
 def _share(trainer: Any, step: int) -> tuple[int, int]:
     """Return the positions of rows that no other rank gathers, and that this one scores."""
-    from hpcpgd.kernels.partition import block_range
+    from hpcpgd.kernels.core.partition import block_range
     from hpcpgd.reductions.shared import SharedEngine, group_rows
 
     engine, sampler, comm = trainer.engine, trainer.sampler, trainer.comm
@@ -105,7 +105,7 @@ WHAT: dict[str, Callable[[Any, int, int, random.Random], str]] = {
 
 def corrupt(what: str, number: int, seed: str, folder: Path) -> None:
     """Let this rank be wrong in step ``number``."""
-    session: Any = importlib.import_module("hpcpgd.session")
+    session: Any = importlib.import_module("hpcpgd.train.session")
     inner = session.compile_kernels
 
     def compiled(ranks: Any, trainer: Any, gpu: Any) -> Any:
@@ -126,8 +126,8 @@ def corrupt(what: str, number: int, seed: str, folder: Path) -> None:
 
 def report(folder: Path) -> None:
     """Let this rank write its weights' hashes, and the error with which its run ends."""
-    session: Any = importlib.import_module("hpcpgd.session")
-    replicas: Any = importlib.import_module("hpcpgd.replicas")
+    session: Any = importlib.import_module("hpcpgd.train.session")
+    replicas: Any = importlib.import_module("hpcpgd.parallel.replicas")
     inner, compare = session.Session.run, replicas.require_same_weights
 
     def compared(comm: Any, network: Any, flat: Any, step: int, same: int) -> None:
@@ -155,7 +155,7 @@ def main(argv: list[str]) -> int:
             corrupt(what, int(number), seed, folder)
 
     later(lay)(None)  # type: ignore[arg-type]  # no trap is laid
-    return train.main(words)
+    return cli.main(words)
 
 
 if __name__ == "__main__":

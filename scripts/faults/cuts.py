@@ -12,7 +12,7 @@ import numpy as np
 
 from faults.jobs import WORDS, finish, go_on, start, wrong_end
 from faults.kind import Kind, Trial
-from hpcpgd.checkpoint.folder import Folder, load
+from hpcpgd.checkpoint.checkpoint_folder import Folder, load
 from hpcpgd.checkpoint.state import State
 
 BLOCK = 512

@@ -24,7 +24,7 @@ import h5py
 from faults.jobs import WORDS, Ended, Fault, finish, go_on, start, wrong_end
 from faults.kind import Kind, Trial, Undisturbed
 from faults.victim import BYTES
-from hpcpgd.checkpoint.folder import Folder, load
+from hpcpgd.checkpoint.checkpoint_folder import Folder, load
 from hpcpgd.errors import DataError, OutputError
 
 SOURCE = Path(__file__).with_name("failing_calls.c")

@@ -9,7 +9,7 @@ from faults.jobs import Fault, finish, start
 from faults.kind import Kind, Trial
 from faults.victim import HANGS as DEEDS
 from faults.victim import STAMP
-from hpcpgd.config import HANG_TIMES
+from hpcpgd.config.run_config import HANG_TIMES
 
 REDUCTIONS = ("allreduce", "overlap", "shared", "reproducible")
 # Where a rank hangs, in which of its calls at most, and for which phases the others may wait.

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import h5py
 
 from bench.launcher import find_mpiexec
+from hpcpgd.cli.launcher import without_launcher
 from hpcpgd.errors import UnavailableError
-from hpcpgd.launch import without_launcher
 
 LIMIT = 120.0  # seconds of any job
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcpgd.launch import launcher_rank
+from hpcpgd.cli.launcher import launcher_rank
 
 if TYPE_CHECKING:
     from faults.victim import Trap
@@ -22,16 +22,16 @@ def later(lay: Lay) -> Lay:
     """Lay a trap only when MPI has started and compiled kernels have their folder."""
 
     def wait(trap: Trap) -> None:
-        from hpcpgd import jitcache
+        from hpcpgd.machine import jit_cache
 
-        share = jitcache.share_folder
+        share = jit_cache.share_folder
 
         def shared(ranks: Any) -> Any:
             folders = share(ranks)
             lay(trap)
             return folders
 
-        jitcache.share_folder = shared
+        jit_cache.share_folder = shared
 
     return wait
 
@@ -54,7 +54,7 @@ def _import(trap: Trap) -> None:
 
     class Finder:
         def find_spec(self, name: str, *_: Any) -> None:
-            if name == "hpcpgd.job" and trap.sprung():
+            if name == "hpcpgd.train.job" and trap.sprung():
                 trap.spring()
 
     sys.meta_path.insert(0, Finder())
@@ -89,7 +89,7 @@ def _after_rename(trap: Trap) -> None:
 
 def _step(trap: Trap) -> None:
     """Where all ranks of a group are to meet within a step."""
-    session: Any = importlib.import_module("hpcpgd.session")
+    session: Any = importlib.import_module("hpcpgd.train.session")
     inner = session.compile_kernels
 
     def compiled(ranks: Any, trainer: Any, gpu: Any) -> float:
@@ -103,16 +103,16 @@ def _step(trap: Trap) -> None:
 def _checkpoint(trap: Trap) -> None:
     """In the pause: on rank 0 while it writes, on others while they wait for it."""
     if launcher_rank() == 0:
-        _at("checkpoint.folder", "seal", "before")(trap)
+        _at("checkpoint.checkpoint_folder", "seal", "before")(trap)
         return
-    session: Any = importlib.import_module("hpcpgd.session")
+    session: Any = importlib.import_module("hpcpgd.train.session")
     keeper = session.Keeper
     session.Keeper = lambda *most: keeper(*most[:-1], trap.before(most[-1]))
 
 
 def _run_file(trap: Trap) -> None:
     """As the file of the complete run is written, or, on others, waited for."""
-    writer: Any = importlib.import_module("hpcpgd.writer")
+    writer: Any = importlib.import_module("hpcpgd.train.writer")
     inner = writer.Writer.write
 
     def write(self: Any) -> None:
@@ -125,21 +125,21 @@ def _run_file(trap: Trap) -> None:
 
 PLACES: dict[str, Lay] = {
     "import": _import,
-    "start": _at("mpi", "start", "after"),
+    "start": _at("parallel.mpi", "start", "after"),
     "parsing": _at("data.hdf5", "_opened", "before"),
-    "dataset": later(_at("session", "load_on_all", "before")),
-    "planning": later(_at("session", "make_trainer", "before")),
-    "compiling": later(_at("warmup", "_warm_up_on", "before")),
+    "dataset": later(_at("train.session", "load_on_all", "before")),
+    "planning": later(_at("train.session", "make_trainer", "before")),
+    "compiling": later(_at("train.warmup", "_warm_up_on", "before")),
     "reducing": later(_step),
     "checkpoint": later(_checkpoint),
-    "validation": later(_at("training", "Trainer.validate", "before")),
-    "test": later(_at("training", "Trainer.test", "before")),
+    "validation": later(_at("train.training_loop", "Trainer.validate", "before")),
+    "test": later(_at("train.training_loop", "Trainer.test", "before")),
     "run file": later(_run_file),
-    "exit": _at("mpi", "finish", "before"),
+    "exit": _at("parallel.mpi", "finish", "before"),
     "file": _at("results.atomic", "_put", "before"),
     "writing": _writing,
     "before fsync": _fsync,
     "before rename": _before_rename,
     "after rename": _after_rename,
-    "loading": _at("checkpoint.folder", "load", "after"),
+    "loading": _at("checkpoint.checkpoint_folder", "load", "after"),
 }

@@ -20,10 +20,12 @@ from contextlib import closing
 from typing import Any
 
 from faults import victim
-from hpcpgd import jitcache, job, mpi
+from hpcpgd.config.flags import parse
 from hpcpgd.errors import HpcpgdError
-from hpcpgd.options import parse
-from hpcpgd.stop import StopRequest
+from hpcpgd.machine import jit_cache
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.stop import StopRequest
+from hpcpgd.train import job
 
 THREADS = ("crew", "team")  # how the names of threads that compute begin
 OUTLIVED = "threads outlive memory"
@@ -50,13 +52,13 @@ def _train(world: Any, words: list[str], asked: list[int] | None, codes: list[in
 def _bare(world: Any, words: list[str], turns: int) -> None:
     """Make a few steps and free the memory of groups at once, again and again; collective."""
     ranks = mpi.join(world)
-    jitcache.share_folder(ranks)  # before numba is imported
-    from hpcpgd.distribute import load_on_all
-    from hpcpgd.group import Arena, make_group
-    from hpcpgd.model import initial_parameters, make_network
-    from hpcpgd.planning import make_trainer
-    from hpcpgd.resources import claim
-    from hpcpgd.warmup import compile_kernels
+    jit_cache.share_folder(ranks)  # before numba is imported
+    from hpcpgd.engines.parameters import initial_parameters, make_network
+    from hpcpgd.machine.resources import claim
+    from hpcpgd.parallel.groups import Arena, make_group
+    from hpcpgd.train.distribute import load_on_all
+    from hpcpgd.train.planning import make_trainer
+    from hpcpgd.train.warmup import compile_kernels
 
     config = parse(words)[0]
     dataset, resources = load_on_all(ranks, config), claim(ranks, config, 0.0)

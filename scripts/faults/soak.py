@@ -21,7 +21,7 @@ from typing import Any
 from faults.cluster import LONG
 from faults.jobs import finish, start, told
 from faults.kind import Kind, Trial
-from hpcpgd import segments
+from hpcpgd.parallel import shm_files
 
 MOST_RANKS, STARTS = 4, 60
 SECONDS, QUICK_SECONDS = (15.0, 25.0), (3.0, 5.0)  # between a start and its kill
@@ -102,7 +102,7 @@ def _of(session: int, parent: str) -> bool:
 def _left(trial: Trial, before: set[str]) -> str:
     """Start once more, and say what is left of the killed jobs, "" if nothing is."""
     folder = trial.folder
-    time.sleep(0 if trial.quick else segments.AGE + 1)
+    time.sleep(0 if trial.quick else shm_files.AGE + 1)
     anew = ("--epochs", "1", "--resume", "never", "--overwrite")
     last = finish(start([*LONG, *anew, "--output", str(folder / "r.h5")], 2))
     if last.code:
@@ -118,7 +118,7 @@ def _left(trial: Trial, before: set[str]) -> str:
 
 def _shared() -> set[str]:
     """Return what lies in shared memory and nobody uses: other jobs may run beside."""
-    return set(segments.left_over())
+    return set(shm_files.left_over())
 
 
 @cache

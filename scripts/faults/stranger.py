@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd import train
+from hpcpgd.train import cli
 
 
 def _version(name: str) -> str:
@@ -17,9 +17,13 @@ def _version(name: str) -> str:
 
 def differ(fact: str) -> None:
     """Make this process another than the rest of the job."""
-    from hpcpgd import distribute, mpi, provenance, session
+    from hpcpgd.environment import provenance
+    from hpcpgd.parallel import mpi
+    from hpcpgd.train import distribute, session
 
-    agreement: Any = import_module("hpcpgd.agreement")  # what it imports is not for others
+    agreement: Any = import_module(
+        "hpcpgd.train.same_on_all_ranks"
+    )  # what it imports is not for others
     if fact == "hpcpgd":
         agreement.__version__ = "0.0.1"
     elif fact in ("numba", "mpi4py"):
@@ -51,4 +55,4 @@ def _spoil(module: Any, name: str) -> None:
 
 if __name__ == "__main__":
     differ(sys.argv[1])
-    sys.exit(train.main(sys.argv[2:]))
+    sys.exit(cli.main(sys.argv[2:]))

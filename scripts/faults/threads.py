@@ -20,9 +20,9 @@ from typing import Any
 
 from faults.jobs import Ended, finish, start
 from faults.series import OUTLIVED
-from hpcpgd.config import GROUPED, REDUCTIONS
+from hpcpgd.config.run_config import GROUPED, REDUCTIONS
 from hpcpgd.errors import INTERRUPTED, DivergedError, StoppedError
-from hpcpgd.kernels import DEVICE_BACKENDS
+from hpcpgd.kernels.backends.registry import DEVICE_BACKENDS
 
 TRAININGS = 4  # of a job
 TURNS = 15  # of steps behind which memory is freed at once

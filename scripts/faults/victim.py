@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hpcpgd import train
-from hpcpgd.launch import launcher_rank
+from hpcpgd.cli.launcher import launcher_rank
+from hpcpgd.train import cli
 
 TIME = "time"
 STAMP = "FAULT_STAMP"
@@ -112,7 +112,7 @@ def main(argv: list[str]) -> int:
             threading.Thread(target=_later, args=(int(number), trap), daemon=True).start()
         else:
             PLACES[phase](trap)
-    return train.main(words)
+    return cli.main(words)
 
 
 if __name__ == "__main__":

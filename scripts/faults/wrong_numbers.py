@@ -16,9 +16,9 @@ import numpy as np
 
 from faults.jobs import Ended, finish, start
 from faults.kind import Kind, Trial
-from hpcpgd.checkpoint.folder import Folder, load
+from hpcpgd.checkpoint.checkpoint_folder import Folder, load
 from hpcpgd.checkpoint.state import State
-from hpcpgd.config import GROUPED
+from hpcpgd.config.run_config import GROUPED
 from hpcpgd.errors import DivergedError, ReplicaError
 
 BATCH, ROWS, COLUMNS, CLASSES = 37, 330, 20, 5

@@ -17,13 +17,13 @@ import numpy as np
 
 from bench.contestants import GAIN
 from bench.setting import RATE, SEED, Setting
-from hpcpgd.config import RunConfig
-from hpcpgd.gpu import Gpu
-from hpcpgd.kernels.network import Array
-from hpcpgd.planning import make_trainer
-from hpcpgd.resources import Resources
-from hpcpgd.training import Trainer
-from hpcpgd.warmup import warm_up
+from hpcpgd.config.run_config import RunConfig
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.machine.gpu import Gpu
+from hpcpgd.machine.resources import Resources
+from hpcpgd.train.planning import make_trainer
+from hpcpgd.train.training_loop import Trainer
+from hpcpgd.train.warmup import warm_up
 
 LOOP = 64  # steps of JAX's loop
 TORCH_WARM_UP = 3  # steps that PyTorch must have made before it records one

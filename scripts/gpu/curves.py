@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from gpu.kernels import Finding
-from hpcpgd.config import RunConfig
+from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset, load, prepare
-from hpcpgd.gpu import Gpu
-from hpcpgd.kernels import blas
-from hpcpgd.kernels.network import Array
-from hpcpgd.model import initial_parameters, make_network
-from hpcpgd.planning import make_trainer
-from hpcpgd.resources import Resources
-from hpcpgd.training import Trainer
-from hpcpgd.warmup import warm_up
+from hpcpgd.engines.parameters import initial_parameters, make_network
+from hpcpgd.kernels.blas import blas_library
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.machine.gpu import Gpu
+from hpcpgd.machine.resources import Resources
+from hpcpgd.train.planning import make_trainer
+from hpcpgd.train.training_loop import Trainer
+from hpcpgd.train.warmup import warm_up
 
 EPOCHS = 3
-MNIST = Path(__file__).parents[2] / "tests" / "data" / "mnist-mini"
+MNIST = Path(__file__).parents[2] / "tests" / "samples" / "mnist-mini"
 PROBLEMS = {"digits": ("digits", (32,), 32, 1.0), "mnist": (str(MNIST), (1024,), 32, 0.1)}
 WAYS = (
     ("cuda-loops", "float32", "float32", 1e-4),
@@ -49,7 +49,7 @@ def make(
     )  # fmt: skip
     dataset = _dataset(name)
     network = make_network(config, dataset.n_in, dataset.n_classes)
-    resources = Resources(1, False, None if gpu else blas.find(), gpu)
+    resources = Resources(1, False, None if gpu else blas_library.find(), gpu)
     parameters = initial_parameters(network, 0)
     trainer = make_trainer(comm, config, dataset, network, parameters, resources)
     warm_up(trainer)

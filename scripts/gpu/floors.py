@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from bench.setting import RATE, SEED, Setting
-from hpcpgd.config import RunConfig
-from hpcpgd.cores import affinity
-from hpcpgd.kernels.cublas import Product
-from hpcpgd.kernels.network import Network
-from hpcpgd.planning import make_trainer
-from hpcpgd.resources import Resources
-from hpcpgd.warmup import warm_up
+from hpcpgd.config.run_config import RunConfig
+from hpcpgd.kernels.core.network import Network
+from hpcpgd.kernels.device.cublas import Product
+from hpcpgd.machine.cores import affinity
+from hpcpgd.machine.resources import Resources
+from hpcpgd.train.planning import make_trainer
+from hpcpgd.train.warmup import warm_up
 
 
 class Products:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd.kernels import make_device_plan, reference
-from hpcpgd.kernels.device_plan import DeviceRows
-from hpcpgd.kernels.network import Array, Network
-from hpcpgd.kernels.permutation import width
-from hpcpgd.model import initial_parameters
+from hpcpgd.engines.parameters import initial_parameters
+from hpcpgd.kernels.backends import reference
+from hpcpgd.kernels.backends.registry import make_device_plan
+from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.kernels.core.permutation import width
+from hpcpgd.kernels.device.device_plan import DeviceRows
 
 WIDTHS = (1, 31, 33, 1000, 1023, 1024)
 BATCHES = (1, 7, 128, 1000)

@@ -15,10 +15,10 @@ import numpy as np
 
 from gpu.curves import make, trained
 from gpu.kernels import Finding
-from hpcpgd import mpi
-from hpcpgd.config import REDUCTIONS as SUPPORTED
-from hpcpgd.gpu import claim_gpu
-from hpcpgd.launch import without_launcher
+from hpcpgd.cli.launcher import without_launcher
+from hpcpgd.config.run_config import REDUCTIONS as SUPPORTED
+from hpcpgd.machine.gpu import claim_gpu
+from hpcpgd.parallel import mpi
 
 RANKS = (2, 4)
 BOUND = 1e-5  # of weights of size 1, after 3 epochs in float32

@@ -15,8 +15,9 @@ import numpy as np
 from gpu.claims import Claim, claims
 from gpu.kernels import Finding
 from gpu.timing import Cell
-from hpcpgd import __version__, provenance
-from hpcpgd.gpu import Gpu
+from hpcpgd import __version__
+from hpcpgd.environment import provenance
+from hpcpgd.machine.gpu import Gpu
 
 RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = ("cupy-cuda12x", "cupy-cuda13x", "jax", "jaxlib", "mpi4py", "numba", "numpy", "torch")

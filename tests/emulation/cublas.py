@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd.kernels.network import Array
+from hpcpgd.kernels.core.network import Array
 
 REALS = {0: (ctypes.c_float, np.float32), 1: (ctypes.c_double, np.float64)}
 COMPUTE = {0: (68, 77), 1: (70,)}  # of float32: plain and TF32; of float64

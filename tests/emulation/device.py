@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpcpgd.kernels import cuda_source
-from hpcpgd.kernels.cublas import WORKSPACE_BYTES, Cublas, Product
-from hpcpgd.kernels.device import Buffer
-from hpcpgd.kernels.network import Array
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.kernels.device import cuda_source
+from hpcpgd.kernels.device.cublas import WORKSPACE_BYTES, Cublas, Product
+from hpcpgd.kernels.device.cupy_device import Buffer
 from tests.emulation.build import Library, build
 from tests.emulation.cublas import EmulatedLibrary
 
@@ -73,7 +73,7 @@ class EmulatedModule:
 
 
 class EmulatedDevice:
-    """See ``kernels/device.py``.
+    """See ``kernels/device/cupy_device.py``.
 
     Parameters
     ----------

@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import sys
 
-from hpcpgd import jitcache, mpi, train
+from hpcpgd.machine import jit_cache
+from hpcpgd.parallel import mpi
+from hpcpgd.train import cli
 
 
 def emulate() -> None:
     """Let the program find emulated GPUs."""
     mpi.start()
     ranks = mpi.join(mpi.MPI.COMM_WORLD)
-    jitcache.share_folder(ranks)
+    jit_cache.share_folder(ranks)
     mpi.leave(ranks)
 
-    from hpcpgd import gpu
+    from hpcpgd.machine import gpu
     from tests.emulation.device import EmulatedDevice
 
     gpu.open_device = lambda backend, node_rank: EmulatedDevice()
@@ -28,7 +30,7 @@ def emulate() -> None:
 
 def main() -> int:
     emulate()
-    return train.main()
+    return cli.main()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tests that run inside an MPI job, on every rank: see tests/test_mpi.py."""
+"""Tests that run inside an MPI job, on every rank: see tests/parallel/test_mpi.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from threadpoolctl import threadpool_limits
 
-from hpcpgd import mpi
+from hpcpgd.parallel import mpi
 
 
 @pytest.fixture(scope="session")

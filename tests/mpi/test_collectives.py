@@ -1,4 +1,4 @@
-"""The collectives of hpcpgd.mpi, and what is decided together."""
+"""The collectives of hpcpgd.parallel.mpi, and what is decided together."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcpgd import cores, mpi
-from hpcpgd.clock import DATA, REDUCE, UPDATE, WAIT, PhaseClock
 from hpcpgd.data import load, prepare
-from hpcpgd.distribute import share
 from hpcpgd.errors import ConfigError, DataError, HpcpgdError
-from tests.support import physical_cores
+from hpcpgd.machine import cores
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.phase_clock import DATA, REDUCE, UPDATE, WAIT, PhaseClock
+from hpcpgd.train.distribute import share
+from tests.helpers.support import physical_cores
 
 pytestmark = pytest.mark.mpi
 

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcpgd import gpu, mpi
-from hpcpgd.cost import communicated
-from hpcpgd.group import Arena, make_group
-from hpcpgd.kernels import blas
-from hpcpgd.model import initial_parameters, make_network
-from hpcpgd.planning import make_trainer
-from hpcpgd.resources import Resources
-from hpcpgd.warmup import warm_up
+from hpcpgd.engines.parameters import initial_parameters, make_network
+from hpcpgd.kernels.blas import blas_library
+from hpcpgd.machine import gpu
+from hpcpgd.machine.resources import Resources
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.groups import Arena, make_group
+from hpcpgd.reductions.traffic import communicated
+from hpcpgd.train.planning import make_trainer
+from hpcpgd.train.warmup import warm_up
 from tests.emulation.build import compiler
 from tests.mpi.test_equivalence import config, dataset, emulated_gpu
 
@@ -88,7 +89,7 @@ def test_bytes_of_a_step(comm: Any, reduction: str, group_size: int | str, threa
     grouped = reduction in ("shared", "reproducible")
     trainer = make_trainer(
         world, settings, dataset(), network, initial_parameters(network, 0),
-        Resources(threads, False, blas.find()), None, arena if grouped else None,
+        Resources(threads, False, blas_library.find()), None, arena if grouped else None,
     )  # fmt: skip
     with closing(trainer):
         warm_up(trainer)

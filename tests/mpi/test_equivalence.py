@@ -5,29 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hpcpgd import gpu, mpi, planning
-from hpcpgd.config import GROUPED, RunConfig
+from hpcpgd.config.run_config import GROUPED, RunConfig
 from hpcpgd.data import Dataset, load, prepare
+from hpcpgd.engines.context import ChunkLimits
+from hpcpgd.engines.parameters import initial_parameters, make_network
 from hpcpgd.errors import ReplicaError
-from hpcpgd.group import Arena, make_group
-from hpcpgd.history import History
-from hpcpgd.kernels import blas
-from hpcpgd.model import initial_parameters, make_network
-from hpcpgd.mpi import MPI
-from hpcpgd.parts import ChunkLimits
-from hpcpgd.planning import make_trainer
-from hpcpgd.resources import Resources
-from hpcpgd.warmup import warm_up
+from hpcpgd.kernels.blas import blas_library
+from hpcpgd.machine import gpu
+from hpcpgd.machine.resources import Resources
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.groups import Arena, make_group
+from hpcpgd.parallel.mpi import MPI
+from hpcpgd.results.history import History
+from hpcpgd.train import planning
+from hpcpgd.train.planning import make_trainer
+from hpcpgd.train.warmup import warm_up
 from tests.emulation.build import compiler
 from tests.emulation.device import EmulatedDevice
+from tests.helpers.support import MINI
 
-MINI = Path(__file__).parent.parent / "data" / "mnist-mini"
 BOUND = {"float64": 1e-12, "float32": 1e-4}
 
 
@@ -49,7 +50,7 @@ def train(
     """Return the parts of the weights after the configured epochs, in float64."""
     network = make_network(config, dataset().n_in, dataset().n_classes)
     parameters = initial_parameters(network, config.seed)
-    found = blas.find()
+    found = blas_library.find()
     resources = Resources(threads, False, found, on)
     with (
         sharing(comm, config) as arena,
@@ -232,7 +233,7 @@ def test_all_ranks_hold_the_same_bits(comm: Any) -> None:
 def test_rows_are_shared_out_evenly(comm: Any) -> None:
     settings = config("gemm", "float32", 37)
     network = make_network(settings, dataset().n_in, dataset().n_classes)
-    parameters, resources = initial_parameters(network, 0), Resources(1, False, blas.find())
+    parameters, resources = initial_parameters(network, 0), Resources(1, False, blas_library.find())
     trainer = make_trainer(comm, settings, dataset(), network, parameters, resources)
     warm_up(trainer)
     trainer.run(3, lambda number, epoch: None)

@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcpgd import mpi, provenance
-from hpcpgd.agreement import require_same_machine
-from hpcpgd.clock import PhaseClock
-from hpcpgd.config import RunConfig
+from hpcpgd.config.run_config import RunConfig
+from hpcpgd.engines.parameters import initial_parameters, make_network, params_sha256
+from hpcpgd.environment import provenance
 from hpcpgd.errors import ConfigError, DivergedError, StoppedError, UnavailableError
-from hpcpgd.group import Arena, make_group
-from hpcpgd.kernels import blas
-from hpcpgd.model import initial_parameters, make_network, params_sha256
-from hpcpgd.planning import make_trainer
+from hpcpgd.kernels.blas import blas_library
+from hpcpgd.machine.resources import Resources
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.groups import Arena, make_group
+from hpcpgd.parallel.phase_clock import PhaseClock
+from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.reductions.overlap import OverlapEngine
-from hpcpgd.resources import Resources
-from hpcpgd.stop import StopRequest
-from hpcpgd.training import Trainer
-from hpcpgd.warmup import warm_up
+from hpcpgd.train.planning import make_trainer
+from hpcpgd.train.same_on_all_ranks import require_same_machine
+from hpcpgd.train.training_loop import Trainer
+from hpcpgd.train.warmup import warm_up
 from tests.mpi.test_equivalence import BOUND, config, dataset, reference, sharing, train
 
 WAYS = [
@@ -83,7 +84,7 @@ def planned(
     return closing(
         make_trainer(
             comm, settings, dataset(), network, initial_parameters(network, 0),
-            Resources(1, False, blas.find()), request, arena,
+            Resources(1, False, blas_library.find()), request, arena,
         )
     )  # fmt: skip
 
@@ -143,7 +144,7 @@ def test_too_little_shared_memory_is_refused_on_all_ranks(
 ) -> None:
     """Touching pages that are not there would kill the ranks."""
     full = SimpleNamespace(f_bavail=1000, f_frsize=4096)
-    monkeypatch.setattr("hpcpgd.group.os.statvfs", lambda path: full)
+    monkeypatch.setattr("hpcpgd.parallel.groups.os.statvfs", lambda path: full)
     ranks = mpi.join(comm)
     arena = Arena(ranks, make_group(ranks, None))
     small = arena.allocate(1000, np.float64)
@@ -178,7 +179,7 @@ def test_overlap_sends_every_number_once_and_early(comm: Any) -> None:
     network = make_network(settings, dataset().n_in, dataset().n_classes)
     trainer = make_trainer(
         comm, settings, dataset(), network, initial_parameters(network, 0),
-        Resources(1, False, blas.find()),
+        Resources(1, False, blas_library.find()),
     )  # fmt: skip
     warm_up(trainer)
     engine: Any = trainer.engine

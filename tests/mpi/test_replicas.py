@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hpcpgd.errors import ReplicaError
-from hpcpgd.kernels.network import Network
-from hpcpgd.replicas import require_same_data, require_same_weights
+from hpcpgd.kernels.core.network import Network
+from hpcpgd.parallel.replicas import require_same_data, require_same_weights
 
 NETWORK = Network((30, 20, 10), "float32")
 

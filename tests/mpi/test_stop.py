@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from hpcpgd import gpu, mpi
-from hpcpgd.device_engine import CHECK_EVERY
+from hpcpgd.engines.device_engine import CHECK_EVERY
+from hpcpgd.engines.parameters import initial_parameters, make_network
 from hpcpgd.errors import StoppedError
-from hpcpgd.kernels import blas
-from hpcpgd.model import initial_parameters, make_network
-from hpcpgd.planning import make_trainer
-from hpcpgd.resources import Resources
-from hpcpgd.stop import StopRequest
-from hpcpgd.warmup import warm_up
+from hpcpgd.kernels.blas import blas_library
+from hpcpgd.machine import gpu
+from hpcpgd.machine.resources import Resources
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.stop import StopRequest
+from hpcpgd.train.planning import make_trainer
+from hpcpgd.train.warmup import warm_up
 from tests.emulation.build import compiler
 from tests.mpi.test_equivalence import config, dataset, emulated_gpu
 
@@ -29,7 +30,7 @@ def stopped_after(comm: Any, backend: str, batch: int, on: Any) -> int:
     request = StopRequest()
     trainer = make_trainer(
         comm, settings, dataset(), network, initial_parameters(network, 0),
-        Resources(1, False, blas.find(), on), request,
+        Resources(1, False, blas_library.find(), on), request,
     )  # fmt: skip
     warm_up(trainer)
     request.signalled = comm.rank == comm.size - 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hpcpgd.config import NETWORKS
-from hpcpgd.study.paper.figures import RATE, SECONDS, Legend, look
-from hpcpgd.study.paper.plan import AXIS_BATCH, AXIS_WIDTHS
-from hpcpgd.study.paper.results import Results
-from hpcpgd.study.paper.table import PaperRow
+from hpcpgd.config.run_config import NETWORKS
+from hpcpgd.study.paper.bar_charts import RATE, SECONDS, Legend, look
+from hpcpgd.study.paper.measured_rows import Results
+from hpcpgd.study.paper.paper_rows import AXIS_BATCH, AXIS_WIDTHS
+from hpcpgd.study.paper.paper_table import PaperRow
 from hpcpgd.study.style import MARKERS, logarithmic, new_figure, our_look, save
 from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import SCALED, scaled_note

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from hpcpgd.config import NETWORKS
-from hpcpgd.study.paper.further_claims import library_at_large, odd_widths, own_kernels
-from hpcpgd.study.paper.results import Results
-from hpcpgd.study.paper.table import (
+from hpcpgd.config.run_config import NETWORKS
+from hpcpgd.study.paper.claims_library import library_at_large, odd_widths, own_kernels
+from hpcpgd.study.paper.measured_rows import Results
+from hpcpgd.study.paper.paper_table import (  # fmt: skip
     FAST,
     FAST_PARALLEL,
     GPU,
@@ -16,7 +16,7 @@ from hpcpgd.study.paper.table import (
     NAIVE,
     ROW,
     PaperRow,
-)  # fmt: skip
+)
 from hpcpgd.study.paper.verdict import NOT_RUN, Verdict, over, said
 
 CONSTANT = 1.1  # largest over smallest time, within which times are called constant

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
+from hpcpgd.environment.provenance import cpu_model
 from hpcpgd.errors import DataError
-from hpcpgd.provenance import cpu_model
-from hpcpgd.study.folder import Failure
 from hpcpgd.study.grid import Point, digest, network_name
 from hpcpgd.study.launchers import Launcher
+from hpcpgd.study.paper.paper_table import LIBRARIES, PaperRow
 from hpcpgd.study.paper.problem import Problems
-from hpcpgd.study.paper.table import LIBRARIES, PaperRow
 from hpcpgd.study.rows import Row
+from hpcpgd.study.study_folder import Failure
 
 PROBE_SECONDS = 120.0
 NO_DEVICE, NOT_INSTALLED = "no device", "not installed"

@@ -9,17 +9,17 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpcpgd.config import RunConfig
+from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset, RawData, prepare
 from hpcpgd.data.checks import numeric
-from hpcpgd.data.contained import dataset
 from hpcpgd.data.guard import refuse_bad_file
+from hpcpgd.data.safe_hdf5 import dataset
+from hpcpgd.engines.parameters import initial_parameters, make_network
 from hpcpgd.errors import DataError
-from hpcpgd.model import initial_parameters, make_network
-from hpcpgd.planning import make_sampler
 from hpcpgd.results.atomic import write_atomically
-from hpcpgd.study.folder import StudyFolder
 from hpcpgd.study.grid import Point, digest
+from hpcpgd.study.study_folder import StudyFolder
+from hpcpgd.train.planning import make_sampler
 
 FIRST = 1  # the repeat whose losses the libraries must find
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from hpcpgd.provenance import has_driver
-from hpcpgd.study.execute import order
-from hpcpgd.study.folder import Failure, Job, Task
+from hpcpgd.environment.provenance import has_driver
 from hpcpgd.study.paper.contest import NO_DEVICE, NOT_INSTALLED, LibraryTask, probe
-from hpcpgd.study.paper.plan import PaperPoint
+from hpcpgd.study.paper.paper_rows import PaperPoint
+from hpcpgd.study.paper.paper_table import PaperRow
 from hpcpgd.study.paper.problem import Problems
-from hpcpgd.study.paper.table import PaperRow
+from hpcpgd.study.runner import order
+from hpcpgd.study.study_folder import Failure, Job, Task
 
 Name = tuple[str, str]  # of a point: its row, and the key of what it trains
 

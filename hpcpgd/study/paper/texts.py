@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpcpgd.config import NETWORKS
-from hpcpgd.study.paper.figures import Legend
-from hpcpgd.study.paper.results import Results
+from hpcpgd.config.run_config import NETWORKS
+from hpcpgd.study.paper.bar_charts import Legend
+from hpcpgd.study.paper.measured_rows import Results
 from hpcpgd.study.paper.verdict import Verdict
 from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import SCALED, aligned, scaled_note, time

@@ -13,10 +13,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcpgd.kernels import DEVICE_BACKENDS
-from hpcpgd.study.folder import run_name
+from hpcpgd.kernels.backends.registry import DEVICE_BACKENDS
 from hpcpgd.study.grid import Point
 from hpcpgd.study.slurm.site import Site
+from hpcpgd.study.study_folder import run_name
 
 MARGIN_SECONDS = 120.0  # of an allocation beyond the time limit of its run
 REPORT_MINUTES = 30

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from hpcpgd.config import read_tables
+from hpcpgd.config.option_types import Choice, Flag, Integer, Kind, Text
+from hpcpgd.config.run_config import read_tables
 from hpcpgd.errors import ConfigError, nearest, shown
-from hpcpgd.kinds import Choice, Flag, Integer, Kind, Text
 
 TABLES = ("site", "environment")
 # Words that stand in #SBATCH lines, which know no quoting.

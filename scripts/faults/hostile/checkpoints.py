@@ -15,15 +15,15 @@ from hypothesis.strategies import SearchStrategy
 from faults.hostile.damage import damaged, weighted
 from faults.hostile.format import Files, UnsoundError
 from faults.hostile.hdf5 import harmed
+from hpcpgd.checkpoint.checkpoint_folder import load
 from hpcpgd.checkpoint.codec import decode, encode
-from hpcpgd.checkpoint.folder import load
 from hpcpgd.checkpoint.resume import changes, plain, require_same_run
 from hpcpgd.checkpoint.seal import seal
 from hpcpgd.checkpoint.state import State
-from hpcpgd.cost import step_products
-from hpcpgd.history import Epoch, History, Timing
-from hpcpgd.kernels.network import Network
-from hpcpgd.resolve import resolve
+from hpcpgd.config.resolve import resolve
+from hpcpgd.kernels.core.network import Network
+from hpcpgd.reductions.traffic import step_products
+from hpcpgd.results.history import Epoch, History, Timing
 from hpcpgd.results.record import RankPlace, RunRecord, Scores, Segment
 from hpcpgd.results.runfile import write_run_file
 

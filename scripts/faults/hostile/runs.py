@@ -13,7 +13,7 @@ from hypothesis.strategies import SearchStrategy
 from faults.hostile.checkpoints import CONFIG, GIVEN, make_state, record
 from faults.hostile.format import Files, UnsoundError
 from faults.hostile.hdf5 import harmed
-from hpcpgd.history import Timing
+from hpcpgd.results.history import Timing
 from hpcpgd.results.runfile import same_unfinished_run, write_run_file
 from hpcpgd.study import collect
 from hpcpgd.study.grid import Point

@@ -10,9 +10,9 @@ from hypothesis.strategies import SearchStrategy
 
 from faults.hostile.damage import damaged, weighted
 from faults.hostile.format import Files, UnsoundError
-from hpcpgd.config import FIELDS, REDUCTIONS, read_toml
-from hpcpgd.kernels import BACKENDS
-from hpcpgd.resolve import resolve
+from hpcpgd.config.resolve import resolve
+from hpcpgd.config.run_config import FIELDS, REDUCTIONS, read_toml
+from hpcpgd.kernels.backends.registry import BACKENDS
 from hpcpgd.study import studyfile
 from hpcpgd.study.grid import points
 from hpcpgd.study.slurm import site

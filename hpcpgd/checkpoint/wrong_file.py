@@ -1,0 +1,70 @@
+"""What a user has given to ``--resume`` that is no checkpoint, and which one to give instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from hpcpgd.checkpoint.checkpoint_folder import Folder, load
+from hpcpgd.checkpoint.run_files import beside
+from hpcpgd.checkpoint.seal import is_sealed
+from hpcpgd.config.toml_file import parse
+from hpcpgd.data.guard import refuse_bad_file
+from hpcpgd.data.hdf5_heaps import opened
+from hpcpgd.data.safe_hdf5 import attribute
+from hpcpgd.errors import DataError
+from hpcpgd.results.identify import CHECKPOINT, RUN, what_is
+
+
+def problem(path: Path, folder: Path) -> str:
+    """Say what is wrong with ``path`` and what is right, "" if it may be a checkpoint.
+
+    ``folder`` is where the checkpoints of this run are.
+
+    Raises
+    ------
+    DataError
+        If it cannot be looked at.
+    """
+    with refuse_bad_file(path):  # a folder on the way may not be entered
+        if path.is_dir():
+            return _advice("is a folder", [path, folder])
+        if not path.exists():
+            return _advice("no such file", [path.parent, beside(path), folder])
+        seen = what_is(path) if path.is_file() and not is_sealed(path) else ""
+    if seen in ("", CHECKPOINT):  # reading it tells what is wrong
+        return ""
+    if seen == RUN:
+        return _of_run_file(path)
+    return _advice(f"is {seen}", [folder])
+
+
+def _of_run_file(path: Path) -> str:
+    """Name the newest checkpoint of the run that a file is of."""
+    with suppress(DataError), opened(path) as file:
+        run, status = (attribute(file, name, str) for name in ("run", "status"))
+        named = str(parse(attribute(file, "config", str))["train"]["checkpoint_dir"])
+        folders = [beside(path)] if named == "auto" else [Path(named), beside(path)]
+        more = ", with more --epochs: the run is complete" if status == "complete" else ""
+        return _advice("is a run file", folders, f"{run}-step-", more)
+    return _advice("is a damaged run file", [beside(path)])
+
+
+def _advice(seen: str, folders: Iterable[Path], beginning: str = "", more: str = "") -> str:
+    newest = next(filter(None, (_newest(folder, beginning) for folder in folders)), None)
+    text = f"{seen}; expected auto, never, or a checkpoint's file"
+    if newest is not None:
+        return f"{text}: give {newest}{more}"
+    return f"{text}; none of its run is in {next(iter(folders))}" if beginning else text
+
+
+def _newest(folder: Path, beginning: str) -> Path | None:
+    """Return the newest checkpoint that is whole and whose name begins so."""
+    with suppress(DataError):
+        for file in Folder(folder).newest_first():
+            with suppress(DataError):
+                if file.name.startswith(beginning):
+                    load(file)
+                    return file
+    return None

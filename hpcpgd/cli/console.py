@@ -1,0 +1,45 @@
+"""The console command ``hpcpgd``: the same as ``python -m hpcpgd.<command>``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from hpcpgd.cli.launcher import guarded, launcher_rank, say
+from hpcpgd.errors import UsageError, nearest
+from hpcpgd.version import __version__
+
+COMMANDS = {
+    "train": ("hpcpgd.train.cli", "train a network, alone or under mpirun or srun"),
+    "study": ("hpcpgd.study.cli", "plan, run, collect and report a scaling study"),
+    "data": ("hpcpgd.data.cli", "fetch a dataset, or tell what is in one"),
+    "compile": ("hpcpgd.compile.cli", "fill the kernel cache before jobs start"),
+    "doctor": ("hpcpgd.doctor.cli", "say what is wrong or slow here, and what to do"),
+}
+
+
+def _help() -> str:
+    lines = [f"  {name:<8}{text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: hpcpgd COMMAND ...", "", *lines, "", "hpcpgd COMMAND --help tells more"]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Hand the arguments to a command and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in COMMANDS:
+        return int(importlib.import_module(COMMANDS[words[0]][0]).main(words[1:]))
+    return guarded("hpcpgd", lambda: _answer(words))
+
+
+def _answer(words: list[str]) -> int:
+    """Answer what is no command: a question, or a mistake."""
+    if words and words[0] in ("-h", "--help", "--version"):
+        if launcher_rank() == 0:
+            say(f"hpcpgd {__version__}" if words[0] == "--version" else _help())
+        return 0
+    seen = f"unknown command '{words[0]}'" if words else "a command is missing"
+    hint = nearest(words[0], COMMANDS) if words else ""
+    raise UsageError(f"{seen}: expected one of {', '.join(COMMANDS)}{hint}")

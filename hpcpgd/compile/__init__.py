@@ -1,0 +1,4 @@
+"""``hpcpgd compile``: fill the kernel cache before jobs start.
+
+May import ``train`` and what lies below it.
+"""

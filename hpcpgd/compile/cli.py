@@ -1,0 +1,141 @@
+"""``python -m hpcpgd.compile``: fill the kernel cache before jobs start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from hpcpgd.cli.launcher import guarded, say
+from hpcpgd.cli.parser import OneLineParser
+from hpcpgd.errors import OutputError, UsageError, nearest
+
+PROGRAM = "hpcpgd compile"
+DESCRIPTION = """Compile all kernels that jobs on this kind of processor can need, and keep them in
+$NUMBA_CACHE_DIR, else in the user's cache.  For the first line of a job, or for a container
+image, whose cache may then be read-only.  Under mpirun the ranks of a node share the work."""
+EPILOG = """Exit code: 0 done, 2 wrong flag, 69 no BLAS, 74 the folder cannot be written."""
+
+
+class Variant(NamedTuple):
+    """A training whose kernels differ from those of the others."""
+
+    backend: str
+    reduction: str
+    threads: int
+    dtype: str
+    features: str
+
+
+# Schedules differ between reductions, the kernels that work by them do not.
+WAYS = (
+    ("gemm", "allreduce", 2), ("loops", "allreduce", 2), ("gemv", "allreduce", 1),
+    ("reference", "allreduce", 1), ("loops", "reproducible", 1), ("gemv", "reproducible", 1),
+)  # fmt: skip
+BACKENDS = tuple(dict.fromkeys(backend for backend, _, _ in WAYS))
+DTYPES = ("float32", "float64")
+FEATURES = ("uint8", "float32", "float64")
+
+
+def variants(backends: Sequence[str], dtypes: Sequence[str]) -> list[Variant]:
+    """Return the trainings that together call every kernel."""
+    return [
+        Variant(*way, dtype, features)
+        for way in WAYS if way[0] in backends
+        for dtype in dtypes if dtype == "float64" or way[0] != "reference"
+        for features in FEATURES
+    ]  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``hpcpgd compile`` and return its exit code.  Collective over all ranks."""
+    return guarded(PROGRAM, lambda: _run(_parse(argv)))
+
+
+def _parse(argv: Sequence[str] | None) -> list[Variant]:
+    parser = OneLineParser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
+    for flag, names in (("--backend", BACKENDS), ("--dtype", DTYPES)):
+        parser.add_argument(
+            flag, action="append", metavar="NAME",
+            help=f"{', '.join(names)}; may be given several times (default: all)",
+        )  # fmt: skip
+    options = parser.parse_args(argv)
+    chosen = []
+    for flag, names in (("backend", BACKENDS), ("dtype", DTYPES)):
+        words = getattr(options, flag) or names
+        for word in words:
+            if word not in names:
+                raise UsageError(
+                    f"--{flag} {word}: expected one of {', '.join(names)}{nearest(word, names)}"
+                )
+        chosen.append(words)
+    return variants(*chosen)
+
+
+def _run(wanted: list[Variant]) -> int:
+    from hpcpgd.train.job import on_world
+
+    return on_world(PROGRAM, lambda world: fill(world, wanted))
+
+
+def fill(comm: Any, wanted: Sequence[Variant]) -> None:
+    """Compile what the trainings need, shared out over the ranks of a node; collective.
+
+    Raises
+    ------
+    OutputError
+        On every rank, if some node's folder does not take them.
+    """
+    import numpy as np
+
+    from hpcpgd.kernels.core.kernel_files import DISK, SUFFIX
+    from hpcpgd.machine import jit_cache
+    from hpcpgd.parallel import mpi
+
+    begin = perf_counter()
+    ranks = mpi.join(comm)
+    folders = jit_cache.share_folder(ranks)
+    with mpi.agreed(ranks.comm):
+        if folders.reason:
+            raise OutputError(f"{folders.shared or 'no cache'}: {folders.reason}")
+        alone = mpi.join(mpi.MPI.COMM_SELF)
+        for variant in list(wanted)[ranks.node.rank :: ranks.node.size]:
+            _compile(alone, variant)
+        mpi.leave(alone)
+        if DISK.unkept:
+            raise OutputError(DISK.unkept)
+    compiled = np.array([DISK.compiled], np.int64)
+    mpi.sum_in_place(ranks.comm, compiled)
+    if ranks.rank == 0:
+        there = len([*Path(folders.shared).glob(f"*{SUFFIX}")])
+        seconds = perf_counter() - begin
+        say(f"{compiled[0]} kernels compiled in {seconds:.0f} s; {folders.shared} holds {there}")
+    mpi.leave(ranks)
+
+
+def _compile(alone: Any, variant: Variant) -> None:
+    """Make the trainer of one variant on a few rows, and call all its kernels."""
+    from hpcpgd.config.run_config import GROUPED, RunConfig
+    from hpcpgd.data import load, prepare
+    from hpcpgd.engines.parameters import initial_parameters, make_network
+    from hpcpgd.machine.resources import Resources, find_blas
+    from hpcpgd.parallel.groups import Arena, make_group
+    from hpcpgd.train.planning import make_trainer
+    from hpcpgd.train.warmup import warm_up
+
+    backend, reduction, threads, dtype, features = variant
+    config = RunConfig(backend=backend, reduction=reduction, threads=threads, dtype=dtype)
+    dataset = prepare(load("digits", seed=0), seed=0, train_rows=8, test_fraction=None)
+    split = dataset.train
+    dataset = replace(dataset, train=replace(split, features=split.features.astype(features)))
+    network = make_network(config, dataset.n_in, dataset.n_classes)
+    resources = Resources(threads, False, find_blas(backend))
+    arena = Arena(alone, make_group(alone, None)) if reduction in GROUPED else None
+    trainer = make_trainer(
+        alone.comm, config, dataset, network, initial_parameters(network, 0), resources, None, arena
+    )
+    with closing(trainer):
+        warm_up(trainer)

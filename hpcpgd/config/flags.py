@@ -1,0 +1,86 @@
+"""The command line of ``hpcpgd train``: flags made from the fields of ``RunConfig``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from hpcpgd.cli.parser import OneLineParser
+from hpcpgd.config.option_types import Choice, Flag, Kind
+from hpcpgd.config.resolve import resolve
+from hpcpgd.config.run_config import (
+    FIELDS,
+    NETWORKS,
+    RunConfig,
+    flag_name,
+    from_flags,
+    meant,
+    read_toml,
+)
+from hpcpgd.errors import UsageError
+from hpcpgd.version import __version__
+
+DESCRIPTION = """Train a multilayer perceptron by exact parallel minibatch gradient descent.
+Run it alone or under mpirun or srun: the weights do not depend on the number of ranks,
+up to rounding."""
+
+
+def build_parser(program: str = "hpcpgd train", description: str = DESCRIPTION) -> OneLineParser:
+    """Return the parser; every value stays text, to be checked with the TOML's."""
+    parser = OneLineParser(prog=program, description=description, allow_abbrev=False)
+    add = parser.add_argument
+    for key, spec in FIELDS.items():
+        kind: Kind = spec.metadata["kind"]
+        text = spec.metadata["help"].replace("%", "%%")
+        if isinstance(kind, Flag):
+            add(flag_name(key), action="store_true", default=argparse.SUPPRESS, help=text)
+            continue
+        if isinstance(kind, Choice):
+            text = f"{', '.join(kind.choices)}: {text}"
+        metavar = kind.metavar or key.split("_")[-1].upper()
+        text += f" (default {_shown(spec.default)})"
+        add(flag_name(key), metavar=metavar, default=argparse.SUPPRESS, help=text)
+        if key == "hidden":
+            names = ", ".join(f"{n} = {_shown(w)}" for n, w in NETWORKS.items())
+            add("--network", metavar="NAME", default=argparse.SUPPRESS, help=names)
+    add("--config", metavar="FILE.toml", help="read the table [train]; flags win over it")
+    add("--print-config", action="store_true", help="print the resolved TOML and stop")
+    add("--version", action="version", version=f"hpcpgd {__version__}")
+    return parser
+
+
+def _shown(default: Any) -> str:
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+def parse(
+    argv: Sequence[str] | None, parser: OneLineParser | None = None
+) -> tuple[RunConfig, bool]:
+    """Read the command line of ``hpcpgd train``, or of what has its flags.
+
+    Returns
+    -------
+    config : RunConfig
+    print_config : bool
+        Whether only the configuration is asked for.
+
+    Raises
+    ------
+    UsageError
+        For a wrong flag or flag value.
+    ConfigError
+        For a bad TOML file or an impossible combination.
+    """
+    parser = parser or build_parser()
+    known, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flags = [name for action in parser._actions for name in action.option_strings]
+        raise UsageError(
+            f"unknown argument '{unknown[0]}'{meant(unknown[0].split('=')[0], flags)}"
+            " (--help lists them)"
+        )
+    texts = vars(known)
+    path, print_config = texts.pop("config"), texts.pop("print_config")
+    toml = {} if path is None else read_toml(path)
+    return resolve(toml, from_flags(texts)), print_config

@@ -1,0 +1,104 @@
+"""Which options go together: defaults, TOML and flags combined into one configuration."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from hpcpgd.config.run_config import GROUPED, REDUCTIONS, SHARDS, RunConfig
+from hpcpgd.errors import ConfigError
+from hpcpgd.kernels.backends.registry import DEVICE_BACKENDS
+
+
+def _check_rate(config: RunConfig) -> None:
+    """Refuse a learning rate that is 0 or infinite in the run's number type."""
+    if config.dtype == "float32":
+        try:
+            rate = struct.unpack("<f", struct.pack("<f", config.learning_rate))[0]
+        except OverflowError:
+            rate = 0.0
+        if rate == 0.0:
+            raise ConfigError(
+                f"learning rate {config.learning_rate:g} has no value in float32: "
+                "expected 1e-45 to 3e38, or --dtype float64"
+            )
+
+
+def _check_precision(config: RunConfig) -> None:
+    """Refuse products in another type than the run's, but for TF32 where it exists."""
+    precision, dtype = config.matmul_precision, config.dtype
+    if precision == "tf32" and (config.backend, dtype) != ("cuda", "float32"):
+        raise ConfigError(
+            f"matmul-precision tf32 does not go with backend {config.backend} and dtype {dtype}: "
+            "it needs backend cuda and dtype float32"
+        )
+    if precision not in (dtype, "tf32"):
+        raise ConfigError(
+            f"matmul-precision {precision} does not go with dtype {dtype}: leave it out, "
+            f"or set dtype to {precision}"
+        )
+
+
+def _check_reduction(config: RunConfig) -> None:
+    """Refuse a reduction that the backend, the threads or another option contradict."""
+    reduction, backend = config.reduction, config.backend
+    if reduction in REDUCTIONS and backend not in REDUCTIONS[reduction]:
+        able = [name for name, backends in REDUCTIONS.items() if backend in backends]
+        raise ConfigError(
+            f"reduction {reduction} does not go with backend {backend}: use reduction "
+            f"{' or '.join(able)}, or backend {' or '.join(REDUCTIONS[reduction])}"
+        )
+    if reduction == "reproducible" and backend != "gemm" and config.threads not in ("auto", 1):
+        raise ConfigError(
+            f"reduction reproducible with backend {backend} computes with one thread a rank "
+            f"(now {config.threads}): leave threads out, or use backend gemm"
+        )
+    if config.shards != SHARDS and reduction != "reproducible":
+        raise ConfigError(
+            f"shards {config.shards} mean something to reduction reproducible alone "
+            f"(now {reduction}): leave shards out, or use --reduction reproducible"
+        )
+    if config.group_size != "node" and reduction not in (*GROUPED, "auto"):
+        raise ConfigError(
+            f"group-size {config.group_size} means something to reductions shared and "
+            f"reproducible alone (now {reduction}): leave it out, or use one of these"
+        )
+
+
+def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
+    """Combine defaults, TOML and flags, and settle what depends on other fields.
+
+    Raises
+    ------
+    ConfigError
+        For a combination that cannot work, naming those that do.
+    """
+    values = {**toml, **flags}
+    if "dtype" in flags and values.get("matmul_precision") == toml.get("dtype", "auto"):
+        values.pop("matmul_precision", None)  # it followed the dtype that is overridden
+    if values.get("dtype", "auto") == "auto":
+        values["dtype"] = "float64" if values.get("backend") == "reference" else "float32"
+    if values.get("matmul_precision", "auto") == "auto":
+        values["matmul_precision"] = values["dtype"]
+    config = RunConfig(**values)
+    _check_rate(config)
+    _check_precision(config)
+    _check_reduction(config)
+    if config.backend in DEVICE_BACKENDS and config.threads not in ("auto", 1):
+        raise ConfigError(
+            f"backend {config.backend} computes on a GPU, one host thread a rank: "
+            f"leave threads out (now {config.threads})"
+        )
+    if config.backend == "reference" and config.dtype == "float32":
+        raise ConfigError("backend reference computes in float64 only: leave dtype out")
+    if config.output_activation == "softmax" and config.loss == "mse":
+        raise ConfigError(
+            "loss mse does not go with output-activation softmax: "
+            "use cross-entropy with softmax or sigmoid, or mse with sigmoid, tanh, relu or linear"
+        )
+    if config.loss == "cross-entropy" and config.output_activation not in ("softmax", "sigmoid"):
+        raise ConfigError(
+            f"loss cross-entropy does not go with output-activation {config.output_activation}: "
+            "use softmax or sigmoid"
+        )
+    return config

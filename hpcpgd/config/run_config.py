@@ -1,0 +1,276 @@
+"""The configuration of a run: one frozen dataclass, its options, its TOML.
+
+Defaults < ``--config FILE.toml`` (table ``[train]``) < flags.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hpcpgd.config.option_types import Choice, Duration, Flag, Integer, Integers, Kind, Real, Text
+from hpcpgd.config.toml_file import read_document
+from hpcpgd.data import check_name
+from hpcpgd.errors import ConfigError, HpcpgdError, UsageError, nearest, shown
+from hpcpgd.kernels.backends.registry import BACKENDS
+
+NETWORKS = {"net-1h": (1024,), "net-2h": (1024, 1024)}
+# Each reduction with the backends whose phases it can schedule.
+REDUCTIONS: dict[str, tuple[str, ...]] = {
+    "allreduce": tuple(BACKENDS),
+    "overlap": ("gemm", "cuda"),
+    "shared": ("gemm",),
+    "reproducible": ("gemm", "loops", "gemv"),
+}
+GROUPED = ("shared", "reproducible")  # reductions to which groups of ranks mean something
+SHARDS = 4
+ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear")
+PRECISIONS = ("float32", "float64", "tf32")
+MAX_WIDTH = 2**24
+CHECKPOINT_EVERY = Duration(steps=True, word="never")
+LIMIT = Duration(word="none")
+# What ranks do while they wait for one of them, and how many times --hang-limit that may take.
+HANG_TIMES = {"loading": 6, "compiling": 6, "step": 1, "checkpoint": 3}
+# Keys of earlier versions, and what has taken their place.
+FORMER = {f"{phase}_limit": "hang_limit" for phase in HANG_TIMES}
+
+
+def _option(default: Any, kind: Kind, text: str) -> Any:
+    return field(default=default, metadata={"kind": kind, "help": text})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run computes and where it leaves the result.
+
+    Each field is a flag (``--batch-size``) and a TOML key (``batch_size``).
+    """
+
+    dataset: str = _option(
+        "digits",
+        Text("NAME|PATH", validate=check_name),
+        "digits, mnist, fashion-mnist, synthetic:ROWSxINxOUT, or a path: .npz, .h5, a table of "
+        "text (.csv, .tsv, .txt, .data) or a folder of IDX files",
+    )
+    label_column: str = _option(
+        "auto",
+        Text("auto|first|last|NAME|N"),
+        "of a text file: the column of the labels, by its place, its name in the header or its "
+        "number from 1; auto: by its name, else the only one with words, else the last",
+    )
+    standardise: bool = _option(
+        False, Flag(), "give each column mean 0 and deviation 1 over the training rows"
+    )
+    train_rows: int | str = _option(
+        "all", Integer(1, "all"), "use N rows, drawn by the seed, before the 5:1 split"
+    )
+    test_fraction: float | str = _option(
+        "auto",
+        Real(0, 1, include_above=True, word="auto"),
+        "share of the rows held out as the test set of data that have none "
+        "(auto: 0.2 for text files, else 0)",
+    )
+    hidden: tuple[int, ...] = _option((32,), Integers(1, MAX_WIDTH), "widths of the hidden layers")
+    activation: str = _option("sigmoid", Choice(ACTIVATIONS), "of the hidden layers")
+    output_activation: str = _option(
+        "sigmoid", Choice((*ACTIVATIONS, "softmax")), "of the output layer"
+    )
+    loss: str = _option(
+        "mse", Choice(("mse", "cross-entropy")), "mse is the paper's mean of |y - a|^2"
+    )
+    batch_size: int | str = _option(
+        32, Integer(1, "full"), "global minibatch, over all ranks; full: batch gradient descent"
+    )
+    epochs: int = _option(30, Integer(1), "passes over the training rows")
+    max_steps: int | str = _option(
+        "none", Integer(1, "none"), "end after N steps, be it within an epoch"
+    )
+    learning_rate: float = _option(1.0, Real(0), "step size")
+    seed: int = _option(0, Integer(0), "of the split, the initial weights and the order")
+    backend: str = _option("gemm", Choice(tuple(BACKENDS)), "what computes the gradient")
+    reduction: str = _option(
+        "auto",
+        Choice(("auto", *REDUCTIONS)),
+        "what sums it over the ranks; auto: shared where several ranks share a node and the "
+        "backend can, else allreduce",
+    )
+    shards: int = _option(
+        SHARDS,
+        Integer(1, maximum=4096),
+        "of reproducible: products are cut into eight times as many units",
+    )
+    group_size: int | str = _option(
+        "node",
+        Integer(1, "node"),
+        "of shared and reproducible: at most N ranks of a node share memory; node: all do",
+    )
+    threads: int | str = _option(
+        "auto",
+        Integer(1, "auto", 4096),
+        "threads a rank; auto: its fair share of the cores that it may use",
+    )
+    dtype: str = _option(
+        "auto",
+        Choice(("auto", "float32", "float64")),
+        "of weights and arithmetic; auto: float64 for reference, else float32",
+    )
+    matmul_precision: str = _option(
+        "auto",
+        Choice(("auto", *PRECISIONS)),
+        "of a GPU's products; tf32 rounds the factors of float32 products to 10 bits, "
+        "backend cuda only; auto: the dtype",
+    )
+    output: str = _option(
+        "auto", Text("FILE.h5"), "run file; auto: hpcpgd-DATASET-TIME-JOB-RUN.h5 in this folder"
+    )
+    checkpoint_dir: str = _option(
+        "auto", Text("DIR"), "folder of checkpoints; auto: that of the run file's name"
+    )
+    checkpoint_every: str = _option(
+        "10min",
+        CHECKPOINT_EVERY,
+        "steps (500) or time (30s, 10min, 2h) between checkpoints; never: none, at a stop neither",
+    )
+    resume: str = _option(
+        "auto",
+        Text("auto|never|FILE"),
+        "auto: go on from the newest checkpoint of the folder, if there is one",
+    )
+    time_limit: str = _option(
+        "none",
+        LIMIT,
+        "stop after this time (45min, 12h, SLURM's 1-12:00:00), with a checkpoint; exit code 75",
+    )
+    hang_limit: str = _option(
+        "10min",
+        LIMIT,
+        "end the job (code 71) if ranks wait so long in a step or a validation, 3 times as long "
+        "for one that writes, 6 times for one that loads or compiles; none: never",
+    )
+    overwrite: bool = _option(False, Flag(), "replace an existing run file")
+    quiet: bool = _option(False, Flag(), "print nothing but errors")
+
+    def seconds(self, limit: str) -> float:
+        """Return ``time_limit`` or ``hang_limit`` in seconds; infinite for ``none``."""
+        text = getattr(self, limit)
+        return math.inf if text == LIMIT.word else LIMIT.parse(text).seconds
+
+    def hang_limits(self) -> dict[str, float]:
+        """Return the seconds that ranks may wait for one of them, by what it does."""
+        return {phase: times * self.seconds("hang_limit") for phase, times in HANG_TIMES.items()}
+
+    def to_toml(self) -> str:
+        """Return the configuration as TOML that ``--config`` reads back."""
+        import tomli_w
+
+        table = {key: _plain(value) for key, value in asdict(self).items()}
+        return tomli_w.dumps({"train": table})
+
+
+def _plain(value: Any) -> Any:
+    """Return what TOML can hold: no tuples, and of file names that are not UTF-8 an image."""
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
+
+
+FIELDS = {f.name: f for f in fields(RunConfig)}
+
+
+def flag_name(key: str) -> str:
+    """Return the flag of a field: ``--batch-size`` for ``batch_size``."""
+    return "--" + key.replace("_", "-")
+
+
+def _checked(key: str, value: Any, origin: str, error: type[HpcpgdError]) -> Any:
+    """Return a valid value or raise ``error``: seen, where, expected, nearest."""
+    kind: Kind = Choice(tuple(NETWORKS)) if key == "network" else FIELDS[key].metadata["kind"]
+    try:
+        return kind.check(value)
+    except ValueError as problem:
+        raise error(f"{origin}: expected {kind.expected()}, got {shown(value)}{problem}") from None
+    except HpcpgdError as problem:
+        raise error(f"{origin}: {problem}") from None
+
+
+def _merge(values: dict[str, Any], origin: str) -> dict[str, Any]:
+    """Turn the name ``network`` into ``hidden``; both at once contradict each other."""
+    if "network" not in values:
+        return values
+    if "hidden" in values:
+        raise ConfigError(f"{origin}: network and hidden both name the widths: give one of them")
+    others = {key: value for key, value in values.items() if key != "network"}
+    return {**others, "hidden": NETWORKS[values["network"]]}
+
+
+def read_tables(path: Path, what: str, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Return the tables of the TOML file that ``what`` names, which may have ``names`` alone.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, is no TOML, or holds anything else.
+    """
+    document = read_document(str(path), what)
+    for table, content in document.items():
+        if table not in names:
+            hint = nearest(table, names)
+            expected = ", ".join(f"[{name}]" for name in names)
+            raise ConfigError(f"{path}: unknown table [{table}]: expected {expected}{hint}")
+        if not isinstance(content, dict):
+            raise ConfigError(f"{path}: '{table}' must be a table: [{table}]")
+    return document
+
+
+def read_toml(path: str) -> dict[str, Any]:
+    """Read and check the table ``[train]`` of a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is no TOML, or holds an unknown key or a bad value.
+    """
+    document = read_document(path, "--config")
+    for key in document:
+        if key != "train":
+            raise ConfigError(f"{path}: unknown table or key '{key}': expected the table [train]")
+    table = document.get("train", {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: 'train' must be a table: [train]")
+    for key in table:
+        if key not in FIELDS and key != "network":
+            raise ConfigError(f"{path}: [train]: unknown key '{key}'{_suggestion(key)}")
+    where = f"{path}: [train] "
+    values = {k: _checked(k, v, where + k, ConfigError) for k, v in table.items()}
+    return _merge(values, path)
+
+
+def meant(name: str, choices: Iterable[str]) -> str:
+    """Return a hint at the nearest choice, or at what has taken a former key's or flag's place."""
+    new = FORMER.get(name.lstrip("-").replace("-", "_"))
+    if new is None:
+        return nearest(name, choices)
+    return f"; '{flag_name(new) if name.startswith('-') else new}' has taken its place"
+
+
+def _suggestion(key: str) -> str:
+    text = meant(key, [*FIELDS, "network"])
+    for name, spec in FIELDS.items():
+        if f"'{name}'" in text:
+            return f"{text} (default {spec.default!r})"
+    return text or "; the keys are the long flags with underscores"
+
+
+def from_flags(texts: dict[str, Any]) -> dict[str, Any]:
+    """Check the flags that were given: field name to text (or True for a switch)."""
+    values = {}
+    for key, text in texts.items():
+        kind: Kind = Text("") if key == "network" else FIELDS[key].metadata["kind"]
+        value = kind.from_text(text) if isinstance(text, str) else text
+        values[key] = _checked(key, value, flag_name(key), UsageError)
+    return _merge(values, "command line")

@@ -1,0 +1,93 @@
+"""What a kit may use: nodes, the ranks and threads of each, and what starts them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from hpcpgd.errors import UnavailableError
+from hpcpgd.study import launchers
+from hpcpgd.study.launchers import Launcher
+
+NODE_COUNTS = (1, 2, 4)
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """The nodes of a job, or this machine.
+
+    Attributes
+    ----------
+    launcher : Launcher
+    nodes : int
+    per_node : int
+        Ranks of a node.
+    threads : int
+        Of a rank.
+    lacking : str
+        Why there are no more nodes.
+    """
+
+    launcher: Launcher
+    nodes: int
+    per_node: int
+    threads: int
+    lacking: str
+
+    @property
+    def counts(self) -> list[int]:
+        """Return the numbers of nodes that are tried."""
+        return [count for count in NODE_COUNTS if count <= self.nodes]
+
+    @property
+    def ranks(self) -> list[int]:
+        """Return the numbers of ranks that are tried: one alone, then whole nodes."""
+        return sorted({1, *(count * self.per_node for count in self.counts)})
+
+    def nodes_of(self, ranks: int) -> int:
+        """Return how many nodes so many ranks are meant for."""
+        return -(-ranks // self.per_node)
+
+    def on(self, nodes: int) -> Launcher:
+        """Return the launcher for so many nodes; ``mpirun`` fills one after the other."""
+        if not self.launcher.is_srun:
+            return self.launcher
+        place = (f"--nodes={nodes}", f"--ntasks-per-node={self.per_node}")
+        return replace(self.launcher, words=(*self.launcher.words, *place))
+
+
+def find(named: str | None, environ: Mapping[str, str] = os.environ) -> Allocation:
+    """Return what the launcher that a user names can use, or else this machine.
+
+    Raises
+    ------
+    UnavailableError
+        If there is no launcher.
+    UsageError
+        If what was named cannot be one.
+    """
+    launcher = launchers.find(named)
+    if named is None or "SLURM_JOB_ID" not in environ:
+        lacking = "no launcher for several nodes was named" if named is None else "this is no job"
+        cure = "submit slurm/first-contact.sbatch, or give --launcher in a job of SLURM"
+        return Allocation(launcher, 1, _cores(), 1, f"{lacking}: {cure}")
+    nodes = _number(environ, "SLURM_JOB_NUM_NODES")
+    tasks = re.findall(r"(\d+)(?:\(x\d+\))?", environ.get("SLURM_TASKS_PER_NODE", "1"))
+    lacking = f"the job has {nodes} node{'s' * (nodes != 1)}: sbatch --nodes=4"
+    threads = _number(environ, "SLURM_CPUS_PER_TASK")
+    return Allocation(launcher, nodes, min(map(int, tasks)), threads, lacking)
+
+
+def _number(environ: Mapping[str, str], name: str) -> int:
+    text = environ.get(name, "")
+    return int(text) if text.isdecimal() else 1
+
+
+def _cores() -> int:
+    try:
+        from hpcpgd.machine.cores import usable_cores
+    except UnavailableError:  # MPI cannot be loaded, of which the doctor tells
+        return 1
+    return usable_cores()

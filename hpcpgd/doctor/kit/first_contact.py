@@ -1,0 +1,180 @@
+"""``hpcpgd doctor --kit``: try, tell, and pack what can be attached to a question."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from math import inf
+from pathlib import Path
+
+from hpcpgd.cli.launcher import launcher_size, say
+from hpcpgd.doctor import slurm_job
+from hpcpgd.doctor.finding import counted
+from hpcpgd.doctor.kit import allocation, private_names
+from hpcpgd.doctor.kit.kit_steps import Trial
+from hpcpgd.doctor.kit.kit_summary import summary, tried
+from hpcpgd.doctor.kit.outcome import FAILED, Outcome, attempt
+from hpcpgd.doctor.kit.shared_folder import Share, hosts_of
+from hpcpgd.environment.provenance import cpu_model, git_revision
+from hpcpgd.errors import OutputError, UnavailableError, UsageError
+from hpcpgd.results.atomic import write_atomically
+from hpcpgd.study.foreground import ended_by_signal
+from hpcpgd.version import __version__
+
+MOST = 14 * 60.0  # seconds, of the 15 minutes that slurm/first-contact.sbatch asks for
+RESERVE = 90.0  # of these, to draw, to tell and to pack
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``hpcpgd doctor --kit`` was told.
+
+    Attributes
+    ----------
+    folder : Path
+        The kit's, which must not be there yet.
+    doctors : Path
+        The folder that the doctor tries.
+    launcher : str or None
+        What starts the ranks, in place of this machine's ``mpiexec``.
+    with_names : bool
+        Leave names and paths as they are.
+    """
+
+    folder: Path
+    doctors: Path
+    launcher: str | None
+    with_names: bool
+
+
+def make(options: Options) -> int:
+    """Make a kit; return 0, or 1 if a step failed.
+
+    Raises
+    ------
+    HpcpgdError
+        If it cannot be begun, or its files cannot be written.
+    """
+    size = launcher_size()
+    if size is not None and size[1] > 1:
+        raise UsageError("--kit: start it without mpiexec or srun: it starts ranks itself")
+    kit = _Kit(options)
+    with ended_by_signal():
+        kit.try_all()
+        kit.tell()
+    return int(any(one.status == FAILED for one in kit.outcomes))
+
+
+class _Kit:
+    """A kit in the making: a folder, its archive, and a folder that is not passed on."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.allocation = allocation.find(options.launcher)
+        self.folder, self.private, self.archive = _make_folders(options.folder)
+        end = time.monotonic() + _seconds() - RESERVE
+        self.trial = Trial(self.allocation, self.private, options.doctors.absolute(), end)
+        self.outcomes: list[Outcome] = []
+        self.tables: list[tuple[str, str]] = []
+
+    def attempt(self, name: str, step: Callable[[], Outcome], end: float = inf) -> None:
+        """Make a step, and say what became of it."""
+        self.outcomes.append(attempt(name, step, end))
+        say(tried(self.outcomes[-1:]))
+
+    def try_all(self) -> None:
+        """Try everything; files and names stay in the private folder."""
+        for name, step in self.trial.steps():
+            self.attempt(name, step, self.trial.end)
+
+    def tell(self) -> None:
+        """Put into the folder what may be passed on, and pack it."""
+        share = Share(self.folder, self._scrubber())
+        for path in [*self.private.glob("doctor-*.txt"), *self.private.glob("study.toml")]:
+            share.text(path.name, path.read_text(encoding="utf-8", errors="backslashreplace"))
+        try:
+            from hpcpgd.doctor.kit.run_results import Results  # MPI, only now
+        except UnavailableError as error:
+            refused = Outcome(FAILED, str(error))
+            self.attempt("results", lambda: refused)
+        else:
+            results = Results(self.trial, share)
+            for name, step in results.steps():
+                self.attempt(name, step)
+            self.tables = results.tables()
+        share.text("SUMMARY.txt", self._summary(share))
+        share.pack(self.archive)
+        say(f"read {self.folder}/SUMMARY.txt; attach {self.archive} to a question")
+        if not self.options.with_names:
+            say(f"which node is node1 and so on stays in {self.private}/names.txt")
+
+    def _scrubber(self) -> Callable[[str], str]:
+        """Return what makes texts fit for others; the private folder keeps what it replaces."""
+        hosts = private_names.hosts_of_job()
+        for sums in self.trial.sums:
+            hosts += sums["hosts"]
+        for path in self.trial.run_files():
+            with suppress(OSError, KeyError):  # damaged: it is not shared either
+                hosts += hosts_of(path)
+        numbered = private_names.numbered(hosts)
+        text = "".join(f"{word} {host}\n" for host, word in numbered.items())
+        write_atomically(self.private / "names.txt", text.encode())
+        if self.options.with_names:
+            return str
+        places = private_names.folders(self.folder, self.private, self.trial.doctors)
+        return private_names.scrubber(numbered, hosts, places)
+
+    def _summary(self, share: Share) -> str:
+        """Return the text that a kit begins with; names go before lines are broken, in them."""
+        a, revision = self.allocation, git_revision()
+        head = [
+            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; hpcpgd {__version__} {revision}".rstrip(),
+            f"Python {platform.python_version()}, {platform.system()} {platform.release()}, "
+            f"{cpu_model()}",
+            f"{counted(a.nodes, 'node')}, {counted(a.per_node, 'rank')} each, "
+            f"{counted(a.threads, 'thread')} a rank; started by: {' '.join(a.launcher.words)}",
+        ]
+        outcomes = [
+            replace(one, line=share.scrubbed(one.line), odd=tuple(map(share.scrubbed, one.odd)))
+            for one in self.outcomes
+        ]
+        return summary(head, outcomes, a, self.tables, self.options.with_names)
+
+
+def _seconds() -> float:
+    """Return the time for the whole kit: what is left of the job, if that is less than usual."""
+    job = slurm_job.observe(os.environ)
+    left = None if job is None else job.seconds_left
+    return MOST if left is None else min(MOST, left)
+
+
+def _make_folders(kit: Path) -> tuple[Path, Path, Path]:
+    """Make a kit's folders; return their absolute paths, and that of the archive.
+
+    Raises
+    ------
+    OutputError
+        If one of the names is taken, or a folder cannot be made.
+    """
+    try:
+        folder = kit.absolute()
+        _refuse(folder)
+        private = folder.with_name(f"{folder.name}-private")
+        archive = folder.with_name(f"{folder.name}.tar.gz")
+        _refuse(private)
+        _refuse(archive)
+        private.mkdir()
+        folder.mkdir()
+    except OSError as error:
+        raise OutputError(f"--kit {kit}: cannot be made: {error.strerror}") from None
+    return folder, private, archive
+
+
+def _refuse(path: Path) -> None:
+    if os.path.lexists(path):
+        raise OutputError(f"--kit: {path} is there already: give another name, or remove it")

@@ -1,0 +1,166 @@
+"""What a kit tries: the doctor, sums of several sizes, and a small strong-scaling study."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hpcpgd.doctor.finding import PROBLEM, WARNING, counted
+from hpcpgd.doctor.kit.allocation import Allocation
+from hpcpgd.doctor.kit.outcome import FAILED, LEFT_OUT, NO_TIME, OK, SHORTEST, Outcome
+from hpcpgd.errors import UnavailableError
+from hpcpgd.study.grid import Point, points
+from hpcpgd.study.runner import execute, run_limited
+from hpcpgd.study.study_folder import Job, StudyFolder
+from hpcpgd.study.studyfile import StudyFile, read
+
+LIMIT = 120.0  # seconds of one program
+STUDY = {"name": "first-contact", "kind": "strong", "repeats": 3, "time_limit": f"{LIMIT:.0f}s"}
+REDUCTIONS = ["allreduce", "shared", "reproducible"]
+# Small: a second of one core.  A rank that hangs is named before its run is ended.
+TRAIN = {
+    "dataset": "synthetic:12000x784x10", "network": "net-1h", "batch_size": 512,
+    "learning_rate": 0.1, "epochs": 4, "hang_limit": "1min",
+}  # fmt: skip
+
+
+@dataclass
+class Trial:
+    """The steps of a kit.
+
+    Attributes
+    ----------
+    allocation : Allocation
+    private : Path
+        Where programs leave their files, as they are.
+    doctors : Path
+        The folder that the doctor tries.
+    end : float
+        When all steps must have ended, by the monotonic clock.
+    sums : list of dict
+        What ``hpcpgd.doctor.kit.allreduce_times`` measured.
+    """
+
+    allocation: Allocation
+    private: Path
+    doctors: Path
+    end: float
+    sums: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def runs(self) -> StudyFolder:
+        """Where the study's runs are."""
+        return StudyFolder(self.private / "study")
+
+    def steps(self) -> list[tuple[str, Callable[[], Outcome]]]:
+        """Return the steps in their order, each with its name."""
+        trials: list[tuple[str, Callable[[], Outcome]]] = []
+        for what, step in (("doctor", self.doctor), ("Allreduce", self.allreduce)):
+            for nodes in self.allocation.counts:
+                ranks = nodes * self.allocation.per_node
+                where = f"{counted(ranks, 'rank')} on {counted(nodes, 'node')}"
+                trials.append((f"{what}, {where}", partial(step, nodes)))
+        return [*trials, ("scaling study", self.study)]
+
+    def doctor(self, nodes: int) -> Outcome:
+        """Let the doctor look at so many nodes."""
+        words = ("hpcpgd.doctor", "--folder", str(self.doctors))
+        code, error, text = self._program("doctor", nodes, words)
+        lines = text.splitlines()
+        odd = tuple(line for line in lines if line.startswith((PROBLEM, WARNING)))
+        problems = [line for line in odd if line.startswith(PROBLEM)]
+        if code == 0:
+            return Outcome(OK, lines[-1], text, odd)
+        if code is None:  # what the doctor said last is where it hung
+            return Outcome(FAILED, "; ".join([error, *problems[-1:]]), text, odd)
+        return Outcome(FAILED, [*problems, error or f"exit code {code}"][0], text, odd)
+
+    def allreduce(self, nodes: int) -> Outcome:
+        """Measure sums over all ranks of so many nodes."""
+        if nodes * self.allocation.per_node == 1:
+            return Outcome(LEFT_OUT, "one rank has nobody to sum with")
+        code, error, text = self._program(
+            "allreduce", nodes, ("hpcpgd.doctor.kit.allreduce_times",)
+        )
+        if code != 0:
+            return Outcome(FAILED, error or f"exit code {code}", text)
+        measured = json.loads(text)
+        self.sums.append(measured)
+        size, seconds = measured["sums"][-1]
+        line = f"{size // 2**20} MiB take {seconds * 1e3:.3g} ms"
+        there = measured["nodes"]
+        odd = () if there == nodes else (f"ran on {counted(there, 'node')}, meant for {nodes}",)
+        return Outcome(OK, line, text, odd)
+
+    def _program(
+        self, what: str, nodes: int, words: tuple[str, ...]
+    ) -> tuple[int | None, str, str]:
+        """Run a module of ours on all ranks of so many nodes.
+
+        Returns
+        -------
+        code : int or None
+            None if it was ended at its limit.
+        error, text : str
+            The line of its standard error that says why, and its standard output.
+        """
+        launcher, a = self.allocation.on(nodes), self.allocation
+        command = [*launcher.command(nodes * a.per_node, a.threads), sys.executable, "-m", *words]
+        limit = min(LIMIT, self.end - time.monotonic())
+        path = self.private / f"{what}-{nodes}.txt"
+        with path.open("wb") as output:
+            code, error = run_limited(command, limit, launcher.environment(), output)
+        return code, error, path.read_text(encoding="utf-8", errors="backslashreplace")
+
+    def study(self) -> Outcome:
+        """Run a strong-scaling study; a point that has failed is not repeated."""
+        study, place = self.study_file(), self.runs
+        place.make()
+        all_points, bad = points(study), dict[str, str]()
+        for repeat in range(1, study.repeats + 1):  # outermost: drift meets all points alike
+            for point in all_points:
+                left = self.end - time.monotonic()
+                if point.key not in bad and left >= SHORTEST:
+                    self._run(point, repeat, min(LIMIT, left), bad)
+        done, wanted = len(self.run_files()), len(all_points) * study.repeats
+        line = f"{done} of {counted(wanted, 'run')} ended well"
+        if bad:
+            return Outcome(FAILED, f"{line}; {next(iter(bad.values()))}", odd=tuple(bad.values()))
+        return Outcome(OK, line if done == wanted else f"{line}; {NO_TIME} for the others")
+
+    def study_file(self) -> StudyFile:
+        """Write the study file and return what it says."""
+        import tomli_w
+
+        a = self.allocation
+        tables = {
+            "study": STUDY,
+            "grid": {"ranks": a.ranks, "reduction": REDUCTIONS},
+            "train": {**TRAIN, "threads": a.threads},
+        }
+        path = self.private / "study.toml"
+        path.write_text(tomli_w.dumps(tables))
+        return read(path)
+
+    def run_files(self) -> list[Path]:
+        """Return the files of the runs that ended well."""
+        return sorted((self.runs.path / "runs").glob("[!.]*.h5"))
+
+    def _run(self, point: Point, repeat: int, limit: float, bad: dict[str, str]) -> None:
+        """Make one run, and keep the line of one that fails."""
+        job = Job(point, repeat)
+        launcher = self.allocation.on(self.allocation.nodes_of(point.ranks))
+        try:
+            execute(self.runs, [job], limit, launcher, lambda job, failure: None)
+        except UnavailableError as error:  # on so many nodes; on fewer it may start ranks
+            bad[point.key] = f"{job.name}: {error}"
+            return
+        failure = self.runs.read_failure(point, repeat)
+        if failure is not None:
+            bad[point.key] = f"{job.name}: {failure.status}: {failure.error}"

@@ -1,0 +1,95 @@
+"""MPI library and launcher: whether they fit."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcpgd.cli.launcher import launcher_size, mismatch
+from hpcpgd.doctor.finding import Finding, ok, problem, warning
+from hpcpgd.doctor.probe import ask
+from hpcpgd.errors import ConfigError
+from hpcpgd.study.last_words import cure
+
+SUBJECT = "MPI"
+PAIR_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class World:
+    """The ranks of this job.
+
+    Attributes
+    ----------
+    mpi : str
+    ranks, nodes : int
+    """
+
+    mpi: str
+    ranks: int
+    nodes: int
+
+
+def judge(seen: World, environ: Mapping[str, str]) -> list[Finding]:
+    """Say whether the launcher started what MPI sees."""
+    alone = mismatch(seen.ranks, environ)
+    if alone is not None:
+        text, _, fitting = alone.partition("; ")
+        return [problem(SUBJECT, f"{text} ({seen.mpi})", fitting, ConfigError.exit_code)]
+    told = launcher_size(environ)
+    said = "" if told is None else ", as the launcher says"
+    words = (
+        f"{seen.ranks} rank{'s' * (seen.ranks != 1)} on {seen.nodes} node{'s' * (seen.nodes != 1)}"
+    )
+    return [ok(SUBJECT, f"{words}{said} ({seen.mpi})")]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What two ranks saw that the ``mpiexec`` of this machine started.
+
+    Attributes
+    ----------
+    mpiexec : str
+        "" if there is none.
+    sizes : tuple of str
+        The MPI world's size, as each rank sees it.
+    trouble : str
+    """
+
+    mpiexec: str
+    sizes: tuple[str, ...] = ()
+    trouble: str = ""
+
+
+def try_pair() -> Pair:
+    """Start two ranks with the ``mpiexec`` beside this Python, else with that in PATH."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if os.access(beside, os.X_OK) else shutil.which("mpiexec")
+    if found is None:
+        return Pair("")
+    asked = ask("hpcpgd.doctor.pair", seconds=PAIR_SECONDS, launcher=(found, "-n", "2"))
+    # Two ranks that write at once may come without the line's end between them.
+    sizes = tuple(re.findall("size=([0-9]+)", asked.out))
+    return Pair(found, sizes, asked.trouble)
+
+
+def judge_pair(seen: Pair) -> list[Finding]:
+    """Say whether that ``mpiexec`` starts ranks that see each other."""
+    if not seen.mpiexec:
+        load = "load the site's MPI module, or pip install 'hpcpgd[mpich]', to start several ranks"
+        return [warning("mpiexec", "none beside Python or in PATH", load)]
+    if seen.sizes == ("2", "2") and not seen.trouble:
+        return [ok("mpiexec", f"two ranks of {seen.mpiexec} see each other")]
+    if seen.sizes == ("1", "1"):
+        text = f"two ranks of {seen.mpiexec} are each alone: it is not of mpi4py's MPI library"
+        other = "use the mpiexec of that library: the site's MPI module, or that beside Python"
+        return [warning("mpiexec", text, other)]
+    text = f"{seen.mpiexec} -n 2 does not work here: {seen.trouble or ' '.join(seen.sizes)}"
+    known = cure(seen.trouble)
+    return [warning("mpiexec", text, known or "start ranks as the site says, or by srun")]

@@ -1,0 +1,140 @@
+"""The SLURM job that this runs in."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from hpcpgd.doctor.finding import Finding, counted, ok, warning
+from hpcpgd.environment.step_shell import in_step_shell
+
+SUBJECT = "SLURM"
+ASK_SECONDS = 10.0
+SHORT_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What SLURM says of the job and its step.
+
+    Attributes
+    ----------
+    tasks : int
+        Of the whole job; 0: it asked for nodes alone.
+    in_step : bool
+        Whether ``srun`` or an ``mpirun`` that uses it started this process.
+    cpus_per_task, passed_on : int
+        Cores of a task that the job asked for, and that ``srun`` is told of; 0: not said.
+    seconds_left : float or None
+        Until the time limit; None: not known.
+    requeue : bool
+        Whether the job may begin again.
+    shell : bool
+        Whether this was typed at a shell that is itself a step.
+    """
+
+    tasks: int
+    in_step: bool
+    cpus_per_task: int = 0
+    passed_on: int = 0
+    seconds_left: float | None = None
+    requeue: bool = True
+    shell: bool = False
+
+
+def _number(environ: Mapping[str, str], name: str) -> int:
+    text = environ.get(name, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def observe(environ: Mapping[str, str]) -> Job | None:
+    """Return what is seen, None outside of a job."""
+    number = environ.get("SLURM_JOB_ID")
+    if number is None:
+        return None
+    told = _ask(number)
+    end = told.get("EndTime", "Unknown")
+    left = None
+    if told.get("TimeLimit") != "UNLIMITED":
+        with suppress(ValueError):  # Unknown, None, NONE
+            left = datetime.fromisoformat(end).timestamp() - time.time()
+    return Job(
+        _number(environ, "SLURM_NTASKS"), "SLURM_STEP_NUM_TASKS" in environ,
+        _number(environ, "SLURM_CPUS_PER_TASK"), _number(environ, "SRUN_CPUS_PER_TASK"),
+        left, told.get("Requeue", "1") != "0", in_step_shell(environ),
+    )  # fmt: skip
+
+
+def _ask(job: str) -> dict[str, str]:
+    """Return what the controller says of a job, nothing where it cannot be asked."""
+    if shutil.which("scontrol") is None:
+        return {}
+    try:
+        done = subprocess.run(
+            ["scontrol", "--oneliner", "show", "job", job],
+            capture_output=True, text=True, errors="replace", timeout=ASK_SECONDS, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return dict(word.split("=", 1) for word in done.stdout.split() if "=" in word)
+
+
+def judge(job: Job | None, ranks: int, cores: int, library: str) -> list[Finding]:
+    """Say what does not fit.
+
+    Parameters
+    ----------
+    job : Job or None
+    ranks : int
+        Of the MPI world.
+    cores : int
+        That the rank with the fewest may use.
+    library : str
+        The MPI library's name.
+    """
+    if job is None:
+        return []
+    found = []
+    # Without --overlap a step waits until that of the shell ends.
+    start = f"--overlap --ntasks={job.tasks} " * job.shell
+    interface = "pmix" if "Open MPI" in library else "pmi2"
+    srun = f"srun {start}--mpi={interface} python -m hpcpgd.doctor"
+    if ranks == 1 and job.tasks > 1 and not job.in_step:
+        seen = f"plain python in a job of {job.tasks} tasks is one rank, the others are idle"
+        found.append(warning(SUBJECT, seen, f"start it with {srun}"))
+    elif job.tasks not in (0, ranks):
+        seen = f"{counted(ranks, 'rank')} in a job of {job.tasks} tasks"
+        found.append(warning(SUBJECT, seen, "start as many ranks as tasks, or ask for as many"))
+    if _not_passed_on(job, cores):
+        seen = f"the job has {job.cpus_per_task} cores a task, but srun is not told of them"
+        cure = "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK before srun, or give srun -c"
+        found.append(warning(SUBJECT, seen, cure))
+    left = job.seconds_left
+    if left is not None and left < SHORT_SECONDS:
+        seen = f"{left:.0f} s are left of this job"
+        found.append(warning(SUBJECT, seen, "ask for more: sbatch --time"))
+    if not found:
+        tasks = ", as many as tasks" if job.tasks else ""
+        found.append(ok(SUBJECT, f"{counted(ranks, 'rank')}{tasks}{_end(job)}"))
+    return found
+
+
+def _not_passed_on(job: Job, cores: int) -> bool:
+    """Return whether ``srun``, which since 22.05 inherits no -c, leaves cores idle."""
+    lacking = not job.in_step or cores < job.cpus_per_task
+    return job.cpus_per_task > 1 and job.passed_on == 0 and lacking
+
+
+def _end(job: Job) -> str:
+    """Say when the job ends, and how a run then keeps what it has."""
+    again = "" if job.requeue else "; it is not put into the queue again (#SBATCH --requeue)"
+    if job.seconds_left is None:
+        return again
+    minutes = int(job.seconds_left // 60)
+    left = f"{minutes // 60} h {minutes % 60:02d} min left"
+    return f"; {left}: #SBATCH --signal=USR1@120 or --time-limit keeps what a run has{again}"

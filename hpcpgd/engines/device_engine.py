@@ -1,0 +1,276 @@
+"""An engine whose dataset, parameters and gradient stay on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hpcpgd.data import Dataset
+from hpcpgd.data.sampler import Sampler
+from hpcpgd.engines.base import Rows
+from hpcpgd.engines.device_rows import upload
+from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.kernels.core.workspace import TOTALS
+from hpcpgd.kernels.device.device_plan import DevicePlan, Move
+from hpcpgd.machine.gpu import ALONE, STAGED, Gpu
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.phase_clock import COMPUTE, UPDATE, PhaseClock
+from hpcpgd.parallel.stop import StopRequest
+from hpcpgd.parallel.watchdog import Signs
+
+CHECK_EVERY = 256  # steps between looks for NaN and Inf: each look waits for the GPU
+
+
+class Chunk(NamedTuple):
+    """A part of a slice that the plan works on at once."""
+
+    first: int  # position in the order of the epoch
+    rows: int
+    add: bool  # to the gradient of the chunks before
+    move: Move  # of the device's position, to where the next chunk or slice begins
+
+
+class DeviceEngine:
+    """An engine on a GPU.  Steps are recorded as graphs and run behind the host's back.
+
+    On one rank a step is one graph; on several it is two, around the MPI call: rows to
+    gradient, and update.  The clock cannot look into a graph: gathering the rows counts as
+    ``compute``, and so does an update that the next step's gradient has to wait for.
+
+    Parameters
+    ----------
+    plan : DevicePlan
+    gpu : Gpu
+    dataset : Dataset
+        Copied to the device as it is stored.
+    sampler : Sampler
+    parameters : ndarray, shape (size,)
+        Initial values.
+    clock : PhaseClock
+    stop : StopRequest
+        Looked at every ``CHECK_EVERY`` steps.
+    """
+
+    score_rows: int | None = None
+
+    def __init__(
+        self,
+        plan: DevicePlan,
+        gpu: Gpu,
+        dataset: Dataset,
+        sampler: Sampler,
+        parameters: Array,
+        clock: PhaseClock,
+        stop: StopRequest,
+    ) -> None:
+        self.network: Network = plan.network
+        self.capacity = plan.capacity
+        self.steps = 0
+        self.bad_step: int | None = None
+        self.stopping = False
+        self._stop = stop
+        self._plan, self._device = plan, plan.device
+        self._sampler, self._clock = sampler, clock
+        self._splits = upload(self._device, dataset, self.network.dtype)
+        self._parameters = self._device.buffer(self.network.size, self.network.dtype)
+        self._gradient = self._device.buffer(self.network.size, self.network.dtype)
+        self._device.write(self._parameters, parameters)
+        self._alone = gpu.transport == ALONE
+        self._staging: Array | None = None
+        if gpu.transport == STAGED:
+            self._staging = self._device.pinned(self.network.size, self.network.dtype)
+        self._recorded: dict[tuple[object, ...], Callable[[], None]] = {}
+        self._examples = 0
+        self._before = np.zeros(TOTALS)  # of the epoch's steps before a checkpoint
+        self._at: tuple[int, int, int] | None = None  # epoch, position, step on the device
+
+    @property
+    def parameters(self) -> Array:
+        """A copy of the flat vector of parameters; waits for pending steps."""
+        return self._device.read(self._parameters, self.network.size)
+
+    def warm_up(self, steps: Sequence[tuple[Rows, float]]) -> None:
+        """Compile the kernels, run each shape of a step once, and record the graphs."""
+        for rows, _ in steps:
+            for chunk in self._chunks(rows):
+                self._plan.seek(0, chunk.first, 0)  # no permutation has positions beyond its end
+                self._differentiate(chunk)
+        self._device.clear(self._gradient)
+        self._plan.update(self._parameters, self._gradient, 0.0)
+        self._plan.load(self._splits["train"], 0, 1)
+        self._plan.evaluate(self._parameters, 1)
+        self._plan.reset()
+        self._at = None
+        for rows, rate in steps:
+            self._prepare_step(rows, rate)
+
+    def partial(self, epoch: int, rows: Rows) -> None:
+        """Sum the gradient over this rank's slice, chunk by chunk."""
+        self._examples += rows[1] - rows[0]
+        if rows[0] == rows[1]:
+            # The device counts a slice for each step, this one too.
+            self._seek(epoch, rows[0], self.steps + 1)
+            self._device.clear(self._gradient)
+            self._stage((0, self.network.size))
+        for chunk in self._chunks(rows):
+            self._seek(epoch, chunk.first, self.steps)
+            self._launch(chunk)
+            self._moved(epoch, chunk)
+
+    def sum(self, comm: Any) -> None:
+        """Replace the gradient by its sum over the ranks; collective.
+
+        The one place where a GPU's work meets MPI: the stream is empty before the call,
+        and nothing is put in it before MPI is done.
+        """
+        self._device.synchronize()
+        self._clock.lap(COMPUTE)
+        mpi.sum_in_place(comm, self._exposed((0, self.network.size)))
+        self._agree_to_stop(comm)
+        self._clock.lap_reduction()
+        self._clock.end_reduction()
+
+    def _exposed(self, span: tuple[int, int]) -> Any:
+        """Return what MPI sums of the gradient, once the stream has come there."""
+        if self._staging is not None:
+            return self._staging[slice(*span)]
+        return self._device.exposed(self._gradient.part(*span))
+
+    def _agree_to_stop(self, comm: Any) -> None:
+        if (self.steps + 1) % CHECK_EVERY == 0:
+            raised = np.array([self._stop.requested], np.int64)
+            mpi.sum_in_place(comm, raised)
+            self.stopping = bool(raised[0])
+
+    def update(self, rate: float) -> None:
+        """Subtract ``rate`` times the gradient from the parameters."""
+        self._update_graph(rate)()
+        self._end_step(UPDATE)
+
+    def step(self, epoch: int, rows: Rows, rate: float) -> None:
+        """Make a whole step on one rank: one graph, unless the rows need several chunks."""
+        if not 0 < rows[1] - rows[0] <= self.capacity:
+            self.partial(epoch, rows)
+            self.update(rate)
+            return
+        (chunk,) = self._chunks(rows)
+        self._examples += chunk.rows
+        self._seek(epoch, chunk.first, self.steps)
+        self._step_graph(chunk, rate)()
+        self._moved(epoch, chunk)
+        self._end_step(COMPUTE)
+
+    def signs(self) -> Signs:
+        """Return the steps made; it waits for other ranks in MPI alone."""
+        return self.steps, False
+
+    def settle(self) -> None:
+        """Wait for pending steps and find out about NaN and Inf."""
+        self.bad_step = self._plan.first_bad()
+        self._clock.lap(COMPUTE)
+
+    def score(self, split: str, first: int, count: int) -> None:
+        """Predict rows ``first …`` of a split and add up loss and correct answers."""
+        self._examples += count
+        self._plan.load(self._splits[split], first, count)
+        self._plan.evaluate(self._parameters, count)
+
+    def predicted(self, count: int) -> Array:
+        """Return the classes that ``score`` predicted, int32 (count,)."""
+        return self._plan.predicted(count)
+
+    def take_totals(self) -> Array:
+        """Return loss, correct answers and examples, float64 (8,), and start again at 0."""
+        out = self._before + self._plan.take_totals(self._examples)
+        self._examples = 0
+        self._before = np.zeros(TOTALS)
+        return out
+
+    def totals(self) -> Array:
+        """Return what ``take_totals`` would, and leave it as it is."""
+        return self._before + self._plan.totals(self._examples)
+
+    def restore(self, steps: int, totals: Array, first: bool) -> None:
+        """Go on after ``steps`` with the sums of all ranks, kept by the first."""
+        self.steps = steps
+        self._before = totals.sum(axis=0) if first else np.zeros(TOTALS)
+
+    def close(self) -> None:
+        """Nothing to end: no thread of the host works here."""
+
+    def _end_step(self, phase: int) -> None:
+        self.steps += 1
+        self._clock.lap(phase)
+        if self.steps % CHECK_EVERY == 0:
+            self.settle()
+            if self._alone:
+                self.stopping = self._stop.requested
+
+    def _chunks(self, rows: Rows) -> Iterator[Chunk]:
+        for first in range(*rows, self.capacity):
+            count = min(self.capacity, rows[1] - first)
+            ends = first + count == rows[1]
+            # The same slice of the next minibatch begins a whole minibatch further on.
+            further = rows[0] + self._sampler.batch_size - first if ends else count
+            yield Chunk(first, count, first > rows[0], Move(further, ends))
+
+    def _moved(self, epoch: int, chunk: Chunk) -> None:
+        """Follow the device's own count of where it is."""
+        self._at = (epoch, chunk.first + chunk.move.rows, self.steps + chunk.move.ends)
+
+    def _seek(self, epoch: int, position: int, step: int) -> None:
+        """Tell the device where it is, unless its own count has come there."""
+        if self._at != (epoch, position, step):
+            self._plan.seek(self._sampler.key(epoch), position, step)
+            self._at = (epoch, position, step)
+
+    def _launch(self, chunk: Chunk) -> None:
+        for graph in self._gradient_graphs(chunk):
+            graph()
+
+    def _differentiate(self, chunk: Chunk) -> None:
+        plan, count = self._plan, chunk.rows
+        plan.load_next(self._splits["train"], count)
+        plan.gradient(self._parameters, count, self._gradient, chunk.add, chunk.move)
+        if chunk.move.ends:
+            self._stage((0, self.network.size))
+
+    def _stage(self, span: tuple[int, int]) -> None:
+        if self._staging is not None:
+            self._device.copy_out(self._gradient.part(*span), self._staging[slice(*span)])
+
+    def _descend(self, rate: float) -> None:
+        if self._staging is not None:
+            self._device.copy_in(self._staging, self._gradient)
+        self._plan.update(self._parameters, self._gradient, rate)
+
+    def _prepare_step(self, rows: Rows, rate: float) -> None:
+        """Record the graphs of a step, so that none is recorded while steps are timed."""
+        chunks = list(self._chunks(rows))
+        if self._alone and len(chunks) == 1:
+            self._step_graph(chunks[0], rate)
+            return
+        for chunk in chunks:
+            self._gradient_graphs(chunk)
+        self._update_graph(rate)
+
+    def _step_graph(self, chunk: Chunk, rate: float) -> Callable[[], None]:
+        def work() -> None:
+            self._differentiate(chunk)
+            self._descend(rate)
+
+        return self._graph(("step", *chunk[1:], rate), work)
+
+    def _gradient_graphs(self, chunk: Chunk) -> list[Callable[[], None]]:
+        return [self._graph(("gradient", *chunk[1:]), lambda: self._differentiate(chunk))]
+
+    def _update_graph(self, rate: float) -> Callable[[], None]:
+        return self._graph(("update", rate), lambda: self._descend(rate))
+
+    def _graph(self, key: tuple[object, ...], work: Callable[[], None]) -> Callable[[], None]:
+        """Return the launch of the graph of ``work``, recorded when first asked for."""
+        if key not in self._recorded:
+            self._recorded[key] = self._device.record(work)
+        return self._recorded[key]

@@ -1,0 +1,54 @@
+"""A dataset in a GPU's memory, as it is stored: pixels stay bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hpcpgd.data import Dataset
+from hpcpgd.data.dataset import SPLITS
+from hpcpgd.errors import UnavailableError
+from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.kernels.core.permutation import width
+from hpcpgd.kernels.device.cupy_device import Buffer, Device
+from hpcpgd.kernels.device.device_plan import DeviceRows
+from hpcpgd.machine.gpu import Gpu
+
+SLACK_BYTES = 512 * 2**20  # of a CUDA context, its kernels and cuBLAS
+
+
+def upload(device: Device, dataset: Dataset, dtype: str) -> dict[str, DeviceRows]:
+    """Return the rows of each split on ``device``, scaled as ``dtype`` when they are used."""
+    real = np.dtype(dtype).type
+    scale, offset = real(dataset.scale), real(dataset.offset)
+    placed = {}
+    for name in SPLITS:
+        split = getattr(dataset, name)
+        features, labels = _copy(device, split.features), _copy(device, split.labels)
+        bits = width(split.rows)
+        placed[name] = DeviceRows(split.rows, features, labels, scale, offset, bits)
+    return placed
+
+
+def _copy(device: Device, array: Array) -> Buffer:
+    buffer = device.buffer(array.size, array.dtype)
+    device.write(buffer, array)
+    return buffer
+
+
+def ensure_room(gpu: Gpu, network: Network, dataset: Dataset, capacity: int) -> None:
+    """Refuse what does not fit on the GPU, all ranks that share it counted.
+
+    Raises
+    ------
+    UnavailableError
+    """
+    splits = [getattr(dataset, name) for name in SPLITS]
+    data = sum(split.features.nbytes + split.labels.nbytes for split in splits)
+    model = 2 * network.size * network.itemsize + capacity * network.bytes_per_row()
+    needed = gpu.sharing * (data + model + SLACK_BYTES)
+    if needed > gpu.free_bytes:
+        raise UnavailableError(
+            f"{gpu.model}: {gpu.sharing} ranks on one GPU need {needed / 2**30:.1f} GiB of its "
+            f"memory, {gpu.free_bytes / 2**30:.1f} GiB are free: the dataset takes "
+            f"{data / 2**30:.1f} GiB a rank; use fewer ranks a GPU, or --train-rows"
+        )

@@ -1,0 +1,64 @@
+"""Where a run was made and with what: host, processor, libraries, source revision."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def cpu_model() -> str:
+    """Return the processor's name as the system gives it."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    elif sys.platform == "darwin":
+        return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+    return platform.processor() or platform.machine()
+
+
+def has_driver() -> bool:
+    """Return whether NVIDIA's driver is here."""
+    return DRIVER.exists() or shutil.which("nvidia-smi") is not None
+
+
+def _output(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def git_revision() -> str:
+    """Return the commit of the checkout that this package runs from, "" outside of one.
+
+    ``-dirty`` follows when tracked files differ from it.
+    """
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    return _output(
+        "git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"
+    )
+
+
+def blas_library(blas: Any, kernel: bool = True) -> str:
+    """Name the BLAS that ``blas`` calls: version, file, and the kernel that it has chosen."""
+    if blas is None:
+        return "none"
+    from threadpoolctl import threadpool_info
+
+    name = Path(blas.path).name
+    for pool in threadpool_info():
+        if Path(pool["filepath"]).name == name:
+            chosen = pool.get("architecture") if kernel else None
+            parts = (pool["internal_api"], pool["version"], chosen)
+            return " ".join(str(part) for part in parts if part) + f" ({name})"
+    return name

@@ -1,0 +1,80 @@
+"""The cores that a rank may really use, and its fair share of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.environment.cgroup import MEMBERSHIP, ROOT, limits
+from hpcpgd.parallel import mpi
+
+MAX_CORES = 4096
+TOPOLOGY = Path("/sys/devices/system/cpu")
+
+
+def affinity() -> list[int]:
+    """Return the cores that this process may run on."""
+    if sys.platform == "linux":
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def cores_of(cpus: list[int], topology: Path = TOPOLOGY) -> list[int]:
+    """Return the cores behind logical processors, each named by its first one.
+
+    Two hardware threads of a core share its arithmetic: they count once.
+    """
+    return sorted({_core_of(cpu, topology) for cpu in cpus})
+
+
+def _core_of(cpu: int, topology: Path) -> int:
+    try:
+        siblings = (topology / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text()
+    except OSError:  # another system, or a container that hides it
+        return cpu
+    return int(re.split("[-,]", siblings.strip())[0])
+
+
+def quota(membership: Path = MEMBERSHIP, root: Path = ROOT) -> float:
+    """Return the processor quota in cores that a container or job sets, else infinity."""
+    groups = limits("cpu.max", membership, root)
+    set_ones = [float(words[0]) / float(words[1]) for words in groups if words[0] != "max"]
+    return min(set_ones, default=float("inf"))
+
+
+def usable_cores() -> int:
+    """Return the whole cores that this process may use, at least one."""
+    return max(1, int(min(len(cores_of(affinity())), quota())))
+
+
+def machine_identity() -> bytes:
+    """Return what tells this machine from others, also where it plays several nodes."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    except OSError:
+        return socket.gethostname().encode()
+
+
+def fair_share(machine: Any, sharers: int) -> float:
+    """Return this rank's share, in cores, of the cores that it may use.
+
+    A core that several ranks of the machine may use counts in parts; a quota is divided
+    evenly over the ``sharers``, ranks of one node.  Below 1, there are more ranks than cores.
+    Collective over ``machine``.
+    """
+    mine = np.zeros(MAX_CORES, np.uint8)
+    mine[cores_of(affinity())] = 1
+    users = mpi.all_rows(machine, mine).astype(np.int64).sum(axis=0)
+    share = float(np.sum(1.0 / users[mine > 0]))
+    return min(share, quota() / sharers)
+
+
+def fair_threads(share: float) -> int:
+    """Return the threads for a share of cores: whole cores, at least one."""
+    return max(1, int(share + 1e-6))

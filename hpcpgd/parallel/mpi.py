@@ -1,0 +1,352 @@
+"""The one module that imports mpi4py: starting, stopping and the collectives we use.
+
+Every function that takes ``comm`` first and talks is collective over it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from hpcpgd import errors
+from hpcpgd.cli.launcher import MPI_CURE, mismatch, wait_for_reader
+from hpcpgd.environment.memory_limits import shortage
+from hpcpgd.kernels.core.freed_memory import forbid
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.parallel import startup
+
+startup.settle(os.environ)
+try:
+    import mpi4py
+
+    mpi4py.rc.initialize = False
+    mpi4py.rc.finalize = False
+
+    from mpi4py import MPI as MPI  # the settings above must come first; others take it from here
+except (ImportError, RuntimeError) as error:
+    unloaded = errors.UnavailableError(f"MPI cannot be loaded: {error}: {MPI_CURE}")
+    raise shortage(error) or unloaded from None
+
+PIECE = 2**30  # items of one call: counts stay below 2**31 for every MPI library
+PATIENCE = 0.002  # seconds between looks while another rank works for seconds
+patient_barriers = 0  # how many this process has entered
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """A communicator of our own and where its ranks are.
+
+    Attributes
+    ----------
+    comm : Comm
+        Duplicate of the user's communicator.
+    node : Comm
+        The ranks that share this rank's memory.
+    rank, size : int
+        This rank and the number of ranks.
+    nodes : int
+        Number of nodes.
+    """
+
+    comm: Any
+    node: Any
+    rank: int
+    size: int
+    nodes: int
+
+
+def initialise(endings: startup.Endings | None = None) -> Any:
+    """Initialise MPI unless the caller has, and return the world communicator.
+
+    Who calls this calls ``finish`` before the program ends.  ``endings`` says how this process
+    ends if MPI does not start.
+    """
+    if not MPI.Is_initialized():
+        startup.initialise(MPI, endings or startup.Endings("hpcpgd"))
+    return MPI.COMM_WORLD
+
+
+def start(program: str = "hpcpgd") -> Any:
+    """Initialise MPI as ``initialise`` does, under a launcher that fits.
+
+    Raises
+    ------
+    ConfigError
+        If the launcher started several ranks but each is alone.
+    """
+    world = initialise(startup.Endings(program))
+    problem = mismatch(world.size)
+    if problem:
+        raise errors.ConfigError(problem)
+    return world
+
+
+def finish() -> None:
+    """Finalise MPI, after which nothing here may be called."""
+    if MPI.Is_initialized() and not MPI.Is_finalized():
+        startup.finalise(MPI)
+
+
+def join(comm: Any) -> Ranks:
+    """Duplicate ``comm`` and find out which of its ranks share a node."""
+    own = comm.Dup()
+    node = own.Split_type(MPI.COMM_TYPE_SHARED, own.rank)
+    leaders = np.array([node.rank == 0], np.int64)
+    own.Allreduce(MPI.IN_PLACE, leaders, MPI.SUM)
+    return Ranks(own, node, own.rank, own.size, int(leaders[0]))
+
+
+def split(ranks: Ranks, colour: int) -> Ranks:
+    """Return this rank's part of ``ranks``: those that gave the same colour; collective."""
+    part = ranks.comm.Split(colour, ranks.rank)
+    own = join(part)
+    part.Free()
+    return own
+
+
+def split_within(comm: Any, colour: int | None) -> Any:
+    """Return the communicator of the ranks of one colour, in order; None for no colour."""
+    part = comm.Split(MPI.UNDEFINED if colour is None else colour, comm.rank)
+    return None if part == MPI.COMM_NULL else part
+
+
+def same_machine(comm: Any, identity: bytes) -> Any:
+    """Return the communicator of the ranks that gave the same ``identity``; collective.
+
+    A colour has 31 bits: two splits make a coincidence of different ones out of the question.
+    """
+    digest = hashlib.sha256(identity).digest()
+    first, second = (int.from_bytes(part, "big") >> 1 for part in (digest[:4], digest[4:8]))
+    half = comm.Split(first, comm.rank)
+    found = half.Split(second, comm.rank)
+    half.Free()
+    return found
+
+
+def duplicate(comm: Any) -> Any:
+    """Return a communicator of the same ranks with messages of its own; collective."""
+    return comm.Dup()
+
+
+def leave(ranks: Ranks) -> None:
+    """Free the communicators of ``join``."""
+    ranks.node.Free()
+    ranks.comm.Free()
+
+
+def abort(comm: Any, code: int) -> NoReturn:
+    """End every rank of the job with ``code``; not collective."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # nothing may stand between here and Abort
+            stream.flush()
+            wait_for_reader(stream.fileno())  # it drops the rest at Abort
+    comm.Abort(code)
+    os._exit(code)  # for an MPI whose Abort returns
+
+
+def abort_with_traceback(comm: Any, error: BaseException) -> NoReturn:
+    """Print an unexpected error with this rank's number and end the job with 70."""
+    text = "".join(traceback.format_exception(error))
+    sys.stderr.write(f"hpcpgd: internal error on rank {comm.rank} of {comm.size}\n{text}")
+    abort(comm, 70)
+
+
+def sum_in_place(comm: Any, array: Array) -> None:
+    """Replace ``array`` by its sum over the ranks (algorithm 5's join)."""
+    flat = array.reshape(-1)
+    for begin in range(0, flat.size, PIECE):
+        comm.Allreduce(MPI.IN_PLACE, flat[begin : begin + PIECE], MPI.SUM)
+
+
+def start_sum(comm: Any, array: Array) -> Any:
+    """Start to replace ``array`` by its sum over the ranks; return what to ``finish``."""
+    return comm.Iallreduce(MPI.IN_PLACE, array, MPI.SUM)
+
+
+def progress(requests: list[Any]) -> None:
+    """Let MPI go on with what was started; not collective."""
+    for request in requests:
+        request.Test()
+
+
+def finish_all(requests: list[Any]) -> None:
+    """Wait until all that was started is complete."""
+    for request in requests:
+        request.Wait()
+
+
+def gather_parts(comm: Any, own: Array, counts: list[int], out: Array) -> None:
+    """Fill ``out`` with every rank's ``own``, one after the other, of ``counts`` numbers."""
+    places = [sum(counts[:rank]) for rank in range(comm.size)]
+    kind = MPI._typedict[own.dtype.char]
+    comm.Allgatherv([own, kind], [out, counts, places, kind])
+
+
+def shared_bytes(comm: Any, nbytes: int) -> tuple[Array, Any]:
+    """Return zeroed memory that the ranks of ``comm``, all on one node, see; and its window."""
+    window = MPI.Win.Allocate_shared(nbytes if comm.rank == 0 else 0, 1, comm=comm)
+    buffer: Any = window.Shared_query(0)[0]
+    memory = np.frombuffer(buffer, np.uint8, nbytes)
+    window.Lock_all()
+    if comm.rank == 0:
+        memory[:] = 0
+    window.Sync()
+    comm.Barrier()
+    window.Sync()
+    return memory, window
+
+
+def free_window(window: Any) -> None:
+    """Give shared memory back; nobody may look at it any more.  Collective."""
+    buffer: Any = window.Shared_query(0)[0]
+    address, nbytes = buffer.address, buffer.nbytes
+    window.Unlock_all()
+    window.Free()
+    forbid(address, nbytes)
+
+
+def min_in_place(comm: Any, array: Array) -> None:
+    """Replace ``array`` by its elementwise minimum over the ranks."""
+    comm.Allreduce(MPI.IN_PLACE, array, MPI.MIN)
+
+
+def largest(comm: Any, value: float) -> float:
+    """Return the largest of the ranks' values."""
+    box = np.array([value])
+    comm.Allreduce(MPI.IN_PLACE, box, MPI.MAX)
+    return float(box[0])
+
+
+def gather_rows(comm: Any, row: Array) -> Array | None:
+    """Return every rank's ``row`` stacked on rank 0, None elsewhere."""
+    out = np.empty((comm.size, *row.shape), row.dtype) if comm.rank == 0 else None
+    comm.Gather(row, out, root=0)
+    return out
+
+
+def all_rows(comm: Any, row: Array) -> Array:
+    """Return every rank's ``row`` stacked, on every rank."""
+    out = np.empty((comm.size, *row.shape), row.dtype)
+    comm.Allgather(row, out)
+    return out
+
+
+def broadcast(comm: Any, array: Array, root: int = 0) -> None:
+    """Fill ``array`` on every rank with that of ``root``, in pieces."""
+    flat = array.reshape(-1).view(np.uint8)
+    for begin in range(0, flat.size, PIECE):
+        comm.Bcast(flat[begin : begin + PIECE], root=root)
+
+
+def broadcast_bytes(comm: Any, data: bytes | memoryview, root: int = 0) -> bytes:
+    """Return ``root``'s ``data`` on every rank."""
+    length = np.array([len(data)], np.int64)
+    comm.Bcast(length, root=root)
+    box = np.zeros(int(length[0]), np.uint8)
+    if comm.rank == root:
+        box[:] = np.frombuffer(data, np.uint8)
+    broadcast(comm, box, root)
+    return box.tobytes()
+
+
+def all_texts(comm: Any, text: str) -> list[str]:
+    """Return every rank's ``text``, on every rank."""
+    data = text.encode()
+    longest = np.array([len(data)], np.int64)
+    comm.Allreduce(MPI.IN_PLACE, longest, MPI.MAX)
+    row = np.zeros(max(int(longest[0]), 1), np.uint8)
+    row[: len(data)] = np.frombuffer(data, np.uint8)
+    return [bytes(r).rstrip(b"\0").decode() for r in all_rows(comm, row)]
+
+
+def threads_may_call() -> bool:
+    """Return whether several threads of a rank may call MPI at once."""
+    return bool(MPI.Query_thread() == MPI.THREAD_MULTIPLE)
+
+
+def post(comm: Any, data: bytes, to: int) -> Any:
+    """Start to send ``data`` to a rank, which may take it or not; return what to ``progress``."""
+    return comm.Isend(np.frombuffer(data, np.uint8), dest=to)
+
+
+def take_post(comm: Any) -> tuple[int, bytes] | None:
+    """Return a rank that has posted something and what it was; None if there is nothing."""
+    status = MPI.Status()
+    if not comm.Iprobe(status=status):
+        return None
+    box = np.zeros(status.Get_count(MPI.BYTE), np.uint8)
+    comm.Recv(box, source=status.source)
+    return status.source, box.tobytes()
+
+
+def patient_barrier(comm: Any) -> None:
+    """Wait for all ranks asleep: spinning ranks would slow down the one that works."""
+    global patient_barriers
+    patient_barriers += 1
+    request = comm.Ibarrier()
+    while not request.Test():
+        time.sleep(PATIENCE)
+
+
+@contextmanager
+def agreed(comm: Any) -> Iterator[None]:
+    """Run the body on every rank; an expected error on any, or too little memory, is raised on all.
+
+    Raises
+    ------
+    HpcpgdError
+        That of the lowest rank that failed, of the same class, with its message.
+    """
+    error: errors.HpcpgdError | None = None
+    try:
+        yield
+    except errors.HpcpgdError as caught:
+        error = caught
+    except Exception as caught:
+        error = shortage(caught)
+        if error is None:  # a defect of ours
+            raise
+    patient_barrier(comm)
+    first = np.array([comm.size if error is None else comm.rank], np.int64)
+    min_in_place(comm, first)
+    root = int(first[0])
+    if root == comm.size:
+        return
+    text = f"{type(error).__name__}\n{error}" if comm.rank == root else ""
+    # File names in messages need not be UTF-8.
+    data = broadcast_bytes(comm, text.encode("utf-8", "surrogateescape"), root)
+    name, message = data.decode("utf-8", "surrogateescape").split("\n", 1)
+    if root > 0:
+        message = f"rank {root}: {message}"
+    agreement: errors.HpcpgdError = getattr(errors, name)(message)
+    agreement.agreed = True
+    raise agreement from error
+
+
+def try_sum(comm: Any, array: Any) -> bool:
+    """Sum ``array`` in place over the ranks; False if MPI reports an error."""
+    try:
+        sum_in_place(comm, array)
+    except MPI.Exception:
+        return False
+    return True
+
+
+def exchange_and_add(comm: Any, array: Any, total: Any, moved: Any) -> None:
+    """Send ``array`` to this rank itself, into ``moved``, and add it to ``total``."""
+    comm.Sendrecv(array, dest=comm.rank, recvbuf=moved, source=comm.rank)
+    MPI.SUM.Reduce_local(array, total)
+
+
+def implementation() -> str:
+    """Return the MPI library's name and version, one line."""
+    return " ".join(MPI.Get_library_version().strip("\0").split("\n")[0].split())

@@ -1,0 +1,90 @@
+"""Where the time of an epoch goes: data, compute, reduce, wait, update.
+
+A collective ends for all ranks at about the same time, so the rank that came last spends
+the least time in it: the smallest time over the ranks is the cost of the reduction, and
+what a rank spends beyond it is waiting for others.  The smallest times are found once an
+epoch for all its steps, so that measuring adds no message to a step.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.parallel import mpi
+
+PHASES = ("data", "compute", "reduce", "wait", "update")
+DATA, COMPUTE, REDUCE, WAIT, UPDATE = range(5)
+STEPS_KEPT = 16384  # durations kept before the ranks compare them
+
+
+class PhaseClock:
+    """Adds up the seconds of this rank's phases over one epoch.
+
+    Parameters
+    ----------
+    comm : Comm
+        All ranks make the same number of reductions.
+    """
+
+    def __init__(self, comm: Any) -> None:
+        self._comm = comm
+        self._durations = np.zeros(STEPS_KEPT)
+        self._kept = 0
+        self._reduction = 0.0
+        self._seconds = np.zeros(len(PHASES))
+        self._rows = 0
+        self._last = 0.0
+
+    def begin_step(self, rows: int) -> None:
+        """Start timing a step in which this rank works on ``rows`` examples."""
+        self._rows += rows
+        self._last = perf_counter()
+
+    def lap(self, phase: int, waited: float = 0.0, loaded: float = 0.0) -> None:
+        """Give the time since the last call to ``phase``.
+
+        But for ``waited`` seconds of it, which belong to the step's reduction, and for
+        ``loaded`` seconds, which went to data.
+        """
+        now = perf_counter()
+        self._seconds[phase] += now - self._last - waited - loaded
+        self._seconds[DATA] += loaded
+        self._reduction += waited
+        self._last = now
+
+    def lap_reduction(self) -> float:
+        """Give the time since the last call to the step's reduction; return it."""
+        now = perf_counter()
+        seconds = now - self._last
+        self._reduction += seconds
+        self._last = now
+        return seconds
+
+    def end_reduction(self) -> None:
+        """Note that this step's reduction is complete; collective at times."""
+        self._durations[self._kept] = self._reduction
+        self._kept += 1
+        self._reduction = 0.0
+        if self._kept == STEPS_KEPT:
+            self._compare()
+
+    def take(self) -> tuple[Array, int]:
+        """Return the seconds of each phase and the rows, and start again; collective."""
+        self._compare()
+        seconds, rows = self._seconds.copy(), self._rows
+        self._seconds[:] = 0
+        self._rows = 0
+        return seconds, rows
+
+    def _compare(self) -> None:
+        own = self._durations[: self._kept].copy()
+        least = own.copy()
+        mpi.min_in_place(self._comm, least)
+        self._seconds[REDUCE] += least.sum()
+        self._seconds[WAIT] += (own - least).sum()
+        self._kept = 0
+        self._last = perf_counter()

@@ -1,0 +1,93 @@
+"""Whether all ranks hold the same rows and weights: a hash of 8 bytes, its least and largest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.errors import ReplicaError
+from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.parallel import mpi
+
+EVERY = 1000  # steps; at the end of each epoch and before each checkpoint besides
+
+
+def require_same_data(comm: Any, arrays: Sequence[Array], name: str) -> None:
+    """Compare the arrays of a dataset on all ranks that hold a copy; collective.
+
+    Raises
+    ------
+    ReplicaError
+        On every rank of ``comm``, naming those that are alone with what they hold.
+    """
+    if comm.size == 1 or _alike(comm, own := _digest(*arrays)):
+        return
+    _, others = _majority(mpi.all_rows(comm, np.array([own])))
+    raise _agreed(
+        f"{_named(others)} other rows of dataset {name} than {_most(comm)}: memory or links may "
+        "be faulty: leave the node out"
+    )
+
+
+def require_same_weights(
+    comm: Any, network: Network, parameters: Array, step: int, same: int
+) -> None:
+    """Compare the weights of all ranks after ``step``; collective, 16 bytes of messages.
+
+    ``same`` is the last step after which they were known to be the same.
+
+    Raises
+    ------
+    ReplicaError
+        On every rank, naming those that are alone with their weights, and the first layer.
+    """
+    if comm.size == 1 or _alike(comm, _digest(parameters)):
+        return
+    spans = [slice(*network.span(layer)) for layer in range(1, network.depth + 1)]
+    rows = mpi.all_rows(comm, np.array([_digest(parameters[span]) for span in spans]))
+    usual, others = _majority(rows)
+    layer = 1 + int(np.argmax((rows[others] != usual).any(axis=0)))
+    raise _agreed(
+        f"{_named(others)} other weights in layer {layer} than {_most(comm)}: first seen after "
+        f"step {step}, alike after step {same}; memory or links may be faulty: leave the node "
+        "out and go on from the last checkpoint"
+    )
+
+
+def _alike(comm: Any, own: int) -> bool:
+    """Return whether all ranks have the same ``own``; collective."""
+    box = np.array([own, ~own])  # the least of the complements is that of the largest
+    mpi.min_in_place(comm, box)
+    return bool(box[0] == ~box[1])
+
+
+def _agreed(message: str) -> ReplicaError:
+    error = ReplicaError(message)
+    error.agreed = True
+    return error
+
+
+def _digest(*arrays: Array) -> int:
+    found = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return int(np.frombuffer(found.digest(), np.int64)[0])
+
+
+def _majority(rows: Array) -> tuple[Array, list[int]]:
+    """Return the row that most ranks have, and the ranks that have another."""
+    usual = np.array(Counter(map(tuple, rows.tolist())).most_common(1)[0][0])
+    return usual, np.flatnonzero((rows != usual).any(axis=1)).tolist()
+
+
+def _named(ranks: list[int]) -> str:
+    several = len(ranks) > 1
+    return f"rank{'s' * several} {', '.join(map(str, ranks))} hold{'s' * (not several)}"
+
+
+def _most(comm: Any) -> str:
+    return "rank 0" if comm.size == 2 else "most ranks"

@@ -1,0 +1,146 @@
+"""MPI's start and end: what would spoil them, and who looks after a process meanwhile."""
+
+from __future__ import annotations
+
+import ctypes
+import locale
+import os
+import sys
+import threading
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+
+from hpcpgd.cli.launcher import launcher_rank, launcher_size, part
+from hpcpgd.environment.memory_limits import few, too_little
+from hpcpgd.errors import UnavailableError
+from hpcpgd.parallel.stop import attended
+
+# What mpi4py reads in place of what we tell it, by its variables MPI4PY_RC_INITIALIZE and such.
+OVERRULING = "MPI4PY_RC_"
+# Open MPI writes an error at each window that its component for UCX cannot make, and makes it
+# by another; our windows are memory that a node's ranks share, which UCX has no part in.
+QUIET = {"OMPI_MCA_osc": "^ucx"}
+WAITING_SECONDS = 60.0  # in MPI_Init, after which a line says so
+
+
+def settle(environ: MutableMapping[str, str]) -> None:
+    """Take from this process's environment what spoils MPI, before its library is loaded."""
+    for name in [name for name in environ if name.startswith(OVERRULING)]:
+        del environ[name]
+    for name, value in QUIET.items():
+        environ.setdefault(name, value)
+    _settle_letters()
+
+
+def _settle_letters() -> None:
+    """Take another locale for letters if i and I are two letters in it, as in Turkish.
+
+    UCX, in MPICH and Open MPI, looks words of its configuration up without regard to case, by
+    the locale's rules, does not find DIAG as "diag", and fails.
+    """
+    libc = ctypes.CDLL(None)
+    if libc.tolower(ord("I")) == ord("i") and libc.toupper(ord("i")) == ord("I"):
+        return
+    for name in ("C.UTF-8", "C"):
+        with suppress(locale.Error):
+            locale.setlocale(locale.LC_CTYPE, name)
+            return
+
+
+class Endings:
+    """How a process ends that MPI does not let go, or ends itself.
+
+    Parameters
+    ----------
+    program : str
+        What begins the line that says so.
+    """
+
+    def __init__(self, program: str) -> None:
+        self.program = program
+
+    def at_signal(self, code: int) -> None:
+        """End this process, which a signal has asked for, with an exit code."""
+        os._exit(code)
+
+    def at_failure(self) -> NoReturn:
+        """End this process in the place of MPI, which has said why it cannot start."""
+        size, low = launcher_size(), few()
+        causes = [f"{low}, which may be too little"] if low else []
+        if size is not None and size[1] > 1:
+            causes.append("if mpirun or srun is not of mpi4py's MPI library, take its own")
+        cure = "; ".join([*causes, "hpcpgd doctor looks for other causes"])
+        error = UnavailableError(f"MPI_Init failed, its own words stand above: {cure}")
+        os._exit(part(self.program, error))
+
+
+def initialise(mpi: Any, endings: Endings) -> None:
+    """Initialise MPI, which waits for all ranks; ``mpi`` is mpi4py's module.
+
+    A signal ends this process meanwhile, and after a minute a line says that it waits.
+
+    Raises
+    ------
+    UnavailableError
+        If a limit of this process leaves MPI, and all that comes, no room.
+    """
+    if refused := too_little():
+        raise UnavailableError(refused)
+    waiting = threading.Timer(WAITING_SECONDS, _tell_that_it_waits, [endings.program])
+    waiting.daemon = True
+    waiting.start()
+    with attended(endings.program, endings.at_signal), _ended_by_exit(endings):
+        # Only at this level does MPICH yield the core while it waits: with 32 ranks on
+        # 2 cores an Allreduce of 10 kB takes 2 ms, at a lower level 350 ms.
+        level, provided = ctypes.c_int(mpi.THREAD_MULTIPLE), ctypes.c_int()
+        _call(mpi, "MPI_Init_thread", None, None, level, ctypes.byref(provided))
+    waiting.cancel()
+    for comm in (mpi.COMM_SELF, mpi.COMM_WORLD):  # as mpi4py's own Init_thread does
+        comm.Set_errhandler(mpi.ERRORS_RETURN)
+
+
+def finalise(mpi: Any) -> None:
+    """Finalise MPI, which may wait for all ranks; Ctrl-C ends this process meanwhile."""
+    with attended("hpcpgd"):
+        _call(mpi, "MPI_Finalize")
+
+
+def _call(mpi: Any, name: str, *words: Any) -> None:
+    """Call a function of the MPI library, and let Python's other threads run meanwhile.
+
+    mpi4py's own keep the interpreter's lock until all ranks have come: nobody could look at a
+    clock or hear a signal.
+    """
+    code = getattr(ctypes.CDLL(mpi.__file__), name)(*words)
+    if code != mpi.SUCCESS:
+        raise UnavailableError(f"{name} failed: {mpi.Get_error_string(code)}")
+
+
+def _tell_that_it_waits(program: str) -> None:
+    size = launcher_size()
+    if size is not None and size[1] > 1 and launcher_rank() == 0:
+        text = (
+            f"{program}: warning: MPI_Init has waited {WAITING_SECONDS:.0f} s for the {size[1]} "
+            f"ranks that the launcher started ({size[0]}): do all of them run this program?"
+        )
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _ended_by_exit(endings: Endings) -> Iterator[None]:
+    """Call ``at_failure`` if the body ends this process by C's ``exit``, as MPICH does."""
+    within = True
+
+    def hook(_: Any) -> None:
+        if within:
+            endings.at_failure()
+
+    libc, mark = ctypes.CDLL(None), ctypes.c_char()
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(hook)
+    libc.__cxa_atexit(function, None, ctypes.byref(mark))
+    try:
+        yield
+    finally:
+        within = False
+        libc.__cxa_finalize(ctypes.byref(mark))  # takes it back

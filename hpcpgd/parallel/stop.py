@@ -1,0 +1,153 @@
+"""Asking a run to pause between two steps, or this process to end: by a signal, by the clock.
+
+A request to pause travels with every step's reduction, so that all ranks pause after the same
+one.  Before the first step there is nothing to keep, and a signal ends the process at once.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from types import FrameType
+
+from hpcpgd.cli.launcher import complain, launcher_rank
+from hpcpgd.errors import INTERRUPTED, HpcpgdError, StoppedError
+
+# What SLURM sends before the end of a job (--signal=USR1@120), and what schedulers and
+# people send to end one.
+SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
+
+GRACE = 1.0  # seconds in which rank 0, or Python's own handler, comes first
+
+
+class Attendant:
+    """A thread that ends this process at a signal, wherever its main thread is.
+
+    Python calls its handlers between two instructions of the main thread: not while that
+    waits for other ranks in MPI, perhaps forever.
+
+    Parameters
+    ----------
+    program : str
+        What begins the line that says so.
+    leave : callable
+        Ends this process, and, where it can, the job, with an exit code.
+    """
+
+    def __init__(self, program: str, leave: Callable[[int], object] = os._exit) -> None:
+        self.leave = leave
+        self._program = program
+        self._closing = threading.Event()
+        self._heard, self._told = os.pipe()
+        os.set_blocking(self._told, False)  # as set_wakeup_fd demands
+        self._before = signal.set_wakeup_fd(self._told, warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._attend, daemon=True, name="attendant")
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; from now on signals are heard by their handlers alone."""
+        self._closing.set()
+        signal.set_wakeup_fd(self._before)
+        os.close(self._told)
+        self._thread.join()
+        os.close(self._heard)
+
+    def _attend(self) -> None:
+        while heard := os.read(self._heard, 1):
+            if heard[0] in (*SIGNALS, signal.SIGINT):
+                self._end(signal.Signals(heard[0]))
+
+    def _end(self, number: signal.Signals) -> None:
+        first, error = launcher_rank() == 0, _reason(number)
+        late = not first or number == signal.SIGINT
+        if late and self._closing.wait(GRACE):
+            return  # the handler has been called, and sees to it
+        complain(self._program, error, first or self.leave is not os._exit)
+        self.leave(error.exit_code)
+
+
+def _reason(number: signal.Signals) -> HpcpgdError:
+    if number != signal.SIGINT:
+        return StoppedError(f"stopped by {number.name} before training began: run again")
+    error = StoppedError("interrupted")
+    error.exit_code = INTERRUPTED
+    return error
+
+
+@contextmanager
+def attended(program: str, leave: Callable[[int], object] = os._exit) -> Iterator[None]:
+    """Have an attendant in the body, in which MPI waits, unless somebody attends already."""
+    attendant = None
+    if threading.current_thread() is threading.main_thread():
+        before = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(before)
+        attendant = Attendant(program, leave) if before == -1 else None
+    try:
+        yield
+    finally:
+        if attendant is not None:
+            attendant.close()
+
+
+class StopRequest:
+    """Whether this rank asks all to pause.
+
+    Attributes
+    ----------
+    signalled : bool
+    end_at : float
+        When the run is to end, on ``time.monotonic``'s clock.
+    pause_at : float
+        When it is to pause for a checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self.signalled = False
+        self.end_at = math.inf
+        self.pause_at = math.inf
+        self._attendant: Attendant | None = None
+
+    @property
+    def ending(self) -> bool:
+        """Whether the run is to end, not only to pause."""
+        return self.signalled or monotonic() >= self.end_at
+
+    @property
+    def requested(self) -> bool:
+        """Whether the ranks are to pause after this step."""
+        return self.signalled or monotonic() >= min(self.end_at, self.pause_at)
+
+    def listen(self, program: str) -> None:
+        """Hear signals; until ``begin`` they end this process with a line of ``program``'s."""
+        for number in SIGNALS:
+            signal.signal(number, self._note)
+        self._attendant = Attendant(program)
+
+    def together(self, leave: Callable[[int], object]) -> None:
+        """Let a signal before ``begin`` end the whole job, by ``leave``."""
+        if self._attendant is not None:
+            self._attendant.leave = leave
+
+    def begin(self) -> None:
+        """Take note of signals, from now on, in place of ending: there is something to keep."""
+        if self._attendant is not None:
+            self._attendant.close()
+            self._attendant = None
+
+    def ignore(self) -> None:
+        """Leave this process in peace as it ends.
+
+        A launcher that sees the first rank go may send one more signal, when Python has
+        already put the system's own handlers back: the job's exit code would be the signal's.
+        """
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        self.begin()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signalled = True

@@ -1,0 +1,159 @@
+"""A watch over collectives that do not come back.
+
+Each rank has a thread that looks about once a second where the rank's own thread is.  Where
+that has waited in one collective for longer than its phase allows, all ranks are called: each
+that still runs prints its Python stacks and answers, and the first rank says who does not
+answer, or does not come to the collective, and ends the job.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from hpcpgd.cli.launcher import complain
+from hpcpgd.config.run_config import HANG_TIMES
+from hpcpgd.errors import WatchdogError
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.hang_report import Answer, Place, place_of, roll_call, stacks
+
+TICK = 1.0  # seconds between looks, less where a limit is short
+
+NO_THREADS = "this MPI lets one thread alone call it: no watchdog looks for ranks that hang"
+
+FAREWELL = 600.0  # seconds in which MPI must let a rank go
+
+Signs = tuple[Any, bool]  # what changes while a rank works; whether it waits in compiled code
+
+
+def _no_signs() -> Signs:
+    return None, False
+
+
+@contextmanager
+def farewell(program: str) -> Iterator[None]:
+    """End this process with 71 if the body, in which MPI ends, does not return.
+
+    Nothing can be asked of the other ranks then; what a run wrote is written.
+    """
+    error = WatchdogError(f"the work is done, but MPI does not end in {FAREWELL:.0f} s")
+
+    def end() -> None:
+        complain(program, error, True)
+        os._exit(error.exit_code)
+
+    timer = threading.Timer(FAREWELL, end)
+    timer.daemon = True
+    with suppress(RuntimeError):  # no memory for a thread, which is why MPI ends
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class Watchdog:
+    """Watches the thread that makes it, until ``close``.  Construction is collective.
+
+    Parameters
+    ----------
+    program : str
+        What begins the line that says why the job ended.
+    comm : Comm
+    limits : mapping of str to float
+        Seconds that a collective may take in each phase; the first is ``loading``.
+    """
+
+    def __init__(self, program: str, comm: Any, limits: Mapping[str, float]) -> None:
+        self._signs: Callable[[], Signs] = _no_signs
+        self._asking = threading.Lock()
+        self._program = program
+        self._limits = limits
+        self._phase = next(iter(limits))
+        self._watched = threading.get_ident()
+        self._closing = threading.Event()
+        self._comm = mpi.duplicate(comm)
+        self._hosts = mpi.all_texts(comm, f"{socket.gethostname()}, process {os.getpid()}")
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
+        if comm.size > 1 and mpi.threads_may_call():
+            self._thread.start()
+        elif comm.size > 1 and comm.rank == 0:
+            print(f"{program}: warning: {NO_THREADS}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def during(self, phase: str) -> Iterator[None]:
+        """Let the limit of ``phase`` hold for the body."""
+        before, self._phase = self._phase, phase
+        try:
+            yield
+        finally:
+            self._phase = before
+
+    @contextmanager
+    def asking(self, signs: Callable[[], Signs]) -> Iterator[None]:
+        """Ask ``signs``, in the body, for waits in compiled code, of which no stack tells.
+
+        What they look at may be gone as soon as the body has ended.
+        """
+        with self._asking:
+            self._signs = signs
+        try:
+            yield
+        finally:
+            with self._asking:
+                self._signs = _no_signs
+
+    def close(self) -> None:
+        """End the watch; collective.  Nobody leaves it while another may still call."""
+        mpi.patient_barrier(self._comm)
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._comm.Free()
+
+    def _watch(self) -> None:
+        tick = min(TICK, min(self._limits.values()) / 10)
+        before, waited, mark = time.monotonic(), 0.0, None
+        while not self._closing.wait(tick):
+            place, seen = self._look()
+            now = time.monotonic()
+            # A job that was suspended as a whole has not waited for that long.
+            waited = waited + min(now - before, 2 * tick) if seen == mark else 0.0
+            before, mark = now, seen if place.waits else None
+            heard = mpi.take_post(self._comm)
+            if waited > self._limits[self._phase] or heard is not None:
+                self._end(Answer(place, self._phase, waited), heard)
+
+    def _look(self) -> tuple[Place, Any]:
+        """Return where the watched thread is, and what is the same while it stays there."""
+        frame = sys._current_frames()[self._watched]
+        with self._asking:
+            count, waits = self._signs()
+        # A patient barrier looks and sleeps in turns: that is one wait.
+        patient = frame.f_code is mpi.patient_barrier.__code__
+        line = mpi.patient_barriers if patient else frame.f_lasti
+        return place_of(frame, waits), (id(frame), patient, line, count)
+
+    def _end(self, own: Answer, heard: tuple[int, bytes] | None) -> None:
+        """Call all ranks, say what was found, end the job."""
+        rank, size = self._comm.rank, self._comm.size
+        where = f"{self._program}: rank {rank} of {size} ({self._hosts[rank]})"
+        sys.stderr.write(f"{where}: {own.told()}; its stacks:\n{stacks(self._watched)}")
+        sys.stderr.flush()
+        found = roll_call(self._comm, own, self._hosts, heard)
+        error = WatchdogError(self._reason(found.worst) + found.culprits())
+        complain(self._program, error, True)
+        mpi.abort(self._comm, error.exit_code)
+
+    def _reason(self, worst: Answer) -> str:
+        limit = self._limits[worst.phase]
+        times = "" if HANG_TIMES[worst.phase] == 1 else f"{HANG_TIMES[worst.phase]} times "
+        allowed = "" if math.isinf(limit) else f", {limit:g} s are allowed ({times}--hang-limit)"
+        return f"a collective did not return in {worst.waited:.0f} s of {worst.phase}{allowed}: "

@@ -1,0 +1,142 @@
+"""What a run records of each epoch."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.parallel.phase_clock import PHASES
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch, the same on every rank.
+
+    Attributes
+    ----------
+    train_loss, train_accuracy : float
+        Running means over the epoch's steps, each with the weights that it began with.
+    validation_loss, validation_accuracy : float
+        After the epoch.
+    epoch_seconds : float
+        Training alone, the maximum over the ranks.
+    validation_seconds : float
+        Validation alone, the maximum over the ranks.
+    gflops : float
+        Rate: 10⁹ floating-point operations a second, of all ranks together.
+    gflop_per_epoch : float
+        Work: 10⁹ floating-point operations of the products of the epoch's steps.
+    learning_rate : float
+    steps : int
+        Minibatches of this epoch that were trained: all, or fewer where ``max_steps`` ended it.
+    """
+
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    epoch_seconds: float
+    validation_seconds: float
+    gflops: float
+    gflop_per_epoch: float
+    learning_rate: float
+    steps: int
+
+
+class Timing:
+    """On rank 0, the time and rows of every rank in the epochs, or parts of them, of a segment.
+
+    Plain numbers side by side, as in ``History``: a long run has many.
+
+    Parameters
+    ----------
+    epochs : iterable of int
+        Their numbers, from 1.
+    seconds : iterable of ndarray, shape (ranks, phases)
+    rows : iterable of ndarray of int64, shape (ranks,)
+    """
+
+    def __init__(
+        self, epochs: Iterable[int] = (), seconds: Iterable[Array] = (), rows: Iterable[Array] = ()
+    ) -> None:
+        self.epochs = array("q")
+        self._seconds, self._rows = array("d"), array("q")
+        self._ranks = 0
+        for one in zip(epochs, seconds, rows, strict=True):
+            self.add(*one)
+
+    def __repr__(self) -> str:
+        """Return all numbers."""
+        parts = (self.epochs.tolist(), self.seconds.tolist(), self.rows.tolist())
+        return f"Timing({', '.join(map(str, parts))})"
+
+    def add(self, epoch: int, seconds: Array, rows: Array) -> None:
+        """Count what was measured in ``epoch``, once more if it was paused."""
+        if self.epochs and self.epochs[-1] == epoch:
+            np.frombuffer(self._seconds)[-seconds.size :] += seconds.ravel()
+            np.frombuffer(self._rows, np.int64)[-rows.size :] += rows
+            return
+        self._ranks = rows.size
+        self.epochs.append(epoch)
+        self._seconds.frombytes(seconds.tobytes())
+        self._rows.frombytes(rows.tobytes())
+
+    @property
+    def seconds(self) -> Array:
+        """Copy of all seconds, float64 (epochs, ranks, phases)."""
+        return np.array(self._seconds).reshape(len(self.epochs), self._ranks, len(PHASES))
+
+    @property
+    def rows(self) -> Array:
+        """Copy of all rows, int64 (epochs, ranks)."""
+        return np.array(self._rows, np.int64).reshape(len(self.epochs), self._ranks)
+
+
+class History:
+    """Epochs so far, a column of plain numbers for each of their attributes.
+
+    An object an epoch would have ten times the size, and a run may have a million.
+
+    Parameters
+    ----------
+    epochs : iterable of Epoch
+    """
+
+    def __init__(self, epochs: Iterable[Epoch] = ()) -> None:
+        self._columns = {f.name: array("q" if f.type == "int" else "d") for f in fields(Epoch)}
+        self.extend(epochs)
+
+    def __repr__(self) -> str:
+        """Return all epochs."""
+        return f"History({list(self)})"
+
+    def __len__(self) -> int:
+        """Return how many epochs there are."""
+        return len(self._columns["steps"])
+
+    def __iter__(self) -> Iterator[Epoch]:
+        """Yield the epochs in their order."""
+        return (Epoch(*values) for values in zip(*self._columns.values(), strict=True))
+
+    @property
+    def last(self) -> Epoch:
+        """The last epoch; there must be one."""
+        return Epoch(*(values[-1] for values in self._columns.values()))
+
+    def add(self, epoch: Epoch) -> None:
+        """Append one epoch."""
+        for name, values in self._columns.items():
+            values.append(getattr(epoch, name))
+
+    def extend(self, epochs: Iterable[Epoch]) -> None:
+        """Append several."""
+        for epoch in epochs:
+            self.add(epoch)
+
+    def column(self, name: str) -> Array:
+        """Return a copy of one attribute of all epochs, (epochs,)."""
+        return np.array(self._columns[name])

@@ -1,0 +1,148 @@
+"""The paper's six bar charts, its figures 5 to 10, from our numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.study.paper.measured_rows import Results
+from hpcpgd.study.paper.paper_table import PaperRow
+from hpcpgd.study.style import COLOURS, logarithmic, make_folder, new_figure, our_look, save
+from hpcpgd.study.summary import Summary
+from hpcpgd.study.tables import SCALED, scaled_note
+
+FAMILIES = ("loops", "gemv", "gemm", "pytensor", "keras-jax", "pytorch")
+SECONDS, RATE, SPEEDUP = "time per epoch / s", "rate / GFLOP/s", "speedup over the serial row"
+Values = Callable[[PaperRow, str], dict[int, float]]
+
+
+@dataclass(frozen=True)
+class Legend:
+    """Names of rows; those that cannot run here say so.
+
+    Attributes
+    ----------
+    cores : int
+        That the parallel rows use.
+    rows : tuple of PaperRow
+    absent : dict
+        Why a row has no bars, by its name.
+    """
+
+    cores: int
+    rows: tuple[PaperRow, ...]
+    absent: dict[str, str]
+
+    def name(self, row: PaperRow) -> str:
+        """Return the row's name for a legend."""
+        reason = self.absent.get(row.name)
+        return f"{row.name} ({reason})" if reason else row.name
+
+
+def look(row: PaperRow) -> dict[str, Any]:
+    """Return colour and hatch: plain for serial, striped for parallel, dotted for the GPU."""
+    hatch = "..." if row.on_gpu else "///" if row.parallel else ""
+    return {"color": COLOURS[FAMILIES.index(row.family)], "hatch": hatch}
+
+
+@our_look()
+def draw(results: Results, legend: Legend, folder: Path, caption: str) -> list[Path]:
+    """Draw figures 5 to 10; return the files."""
+    make_folder(folder)
+    values: dict[str, Values] = {
+        SECONDS: lambda row, network: results.seconds(row.name, network),
+        RATE: lambda row, network: results.gflops(row.name, network),
+        SPEEDUP: results.speedups,
+    }
+    paths = []
+    for number, network, what in (
+        (5, "net-1h", SECONDS), (6, "net-1h", RATE), (7, "net-2h", SECONDS),
+        (8, "net-2h", RATE), (9, "net-1h", SPEEDUP), (10, "net-2h", SPEEDUP),
+    ):  # fmt: skip
+        chart = Chart(number, network, what, legend, results)
+        paths += chart.draw(values[what], folder, caption)
+    return paths
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One figure: groups of bars, a group a batch size, a bar a row."""
+
+    number: int
+    network: str
+    what: str
+    legend: Legend
+    results: Results
+
+    @property
+    def _rows(self) -> tuple[PaperRow, ...]:
+        rows = self.legend.rows
+        return tuple(row for row in rows if row.base) if self.what == SPEEDUP else rows
+
+    def draw(self, values: Values, folder: Path, caption: str) -> list[Path]:
+        """Draw and save the figure; return the files."""
+        rows = self._rows
+        shown = [row for row in rows if values(row, self.network)]
+        figure = new_figure(9.5, 4.8)
+        axes = figure.subplots()
+        width = 0.86 / max(len(shown), 1)
+        for row in rows:
+            found = values(row, self.network)
+            place = (shown.index(row) - (len(shown) - 1) / 2) * width if found else 0.0
+            self._bars(axes, row, found, place, width)
+        batches = self.results.batches
+        axes.set_xticks(range(len(batches)), list(map(str, batches)))
+        axes.set(xlabel="batch size", ylabel=self.what)
+        if shown:
+            self._scale(axes)
+        axes.grid(visible=False, axis="x")
+        figure.legend(loc="outside upper center", ncols=4, fontsize=7)
+        text = f"as the paper's figure {self.number}: {self.network}, {self._note()}\n{caption}"
+        name = f"figure-{self.number:02d}-{self.network}"
+        return save(figure, folder, name, text)
+
+    def _scale(self, axes: Any) -> None:
+        if self.what == SPEEDUP:
+            axes.axhline(1, color="#888888", lw=0.8)
+            axes.axhline(self.legend.cores, color="#888888", lw=0.8, ls="--")
+        else:
+            logarithmic(axes)
+
+    def _note(self) -> str:
+        points = [p for row in self._rows for p in self._behind(row)]
+        notes = [scaled_note(points)] if scaled_note(points) else []
+        if self.what == SPEEDUP:
+            bases = dict.fromkeys(row.base for row in self._rows)
+            over = {b: [row.name for row in self._rows if row.base == b] for b in bases}
+            notes.append(f"dashed: linear on {self.legend.cores} cores, beyond it superlinear")
+            notes += [f"{' and '.join(names)} over {base}" for base, names in over.items()]
+        else:
+            notes.append("logarithmic")
+        notes.insert(0, f"{self.results.rows} training rows an epoch")
+        return f"{self.what}, {', '.join(notes)}"
+
+    def _behind(self, row: PaperRow, batch: int | None = None) -> list[Summary]:
+        """Return the points that a row's bars are made of: for a speedup its base's, too."""
+        names = [row.name, row.base] if self.what == SPEEDUP else [row.name]
+        found = [self.results.over_batches(name, self.network) for name in names]
+        return [p for points in found for b, p in points.items() if batch in (None, b)]
+
+    def _bars(
+        self, axes: Any, row: PaperRow, values: dict[int, float], place: float, width: float
+    ) -> None:
+        label = self.legend.name(row)
+        if not values:  # named all the same, never left out in silence
+            axes.bar([0], [np.nan], label=label, color="none", edgecolor="#888888")
+            return
+        places = np.array([self.results.batches.index(b) for b in values], float) + place
+        axes.bar(
+            places, list(values.values()), width, label=label, edgecolor="white", linewidth=0.4,
+            **look(row),
+        )  # fmt: skip
+        for x, (batch, height) in zip(places, values.items(), strict=True):
+            if any(p.scaled for p in self._behind(row, batch)):
+                axes.text(x, height, SCALED, ha="center", va="bottom")

@@ -1,0 +1,184 @@
+"""What ``hpcpgd study paper`` does: run, collect, draw, judge."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hpcpgd.checkpoint.run_files import word
+from hpcpgd.cli.launcher import say
+from hpcpgd.data import check_name, load
+from hpcpgd.environment.provenance import cpu_model
+from hpcpgd.errors import DataError, UsageError
+from hpcpgd.machine.cores import usable_cores
+from hpcpgd.results.atomic import write_atomically
+from hpcpgd.study import launchers
+from hpcpgd.study.collect import write
+from hpcpgd.study.foreground import execute_all
+from hpcpgd.study.paper import axes, bar_charts
+from hpcpgd.study.paper.claims import judge
+from hpcpgd.study.paper.contest import NOT_INSTALLED, programs
+from hpcpgd.study.paper.measured_rows import Results, gather
+from hpcpgd.study.paper.paper_rows import (
+    FULL,
+    QUICK,
+    WARM_UP,
+    Plan,
+    Size,
+    check_rows,
+    draw_rows,
+    find_dataset,
+)
+from hpcpgd.study.paper.paper_table import rows as table_rows
+from hpcpgd.study.paper.problem import Problems
+from hpcpgd.study.paper.tasks import absent_rows, make_tasks
+from hpcpgd.study.paper.texts import claims_text, times_table
+from hpcpgd.study.rows import Row
+from hpcpgd.study.study_folder import StudyFolder
+from hpcpgd.study.studyfile import StudyFile
+from hpcpgd.study.summary import FEWEST
+from hpcpgd.study.tables import SCALED, failures
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said.
+
+    Attributes
+    ----------
+    quick : bool
+        Few rows, one repeat.
+    only_gpu : bool
+        Rows that need a device alone.
+    dataset : str or None
+    folder : Path or None
+    python : str or None
+        The interpreter that has the libraries; None is our own.
+    retry_failed : bool
+        Run once more what failed or timed out.
+    """
+
+    quick: bool
+    only_gpu: bool
+    dataset: str | None
+    folder: Path | None
+    python: str | None
+    retry_failed: bool
+
+    @property
+    def size(self) -> Size:
+        """How much is run."""
+        return QUICK if self.quick else FULL
+
+    @property
+    def place(self) -> StudyFolder:
+        """Where the runs are."""
+        words = ["quick"] * self.quick + ["gpu"] * self.only_gpu
+        words += [word(Path(self.dataset).name)] if self.dataset else []
+        return StudyFolder(self.folder or Path("-".join(["hpcpgd-study-paper", *words])))
+
+
+def paper(options: Options) -> int:
+    """Run what is not done; exit 1 if a run did not end well, rows that cannot run apart."""
+    name = options.dataset or find_dataset()
+    check_name(name)
+    python = options.python
+    if python is not None and shutil.which(python) is None:
+        raise UsageError(f"--library-python {python}: no program is there")
+    options.place.make()
+    with options.place.locked():
+        rows, legend, name = _run(options, name)
+    return _tell(options, rows, legend, name)
+
+
+def _run(options: Options, name: str) -> tuple[list[Row], bar_charts.Legend, str]:
+    """Run what is not done; return all rows, and the dataset's name."""
+    size, place, chosen = options.size, options.place, table_rows(options.only_gpu)
+    python = options.python or sys.executable
+    raw = load(name, seed=0)
+    if size.rows is not None:
+        name = str(draw_rows(raw, size.rows, place.path))
+        raw = load(name, seed=0)
+    check_rows(raw, size)
+    cores = usable_cores()
+    points = Plan(name, raw, size, cores, chosen).points()
+    tasks = make_tasks(points, absent_rows(chosen, python), python, cores, Problems(place, raw))
+    require_one_machine(gather(points, tasks, place, size.repeats, cpu_model()), place.path)
+    jobs = tasks.jobs(size.repeats)
+    if options.retry_failed:
+        place.forget_failures(jobs)
+    place.clean()
+    execute_all(place, jobs, size.time_limit, launchers.find(None))
+    rows = gather(points, tasks, place, size.repeats, cpu_model())
+    run = {row.paper_row for row in rows if row.status == "complete"}
+    absent = {row: why.status for row, why in tasks.absent.items() if row not in run}
+    return rows, bar_charts.Legend(cores, chosen, absent), name
+
+
+def require_one_machine(rows: list[Row], folder: Path) -> None:
+    """Refuse runs of another machine: all that is told compares them.
+
+    Raises
+    ------
+    DataError
+        Naming the machines.
+    """
+    others = sorted({row.machine for row in rows} - {cpu_model()})
+    if others:
+        raise DataError(
+            f"{folder}: has runs made on {others[0]}, and this is {cpu_model()}: go on there, or "
+            "take another --folder"
+        )
+
+
+def _tell(options: Options, rows: list[Row], legend: bar_charts.Legend, name: str) -> int:
+    """Write the study file, draw, print; return the exit code."""
+    size, folder = options.size, options.place.path
+    bad = [row for row in rows if row.status != "complete" and row.paper_row not in legend.absent]
+    study = StudyFile("paper", "sweep", size.repeats, WARM_UP, size.time_limit)
+    write(folder / "study.h5", study, rows, len(rows))
+    absent = _absent_text(rows, legend)
+    if not any(row.status == "complete" for row in rows):
+        seen = failures(bad).splitlines() or absent.splitlines()
+        raise DataError(f"{folder}: no run ended well: {seen[0]}")
+    results = Results(rows, size.batches)
+    caption = _caption(options, legend, name)
+    drawn = bar_charts.draw(results, legend, folder / "figures", caption)
+    if size.axes:
+        drawn += axes.draw(results, legend, folder / "figures", caption)
+    claims = claims_text(judge(results, legend.cores))
+    if any(row.scaled for row in rows):
+        claims = f"times marked {SCALED} above count for the claims, too\n{claims}"
+    if size.repeats < FEWEST:
+        claims = f"a trial: {size.repeats} run a point says little of its spread\n{claims}"
+    head = f"{caption}; {results.rows} training rows an epoch"
+    texts = (head, times_table(results, legend), claims, absent, failures(bad))
+    report = "\n\n".join(text for text in texts if text) + "\n"
+    write_atomically(folder / "report.txt", report.encode())
+    files = [folder / "study.h5", folder / "report.txt", *drawn]
+    say(report + "\n" + "\n".join(map(str, files)))
+    return 1 if bad else 0
+
+
+def _caption(options: Options, legend: bar_charts.Legend, name: str) -> str:
+    size = options.size
+    return (
+        f"{cpu_model()}, {legend.cores} cores, {datetime.now(UTC):%Y-%m-%d}; {Path(name).name}, "
+        f"float32; {size.repeats} run(s) of "
+        f"{size.epochs - WARM_UP} epochs, medians"
+    )
+
+
+def _absent_text(rows: list[Row], legend: bar_charts.Legend) -> str:
+    """Return one line a row of the table that cannot run here: why, and what helps."""
+    found = {row.paper_row: row for row in rows if row.paper_row in legend.absent}
+    lines = [f"{row.status}: {name}: {row.error}" for name, row in found.items()]
+    if any(row.status == NOT_INSTALLED for row in found.values()):
+        lines.append(
+            f"to install them: python3 -m venv libraries; libraries/bin/pip install -r "
+            f"{programs() / 'requirements.txt'}; then --library-python libraries/bin/python"
+        )
+    return "\n".join(lines)

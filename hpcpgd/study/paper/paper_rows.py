@@ -1,0 +1,210 @@
+"""What the paper's study runs: rows, networks, batch sizes, training rows and widths."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.config.resolve import resolve
+from hpcpgd.config.run_config import NETWORKS, RunConfig
+from hpcpgd.data import RawData, load
+from hpcpgd.data.prepare import VALIDATION_PARTS
+from hpcpgd.engines.parameters import make_network
+from hpcpgd.errors import DataError
+from hpcpgd.results.atomic import write_atomically
+from hpcpgd.study.cost import ASSUMED_GFLOPS
+from hpcpgd.study.grid import Point
+from hpcpgd.study.paper.paper_table import CUDA, GEMM, GPU, ROW, PaperRow
+
+BATCHES = (32, 64, 128, 256, 512, 1024)
+AXIS_BATCH = 128  # of the studies over rows and over widths
+AXIS_ROWS = (6000, 12000, 24000, 36000, 48000, 60000)
+AXIS_WIDTHS = (256, 512, 1024, 2048, 4096)
+ODD_WIDTHS = (1000, 1023)  # for claim (j): no multiples of 32
+WARM_UP = 1
+RATE = 0.01
+LONG = ("loops", "gemv")  # backends whose epochs may take too long to time whole
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of the study is run.
+
+    Attributes
+    ----------
+    rows : int or None
+        Rows drawn from the dataset before its 5:1 split; None takes the whole dataset.
+    epochs : int
+        Of each run, the first of which is not counted.
+    repeats : int
+    time_limit : float
+        Seconds of a run.
+    epoch_limit : float
+        Seconds that an epoch may be expected to take; of longer ones fewer steps are timed.
+    axes : bool
+        Whether training rows and widths vary too.
+    batches : tuple of int
+    """
+
+    rows: int | None
+    epochs: int
+    repeats: int
+    time_limit: float
+    epoch_limit: float
+    axes: bool
+    batches: tuple[int, ...] = BATCHES
+
+
+FULL = Size(None, 3, 5, 3600.0, 30.0, True)
+QUICK = Size(2457, 4, 1, 120.0, 120.0, False)  # 2,048 training rows: 2 minibatches of 1,024
+
+
+@dataclass(frozen=True)
+class PaperPoint:
+    """A row and what it trains; for a library, our own run whose losses it must find."""
+
+    row: PaperRow
+    point: Point
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A network and how it is trained, whoever does it."""
+
+    hidden: tuple[int, ...]
+    batch: int
+    train_rows: int | str = "all"
+
+
+def find_dataset() -> str:
+    """Return ``mnist`` if it is here, else ``fashion-mnist``, which has its shape.
+
+    Raises
+    ------
+    DataError
+        If neither is.
+    """
+    for name in ("mnist", "fashion-mnist"):
+        try:
+            load(name, seed=0)
+        except DataError:
+            continue
+        return name
+    raise DataError(
+        "neither mnist nor fashion-mnist is here: python -m hpcpgd.data fetch mnist, "
+        "or name another dataset of 28 x 28 pixels with --dataset"
+    )
+
+
+def draw_rows(raw: RawData, count: int, folder: Path) -> Path:
+    """Write ``count`` of the training rows as a dataset of its own, without a test set.
+
+    The test would take longer than the training on so few rows.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    from hpcpgd.data.rng_streams import STREAM_SPLIT
+    from hpcpgd.kernels.core.permutation import permutation
+
+    kept = raw.train.take(permutation(raw.train.rows, 0, STREAM_SPLIT)[:count])
+    image = io.BytesIO()
+    np.savez(image, x_train=kept.features, y_train=kept.labels)
+    # Its name is part of what is run: the same from whatever folder the study is started.
+    path = folder.resolve() / f"{Path(raw.name).stem}-{kept.rows}.npz"
+    write_atomically(path, image.getbuffer())
+    return path
+
+
+def check_rows(raw: RawData, size: Size) -> None:
+    """Refuse a dataset that does not fill the largest minibatch.
+
+    Raises
+    ------
+    DataError
+        Naming both.
+    """
+    rows, wanted = raw.train.rows, max(size.batches)
+    left = rows if raw.validation is not None else rows - rows // VALIDATION_PARTS
+    if left < wanted:
+        raise DataError(f"{raw.name}: {left} rows to train on, expected {wanted} or more")
+
+
+class Plan:
+    """All points of a study on one machine.
+
+    Parameters
+    ----------
+    dataset : str
+        Name or path.
+    raw : RawData
+        The same, read.
+    size : Size
+    cores : int
+        Threads of the parallel rows.
+    rows : tuple of PaperRow
+    """
+
+    def __init__(
+        self, dataset: str, raw: RawData, size: Size, cores: int, rows: tuple[PaperRow, ...]
+    ) -> None:
+        self._dataset = dataset
+        self._n_in, self._classes = raw.train.features.shape[1], raw.n_classes
+        self._available = raw.train.rows
+        self._size = size
+        self._cores = cores
+        self._rows = rows
+        self._compared = ROW[GEMM] if ROW[GEMM] in rows else ROW[CUDA]
+
+    def points(self) -> list[PaperPoint]:
+        """Return every point once: rows of the same shape side by side."""
+        found = [self.point(row, shape) for shape in self._shapes() for row in self._rows]
+        if any(row.name == GPU for row in self._rows):
+            odd = [Shape((width,), batch) for width in ODD_WIDTHS for batch in self._size.batches]
+            found += [self.point(ROW[GPU], shape) for shape in odd]
+        return found
+
+    def _shapes(self) -> list[Shape]:
+        found = [
+            Shape(hidden, batch) for hidden in NETWORKS.values() for batch in self._size.batches
+        ]
+        if self._size.axes:
+            rows = [n for n in AXIS_ROWS if n < self._available]
+            found += [Shape(hidden, AXIS_BATCH, n) for hidden in NETWORKS.values() for n in rows]
+            widths = [(w,) * len(hidden) for hidden in NETWORKS.values() for w in AXIS_WIDTHS]
+            found += [Shape(hidden, AXIS_BATCH) for hidden in widths]
+        return list(dict.fromkeys(found))
+
+    def point(self, row: PaperRow, shape: Shape) -> PaperPoint:
+        """Return one point; that of a library is our own run of the same problem."""
+        ours = self._compared if row.foreign else row
+        given: dict[str, Any] = {
+            "dataset": self._dataset,
+            "train_rows": shape.train_rows,
+            "epochs": self._size.epochs,
+            "learning_rate": RATE,
+            "backend": ours.backend,
+            "reduction": "allreduce",
+            "threads": self._cores if ours.parallel else 1,
+            "batch_size": shape.batch,
+            "hidden": shape.hidden,
+        }
+        if ours.backend in LONG:
+            given |= self._limit(resolve(given, {}), ours)
+        return PaperPoint(row, Point(1, resolve(given, {}), tuple(sorted(given.items()))))
+
+    def _limit(self, config: RunConfig, row: PaperRow) -> dict[str, int]:
+        """Return fewer steps where an epoch would take too long, of one epoch alone."""
+        rows = self._available if config.train_rows == "all" else int(config.train_rows)
+        work = make_network(config, self._n_in, self._classes).flops_per_example / 1e9
+        rate = ASSUMED_GFLOPS[row.backend] * (self._cores if row.parallel else 1)
+        if work * rows / rate <= self._size.epoch_limit:
+            return {}
+        steps = int(self._size.epoch_limit * rate / (work * int(config.batch_size)))
+        return {"epochs": 1, "max_steps": max(steps, 1)}

@@ -1,0 +1,181 @@
+"""Run what a study has not yet run, one run after the other."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from hpcpgd.errors import (
+    DataError,
+    DivergedError,
+    HpcpgdError,
+    OutputError,
+    ReplicaError,
+    StoppedError,
+    UnavailableError,
+    WatchdogError,
+)
+from hpcpgd.study.last_words import cure, reason
+from hpcpgd.study.launchers import Launcher
+from hpcpgd.study.study_folder import Failure, Job, StudyFolder, Task
+
+GRACE = 10.0  # seconds between asking a run to end and killing it
+TRIAL_SECONDS = 60.0
+# Of the program itself, which so has run.  Not 69 and 78: MPI may not be there, or not fit.
+SPOKEN = frozenset(
+    error.exit_code
+    for error in (
+        *(HpcpgdError, DivergedError, DataError, WatchdogError, OutputError, StoppedError),
+        ReplicaError,
+    )
+)
+
+
+def order(tasks: Sequence[Task], repeats: int) -> list[Job]:
+    """Return all runs, the repeats outermost: drift of the machine meets all points alike."""
+    return [Job(task, repeat) for repeat in range(1, repeats + 1) for task in tasks]
+
+
+def execute(
+    folder: StudyFolder,
+    jobs: list[Job],
+    time_limit: float,
+    launcher: Launcher,
+    report: Callable[[Job, Failure | None], None],
+) -> None:
+    """Run those of ``jobs`` that are not done, and call ``report`` after each.
+
+    A run that SLURM ended together with this job is neither done nor failed: the rest is left.
+    Nor is one that the launcher did not start.
+
+    Raises
+    ------
+    UnavailableError
+        If the launcher starts nothing.
+    """
+    for job in jobs:
+        if folder.is_done(job.task, job.repeat):
+            continue
+        failure = _run(folder, job, launcher, time_limit)
+        if failure is not None and launcher.was_cancelled():
+            return
+        if folder.run_file(job.task, job.repeat).exists():  # by another attempt, meanwhile
+            failure = None
+        if failure is not None:
+            _require_launcher(job, launcher, failure)
+            folder.write_failure(job.task, job.repeat, failure)
+        report(job, failure)
+
+
+def _run(folder: StudyFolder, job: Job, launcher: Launcher, time_limit: float) -> Failure | None:
+    task, repeat = job.task, job.repeat
+    unfinished = folder.running_file(task, repeat)
+    code, error = _outcome(task, launcher, unfinished, time_limit)
+    if code == 0 and unfinished.exists():
+        unfinished.replace(folder.run_file(task, repeat))
+        return None
+    if code == 0:
+        return Failure("failed", 0, "it ended well and left no result")
+    unfinished.unlink(missing_ok=True)
+    status = {DivergedError.exit_code: "diverged", None: "timed out"}.get(code, "failed")
+    return Failure(status, -1 if code is None else code, error)
+
+
+def _require_launcher(job: Job, launcher: Launcher, failure: Failure) -> None:
+    """Refuse a launcher that starts no ranks which see each other: no run can be made with it.
+
+    Raises
+    ------
+    UnavailableError
+    """
+    if failure.code in SPOKEN or job.task.ranks == 0:
+        return
+    command = job.task.command(launcher, Path(os.devnull))
+    words = command[: command.index(sys.executable)]
+    trial = [*words, sys.executable, "-m", "hpcpgd.study.trial"]
+    code, error = run_limited(trial, TRIAL_SECONDS, launcher.environment())
+    if code != 0:
+        start = shlex.join(words)
+        told = error.partition(" error: ")[2] or error or f"it ended with {code}"
+        look = cure(told) or f"{start} python -m hpcpgd.doctor says more"
+        raise UnavailableError(f"{start} starts no ranks of mpi4py's MPI here: {told}: {look}")
+
+
+def _outcome(
+    task: Task, launcher: Launcher, output: Path, time_limit: float
+) -> tuple[int | None, str]:
+    """Run a task; what keeps it from being started counts as its own failure."""
+    try:
+        command = task.command(launcher, output)
+    except DataError as error:
+        return error.exit_code, str(error)
+    return run_limited(command, time_limit, launcher.environment())
+
+
+def run_limited(
+    command: list[str],
+    time_limit: float,
+    environment: dict[str, str],
+    output: IO[bytes] | int = subprocess.DEVNULL,
+) -> tuple[int | None, str]:
+    """Run a command in a process group of its own, and end the group past the limit.
+
+    Parameters
+    ----------
+    command : list of str
+    time_limit : float
+        Seconds.
+    environment : dict
+    output : binary file, optional
+        Where its standard output goes.
+
+    Returns
+    -------
+    code : int or None
+        None if it was ended.
+    error : str
+        The line of its standard error that says why.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
+        close_fds=False,  # what is inheritable is meant to be: the lock of the folder
+    )
+    try:
+        _, error = process.communicate(timeout=time_limit)
+        return process.returncode, _reason(error)
+    except subprocess.TimeoutExpired:
+        return None, f"no end after {time_limit:g} s" + _told(_end(process))
+    except BaseException:  # Ctrl-C: the ranks are in a group of their own and did not hear it
+        _end(process)
+        raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> bytes:
+    """End a process group, kindly first; return what it said."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=GRACE)[1]
+    return b""
+
+
+def _told(error: bytes) -> str:
+    line = _reason(error)
+    return f": {line}" if line else ""
+
+
+def _reason(error: bytes) -> str:
+    return reason(error.decode(errors="replace"))

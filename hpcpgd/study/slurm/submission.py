@@ -1,0 +1,224 @@
+"""What ``hpcpgd study submit`` and ``status`` do."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcpgd.cli.launcher import say
+from hpcpgd.errors import ConfigError, UnavailableError
+from hpcpgd.results.atomic import write_atomically
+from hpcpgd.study.foreground import ended_by_signal
+from hpcpgd.study.grid import points
+from hpcpgd.study.runner import order
+from hpcpgd.study.slurm.queue import Queue
+from hpcpgd.study.slurm.script import Paths, array_script, arrays, report_script
+from hpcpgd.study.slurm.site import Site
+from hpcpgd.study.slurm.site import read as read_site
+from hpcpgd.study.slurm.submitted import (
+    DONE,
+    MISSING,
+    PENDING,
+    REPORT,
+    RUNNING,
+    RunState,
+    SlurmFiles,
+    files_of,
+    run_states,
+)
+from hpcpgd.study.study_folder import StudyFolder
+from hpcpgd.study.studyfile import StudyFile
+from hpcpgd.study.subcommands import open_study
+
+POLL_SECONDS = 2.0
+PATIENCE = 30  # times that SLURM may not answer before we give up waiting
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script, where it belongs, the runs of its array's tasks, and their study file."""
+
+    path: Path
+    text: str
+    names: tuple[str, ...]
+    study: Path
+
+
+@dataclass(frozen=True)
+class SubmitOptions:
+    """What ``hpcpgd study submit`` was told.
+
+    Attributes
+    ----------
+    site : Path
+    dry_run : bool
+        Print the scripts of all that is not done, ask SLURM nothing.
+    wait : bool
+        Until all jobs of the study have ended.
+    retry_failed : bool
+    """
+
+    site: Path
+    dry_run: bool
+    wait: bool
+    retry_failed: bool
+
+
+def submit(path: Path, folder: Path | None, options: SubmitOptions) -> int:
+    """Submit what is neither done nor queued, and a report at the end."""
+    study, place = open_study(path, folder)
+    for file in (path, options.site):
+        if not file.is_file():
+            raise ConfigError(f"{file}: expected a file, which is kept with the study")
+    site, own = read_site(options.site), files_of(place, study)
+    queue = Queue(site)
+    if "\\" in str(place.path):
+        raise ConfigError(f"--folder {place.path}: SLURM's log names take no backslash")
+    if options.dry_run:
+        states = _states(study, place, own, None)
+        scripts = _scripts(study, site, own, place, _missing(states))
+        say("\n".join(f"# {script.path}\n{script.text}" for script in scripts))
+        return 0
+    place.make()
+    with place.locked(), ended_by_signal():
+        if options.retry_failed:
+            place.forget_failures(order(points(study), study.repeats))
+        states = _states(study, place, own, queue)
+        wanted = _missing(states)
+        if wanted or _lacks_report(place, own, queue):
+            scripts = _scripts(study, site, own, place, wanted)
+            before = _still_queued(own, queue)
+            _send(scripts, own, queue, (path, options.site), before, site.at_once == 1)
+    say(f"{len(wanted)} of {len(states)} runs submitted; in {place.path}")
+    return _wait(study, place, own, queue) if options.wait else 0
+
+
+def _lacks_report(place: StudyFolder, own: SlurmFiles, queue: Queue) -> bool:
+    """Return whether nothing will ever make the study file of runs that were submitted."""
+    record, result = own.read(), place.path / "study.h5"
+    if not record or REPORT in {record[job] for job in queue.states() if job in record}:
+        return False
+    ended = (path.stat().st_mtime for path in (place.path / "runs").glob("[!.]*"))
+    return not result.exists() or result.stat().st_mtime < max(ended, default=0.0)
+
+
+def _still_queued(own: SlurmFiles, queue: Queue) -> list[str]:
+    """Return the jobs of earlier submissions, arrays as one."""
+    record = own.read()
+    jobs = (job.split("_")[0] for job in queue.states() if job in record)
+    return list(dict.fromkeys(jobs))
+
+
+def _missing(states: list[RunState]) -> set[str]:
+    return {s.name for s in states if s.state == MISSING}
+
+
+def _states(
+    study: StudyFile, place: StudyFolder, own: SlurmFiles, queue: Queue | None
+) -> list[RunState]:
+    jobs = order(points(study), study.repeats)
+    return run_states(jobs, place, own.read(), {} if queue is None else queue.states())
+
+
+def _scripts(
+    study: StudyFile, site: Site, own: SlurmFiles, place: StudyFolder, wanted: set[str]
+) -> list[Script]:
+    number = own.submissions()
+    paths = Paths(own.study(number), place.path)
+    found = []
+    for array in arrays(points(study), study.repeats, wanted):
+        text = array_script(study.name, array, study.time_limit, site, paths)
+        number += 1
+        found.append(Script(own.script(array.label, number), text, array.names, paths.study))
+    report = report_script(study.name, site, paths)
+    return [*found, Script(own.script(REPORT, number + 1), report, (), paths.study)]
+
+
+def _send(
+    scripts: list[Script], own: SlurmFiles, queue: Queue, files: tuple[Path, Path],
+    before: list[str], in_turn: bool,
+) -> None:  # fmt: skip
+    """Write the scripts and submit all of them or none.
+
+    The report comes after all jobs ``before``: it knows the newest study file.
+    """
+    own.make()
+    target = scripts[0].study
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for source, kept in zip(files, (target, own.site), strict=True):
+        write_atomically(kept, source.read_bytes())
+    for script in scripts:
+        write_atomically(script.path, script.text.encode())
+    numbers: list[str] = []
+    try:
+        for script in scripts:
+            queue.check(script.path)
+        for script in scripts:
+            earlier = [*before, *numbers]
+            after = earlier if not script.names else (numbers[-1:] or before) if in_turn else []
+            log, array = own.log(script.path), bool(script.names)
+            numbers.append(queue.submit(script.path, log, after, array))
+            own.add(_record(script, numbers[-1]))
+    except BaseException:  # signals too: no job is left that the record does not know
+        with suppress(UnavailableError):
+            queue.cancel([script.path for script in scripts])
+        for script in scripts:
+            script.path.unlink(missing_ok=True)
+        raise
+
+
+def _record(script: Script, number: str) -> dict[str, str]:
+    """Return the run of each array task, or the report's job."""
+    found = {f"{number}_{i}": name for i, name in enumerate(script.names)}
+    return found or {number: REPORT}
+
+
+def status(path: Path, folder: Path | None) -> int:
+    """Say what is done, running, pending, failed and missing; exit 1 if something failed."""
+    study, place = open_study(path, folder)
+    own = files_of(place, study)
+    queue = Queue(read_site(own.site)) if own.site.exists() else None
+    try:
+        states = _states(study, place, own, queue)
+    except UnavailableError as error:
+        say(f"from the files alone, as SLURM does not answer: {error}")
+        states = _states(study, place, own, None)
+    return _tell(states, study, place)
+
+
+def _tell(states: list[RunState], study: StudyFile, place: StudyFolder) -> int:
+    counts = Counter(s.state for s in states)
+    known = [DONE, RUNNING, PENDING, MISSING]
+    order_of = [*known, *sorted(set(counts) - set(known))]
+    text = ", ".join(f"{counts[state]} {state}" for state in order_of if counts[state])
+    lines = [f"{s.state}: {s.name}: {s.detail}" for s in states if s.state != DONE]
+    say("\n".join([f"study {study.name}, {len(states)} runs: {text}; in {place.path}", *lines]))
+    return 1 if set(counts) - {DONE, RUNNING, PENDING} else 0
+
+
+def _wait(study: StudyFile, place: StudyFolder, own: SlurmFiles, queue: Queue) -> int:
+    """Wait until nothing of the study is queued, then tell what became of it."""
+    record, silent = own.read(), 0
+    while True:
+        try:
+            left = set(record) & set(queue.states())
+            silent = 0
+        except UnavailableError:
+            silent += 1
+            if silent > PATIENCE:
+                raise
+            left = set(record)
+        if not left:
+            break
+        time.sleep(POLL_SECONDS)
+    code = _tell(_states(study, place, own, queue), study, place)
+    result = place.path / "study.h5"
+    if not result.exists():
+        say(f"no {result}: see the last log in {shlex.quote(str(own.path / 'logs'))}")
+        return 1
+    say(f"{result}\n{place.path / 'figures'}")
+    return code

@@ -1,0 +1,132 @@
+"""What was submitted: kept in the study's folder, and compared with SLURM's queue."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcpgd.errors import DataError, OutputError
+from hpcpgd.results.atomic import write_atomically
+from hpcpgd.study.study_folder import Failure, Job, StudyFolder
+from hpcpgd.study.studyfile import StudyFile
+
+REPORT = "report"
+DONE, RUNNING, PENDING, MISSING = "done", "running", "pending", "missing"
+WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "SUSPENDED", "RESV_DEL_HOLD", "SPECIAL_EXIT")
+
+
+@dataclass(frozen=True)
+class SlurmFiles:
+    """Scripts, logs and the record of submissions, in the folder of a study."""
+
+    path: Path
+    name: str
+
+    def study(self, number: int) -> Path:
+        """Return the study file as it was submitted: later ones leave queued runs alone.
+
+        A study without a name is called after its file.
+        """
+        return self.path / "studies" / f"{number:03d}" / f"{self.name}.toml"
+
+    @property
+    def site(self) -> Path:
+        """The site file as it was submitted."""
+        return self.path / "site.toml"
+
+    def script(self, label: str, number: int) -> Path:
+        """Return where a script is; ``number`` tells submissions apart."""
+        return self.path / f"{number:03d}-{label}.sh"
+
+    def log(self, script: Path) -> Path:
+        """Return how the logs of a script's jobs begin."""
+        return self.path / "logs" / script.stem
+
+    def make(self) -> None:
+        """Make the folders.
+
+        Raises
+        ------
+        OutputError
+            If they cannot be made.
+        """
+        try:
+            (self.path / "logs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.path}: {error.strerror}") from None
+
+    def read(self) -> dict[str, str]:
+        """Return the run (or ``report``) of each job and array task ever submitted.
+
+        Raises
+        ------
+        DataError
+            If the record is damaged.
+        """
+        path = self.path / "jobs.json"
+        if not path.exists():
+            return {}
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return {str(job): str(run) for job, run in found.items()}
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            raise DataError(f"{path}: no record of submissions: {error}") from None
+
+    def add(self, jobs: dict[str, str]) -> None:
+        """Add jobs to the record."""
+        data = json.dumps({**self.read(), **jobs}, indent=1).encode()
+        write_atomically(self.path / "jobs.json", data)
+
+    def submissions(self) -> int:
+        """Return how many scripts there are."""
+        return len([*self.path.glob("[0-9][0-9][0-9]*-*.sh")])
+
+
+def files_of(place: StudyFolder, study: StudyFile) -> SlurmFiles:
+    """Return what SLURM needs in the folder of a study."""
+    return SlurmFiles(place.path / "slurm", study.name)
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What has become of one run.
+
+    Attributes
+    ----------
+    name : str
+    state : str
+        ``done``, ``running``, ``pending``, ``missing`` or the status of a failure.
+    detail : str
+        The job, or the error.
+    """
+
+    name: str
+    state: str
+    detail: str
+
+
+def run_states(
+    jobs: list[Job], place: StudyFolder, record: dict[str, str], queue: dict[str, str]
+) -> list[RunState]:
+    """Return the state of every run, from its files and the queue."""
+    queued = {record[job]: (job, state) for job, state in queue.items() if job in record}
+    return [_state(job, place, place.read_failure(job.task, job.repeat), queued) for job in jobs]
+
+
+def _state(
+    job: Job, place: StudyFolder, failure: Failure | None, queued: dict[str, tuple[str, str]]
+) -> RunState:
+    if failure is not None:
+        return RunState(job.name, failure.status, f"exit code {failure.code}: {failure.error}")
+    if place.is_done(job.task, job.repeat):
+        return RunState(job.name, DONE, "")
+    if job.name in queued:
+        number, told = queued[job.name]
+        state, _, reason = told.partition(" ")
+        if state in WAITING:
+            return RunState(job.name, PENDING, f"job {number}, {reason}")
+        return RunState(job.name, RUNNING, f"job {number}")
+    logs = place.path / "slurm" / "logs"
+    cause = f"logs in {logs}, " if logs.exists() else ""
+    return RunState(job.name, MISSING, f"neither done nor in the queue: {cause}submit again")

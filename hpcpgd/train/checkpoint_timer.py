@@ -1,0 +1,53 @@
+"""When a checkpoint is due, and the pause between two steps in which it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from hpcpgd.config.option_types import Every
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.stop import StopRequest
+
+
+@dataclass
+class Keeper:
+    """Decides, the same on every rank, when steps pause and whether they go on.
+
+    Steps are counted by every rank.  Seconds are counted by rank 0, whose request travels
+    with a step's reduction as a signal's does; what was asked for is found out in the pause.
+
+    Attributes
+    ----------
+    comm : Comm
+    request : StopRequest
+    every : Every
+        Steps or seconds between checkpoints.
+    write : callable
+        Writes one; collective.
+    """
+
+    comm: Any
+    request: StopRequest
+    every: Every
+    write: Callable[[], None]
+
+    def __post_init__(self) -> None:
+        self._wind()
+
+    def due(self, steps: int) -> bool:
+        """Return whether the number of steps asks for a checkpoint."""
+        return self.every.steps > 0 and steps % self.every.steps == 0
+
+    def pause(self) -> bool:
+        """Write a checkpoint; return False if the run is to end.  Collective."""
+        ending = mpi.largest(self.comm, float(self.request.ending)) > 0
+        self.write()
+        self._wind()
+        return not ending
+
+    def _wind(self) -> None:
+        if self.every.seconds and self.comm.rank == 0:
+            self.request.pause_at = monotonic() + self.every.seconds

@@ -1,0 +1,89 @@
+"""``python -m hpcpgd.train``: train a network, alone or under ``mpirun`` or ``srun``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hpcpgd.cli.launcher import guarded, launcher_rank, launcher_size, say
+from hpcpgd.errors import HpcpgdError, UnavailableError
+from hpcpgd.parallel.stop import StopRequest
+
+if TYPE_CHECKING:
+    from hpcpgd.config.run_config import RunConfig
+
+PROGRAM = "hpcpgd train"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` and return the exit code.
+
+    Collective over all ranks of the job.  Arguments are checked before MPI starts.
+    """
+    stop = StopRequest()
+    try:
+        return guarded(PROGRAM, lambda: _together(argv, stop))
+    finally:
+        stop.begin()
+
+
+def parse(words: Sequence[str]) -> tuple[RunConfig, bool]:
+    """Read the command line, as ``flags.parse`` does.
+
+    Raises
+    ------
+    UsageError, ConfigError
+    """
+    from hpcpgd.config import flags  # and NumPy: only now, when signals are heard
+
+    return flags.parse(words)
+
+
+def _together(argv: Sequence[str] | None, stop: StopRequest) -> int:
+    """Run the command line; a defect that shows on one rank, before MPI starts, ends all.
+
+    The others would wait for this rank as they start MPI.
+    """
+    try:
+        stop.listen(PROGRAM)  # before NumPy, MPI and numba are loaded, which takes a second
+        return _main(argv, stop)
+    except (HpcpgdError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        size = launcher_size()
+        asked_for = isinstance(error, SystemExit) and not error.code  # --help, --version
+        if asked_for or size is None or size[1] <= 1:
+            raise
+        from hpcpgd.parallel import mpi
+        from hpcpgd.train import job
+
+        job.end_all(PROGRAM, mpi.start(PROGRAM), error)
+
+
+def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    config: RunConfig | HpcpgdError
+    try:
+        config, print_config = parse(words)
+    except HpcpgdError as error:
+        size = launcher_size()
+        if size is None or size[1] <= 1:
+            raise
+        config, print_config = error, False
+    if print_config and not isinstance(config, HpcpgdError):
+        if launcher_rank() == 0:
+            say(config.to_toml().rstrip())
+        return 0
+    return _run(config, ["hpcpgd", "train", *words], stop)
+
+
+def _run(config: RunConfig | HpcpgdError, argv: list[str], stop: StopRequest) -> int:
+    try:
+        from hpcpgd.train.job import run  # loads MPI, only now
+    except UnavailableError:
+        if isinstance(config, HpcpgdError):
+            raise config from None
+        raise
+
+    return run(config, argv, stop)

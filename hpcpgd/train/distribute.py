@@ -1,0 +1,92 @@
+"""Read a dataset on one rank and give it to all."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.config.run_config import RunConfig
+from hpcpgd.data import Dataset, Split
+from hpcpgd.data.dataset import SPLITS
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.machine.node_memory import ensure_memory
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.groups import Arena
+from hpcpgd.parallel.replicas import require_same_data
+from hpcpgd.train.load_dataset import load_dataset
+
+
+def load_on_all(ranks: mpi.Ranks, config: RunConfig, arena: Arena | None = None) -> Dataset:
+    """Return the configured dataset on every rank; rank 0 alone touches files.
+
+    With an arena each group of ranks has one copy of it, else each rank.
+
+    Raises
+    ------
+    DataError, ConfigError, UnavailableError
+        The same on every rank.
+    """
+    dataset = None
+    with mpi.agreed(ranks.comm):
+        if ranks.rank == 0:
+            dataset = load_dataset(config)
+    return share(ranks, dataset, arena)
+
+
+def share(ranks: mpi.Ranks, dataset: Dataset | None, arena: Arena | None = None) -> Dataset:
+    """Return rank 0's ``dataset`` on every rank; collective.
+
+    Raises
+    ------
+    UnavailableError
+        On every rank, if some node cannot hold a copy for each of its ranks or groups.
+    ReplicaError
+        On every rank, if the rows did not arrive everywhere as they are on rank 0.
+    """
+    facts = json.loads(mpi.broadcast_bytes(ranks.comm, _facts(dataset)))
+    sizes = facts["splits"].values()
+    nbytes = sum(rows * (columns * np.dtype(dtype).itemsize + 4) for rows, columns, dtype in sizes)
+    has_copy = arena is None or arena.group.index == 0
+    ensure_memory(ranks, nbytes if has_copy else 0, f"dataset {facts['name']}")
+    splits: dict[str, Any] = {}
+    for name, (rows, columns, dtype) in facts.pop("splits").items():
+        own = None if dataset is None else getattr(dataset, name)
+        splits[name] = Split(
+            _spread(ranks, arena, None if own is None else own.features, (rows, columns), dtype),
+            _spread(ranks, arena, None if own is None else own.labels, (rows,), np.int32),
+        )
+    arrays = [array for split in splits.values() for array in (split.features, split.labels)]
+    require_same_data(ranks.comm, arrays, facts["name"])
+    return Dataset(**splits, **facts)
+
+
+def _spread(
+    ranks: mpi.Ranks, arena: Arena | None, own: Array | None, shape: tuple[int, ...], dtype: Any
+) -> Array:
+    """Return rank 0's array ``own`` on every rank, or once in every group's shared memory."""
+    if arena is None:
+        array = np.empty(shape, dtype) if own is None else own
+        mpi.broadcast(ranks.comm, array)
+        return array
+    array = arena.allocate(int(np.prod(shape)), dtype).reshape(shape)
+    if own is not None:
+        array[...] = own
+    if arena.group.leaders is not None:  # the first of them is rank 0
+        mpi.broadcast(arena.group.leaders, array)
+    arena.group.members.Barrier()
+    return array
+
+
+def _facts(dataset: Dataset | None) -> bytes:
+    """Return everything but the arrays as JSON, empty where there is no dataset."""
+    if dataset is None:
+        return b""
+    names = [name for name in Dataset.__dataclass_fields__ if name not in SPLITS]
+    facts: dict[str, Any] = {name: getattr(dataset, name) for name in names}
+    splits = {name: getattr(dataset, name) for name in SPLITS}
+    facts["splits"] = {
+        name: (*split.features.shape, split.features.dtype.str) for name, split in splits.items()
+    }
+    return json.dumps(facts).encode()

@@ -1,0 +1,48 @@
+"""Loss, accuracy and confusion of a model on a split, divided over the ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.data import Dataset, Split
+from hpcpgd.engines.base import Engine
+from hpcpgd.kernels.core.elementwise import CORRECT, LOSS
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.kernels.core.partition import block_range
+from hpcpgd.kernels.core.workspace import TOTALS
+from hpcpgd.parallel import mpi
+from hpcpgd.results.record import Scores
+
+
+def evaluate(comm: Any, engine: Engine, dataset: Dataset, name: str, confusion: bool) -> Scores:
+    """Score the engine's parameters on a split, with or without its confusion matrix.
+
+    The rows are cut into chunks, which are dealt to the ranks; sums are kept by chunk, so
+    that where all chunks are alike the totals do not depend on who scored which.  Collective.
+    """
+    split: Split = getattr(dataset, name)
+    classes = engine.network.widths[-1] if confusion else 0
+    table = np.zeros((classes, classes), np.int64)
+    size = engine.score_rows or min(engine.capacity, max(-(-split.rows // comm.size), 1))
+    chunks = -(-split.rows // size)
+    totals = np.zeros((chunks, TOTALS))
+    for chunk in range(*block_range(chunks, comm.size, comm.rank)):
+        first = chunk * size
+        count = min(size, split.rows - first)
+        engine.score(name, first, count)
+        totals[chunk] = added(engine.take_totals())
+        if confusion:
+            np.add.at(table, (split.labels[first : first + count], engine.predicted(count)), 1)
+    mpi.sum_in_place(comm, totals)
+    mpi.sum_in_place(comm, table)
+    if split.rows == 0:
+        return Scores(np.nan, np.nan, table)
+    total = added(totals)
+    return Scores(total[LOSS] / split.rows, total[CORRECT] / split.rows, table)
+
+
+def added(totals: Array) -> Array:
+    """Return the sum of vectors of totals, first to last, float64 (8,)."""
+    return np.asarray(np.add.reduce(totals.reshape(-1, TOTALS), axis=0))

@@ -1,0 +1,132 @@
+"""What a person sees of a run: on one rank only.
+
+A bar on a terminal, one flushed line an epoch in a batch log.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.cli.launcher import mute
+from hpcpgd.errors import printable
+from hpcpgd.results.history import Epoch, History
+
+
+class Progress:
+    """Speaks of one run; ``silent`` on every rank but the first.
+
+    Parameters
+    ----------
+    silent : bool
+        Say nothing at all.
+    epochs : int
+        Epochs in all; a plain attribute, as it may be known better later, and so is
+        ``begun``, the epochs that an earlier start of the run has made.
+    """
+
+    def __init__(self, silent: bool, epochs: int) -> None:
+        self._silent = silent or sys.stdout is None  # None where it was closed
+        self.epochs = epochs
+        self.begun = 0
+        self._bar: Any = None
+
+    def say(self, text: str) -> None:
+        """Print one flushed line; a log that cannot be written does not end the run."""
+        if self._silent:
+            return
+        try:
+            print(text, flush=True)
+        except OSError:
+            self._silent = True
+            mute()
+
+    def epoch(self, number: int, epoch: Epoch) -> None:
+        """Tell of one finished epoch."""
+        if self._silent:
+            return
+        if not on_terminal():
+            self.say(f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}  {line(epoch)}")
+            return
+        with suppress(OSError):  # a terminal that has gone does not end the run
+            self._draw(epoch)
+
+    def _draw(self, epoch: Epoch) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=self.epochs, initial=self.begun, unit="epoch", file=sys.stdout,
+                dynamic_ncols=True,
+            )  # fmt: skip
+        self._bar.set_postfix_str(line(epoch), refresh=False)
+        self._bar.update()
+
+    def close(self) -> None:
+        """End the bar, if there is one."""
+        if self._bar is not None:
+            with suppress(OSError):
+                self._bar.close()
+
+
+def on_terminal() -> bool:
+    """Return whether a person looks at standard output.
+
+    Open MPI gives its ranks a terminal even when a batch log reads it: one without size.
+    """
+    try:
+        return sys.stdout.isatty() and os.get_terminal_size(sys.stdout.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage, ``-`` where there is none."""
+    return "-" if np.isnan(share) else f"{100 * share:.2f} %"
+
+
+def number(value: float) -> str:
+    """Return a loss with four decimals, a huge one in powers of ten, ``-`` for none."""
+    if np.isnan(value):
+        return "-"
+    return f"{value:.4f}" if value < 1e4 else f"{value:.3e}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time with three digits in the unit that suits it."""
+    if seconds < 1e-3:
+        return f"{1e6 * seconds:.3g} us"
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.4g} s"
+
+
+def line(epoch: Epoch) -> str:
+    """Return one epoch as text."""
+    return (
+        f"loss {number(epoch.train_loss)}  train {percent(epoch.train_accuracy)}  "
+        f"validation {percent(epoch.validation_accuracy)}  "
+        f"{duration(epoch.epoch_seconds)}  {epoch.gflops:.3g} GFLOP/s"
+    )
+
+
+def summary(history: History, test_loss: float, test_accuracy: float, path: str) -> str:
+    """Return the table that ends a run."""
+    last = history.last
+    losses = (last.train_loss, last.validation_loss, test_loss)
+    accuracies = (last.train_accuracy, last.validation_accuracy, test_accuracy)
+    rows = [
+        ("", "train", "validation", "test"),
+        ("loss", *map(number, losses)),
+        ("accuracy", *map(percent, accuracies)),
+    ]
+    table = "\n".join(f"{a:<10}{b:>12}{c:>12}{d:>12}".rstrip() for a, b, c, d in rows)
+    seconds = duration(float(np.median(history.column("epoch_seconds"))))
+    rate = np.median(history.column("gflops"))
+    name = path if path.isprintable() else printable(path)
+    return (
+        f"{table}\n{'time':<10}{seconds:>12}  an epoch (median of {len(history)}), "
+        f"{rate:.3g} GFLOP/s\nrun file  {name}"
+    )

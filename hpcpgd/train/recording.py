@@ -1,0 +1,165 @@
+"""What a run tells of itself: the record that its file is written from, its first lines."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from hpcpgd.checkpoint import resume
+from hpcpgd.checkpoint.state import State
+from hpcpgd.config.run_config import RunConfig
+from hpcpgd.data import Dataset
+from hpcpgd.data.dataset import SPLITS
+from hpcpgd.environment import provenance
+from hpcpgd.errors import printable
+from hpcpgd.kernels.backends.registry import DEVICE_BACKENDS
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.kernels.core.workspace import TOTALS
+from hpcpgd.machine.cores import affinity
+from hpcpgd.machine.gpu import HOST, Gpu
+from hpcpgd.machine.resources import Resources
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.groups import Arena
+from hpcpgd.reductions.traffic import communicated, step_products
+from hpcpgd.results.record import RankPlace, RunRecord, Segment
+from hpcpgd.train.training_loop import Trainer
+from hpcpgd.version import __version__
+
+
+def _places(ranks: mpi.Ranks, gpu: Gpu | None) -> list[RankPlace]:
+    """Return where every rank runs; collective."""
+    cores = ",".join(map(str, affinity()))
+    own = "none" if gpu is None else gpu.place
+    mine = (socket.gethostname(), provenance.cpu_model(), cores, own)
+    columns = [mpi.all_texts(ranks.comm, text) for text in mine]
+    return [RankPlace(*row) for row in zip(*columns, strict=True)]
+
+
+def make_segment(
+    ranks: mpi.Ranks,
+    config: RunConfig,
+    resources: Resources,
+    arena: Arena | None,
+    started: datetime,
+    compile_seconds: float,
+) -> Segment:
+    """Return this start of the run, before its first step; collective."""
+    gpu = resources.gpu
+    return Segment(
+        first_step=1,
+        last_step=0,
+        started=started.isoformat(timespec="seconds"),
+        ranks=ranks.size,
+        nodes=ranks.nodes,
+        threads=resources.threads,
+        backend=config.backend,
+        reduction=config.reduction,
+        hpcpgd_version=__version__,
+        mpi_library=mpi.implementation(),
+        blas_library=provenance.blas_library(resources.blas),
+        python_version=platform.python_version(),
+        numpy_version=np.__version__,
+        numba_version=version("numba"),
+        gpu_model="none" if gpu is None else gpu.model,
+        gpu_library="none" if gpu is None else gpu.device.versions,
+        transport=HOST if gpu is None else gpu.transport,
+        ranks_per_gpu=0 if gpu is None else gpu.sharing,
+        compile_seconds=compile_seconds,
+        oversubscribed=resources.oversubscribed,
+        group_size=1 if arena is None else max(arena.group.sizes),
+        shards=config.shards if config.reduction == "reproducible" else 0,
+        hidden_share=np.nan,
+        places=_places(ranks, gpu),
+    )
+
+
+def make_record(
+    run: str,
+    config: RunConfig,
+    argv: list[str],
+    dataset: Dataset,
+    trainer: Trainer,
+    segments: list[Segment],
+    sizes: tuple[int, ...],
+) -> RunRecord:
+    """Return what the file of ``run`` is written from.
+
+    ``sizes`` are the ranks of the groups, one each where there are none.
+    """
+    network, batch, own = trainer.engine.network, trainer.sampler.batch_size, segments[-1]
+    return RunRecord(
+        run=run,
+        config=config,
+        network=network,
+        argv=argv,
+        git_revision=provenance.git_revision() if trainer.comm.rank == 0 else "",
+        dataset_name=dataset.name,
+        dataset_sha256=dataset.sha256,
+        scale=dataset.scale,
+        offset=dataset.offset,
+        mean=dataset.mean,
+        deviation=dataset.deviation,
+        class_names=dataset.class_names,
+        data_notes="; ".join(dataset.notes),
+        split_rows={split: getattr(dataset, split).rows for split in SPLITS},
+        segments=segments,
+        costs=step_products(network, batch),
+        communicated=communicated(
+            network,
+            own.reduction,
+            batch,
+            sizes,
+            own.threads,
+            on_device=own.backend in DEVICE_BACKENDS,
+        ),
+        history=trainer.history,
+    )
+
+
+def make_state(trainer: Trainer, record: RunRecord, totals: Array, facts: dict[str, str]) -> State:
+    """Return what a checkpoint is written from, between two steps.
+
+    ``totals`` are those of all ranks.
+    """
+    return State(
+        run=record.run,
+        run_file=str(Path(record.config.output).absolute()),
+        config=resume.plain(record.config),
+        dataset_sha256=record.dataset_sha256,
+        facts=facts,
+        network=record.network,
+        steps=trainer.engine.steps,
+        elapsed=trainer.elapsed,
+        totals=totals.reshape(-1, TOTALS),
+        parameters=trainer.engine.parameters,
+        history=record.history,
+        segments=record.segments,
+    )
+
+
+def announcement(dataset: Dataset, record: RunRecord, resources: Resources) -> str:
+    """Return the first lines of a run."""
+    segment, network, config = record.segments[-1], record.network, record.config
+    rows = record.split_rows
+    name = dataset.name if dataset.name.isprintable() else ascii(dataset.name)
+    gpu = resources.gpu
+    where = f"BLAS {segment.blas_library}"
+    if gpu is not None:
+        where = f"{gpu.describe()}, {config.matmul_precision} products"
+    scarce = " (more threads than cores)" if segment.oversubscribed else ""
+    data = f"data: {printable(record.data_notes)}\n" if record.data_notes else ""
+    return (
+        f"hpcpgd {__version__}: {'-'.join(map(str, network.widths))} on {name}: "
+        f"{rows['train']} training, {rows['validation']} validation, {rows['test']} test rows\n"
+        f"{data}"
+        f"ranks {segment.ranks} x threads {segment.threads}, nodes {segment.nodes}"
+        f"{scarce}, backend {segment.backend}, "
+        f"reduction {segment.reduction}, {network.dtype}, batch {config.batch_size}, "
+        f"rate {config.learning_rate:g}, seed {config.seed}\n"
+        f"{where}; kernels ready in {segment.compile_seconds:.1f} s"
+    )

@@ -1,0 +1,113 @@
+"""What all ranks must have in common before the first step."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from llvmlite import binding
+
+from hpcpgd.config.run_config import RunConfig
+from hpcpgd.environment import provenance
+from hpcpgd.errors import ConfigError
+from hpcpgd.parallel import mpi
+from hpcpgd.version import __version__
+
+
+def require_same_config(comm: Any, config: RunConfig) -> None:
+    """Refuse ranks whose configurations differ; collective.
+
+    Raises
+    ------
+    ConfigError
+        On every rank, naming a rank and its first field that differs from rank 0's.
+    """
+    own = config.to_toml().encode()
+    first = mpi.broadcast_bytes(comm, own)
+    with mpi.agreed(comm):
+        if own != first:
+            raise ConfigError(_difference(own, first))
+
+
+def _difference(own: bytes, first: bytes) -> str:
+    mine, theirs = (tomllib.loads(data.decode())["train"] for data in (own, first))
+    for key, value in theirs.items():
+        if mine[key] != value:
+            return f"{key} is {mine[key]!r}, but {value!r} on rank 0: give all ranks the same"
+    return "the configuration differs from that of rank 0: give all ranks the same"
+
+
+def machine_facts(blas_library: str) -> dict[str, str]:
+    """Return what the bits of a rank's arithmetic hang on."""
+    return {
+        "the processor": f"{provenance.cpu_model()} ({binding.get_host_cpu_name()})",
+        "the C library": " ".join(platform.libc_ver()),
+        "the BLAS": blas_library,
+        "numpy": np.__version__,
+        "numba": version("numba"),
+        "hpcpgd": __version__,
+    }
+
+
+def program_facts(blas: Any) -> dict[str, str]:
+    """Return what must be one on all ranks of a job: what they run."""
+    return {
+        "hpcpgd": f"{__version__} with sources {_sources()}",
+        "Python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": version("numba"),
+        "mpi4py": version("mpi4py"),
+        "the MPI library": mpi.implementation(),
+        "the BLAS": provenance.blas_library(blas, kernel=False),
+        "the byte order": sys.byteorder,
+    }
+
+
+def _sources() -> str:
+    """Return a short hash of the package's sources."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def require_same_program(comm: Any, blas: Any) -> None:
+    """Refuse ranks that run different programs or libraries; collective.
+
+    Raises
+    ------
+    ConfigError
+        On every rank, naming a rank and the first fact in which it differs from rank 0.
+    """
+    cure = "start all ranks from the same installation"
+    _require_same(comm, program_facts(blas), cure)
+
+
+def require_same_machine(comm: Any, blas_library: str) -> None:
+    """Refuse ranks between which the same arithmetic may give other bits; collective.
+
+    Raises
+    ------
+    ConfigError
+        On every rank, naming a rank and the first of processor, BLAS and versions in which
+        it differs from rank 0.
+    """
+    cure = "the bits of reduction reproducible would differ; use ranks that are alike, or another"
+    _require_same(comm, machine_facts(blas_library), cure)
+
+
+def _require_same(comm: Any, facts: dict[str, str], cure: str) -> None:
+    """Refuse facts that differ from rank 0's; collective."""
+    own = "\n".join(facts.values())
+    first = mpi.broadcast_bytes(comm, own.encode()).decode()
+    with mpi.agreed(comm):
+        for (name, mine), theirs in zip(facts.items(), first.split("\n"), strict=True):
+            if mine != theirs:
+                raise ConfigError(f"{name} is {mine}, but {theirs} on rank 0: {cure}")

@@ -1,0 +1,300 @@
+"""The course of one run, from the dataset to the last word on the terminal."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from time import monotonic
+
+from hpcpgd.checkpoint import resume
+from hpcpgd.checkpoint.run_files import files_of, with_run_file
+from hpcpgd.checkpoint.state import State
+from hpcpgd.config.run_config import CHECKPOINT_EVERY, GROUPED, RunConfig
+from hpcpgd.data import Dataset
+from hpcpgd.engines.parameters import initial_parameters, make_network
+from hpcpgd.environment import provenance
+from hpcpgd.errors import DivergedError, HpcpgdError, StoppedError
+from hpcpgd.kernels.core.network import Network
+from hpcpgd.machine import jit_cache
+from hpcpgd.machine.gpu import device_errors
+from hpcpgd.machine.node_memory import ensure_memory
+from hpcpgd.machine.resources import Resources, claim
+from hpcpgd.parallel import mpi, shm_files
+from hpcpgd.parallel.groups import Arena, make_group
+from hpcpgd.parallel.stop import StopRequest
+from hpcpgd.parallel.watchdog import Watchdog
+from hpcpgd.reductions import choose
+from hpcpgd.results.record import RunRecord, Scores, Segment
+from hpcpgd.train.checkpoint_timer import Keeper
+from hpcpgd.train.claim_files import Opened, open_run
+from hpcpgd.train.distribute import load_on_all
+from hpcpgd.train.planning import make_sampler, make_trainer
+from hpcpgd.train.progress import Progress, summary
+from hpcpgd.train.recording import announcement, make_record, make_segment
+from hpcpgd.train.same_on_all_ranks import (
+    machine_facts,
+    require_same_config,
+    require_same_machine,
+    require_same_program,
+)
+from hpcpgd.train.training_loop import Trainer
+from hpcpgd.train.warmup import compile_kernels
+from hpcpgd.train.writer import Writer
+
+
+class Session:
+    """One run.  Construction and ``run`` are collective.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    config : RunConfig
+    argv : sequence of str
+        The command line, for the record.
+    stop : StopRequest
+        Ends the training between two steps.
+    watch : Watchdog
+    """
+
+    def __init__(
+        self, ranks: mpi.Ranks, config: RunConfig, argv: Sequence[str], stop: StopRequest,
+        watch: Watchdog,
+    ) -> None:  # fmt: skip
+        self.ranks = ranks
+        self.watch = watch
+        self.first = ranks.rank == 0
+        self.started = datetime.now(UTC)
+        self.argv = list(argv)
+        # Whether the same command line leads to the same checkpoints.
+        self._found_again = (config.output, config.checkpoint_dir) != ("auto", "auto")
+        self._sizes = (1,) * ranks.size
+        self._opened: Opened | None = None
+        self.stop = stop
+        if self.first:
+            stop.end_at = monotonic() + config.seconds("time_limit")
+        most = int(mpi.largest(ranks.comm, float(ranks.node.size)))
+        reduction = choose(config, most)
+        # What ``auto`` became may have no groups: the record must be a configuration, too.
+        size = config.group_size if reduction in GROUPED else "node"
+        self.config = replace(config, reduction=reduction, group_size=size)
+        self.progress = Progress(config.quiet or not self.first, config.epochs)
+        require_same_config(ranks.comm, config)
+        self._name = secrets.token_hex(4)  # of the run, where it begins
+        self.files = files_of(config, self.started, self._name)
+
+    def run(self) -> Path:
+        """Train, test and write the run file.
+
+        Raises
+        ------
+        HpcpgdError
+            The same on every rank.
+        """
+        if self.ranks.node.rank == 0:
+            shm_files.sweep()
+        arena = None
+        try:
+            state = self._found()
+            arena = self._arena()
+            self._run(arena, state)
+        except HpcpgdError as error:
+            if error.agreed:  # else the others are elsewhere, and freeing could wait for them
+                _release(arena)
+            raise
+        finally:
+            if self._opened is not None:
+                self._opened.close()
+        _release(arena)
+        return self.files.run_file
+
+    def _found(self) -> State | None:
+        """Return the checkpoint to go on from; settle where the files are.  Collective."""
+        path = b""
+        with mpi.agreed(self.ranks.comm):
+            if self.first:
+                self._opened = open_run(self.config, self.files, self.argv)
+                path = os.fsencode(self._opened.files.run_file)
+        run_file = Path(os.fsdecode(mpi.broadcast_bytes(self.ranks.comm, path)))
+        self.files = with_run_file(self.config, run_file)
+        state = None if self._opened is None else self._opened.state
+        return resume.on_all(self.ranks.comm, state)
+
+    def _run(self, arena: Arena | None, state: State | None) -> None:
+        dataset = load_on_all(self.ranks, self.config, arena)
+        network = make_network(self.config, dataset.n_in, dataset.n_classes)
+        self._require_same_run(dataset, network, state)
+        resources = self._claim(dataset, network, arena)
+        with (
+            self.watch.during("compiling"),
+            mpi.agreed(self.ranks.comm),  # a GPU may be too small
+        ):
+            trainer = self._plan(dataset, network, resources, arena, state)
+        with closing(trainer):  # its threads end before the arena's memory goes: on every path
+            self._run_planned(trainer, resources, arena, state)
+
+    def _run_planned(
+        self, trainer: Trainer, resources: Resources, arena: Arena | None, state: State | None
+    ) -> None:
+        dataset = trainer.dataset
+        with self.watch.during("compiling"):
+            seconds = compile_kernels(self.ranks, trainer, resources.gpu)
+            notices = mpi.all_texts(self.ranks.comm, jit_cache.notice())
+        segment = make_segment(self.ranks, self.config, resources, arena, self.started, seconds)
+        record = self._record(dataset, segment, trainer, state)
+        self.progress.say(announcement(dataset, record, resources))
+        for line in sorted(set("\n".join(notices).splitlines()) - {""}):
+            self.progress.say(line)
+        facts = machine_facts(provenance.blas_library(resources.blas))
+        writer = Writer(self.ranks.comm, self.watch, self.files, record, facts)
+        self._keep(trainer, writer)
+        if state is not None:
+            self._go_on(trainer, state, facts)
+        trainer.compare_replicas()
+        self.stop.begin()  # from here on there is a file, which the end of the run must complete
+        writer.write()
+        gpu = resources.gpu is not None
+        with (
+            self.watch.during("step"),
+            self.watch.asking(trainer.engine.signs),
+            device_errors("the GPU failed while it trained") if gpu else nullcontext(),
+        ):
+            self._train(trainer, writer)
+
+    def _require_same_run(self, dataset: Dataset, network: Network, state: State | None) -> None:
+        """Refuse a checkpoint of another run; collective."""
+        if state is None:
+            return
+        steps = make_sampler(self.config, dataset.train.rows).steps
+        path = None if self._opened is None else self._opened.path  # rank 0 alone has it
+        with mpi.agreed(self.ranks.comm):
+            resume.require_same_run(path, state, self.config, network, dataset.sha256, steps)
+        self.progress.say(
+            f"continuing from step {state.steps} of {path}; --resume never starts anew"
+        )
+
+    def _claim(self, dataset: Dataset, network: Network, arena: Arena | None) -> Resources:
+        """Return what this rank computes with, the same on all where it must be; collective."""
+        start, stop = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
+        resources = claim(self.ranks, self.config, network.flops_per_example * (stop - start))
+        output = str(self.files.run_file)
+        self.config = replace(self.config, threads=resources.threads, output=output)
+        self._ensure_memory(dataset, network, arena)
+        require_same_program(self.ranks.comm, resources.blas)
+        if self.config.reduction == "reproducible":
+            require_same_machine(self.ranks.comm, provenance.blas_library(resources.blas))
+        return resources
+
+    def _arena(self) -> Arena | None:
+        """Return memory for groups of ranks, if the reduction has such; collective."""
+        if self.config.reduction not in GROUPED:
+            return None
+        size = self.config.group_size
+        group = make_group(self.ranks, None if size == "node" else int(size))
+        self._sizes = group.sizes
+        return Arena(self.ranks, group)
+
+    def _ensure_memory(self, dataset: Dataset, network: Network, arena: Arena | None) -> None:
+        """Refuse a network that the ranks of a node cannot hold; collective."""
+        # Parameters and gradient; with threads, backend loops has a gradient for each.
+        threads = int(self.config.threads) if self.config.backend == "loops" else 1
+        confusion = 8 * dataset.n_classes**2 if dataset.test.rows else 0
+        # Groups hold the parameters once, and ranks a block; but each makes the initial ones.
+        vectors = 1 + threads if arena is None else 1 + 2 / arena.group.size
+        nbytes = int(vectors * network.size * network.itemsize) + confusion
+        ensure_memory(self.ranks, nbytes, "network")
+
+    def _plan(
+        self, dataset: Dataset, network: Network, resources: Resources, arena: Arena | None,
+        state: State | None,
+    ) -> Trainer:  # fmt: skip
+        if state is None:
+            parameters = initial_parameters(network, self.config.seed)
+        else:
+            parameters = state.parameters
+        return make_trainer(
+            self.ranks.comm, self.config, dataset, network, parameters, resources, self.stop,
+            arena,
+        )  # fmt: skip
+
+    def _record(
+        self, dataset: Dataset, segment: Segment, trainer: Trainer, state: State | None
+    ) -> RunRecord:
+        """Return what the run file is written from, with the segments before this one."""
+        before = [] if state is None else state.segments
+        steps = 0 if state is None else state.steps
+        segment.first_step, segment.last_step = steps + 1, steps
+        segment.timing = trainer.timing
+        run = self._name if state is None else state.run
+        return make_record(
+            run, self.config, self.argv, dataset, trainer, [*before, segment], self._sizes
+        )
+
+    def _keep(self, trainer: Trainer, writer: Writer) -> None:
+        """Let the trainer write checkpoints."""
+        if self.config.checkpoint_every != "never":
+            every = CHECKPOINT_EVERY.parse(self.config.checkpoint_every)
+            write = partial(writer.checkpoint, trainer)
+            trainer.keeper = Keeper(self.ranks.comm, self.stop, every, write)
+
+    def _go_on(self, trainer: Trainer, state: State, facts: dict[str, str]) -> None:
+        """Put the trainer where the checkpoint was written."""
+        trainer.history.extend(state.history)
+        self.progress.begun = len(state.history)
+        trainer.elapsed = state.elapsed
+        trainer.alike_at = state.steps
+        trainer.engine.restore(state.steps, state.totals, self.first)
+        for change in resume.changes(state, self.config, facts):
+            self.progress.say(f"since the checkpoint {change}: numbers will differ by it")
+
+    def _train(self, trainer: Trainer, writer: Writer) -> None:
+        self.progress.epochs = trainer.epochs_to_come(self.config.epochs)
+        try:
+            trainer.run(self.config.epochs, self.progress.epoch)
+        except DivergedError:  # raised on all ranks after the same step, as is the next
+            writer.end(trainer, "diverged")
+            raise
+        except StoppedError as error:
+            writer.record.parameters = trainer.engine.parameters
+            writer.end(trainer, "stopped")
+            error.args = (f"{error}; {self._how_to_go_on(writer.newest)}",)
+            raise
+        finally:
+            self.progress.close()
+        test = trainer.test()
+        writer.record.parameters = trainer.engine.parameters
+        # No test rows, or labels that mean nothing: no test result.
+        if trainer.dataset.test.rows and trainer.dataset.has_accuracy:
+            writer.record.test = test
+        writer.end(trainer, "complete")
+        self._conclude(trainer, test)
+
+    def _how_to_go_on(self, newest: Path | None) -> str:
+        """Say where the checkpoint is, and what takes it up."""
+        if not self.first:
+            return ""
+        if self.config.checkpoint_every == "never":
+            return f"the weights so far are in {self.files.run_file}"
+        if not self._found_again:
+            return f"go on with the same command and --resume {newest}"
+        again = "" if self.config.resume == "auto" else " with --resume auto"
+        return f"the checkpoint is {newest}: run again{again} to go on"
+
+    def _conclude(self, trainer: Trainer, test: Scores) -> None:
+        text = summary(trainer.history, test.loss, test.accuracy, str(self.files.run_file))
+        last, every = trainer.history.last.steps, trainer.sampler.steps
+        if last < every:
+            text = f"--max-steps: the last epoch has {last} of its {every} steps\n{text}"
+        self.progress.say(text)
+
+
+def _release(arena: Arena | None) -> None:
+    """Give back the memory of groups; collective."""
+    if arena is not None:
+        arena.free()
+        arena.group.free()

@@ -1,0 +1,212 @@
+"""The training loop: epochs of minibatches, a validation after each, a test at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.data import Dataset
+from hpcpgd.data.sampler import Sampler
+from hpcpgd.engines.base import Engine
+from hpcpgd.errors import DivergedError, StoppedError
+from hpcpgd.kernels.core.elementwise import CORRECT, EXAMPLES, LOSS
+from hpcpgd.parallel import mpi, replicas
+from hpcpgd.parallel.phase_clock import PhaseClock
+from hpcpgd.reductions import Reduction
+from hpcpgd.results.history import Epoch, History, Timing
+from hpcpgd.results.record import Scores
+from hpcpgd.train.checkpoint_timer import Keeper
+from hpcpgd.train.evaluation import added, evaluate
+
+
+@dataclass
+class Trainer:
+    """All that a run's loop needs, planned once.
+
+    Attributes
+    ----------
+    comm : Comm
+    dataset : Dataset
+    engine : Engine
+        The parameters, the same on every rank, and the arithmetic.
+    sampler : Sampler
+    clock : PhaseClock
+    reduction : Reduction
+        What makes a step.
+    rate : float
+        Learning rate.
+    max_steps : int or None
+        Steps after which the run ends, be it within an epoch.
+    keeper : Keeper or None
+        Who writes checkpoints; without one a pause is the end.
+    history : History
+        What the epochs so far recorded.
+    timing : Timing
+        Where the time of this segment's epochs went.
+    elapsed : float
+        Seconds of training in the epoch that is under way, up to the last pause.
+    alike_at : int
+        Steps after which all ranks were last seen to hold the same weights.
+    """
+
+    comm: Any
+    dataset: Dataset
+    engine: Engine
+    sampler: Sampler
+    clock: PhaseClock
+    reduction: Reduction
+    rate: float
+    max_steps: int | None = None
+    keeper: Keeper | None = None
+    history: History = field(default_factory=History)
+    timing: Timing = field(default_factory=Timing)
+    elapsed: float = 0.0
+    alike_at: int = 0
+
+    @property
+    def steps_done(self) -> int:
+        """Steps since the beginning of the run, up to the first bad one."""
+        bad = self.engine.bad_step
+        return self.engine.steps if bad is None else bad + 1
+
+    def run(self, epochs: int, report: Callable[[int, Epoch], None]) -> None:
+        """Train for ``epochs`` or ``max_steps``; call ``report`` after each epoch; collective.
+
+        Raises
+        ------
+        DivergedError, StoppedError
+            On every rank, after the same step.
+        """
+        self.reduction.prepare()
+        for number in range(len(self.history) + 1, epochs + 1):
+            first = self.engine.steps - (number - 1) * self.sampler.steps
+            last = self._last_step(first)
+            if last < 1:  # max_steps are made, and their epoch is complete
+                break
+            epoch = self._train(number, first, last)
+            if self.engine.stopping:
+                self.history.add(epoch)
+                raise self._stopped()
+            start = perf_counter()
+            scores = self.validate()
+            seconds = mpi.largest(self.comm, perf_counter() - start)
+            epoch = replace(
+                epoch,
+                validation_loss=scores.loss,
+                validation_accuracy=scores.accuracy,
+                validation_seconds=seconds,
+            )
+            self.history.add(epoch)
+            report(number, epoch)
+
+    def epochs_to_come(self, epochs: int) -> int:
+        """Return how many epochs the run has when ``run`` has come to its end."""
+        if self.max_steps is None:
+            return epochs
+        return min(epochs, -(-self.max_steps // self.sampler.steps))
+
+    def close(self) -> None:
+        """End the threads, after which shared memory may be freed; not collective.
+
+        Whoever makes a trainer calls it, on every path.
+        """
+        self.engine.close()
+
+    def validate(self) -> Scores:
+        """Score the validation rows; collective."""
+        return self._evaluate("validation", False)
+
+    def test(self) -> Scores:
+        """Score the test rows, with their confusion matrix; collective."""
+        return self._evaluate("test", self.dataset.test.rows > 0)
+
+    def compare_replicas(self) -> None:
+        """Refuse ranks that hold different weights; collective (see ``replicas``)."""
+        network, parameters = self.engine.network, self.engine.parameters
+        steps = self.steps_done
+        replicas.require_same_weights(self.comm, network, parameters, steps, self.alike_at)
+        self.alike_at = steps
+
+    def _evaluate(self, split: str, confusion: bool) -> Scores:
+        scores = evaluate(self.comm, self.engine, self.dataset, split, confusion)
+        return scores if self.dataset.has_accuracy else replace(scores, accuracy=np.nan)
+
+    def _last_step(self, first: int) -> int:
+        """Return where an epoch ends that goes on at step ``first``."""
+        every = self.sampler.steps
+        if self.max_steps is None:
+            return every
+        return min(every, first + self.max_steps - self.engine.steps)
+
+    def _train(self, number: int, first: int, last: int) -> Epoch:
+        """Make steps ``first … last - 1`` of an epoch, with a pause where one is asked for."""
+        self._resume_clock()
+        for step in range(first, last):
+            go_on = self.reduction.step(number, step, self.rate)
+            if self.engine.steps % replicas.EVERY == 0:
+                self.compare_replicas()
+            if not go_on or (self.keeper is not None and self.keeper.due(self.engine.steps)):
+                self._stop_clock(number)
+                self.engine.stopping = self.keeper is None or not self.keeper.pause()
+                if self.engine.stopping:
+                    break
+                self._resume_clock()
+        else:
+            self._stop_clock(number)
+        seconds, self.elapsed = self.elapsed, 0.0
+        return self._epoch(seconds, self.engine.steps - (number - 1) * self.sampler.steps)
+
+    def _resume_clock(self) -> None:
+        self.comm.Barrier()  # so that nobody's clock runs while another still does otherwise
+        self._started = perf_counter()
+
+    def _stop_clock(self, number: int) -> None:
+        """Wait until all is computed, refuse what is not finite, and note the time."""
+        self.engine.settle()
+        if self.engine.bad_step is not None:
+            epoch, step = divmod(self.engine.bad_step, self.sampler.steps)
+            where = f"the gradient at epoch {epoch + 1}, step {step + 1} of {self.sampler.steps}"
+            raise self._diverged(where)
+        self.elapsed += mpi.largest(self.comm, perf_counter() - self._started)
+        if not np.isfinite(self.engine.parameters).all():
+            raise self._diverged(f"the weights in epoch {number}")
+        self.compare_replicas()
+        seconds, rows = self.clock.take()
+        all_seconds = mpi.gather_rows(self.comm, seconds)
+        all_rows = mpi.gather_rows(self.comm, np.array(rows, np.int64))
+        if all_seconds is not None and all_rows is not None:
+            self.timing.add(number, all_seconds, all_rows)
+
+    def _stopped(self) -> StoppedError:
+        made = len(self.history)
+        error = StoppedError(f"stopped after {self.engine.steps} steps, in epoch {made}")
+        error.agreed = True
+        return error
+
+    def _diverged(self, where: str) -> DivergedError:
+        error = DivergedError(f"NaN or Inf in {where}: lower the learning rate (now {self.rate:g})")
+        error.agreed = True
+        return error
+
+    def _epoch(self, seconds: float, steps: int) -> Epoch:
+        totals = self.engine.take_totals()
+        mpi.sum_in_place(self.comm, totals)
+        totals = added(totals)
+        rows = totals[EXAMPLES]
+        gflop = self.engine.network.flops_per_example * rows / 1e9
+        return Epoch(
+            train_loss=totals[LOSS] / rows,
+            train_accuracy=totals[CORRECT] / rows if self.dataset.has_accuracy else np.nan,
+            validation_loss=np.nan,
+            validation_accuracy=np.nan,
+            epoch_seconds=seconds,
+            validation_seconds=np.nan,
+            gflops=gflop / seconds,
+            gflop_per_epoch=gflop,
+            learning_rate=self.rate,
+            steps=steps,
+        )

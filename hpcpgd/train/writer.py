@@ -1,0 +1,78 @@
+"""What a run writes as it goes on: checkpoints, and the run file, which says how it ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hpcpgd.checkpoint.run_files import RunFiles
+from hpcpgd.parallel import mpi
+from hpcpgd.parallel.watchdog import Watchdog
+from hpcpgd.results.record import RunRecord
+from hpcpgd.results.runfile import write_run_file
+from hpcpgd.train.recording import make_state
+from hpcpgd.train.training_loop import Trainer
+
+
+class Writer:
+    """Writes on rank 0 for all; each method is collective and raises a failure on every rank.
+
+    Parameters
+    ----------
+    comm : Comm
+    watch : Watchdog
+    files : RunFiles
+    record : RunRecord
+        What the run file is written from.
+    facts : dict of str to str
+        What the bits hang on, for the checkpoints.
+    """
+
+    def __init__(
+        self, comm: Any, watch: Watchdog, files: RunFiles, record: RunRecord, facts: dict[str, str]
+    ) -> None:
+        self._comm = comm
+        self._watch = watch
+        self._files = files
+        self.record = record
+        self.facts = facts
+        self.newest: Path | None = None  # on rank 0, the checkpoint that it wrote last
+
+    def write(self) -> None:
+        """Write the run file.
+
+        Raises
+        ------
+        OutputError
+        """
+        with self._watch.during("checkpoint"), mpi.agreed(self._comm):
+            if self._comm.rank == 0:
+                write_run_file(self._files.run_file, self.record)
+
+    def checkpoint(self, trainer: Trainer) -> None:
+        """Write a checkpoint between two steps, then the run file.
+
+        Raises
+        ------
+        OutputError
+        """
+        totals = trainer.engine.totals()
+        mpi.sum_in_place(self._comm, totals)
+        self.record.segments[-1].last_step = trainer.engine.steps
+        with self._watch.during("checkpoint"), mpi.agreed(self._comm):
+            if self._comm.rank == 0:
+                state = make_state(trainer, self.record, totals, self.facts)
+                self.newest = self._files.checkpoints.save(state)
+        self.write()
+
+    def end(self, trainer: Trainer, status: str) -> None:
+        """Write how the run ended.
+
+        Raises
+        ------
+        OutputError
+        """
+        self.record.status = status
+        self.record.segments[-1].last_step = trainer.steps_done
+        self.record.segments[-1].hidden_share = trainer.reduction.hidden_share
+        self.write()

@@ -1,0 +1,141 @@
+"""Backend ``reference``: plain NumPy in float64, written to be read.
+
+Every other backend is tested against this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.kernels.core.elementwise import CORRECT, EXAMPLES, LOSS
+from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.kernels.core.workspace import Workspace
+
+
+def sigmoid(z: Array) -> Array:
+    """Compute eq. (3) without overflow for large negative ``z``."""
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1 / (1 + e), e / (1 + e))
+
+
+def softmax(z: Array) -> Array:
+    """Compute the softmax of each row of ``z`` (B, O)."""
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True))
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "linear": lambda z: z,
+    "sigmoid": sigmoid,
+    "tanh": np.tanh,
+    "relu": lambda z: np.where(z < 0, 0, z),
+    "softmax": softmax,
+}
+# Derivatives f'(z) in terms of a = f(z).
+DERIVATIVES: dict[str, Callable[[Array], Array]] = {
+    "linear": np.ones_like,
+    "sigmoid": lambda a: a * (1 - a),
+    "tanh": lambda a: 1 - a**2,
+    "relu": lambda a: (a > 0).astype(a.dtype),
+}
+
+
+class Plan:
+    """Forward and backward propagation of up to ``capacity`` rows."""
+
+    def __init__(self, network: Network, capacity: int, threads: int, blas: Any) -> None:
+        self.network = network
+        self.work = Workspace(network, capacity, 1)
+
+    def forward(self, parameters: Array, rows: tuple[int, int]) -> None:
+        """Algorithm 3: activations of every layer for ``rows`` (start, stop)."""
+        net, here = self.network, slice(*rows)
+        for l in range(1, net.depth + 1):
+            f = net.output_activation if l == net.depth else net.activation
+            a = self.work.layer(l - 1)[here]  # (B, I)
+            z = a @ net.weights(parameters, l) + net.biases(parameters, l)  # (B, O)
+            self.work.layer(l)[here] = ACTIVATIONS[f](z)
+
+    def deltas(self, parameters: Array, rows: tuple[int, int]) -> None:
+        """Algorithm 4: deltas of every layer but the input, from the weights as they are."""
+        net, here = self.network, slice(*rows)
+        a = self.work.layer(net.depth)[here]  # (B, O)
+        error = a - one_hot(self.work.labels[here], net.widths[-1])
+        if net.loss == "mse":
+            error = error * DERIVATIVES[net.output_activation](a)
+        self.work.delta(net.depth)[here] = error
+        for l in range(net.depth, 1, -1):
+            back = self.work.delta(l)[here] @ net.weights(parameters, l).T  # (B, I)
+            slope = DERIVATIVES[net.activation](self.work.layer(l - 1)[here])
+            self.work.delta(l - 1)[here] = back * slope
+
+    def weight_gradient(
+        self, layer: int, block: tuple[int, int], rows: tuple[int, int], out: Array, add: bool
+    ) -> None:
+        """Algorithm 4: sums over ``rows`` of ∂W and ∂b in the columns of ``block``."""
+        net, here, columns = self.network, slice(*rows), slice(*block)
+        a, delta = self.work.layer(layer - 1)[here], self.work.delta(layer)[here, columns]
+        dweight = net.weights(out, layer)[:, columns]
+        dbias = net.biases(out, layer)[columns]
+        dweight[:] = a.T @ delta + (dweight if add else 0)
+        dbias[:] = delta.sum(axis=0) + (dbias if add else 0)
+
+    def gradient(self, parameters: Array, count: int, out: Array, add: bool) -> None:
+        """Sum the gradient over the first ``count`` rows into ``out``, and their scores."""
+        rows = (0, count)
+        self.evaluate(parameters, count)
+        self.deltas(parameters, rows)
+        for l in range(self.network.depth, 0, -1):
+            self.weight_gradient(l, (0, self.network.widths[l]), rows, out, add)
+
+    def evaluate(self, parameters: Array, count: int) -> None:
+        """Predict the first ``count`` rows and add up loss and correct answers."""
+        self.forward(parameters, (0, count))
+        net, work = self.network, self.work
+        a, labels = work.layer(net.depth)[:count], work.labels[:count]
+        work.predicted[:count] = a.argmax(axis=1)
+        work.totals[0, LOSS] += LOSSES[net.loss, net.output_activation == "softmax"](
+            a, one_hot(labels, net.widths[-1])
+        )
+        work.totals[0, CORRECT] += np.sum(work.predicted[:count] == labels)
+        work.totals[0, EXAMPLES] += count
+
+    def close(self) -> None:
+        """No thread is this plan's own."""
+
+
+def one_hot(labels: Array, classes: int) -> Array:
+    """Return the targets y, float64 (B, classes), of integer ``labels`` (B,)."""
+    y = np.zeros((len(labels), classes))
+    y[np.arange(len(labels)), labels] = 1
+    return y
+
+
+def squared_error(a: Array, y: Array) -> float:
+    """Sum ‖y - a‖² over the rows: eq. (6) before the division by their number."""
+    return float(np.sum((y - a) ** 2))
+
+
+def cross_entropy(a: Array, y: Array) -> float:
+    """Sum of -log a over the right classes."""
+    return float(-np.sum(np.log(np.maximum(np.sum(a * y, axis=1), 1e-300))))
+
+
+def binary_cross_entropy(a: Array, y: Array) -> float:
+    """Sum over outputs of -(y log a + (1 - y) log(1 - a)).
+
+    An output that saturates at 1 counts as half a rounding step below.
+    """
+    step = np.finfo(a.dtype).epsneg / 2
+    hit = np.where(y == 1, np.maximum(a, 1e-300), np.maximum(1 - a, step))
+    return float(-np.sum(np.log(hit)))
+
+
+LOSSES = {
+    ("mse", False): squared_error,
+    ("cross-entropy", True): cross_entropy,
+    ("cross-entropy", False): binary_cross_entropy,
+}

@@ -1,0 +1,4 @@
+"""A BLAS library, found and called from compiled code, and what stands in for one.
+
+May import ``core``.
+"""

@@ -1,0 +1,109 @@
+"""Fused multiply-add and dot products whose bits no compiler may choose.
+
+LLVM may compile one function into several copies, and where it is free to fuse a product
+with a sum it does so in one and not in another: the process that compiled a kernel and one
+that loaded it from the cache then differ in a last bit.  Compiled code here is therefore
+never allowed to fuse; where speed asks for it, the code says ``fma`` itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from hpcpgd.kernels.core.compiled import compiled
+from hpcpgd.kernels.core.network import Array
+
+CHAINS = 4  # vectors that a dot product is summed in: hides the latency of one
+VECTOR = 64  # bytes of each
+
+_FEATURES = binding.get_host_cpu_features()
+# Every 64-bit Arm processor has it; without it, it would be a call of the C library.
+FUSES = bool(_FEATURES.get("fma", False)) or binding.get_process_triple().startswith("a")
+
+
+def _fused(builder: Any, a: Any, b: Any, c: Any, name: str) -> Any:
+    if not FUSES:
+        return builder.fadd(builder.fmul(a, b), c)
+    kind = ir.FunctionType(a.type, [a.type] * 3)
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.{name}")
+    return builder.call(function, [a, b, c])
+
+
+@intrinsic
+def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """Compute ``a * b + c``, rounded once where the processor can; all of one type."""
+    if not (a == b == c and a in (types.float32, types.float64)):
+        return None
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        x, y, z = args
+        return _fused(builder, x, y, z, "f32" if a == types.float32 else "f64")
+
+    return a(a, a, a), codegen
+
+
+def _vector(a: Any) -> tuple[Any, int, str]:
+    """Return LLVM's type of a vector of numbers like ``a``, its lanes, and its name."""
+    lanes = VECTOR // (4 if a == types.float32 else 8)
+    number = ir.FloatType() if a == types.float32 else ir.DoubleType()
+    return ir.VectorType(number, lanes), lanes, f"v{lanes}f{VECTOR * 8 // lanes}"
+
+
+@intrinsic
+def _blocks(typingctx: Any, like: Any, a: Any, b: Any, blocks: Any) -> Any:
+    """Return the dot product of ``blocks`` whole blocks at addresses ``a`` and ``b``."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector, lanes, name = _vector(like)
+        zero = ir.Constant(vector, [ir.Constant(vector.element, 0.0)] * lanes)
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(CHAINS)]
+        bases = [builder.inttoptr(arg, vector.as_pointer()) for arg in args[1:3]]
+        with cgutils.for_range(builder, args[3]) as loop:
+            start = builder.mul(loop.index, ir.Constant(loop.index.type, CHAINS))
+            for chain, total in enumerate(sums):
+                at = builder.add(start, ir.Constant(start.type, chain))
+                x, y = (builder.load(builder.gep(base, [at]), align=4) for base in bases)
+                builder.store(_fused(builder, x, y, builder.load(total), name), total)
+        total = builder.load(sums[0])
+        for other in sums[1:]:
+            total = builder.fadd(total, builder.load(other))
+        out = ir.Constant(vector.element, 0.0)
+        for lane in range(lanes):
+            item = builder.extract_element(total, ir.Constant(ir.IntType(32), lane))
+            out = builder.fadd(out, item)
+        return out
+
+    return like(like, types.uintp, types.uintp, types.int64), codegen
+
+
+@intrinsic
+def prefetch(typingctx: Any, address: Any) -> Any:
+    """Ask for the cache line at ``address``, without waiting for it."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        # To read; to keep; as data.
+        facts = [ir.Constant(word, n) for n in (0, 3, 1)]
+        builder.call(function, [builder.inttoptr(args[0], byte), *facts])
+        return context.get_dummy_value()
+
+    return types.void(types.uintp), codegen
+
+
+@compiled()
+def dot(a: Array, b: Array) -> Any:
+    """Return the dot product of two contiguous vectors, summed in a fixed order."""
+    zero = a.dtype.type(0)
+    block = CHAINS * VECTOR // a.itemsize
+    whole = a.size // block
+    total = _blocks(zero, a.ctypes.data, b.ctypes.data, whole)
+    for j in range(whole * block, a.size):
+        total = fma(a[j], b[j], total)
+    return total

@@ -1,0 +1,190 @@
+"""Compiled loops over the rows of a minibatch, shared by the backends.
+
+Letters: B rows, I fan_in, O fan_out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.kernels.core.activations import activate, multiply_by_slope, softmax
+from hpcpgd.kernels.core.arithmetic import fma, prefetch
+from hpcpgd.kernels.core.compiled import compiled, reassociated
+from hpcpgd.kernels.core.network import MSE, SOFTMAX, Array
+
+AHEAD = 4  # rows between the one that is copied and the one that is asked for
+CACHE_LINE = 64
+
+# Places in a vector of totals, float64; counts stay exact below 2**53.
+LOSS, CORRECT, EXAMPLES = range(3)
+
+
+@compiled()
+def gather(features: Array, numbers: Array, scale: Any, offset: Any, out: Array) -> None:
+    """Copy rows ``numbers`` of ``features`` to ``out`` as numbers ``x * scale + offset``.
+
+    Parameters
+    ----------
+    features : ndarray of uint8, float32 or float64, shape (rows, I)
+    numbers : ndarray of int64, shape (B,)
+    scale, offset : float
+        Of the type of ``out``.
+    out : ndarray, shape (at least B, I)
+    """
+    nbytes = features.shape[1] * features.itemsize
+    for i in range(numbers.size):
+        if i + AHEAD < numbers.size:
+            # Rows lie far apart: without this each waits for memory.
+            begin = features.ctypes.data + numbers[i + AHEAD] * nbytes
+            for line in range(0, nbytes, CACHE_LINE):
+                prefetch(np.uintp(begin + line))
+        row = features[numbers[i]]
+        target = out[i]
+        for j in range(row.size):
+            target[j] = target.dtype.type(row[j]) * scale + offset
+
+
+@compiled()
+def gather_labels(labels: Array, numbers: Array, out: Array) -> None:
+    """Copy ``labels[numbers]`` to ``out``, int32."""
+    for i in range(numbers.size):
+        out[i] = labels[numbers[i]]
+
+
+@compiled()
+def add_bias_and_activate(code: int, biases: Array, z: Array, begin: int, end: int) -> None:
+    """Turn products ``z`` (B, O) into activations, in place: eq. (4)'s bias, then eq. (5).
+
+    Columns ``begin … end`` alone; softmax needs them all.
+    """
+    some = biases[begin:end]
+    for i in range(z.shape[0]):
+        row = z[i][begin:end]  # contiguous, which a block of columns is not
+        for j in range(row.size):
+            row[j] += some[j]
+        if code == SOFTMAX:
+            softmax(row)
+        else:
+            activate(code, row)
+
+
+@compiled()
+def output_delta(slope: int, a: Array, labels: Array, delta: Array) -> None:
+    """Compute delta (B, O) of the output layer, algorithm 4: ``(a - y) * f'(z)``.
+
+    ``y`` is the one-hot vector of the label; half the squared error is differentiated.
+    """
+    one = a.dtype.type(1)
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            delta[i, j] = a[i, j]
+        delta[i, labels[i]] -= one
+        multiply_by_slope(slope, a[i], delta[i])
+
+
+@compiled()
+def hidden_delta(slope: int, a: Array, delta: Array, begin: int, end: int) -> None:
+    """Multiply back-propagated errors ``delta`` (B, O) by ``f'(z)``, in place.
+
+    Columns ``begin … end`` alone.
+    """
+    for i in range(a.shape[0]):
+        multiply_by_slope(slope, a[i][begin:end], delta[i][begin:end])
+
+
+@compiled()
+def column_sums(delta: Array, begin: int, out: Array) -> bool:
+    """Sum columns ``begin …`` of ``delta`` (B, O) over the rows into ``out``.
+
+    Returns
+    -------
+    bool
+        False if NaN or Inf stood there: ``0 * x`` is 0 for finite ``x`` alone.
+    """
+    for j in range(out.size):
+        out[j] = out.dtype.type(0)
+    for i in range(delta.shape[0]):
+        row = delta[i][begin : begin + out.size]
+        for j in range(out.size):
+            out[j] += row[j]
+    probe = out.dtype.type(0)
+    for j in range(out.size):
+        probe += out[j] * out.dtype.type(0)
+    return probe == out.dtype.type(0)
+
+
+@compiled()
+def _row_loss(loss: int, softmaxed: bool, a: Array, label: int) -> float:
+    """Loss of one example in float64: eq. (6), or cross-entropy.
+
+    Cross-entropy sees outputs as they are rounded: an output that saturates at 1 in the
+    number type counts as half a rounding step below (17.3 in float32, 37.4 in float64).
+    """
+    total = 0.0
+    tiny = 1e-300
+    step = 2.0**-25 if a.itemsize == 4 else 2.0**-54
+    if loss == MSE:
+        for j in range(a.size):
+            error = (1.0 if j == label else 0.0) - float(a[j])
+            total += error * error
+    elif softmaxed:
+        total = -math.log(max(float(a[label]), tiny))
+    else:
+        for j in range(a.size):
+            hit = max(float(a[j]), tiny) if j == label else max(1.0 - float(a[j]), step)
+            total -= math.log(hit)
+    return total
+
+
+@compiled()
+def score(
+    loss: int, function: int, a: Array, labels: Array, predicted: Array, totals: Array
+) -> None:
+    """Add loss, correct answers and examples of outputs ``a`` (B, O) to ``totals``.
+
+    ``predicted`` (B,) receives the class with the largest output, the first if several.
+    """
+    for i in range(a.shape[0]):
+        best = 0
+        for j in range(1, a.shape[1]):
+            if a[i, j] > a[i, best]:
+                best = j
+        predicted[i] = best
+        totals[LOSS] += _row_loss(loss, function == SOFTMAX, a[i], labels[i])
+        totals[CORRECT] += 1.0 if best == labels[i] else 0.0
+        totals[EXAMPLES] += 1.0
+
+
+@reassociated()
+def descend(parameters: Array, gradient: Array, rate: Any) -> bool:
+    """Subtract ``rate * gradient`` in place, the update of algorithm 2.
+
+    Returns
+    -------
+    bool
+        False if NaN or Inf stood in the gradient: ``0 * x`` is 0 for finite ``x`` alone.
+    """
+    probe = gradient.dtype.type(0)
+    zero = gradient.dtype.type(0)
+    for k in range(gradient.size):
+        parameters[k] = fma(-rate, gradient[k], parameters[k])
+        probe += gradient[k] * zero
+    return probe == zero
+
+
+@compiled()
+def copy(a: Array, out: Array) -> None:
+    """Copy vector ``a`` to ``out``."""
+    for k in range(out.size):
+        out[k] = a[k]
+
+
+@compiled()
+def add(a: Array, b: Array) -> None:
+    """Add vector ``b`` to ``a`` in place."""
+    # From 0: an index that might be negative would forbid vector instructions.
+    for k in range(a.size):
+        a[k] += b[k]

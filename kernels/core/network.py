@@ -1,0 +1,160 @@
+"""The network as the kernels see it: widths, functions and one flat parameter vector.
+
+Parameters and gradients are flat vectors of the same layout.  Layer ``l`` (1 … L) has
+``weights[l]`` (fan_in, fan_out) in C order, then ``biases[l]`` (fan_out,); each begins on
+a 64-byte boundary and the gaps stay zero, so a whole vector can be summed over ranks in
+place: no packing, no copying.
+
+The paper counts the input as layer 1; our layer ``l`` is its layer ``l + 1``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcpgd.kernels.core.freed_memory import zero_bytes
+
+Array = npt.NDArray[Any]
+
+LINEAR, SIGMOID, TANH, RELU, SOFTMAX = range(5)
+FUNCTION_CODES = {
+    "linear": LINEAR,
+    "sigmoid": SIGMOID,
+    "tanh": TANH,
+    "relu": RELU,
+    "softmax": SOFTMAX,
+}
+MSE, CROSS_ENTROPY = range(2)
+LOSS_CODES = {"mse": MSE, "cross-entropy": CROSS_ENTROPY}
+
+# Columns of the table that describes the layers to compiled code, one row a layer.
+WIDTH, WEIGHTS, BIASES, ROWS, FUNCTION, SLOPE = range(6)
+
+ALIGNMENT = 64  # bytes: one cache line, one AVX-512 register
+
+
+def aligned_zeros(size: int, dtype: npt.DTypeLike) -> Array:
+    """Return ``size`` zeros that begin on a 64-byte boundary."""
+    itemsize = np.dtype(dtype).itemsize
+    raw = zero_bytes(size * itemsize + ALIGNMENT)
+    begin = -raw.ctypes.data % ALIGNMENT
+    return raw[begin : begin + size * itemsize].view(dtype)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A multilayer perceptron: its shape, its functions and its number type.
+
+    Parameters
+    ----------
+    widths : tuple of int
+        Neurons of each layer, input first: ``(784, 1024, 10)``.
+    dtype : str
+        ``"float32"`` or ``"float64"``.
+    activation, output_activation : str
+        Names in ``FUNCTION_CODES``; softmax only as the output.
+    loss : str
+        Name in ``LOSS_CODES``.
+    """
+
+    widths: tuple[int, ...]
+    dtype: str = "float32"
+    activation: str = "sigmoid"
+    output_activation: str = "sigmoid"
+    loss: str = "mse"
+
+    @property
+    def depth(self) -> int:
+        """Number of layers with weights, L."""
+        return len(self.widths) - 1
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one number."""
+        return np.dtype(self.dtype).itemsize
+
+    def padded(self, count: int) -> int:
+        """Round ``count`` numbers up to whole 64-byte lines."""
+        line = ALIGNMENT // self.itemsize
+        return -(-count // line) * line
+
+    @cached_property
+    def offsets(self) -> tuple[tuple[int, int], ...]:
+        """Where weights and biases of layers 1 … L begin in the flat vector."""
+        offsets = []
+        end = 0
+        for fan_in, fan_out in zip(self.widths, self.widths[1:], strict=False):
+            weights = end
+            biases = weights + self.padded(fan_in * fan_out)
+            end = biases + self.padded(fan_out)
+            offsets.append((weights, biases))
+        return tuple(offsets)
+
+    @cached_property
+    def size(self) -> int:
+        """Length of the flat vector, gaps included."""
+        return self.offsets[-1][1] + self.padded(self.widths[-1])
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights and biases, gaps not counted."""
+        return sum((i + 1) * o for i, o in zip(self.widths, self.widths[1:], strict=False))
+
+    @property
+    def flops_per_example(self) -> int:
+        """Floating-point operations of one training example's products.
+
+        Two for each weight forward and in the weight gradient, and in the deltas of all
+        layers but the first (algorithm 4's delta of the input is unused).
+        """
+        products = [i * o for i, o in zip(self.widths, self.widths[1:], strict=False)]
+        return 2 * sum(products) * 2 + 2 * sum(products[1:])
+
+    def zeros(self) -> Array:
+        """Return a flat vector of zeros, shape (size,)."""
+        return aligned_zeros(self.size, self.dtype)
+
+    def weights(self, flat: Array, layer: int) -> Array:
+        """Return the view (fan_in, fan_out) of layer 1 … L's weights in ``flat``."""
+        fan_in, fan_out = self.widths[layer - 1 : layer + 1]
+        begin = self.offsets[layer - 1][0]
+        return flat[begin : begin + fan_in * fan_out].reshape(fan_in, fan_out)
+
+    def biases(self, flat: Array, layer: int) -> Array:
+        """Return the view (fan_out,) of layer 1 … L's biases in ``flat``."""
+        begin = self.offsets[layer - 1][1]
+        return flat[begin : begin + self.widths[layer]]
+
+    def span(self, layer: int) -> tuple[int, int]:
+        """Return where layer 1 … L, from its weights to its biases, lies in a flat vector."""
+        weights, biases = self.offsets[layer - 1]
+        return weights, biases + self.widths[layer]
+
+    def table(self, capacity: int) -> npt.NDArray[np.int64]:
+        """Describe the layers to compiled code, int64, shape (L + 1, 6).
+
+        Columns: width; offsets of weights and biases in the flat vector; offset of the
+        layer's rows in the buffers of a workspace for ``capacity`` rows; code of the
+        activation; code of the function whose derivative multiplies the delta.
+        """
+        table = np.zeros((self.depth + 1, 6), np.int64)
+        table[:, WIDTH] = self.widths
+        table[1:, [WEIGHTS, BIASES]] = self.offsets
+        sizes = [self.padded(capacity * width) for width in self.widths]
+        table[1:, ROWS] = np.cumsum(sizes)[:-1]
+        table[1:, FUNCTION] = FUNCTION_CODES[self.activation]
+        table[-1, FUNCTION] = FUNCTION_CODES[self.output_activation]
+        table[:, SLOPE] = table[:, FUNCTION]
+        if self.loss == "cross-entropy":
+            # The derivative of softmax or sigmoid cancels against the loss's own.
+            table[-1, SLOPE] = LINEAR
+        return table
+
+    def bytes_per_row(self) -> int:
+        """Bytes of workspace that one row of a minibatch takes."""
+        return (2 * sum(self.widths) - self.widths[0]) * self.itemsize

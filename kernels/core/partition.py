@@ -1,0 +1,36 @@
+"""Divide a range as evenly as whole numbers allow."""
+
+from __future__ import annotations
+
+from hpcpgd.kernels.core.compiled import compiled
+
+LANES = 16  # columns are cut where a vector register begins
+
+
+def block_range(n: int, parts: int, part: int) -> tuple[int, int]:
+    """Return ``(start, stop)`` of block ``part`` when ``range(n)`` is cut into ``parts``.
+
+    The blocks cover ``range(n)`` in order; sizes differ by at most one, larger ones first.
+    """
+    size, extra = divmod(n, parts)
+    start = part * size + min(part, extra)
+    return start, start + size + (part < extra)
+
+
+def columns_range(n: int, parts: int, part: int, lanes: int = LANES) -> tuple[int, int]:
+    """Return block ``part`` of ``range(n)``, cut at multiples of ``lanes`` alone."""
+    lines = -(-n // lanes)
+    size, extra = lines // parts, lines % parts
+    start = part * size + min(part, extra)
+    stop = start + size + (1 if part < extra else 0)
+    return min(start * lanes, n), min(stop * lanes, n)
+
+
+def padded_size(n: int) -> int:
+    """Return ``n`` rounded up to a multiple of ``LANES``."""
+    return -(-n // LANES) * LANES
+
+
+# For compiled code.  Plans are made with the functions above, before kernels are loaded.
+cut = compiled()(columns_range)
+whole_lines = compiled()(padded_size)

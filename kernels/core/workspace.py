@@ -1,0 +1,78 @@
+"""The buffers of a backend, allocated once, before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcpgd.kernels.core.network import ROWS, Array, Network, aligned_zeros
+
+Allocate = Callable[[int, npt.DTypeLike], Array]
+TOTALS = 8  # float64 numbers a thread: a cache line of its own, so that none is shared
+
+
+@dataclass
+class Workspace:
+    """Rows, activations and deltas of up to ``capacity`` examples.
+
+    Attributes
+    ----------
+    table : ndarray of int64
+        The network for compiled code (``Network.table``).
+    activations, deltas : ndarray
+        Flat; layer ``l``'s rows begin at ``table[l, ROWS]``, in ``deltas`` at
+        ``table[l, ROWS] - table[1, ROWS]``, as the input has no delta.
+    labels, predicted : ndarray of int32, shape (capacity,)
+    totals : ndarray of float64, shape (threads, 8)
+        Loss, correct answers and examples since the last ``take_totals``.
+    allocate : callable
+        Returns zeros, of a size and a dtype, for the rows: activations, deltas and labels.
+    """
+
+    network: Network
+    capacity: int
+    threads: int
+    allocate: Allocate = aligned_zeros
+    table: Array = field(init=False)
+    activations: Array = field(init=False)
+    deltas: Array = field(init=False)
+    labels: Array = field(init=False)
+    predicted: Array = field(init=False)
+    totals: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        network = self.network
+        self.table = network.table(self.capacity)
+        end = int(self.table[-1, ROWS]) + network.padded(self.capacity * network.widths[-1])
+        self.activations = self.allocate(end, network.dtype)
+        self.deltas = self.allocate(end - int(self.table[1, ROWS]), network.dtype)
+        self.labels = self.allocate(self.capacity, np.int32)
+        self.predicted = np.zeros(self.capacity, np.int32)
+        self.totals = np.zeros((self.threads, TOTALS))
+
+    @property
+    def inputs(self) -> Array:
+        """Where the rows of a minibatch go, shape (capacity, n_0)."""
+        return self.layer(0)
+
+    def layer(self, layer: int) -> Array:
+        """Return the activations of layer 0 … L, shape (capacity, n_l)."""
+        return self._view(self.activations, int(self.table[layer, ROWS]), layer)
+
+    def delta(self, layer: int) -> Array:
+        """Return the deltas of layer 1 … L, shape (capacity, n_l)."""
+        begin = int(self.table[layer, ROWS] - self.table[1, ROWS])
+        return self._view(self.deltas, begin, layer)
+
+    def take_totals(self) -> Array:
+        """Return loss, correct answers and examples, float64 (8,), and start again at 0."""
+        total: Array = self.totals.sum(axis=0)
+        self.totals[:] = 0
+        return total
+
+    def _view(self, flat: Array, begin: int, layer: int) -> Array:
+        width = self.network.widths[layer]
+        return flat[begin : begin + self.capacity * width].reshape(self.capacity, width)

@@ -1,0 +1,250 @@
+"""Who computes what in a step, and where workers wait for each other.
+
+A step is a list of *phases*, one product of a layer each (algorithms 3 and 4).  The result
+of a product, a matrix, is cut by a grid of ``parts`` of its rows and ``tiles`` of its
+columns into *units*, each of which is one call of the backend, and the units are dealt to
+the workers: threads of a rank, or all threads of all ranks that share memory.
+
+| phase | product | rows of the result | columns |
+|---|---|---|---|
+| FORWARD l | ``a_l = f(a_{l-1} W_l + b_l)`` | minibatch | fan_out |
+| OUTPUT | the same of layer L, its scores and delta | minibatch | not cut |
+| BACK l | ``delta_{l-1} = delta_l W_lᵀ ∘ f'(a_{l-1})`` | minibatch | fan_in |
+| GRADIENT l | ``∂W_l = a_{l-1}ᵀ delta_l`` and ``∂b_l`` | fan_in | fan_out |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.kernels.core.partition import LANES, block_range, columns_range
+
+FORWARD, OUTPUT, BACK, GRADIENT = range(4)
+# Columns of the table of phases.
+KIND, LAYER, PARTS, TILES, SYNC = range(5)
+
+UNITS = 8  # of a product for each shard, where units are fixed: 32 with 4 shards
+PIECE = 2**19  # bytes of a gradient that are worth a message of their own
+# A product of M x N numbers takes 1 + ROWS / M + COLUMNS / N times its multiply-adds alone:
+# operands are brought into the cache and into the order that the inner loop reads.  From the
+# rates of OpenBLAS's sgemm on units of 25 to 1024 rows and columns.
+ROWS, COLUMNS = 24.0, 10.0
+# What a crossing takes, in multiply-adds of one core.
+CROSSING = 2e5
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How one product's result is cut."""
+
+    parts: int
+    tiles: int
+
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        return self.parts * self.tiles
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One product of one layer, cut into units, or some units of one.
+
+    Attributes
+    ----------
+    first : int
+        The first of its units.
+    """
+
+    kind: int
+    layer: int
+    grid: Grid
+    first: int = 0
+
+    def rows(self, total: int, units: int) -> tuple[int, int]:
+        """Return the rows of the result, of ``total``, that the first ``units`` here span."""
+        begin, end = self.first // self.grid.tiles, (self.first + units - 1) // self.grid.tiles
+        return block_range(total, self.grid.parts, begin)[0], block_range(
+            total, self.grid.parts, end
+        )[1]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Phases of a step and how their units are dealt.
+
+    Attributes
+    ----------
+    phases : tuple of Phase
+        In order: forward and output, then back and gradient in any.
+    counts : tuple of tuple of int
+        For each phase the units of each worker: worker 0 has the first.
+    """
+
+    phases: tuple[Phase, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+    @property
+    def workers(self) -> int:
+        """Threads that make a step."""
+        return len(self.counts[0])
+
+    def first(self, kind: int) -> int:
+        """Return the number of the first phase of ``kind``, or of one that follows."""
+        return sum(phase.kind < kind for phase in self.phases)
+
+    @cached_property
+    def bounds(self) -> Array:
+        """Worker ``w`` has units ``bounds[phase, w] … bounds[phase, w + 1]``, int64."""
+        bounds = np.zeros((len(self.phases), self.workers + 1), np.int64)
+        np.cumsum(self.counts, axis=1, out=bounds[:, 1:])
+        return bounds + np.array([[phase.first] for phase in self.phases])
+
+    @cached_property
+    def table(self) -> Array:
+        """The phases for compiled code, int64 (phases, 5)."""
+        rows = [(p.kind, p.layer, p.grid.parts, p.grid.tiles, 1) for p in self.phases]
+        table = np.array(rows, np.int64)
+        for n, (phase, after) in enumerate(zip(self.phases, self.phases[1:], strict=False)):
+            table[n, SYNC] = not self._same_rows(phase, after)
+        return table
+
+    def _same_rows(self, phase: Phase, after: Phase) -> bool:
+        """Say whether each worker goes on with the rows, or the kind, that it had."""
+        if phase.kind == GRADIENT or self.workers == 1:
+            return True
+        rows = Grid(self.workers, 1)
+        return after.kind != GRADIENT and phase.grid == rows and after.grid == rows
+
+    def flops(self, network: Network, rows: int) -> Array:
+        """Return the floating-point operations of each worker's products, int64 (workers,)."""
+        done = np.zeros(self.workers, np.int64)
+        for phase, bounds in zip(self.phases, self.bounds, strict=True):
+            for worker in range(self.workers):
+                units = range(bounds[worker], bounds[worker + 1])
+                done[worker] += sum(unit_flops(network, phase, rows, unit) for unit in units)
+        return done
+
+
+def shape(network: Network, kind: int, layer: int, rows: int) -> tuple[int, int, int]:
+    """Return M, N and K of a phase's product: (M, K) times (K, N)."""
+    fan_in, fan_out = network.widths[layer - 1 : layer + 1]
+    if kind == BACK:
+        return rows, fan_in, fan_out
+    if kind == GRADIENT:
+        return fan_in, fan_out, rows
+    return rows, fan_out, fan_in
+
+
+def unit_flops(network: Network, phase: Phase, rows: int, unit: int) -> int:
+    """Return the floating-point operations of one unit."""
+    m, n, k = shape(network, phase.kind, phase.layer, rows)
+    part, tile = divmod(unit, phase.grid.tiles)
+    top, bottom = block_range(m, phase.grid.parts, part)
+    left, right = columns_range(n, phase.grid.tiles, tile)
+    return 2 * (bottom - top) * (right - left) * k
+
+
+def products(network: Network) -> list[tuple[int, int]]:
+    """Return kind and layer of a step's phases, in order."""
+    last = network.depth
+    forward = [(FORWARD, layer) for layer in range(1, last)]
+    back = [(BACK, layer) for layer in range(last, 1, -1)]
+    return [*forward, (OUTPUT, last), *back, *((GRADIENT, l) for l in range(last, 0, -1))]
+
+
+def divided(network: Network, rows: int, workers: int, owners: int | None = None) -> Schedule:
+    """Return the schedule that gives every worker one unit of every product.
+
+    Parameters
+    ----------
+    network : Network
+    rows : int
+        Of a minibatch's part that the workers share.
+    workers : int
+    owners : int, optional
+        Workers, the first, that have a block of the gradient; else all.
+    """
+    owners = owners or workers
+    phases = []
+    for kind, layer in products(network):
+        hands = owners if kind == GRADIENT else workers
+        phases.append(Phase(kind, layer, best_grid(network, (kind, layer), rows, hands)))
+    counts = [tuple(int(w < p.grid.units) for w in range(workers)) for p in phases]
+    return Schedule(tuple(phases), tuple(counts))
+
+
+def best_grid(
+    network: Network, product: tuple[int, int], rows: int, count: int, crossing: float = CROSSING
+) -> Grid:
+    """Return the grid of ``count`` units that the model of a product's time favours.
+
+    ``crossing`` is what a crossing after a cut by columns costs, in multiply-adds.
+    """
+    m, n, k = shape(network, *product, rows)
+
+    def cost(grid: Grid) -> float:
+        # The largest unit: whole lines of columns, whole rows.
+        height, lines = -(-m // grid.parts), -(-n // LANES)
+        width = -(-lines // grid.tiles) * LANES
+        wait = crossing if grid.tiles > 1 else 0.0
+        return height * width * k * (1 + ROWS / height + COLUMNS / width) + wait
+
+    grids = [Grid(count // t, t) for t in range(1, count + 1) if count % t == 0]
+    return grids[0] if product[0] == OUTPUT else min(grids, key=cost)
+
+
+def in_pieces(network: Network, rows: int, threads: int) -> Schedule:
+    """Return a schedule that completes the gradient piece by piece, the output layer first.
+
+    A piece is some rows of a layer's ∂W, about ``PIECE`` bytes, which a phase of its own
+    computes; a layer's biases are complete with its first.
+    """
+    whole = divided(network, rows, threads)
+    forward = [p for p in whole.phases if p.kind <= OUTPUT]
+    backs = {p.layer: p for p in whole.phases if p.kind == BACK}
+    phases = forward
+    for layer in range(network.depth, 0, -1):
+        fan_in, fan_out = network.widths[layer - 1 : layer + 1]
+        pieces = max(min(fan_in * fan_out * network.itemsize // PIECE, fan_in // threads), 1)
+        grid = Grid(pieces * threads, 1)
+        phases += [Phase(GRADIENT, layer, grid, n * threads) for n in range(pieces)]
+        phases += [backs[layer]] if layer in backs else []
+    return Schedule(tuple(phases), ((1,) * threads,) * len(phases))
+
+
+def fixed(network: Network, rows: int, shards: int, workers: int) -> Schedule:
+    """Return the schedule whose units do not depend on the workers, who are dealt them.
+
+    The output layer's rows are cut into ``shards``, every other product into ``UNITS`` times
+    as many units, in the grid that wastes least.  Every phase gives each worker as many; what
+    remains goes to those that have the fewest floating-point operations so far, so that over
+    the step no worker exceeds its share by more than the largest unit.
+
+    Parameters
+    ----------
+    network : Network
+    rows : int
+        Of a full minibatch.
+    shards : int
+    workers : int
+        Threads of all ranks.
+    """
+    phases = []
+    for kind, layer in products(network):
+        count = shards if kind == OUTPUT else shards * UNITS
+        grid = best_grid(network, (kind, layer), rows, count, crossing=0.0)
+        phases.append(Phase(kind, layer, grid))
+    done = np.zeros(workers, np.int64)
+    counts = []
+    for phase in phases:
+        share = np.full(workers, phase.grid.units // workers)
+        fewest = np.argsort(done, kind="stable")[: phase.grid.units % workers]
+        share[fewest] += 1
+        done += share * unit_flops(network, phase, rows, 0)
+        counts.append(tuple(int(n) for n in share))
+    return Schedule(tuple(phases), tuple(counts))

@@ -1,0 +1,314 @@
+"""Runs that are interrupted and go on, on other numbers of ranks, to the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from hpcpgd.checkpoint.checkpoint_folder import Folder, load
+from hpcpgd.checkpoint.codec import encode
+from hpcpgd.checkpoint.seal import seal
+from tests.helpers.many import Case, together
+from tests.helpers.support import TRAIN, Done, environment, mpiexec, python
+
+SMALL = ("--reduction", "reproducible", "--train-rows", "330", "--batch-size", "37", "--quiet")
+STEPS = 8  # of an epoch: 275 rows for training
+
+
+def train(folder: Path, output: str, *more: str, ranks: int = 1, epochs: int = 4) -> Done:
+    words = (*TRAIN, *SMALL, "--epochs", str(epochs), "--output", output, *more)
+    return python(*words, ranks=ranks, cwd=folder)
+
+
+def told(path: Path) -> dict[str, Any]:
+    """Return what two runs must have alike, to the last bit."""
+    with h5py.File(path) as file:
+        names = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+        found: dict[str, Any] = {n: file[f"history/{n}"][...].tolist() for n in names}
+        found["steps"] = file["history/steps"][...].tolist()
+        found["test"] = float(file["test/loss"][...])
+        return found | {"weights": file.attrs["params_sha256"], "status": file.attrs["status"]}
+
+
+# Runs that are cut short and go on, by name: what both runs are given, what the first is, the
+# ranks of both, how often there are checkpoints and after how many steps the first ends.
+CUT: dict[str, tuple[str, int, int, int, int]] = {
+    "in the middle of an epoch": ("gemm", 2, 3, 5, 13),
+    "between the last step of an epoch and its validation": ("gemm", 3, 1, 8, 17),
+    "with loops": ("loops", 2, 1, 3, 11),
+    "with gemv": ("gemv", 1, 3, 7, 20),
+}
+BACKENDS = ("gemm", "loops", "gemv")
+FREE = ("--dtype", "float64", "--reduction")  # of other reductions
+OPEN = ("--activation", "relu", "--output-activation", "linear", "--checkpoint-every", "1")
+TAME = (*OPEN, "--learning-rate", "0.01")
+LIMIT = ("--max-steps", "12", "--checkpoint-every", "5")
+# What stands alone or comes first, by folder: ranks, flags.
+FIRST: dict[str, tuple[int, tuple[str, ...]]] = {
+    **{name: (1, ("--backend", name)) for name in BACKENDS},
+    **{
+        name: (n, ("--backend", b, "--max-steps", str(made), "--checkpoint-every", str(every)))
+        for name, (b, n, _, every, made) in CUT.items()
+    },
+    "groups": (3, ("--group-size", "2", "--checkpoint-every", "3", "--max-steps", "12")),
+    "every step": (2, ("--checkpoint-every", "1")),
+    "begun": (1, LIMIT),
+    "complete": (1, LIMIT),
+    "tame": (1, TAME),
+    "wild": (1, (*TAME, "--max-steps", "12")),
+    "free": (1, (*FREE, "allreduce")),
+    "shared": (2, (*FREE, "shared", "--max-steps", "13", "--checkpoint-every", "6")),
+    "overlap": (3, (*FREE, "overlap", "--max-steps", "13", "--checkpoint-every", "6")),
+}
+# What goes on from it.
+THEN: dict[str, tuple[int, tuple[str, ...]]] = {
+    **{name: (n, ("--backend", b)) for name, (b, _, n, _, _) in CUT.items()},
+    "groups": (4, ("--group-size", "1")),
+    "complete": (1, ("--max-steps", "12")),
+    "shared": (3, (*FREE, "allreduce")),
+    "overlap": (2, (*FREE, "shared")),
+}
+
+
+def case(folder: Path, ranks: int, *flags: str) -> Case:
+    words = ("train", *SMALL, "--epochs", "4", "--output", "r.h5", *flags)
+    return Case(words, str(folder), ranks)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the folders of ``FIRST``, whose runs are made."""
+    root, cases = tmp_path_factory.mktemp("first"), {}
+    for name, (ranks, flags) in FIRST.items():
+        (root / name).mkdir()
+        cases[name] = case(root / name, ranks, *flags)
+    for name, done in together(cases).items():
+        assert (done.code, done.out, done.err) == (0, "", ""), name
+    return root
+
+
+@pytest.fixture(scope="module")
+def then(first: Path) -> dict[str, tuple[Done, Path, list[str]]]:
+    """Return what came of ``THEN``, each one's folder and the checkpoints that it found."""
+    found = {
+        name: [path.name for path in Folder(first / name / "r.checkpoints").newest_first()]
+        for name in THEN
+    }
+    cases = {name: case(first / name, ranks, *flags) for name, (ranks, flags) in THEN.items()}
+    done = together(cases)
+    return {name: (done[name], first / name, found[name]) for name in THEN}
+
+
+@pytest.fixture(scope="module")
+def whole(first: Path) -> dict[str, dict[str, Any]]:
+    """Return what undisturbed runs on one rank tell, by backend."""
+    found = {backend: told(first / backend / "r.h5") for backend in BACKENDS}
+    assert found["gemm"]["steps"] == [STEPS] * 4
+    assert not [path for name in BACKENDS for path in (first / name).glob("*.checkpoints")]
+    return found
+
+
+Then = dict[str, tuple[Done, Path, list[str]]]
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_the_bits_of_an_undisturbed_run(name: str, whole: Any, then: Then) -> None:
+    backend, before, after, every, made = CUT[name]
+    done, folder, checkpoints = then[name]
+    begun = made - made % every
+    assert checkpoints[0].endswith(f"-step-{begun:012d}.ckpt.h5")
+    assert len(checkpoints) == min(begun // every, 3)
+    assert (done.code, done.err) == (0, "")
+    assert told(folder / "r.h5") == whole[backend]
+    with h5py.File(folder / "r.h5") as file:
+        assert file["segments/first_step"][...].tolist() == [1, begun + 1]
+        assert file["segments/last_step"][...].tolist() == [begun, 4 * STEPS]
+        assert file["segments/ranks"][...].tolist() == [before, after]
+        rows = [file[f"timing/segment{n}/rows"][...] for n in (1, 2)]
+        assert [r.shape[1] for r in rows] == [before, after]
+        assert sum(r.sum() for r in rows) == 4 * 275
+        assert len(file["ranks/segment1/host"]) == before
+
+
+def test_over_groups(whole: Any, then: Then) -> None:
+    done, folder, _ = then["groups"]
+    assert (done.code, done.err) == (0, "")
+    assert told(folder / "r.h5") == whole["gemm"]
+
+
+def test_a_checkpoint_changes_nothing(whole: Any, first: Path) -> None:
+    assert told(first / "every step" / "r.h5") == whole["gemm"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL])
+def test_interrupted_and_run_again(number: signal.Signals, tmp_path: Path) -> None:
+    """Killed between two checkpoints, or asked to stop: the same command goes on."""
+    long = ("--epochs", "400", "--checkpoint-every", "0.1s", "--output")
+    command = [mpiexec(), "-n", "2", sys.executable, *TRAIN, *SMALL, *long, "r.h5"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    folder = Folder(tmp_path / "r.checkpoints")
+    deadline = time.monotonic() + 120
+    while not folder.newest_first() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    if number != signal.SIGKILL:
+        assert process.returncode == 75, error
+        assert error.count("\n") == 1
+        assert "run again to go on" in error
+    else:
+        time.sleep(1)  # ranks whose launcher was killed end by themselves
+    done = python(*TRAIN, *SMALL, *long, "r.h5", ranks=3, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert python(*TRAIN, *SMALL, *long, "whole.h5", cwd=tmp_path).code == 0
+    assert told(tmp_path / "r.h5") == told(tmp_path / "whole.h5")
+
+
+def test_a_time_limit_stops_as_a_signal_does(tmp_path: Path) -> None:
+    done = train(tmp_path, "r.h5", "--time-limit", "2s", ranks=2, epochs=10**6)
+    assert (done.code, done.err.count("\n")) == (75, 1)
+    assert len(Folder(tmp_path / "r.checkpoints").newest_first()) == 1
+    with h5py.File(tmp_path / "r.h5") as file:
+        assert file.attrs["status"] == "stopped"
+
+
+@pytest.fixture
+def begun(first: Path, tmp_path: Path) -> Path:
+    """Return a copy of a run of 12 of 32 steps and two checkpoints, as old as they were."""
+    return Path(shutil.copytree(first / "begun", tmp_path / "run"))
+
+
+def test_a_damaged_checkpoint_is_told_of_and_passed_over(begun: Path, whole: Any) -> None:
+    newest, older = Folder(begun / "r.checkpoints").newest_first()
+    newest.write_bytes(newest.read_bytes()[:-9])
+    done = train(begun, "r.h5", ranks=2)
+    assert (done.code, done.err.count("\n")) == (0, 1)
+    assert f"warning: checkpoint r.checkpoints/{newest.name}: is cut off" in done.err
+    assert told(begun / "r.h5") == whole["gemm"]
+    with h5py.File(begun / "r.h5") as file:
+        assert file["segments/first_step"][...].tolist() == [1, 6]
+    for path in (newest, older):
+        path.write_bytes(b"x" * 100)
+    for ranks in (1, 3):
+        done = train(begun, "new.h5", "--checkpoint-dir", "r.checkpoints", ranks=ranks)
+        assert (done.code, done.out) == (65, "")
+        assert done.err.splitlines()[-1].startswith("hpcpgd train: error: r.checkpoints: none of")
+    assert not (begun / "new.h5").exists()
+
+
+OTHER = {
+    "widths is 64-16-10 now, 64-32-10 there": (("--hidden", "16"), 3),
+    "dtype is float64 now, float32 there": (("--dtype", "float64"), 1),
+    "activation is tanh now, sigmoid there": (("--activation", "tanh"), 1),
+    "seed is 1 now, 0 there": (("--seed", "1"), 1),
+    "batch_size is 36 now, 37 there": (("--batch-size", "36"), 1),
+    "train_rows is 331 now, 330 there": (("--train-rows", "331"), 1),
+    "dataset (SHA-256) is": (("--dataset", "synthetic:330x64x10", "--train-rows", "330"), 3),
+    "0010.ckpt.h5 has made 10 steps already": (("--max-steps", "9"), 1),
+    "has made 10 steps already, 8 an epoch: ask for 2 or more": (("--epochs", "1"), 1),
+}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.h5")}
+
+
+@pytest.fixture(scope="module")
+def refused(first: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Done, Path]]:
+    """Return what came of other runs, each in a copy of the run that is begun."""
+    root, cases = tmp_path_factory.mktemp("other"), {}
+    for number, (words, (flags, ranks)) in enumerate(OTHER.items()):
+        shutil.copytree(first / "begun", root / str(number))
+        cases[words] = case(root / str(number), ranks, *flags)
+    done = together(cases)
+    return {words: (done[words], Path(cases[words].folder)) for words in OTHER}
+
+
+@pytest.mark.parametrize("words", OTHER)
+def test_another_run_is_refused(
+    words: str, first: Path, refused: dict[str, tuple[Done, Path]]
+) -> None:
+    done, folder = refused[words]
+    assert (done.code, done.out, done.err.count("\n")) == (78, "", 1)
+    assert words in done.err
+    assert contents(folder) == contents(first / "begun")
+
+
+def test_what_is_complete_stays_so_unless_more_is_asked_for(then: Then) -> None:
+    done, folder, checkpoints = then["complete"]
+    assert done.code == 74
+    assert "exists" in done.err
+    newest = f"r.checkpoints/{checkpoints[0]}"
+    (folder / "r.h5").unlink()
+    done = python(*TRAIN, *SMALL, "--resume", newest, "--max-steps", "14", cwd=folder)
+    assert (done.code, done.err) == (0, "")
+    with h5py.File(folder / "r.h5") as file:  # the checkpoint knows its run's file
+        assert file["history/steps"][...].sum() == 14
+
+
+def test_never_begins_anew(begun: Path) -> None:
+    fresh = ("--resume", "never", "--overwrite", "--max-steps", "3", "--hidden", "8")
+    done = train(begun, "r.h5", *fresh)
+    assert (done.code, done.err) == (0, "")
+    for name, seen in (("always", "no such file"), (".", "is a folder")):
+        missing = train(begun, "x.h5", "--resume", name)
+        assert missing.code == 65
+        assert f"--resume {name}: {seen}; expected auto, never" in missing.err
+
+
+def test_a_run_of_a_version_with_four_limits_goes_on(begun: Path, whole: Any) -> None:
+    """Which is what its checkpoint and its run file say."""
+    limits = {f"{phase}_limit": "none" for phase in ("step", "loading", "compiling", "checkpoint")}
+    newest = Folder(begun / "r.checkpoints").newest_first()[0]
+    state = load(newest)
+    state.config = {k: v for k, v in state.config.items() if k != "hang_limit"} | limits
+    body = encode(state)
+    newest.write_bytes(bytes(body) + seal(len(body), hashlib.sha256(body)))
+    with h5py.File(begun / "r.h5", "r+") as file:
+        lines = [line for line in file.attrs["config"].splitlines() if "hang_limit" not in line]
+        file.attrs["config"] = "\n".join([*lines, *(f'{k} = "none"' for k in limits)])
+    done = train(begun, "r.h5")
+    assert (done.code, done.err) == (0, "")
+    assert told(begun / "r.h5") == whole["gemm"]
+    with h5py.File(begun / "r.h5") as file:
+        assert file["segments/first_step"][...].tolist() == [1, 11]
+
+
+def test_divergence_keeps_the_last_good_checkpoint(first: Path) -> None:
+    place = first / "wild"
+    folder = Folder(place / "r.checkpoints")
+    good = folder.newest_first()[0]
+    done = train(place, "r.h5", *OPEN, "--learning-rate", "1e30", ranks=2)
+    assert done.code == 3, done.err
+    assert done.err.count("\n") == 1
+    with h5py.File(place / "r.h5") as file:
+        assert file.attrs["status"] == "diverged"
+    assert good in folder.newest_first()
+    for path in folder.newest_first():
+        with h5py.File(path) as file:
+            assert all(np.isfinite(file[f"model/layer{n}/weights"]).all() for n in (1, 2))
+    done = train(place, "r.h5", *TAME, "--resume", str(good), ranks=3)
+    assert (done.code, done.err) == (0, "")
+    assert told(place / "r.h5") == told(first / "tame" / "r.h5")
+
+
+@pytest.mark.parametrize("name", ["shared", "overlap"])
+def test_other_reductions_go_on_too(name: str, first: Path, then: Then) -> None:
+    """Not to the same bits, but to the same numbers, whatever wrote the checkpoint."""
+    done, folder, checkpoints = then[name]
+    assert (done.code, len(checkpoints)) == (0, 2)
+    expected, found = told(first / "free" / "r.h5"), told(folder / "r.h5")
+    for column in ("train_loss", "validation_loss", "train_accuracy", "steps"):
+        np.testing.assert_allclose(found[column], expected[column], rtol=1e-12)

@@ -1,0 +1,1 @@
+"""What tests share: running the program, problems with known answers, samples, a virtual SLURM."""

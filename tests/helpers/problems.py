@@ -1,0 +1,121 @@
+"""Small problems for the kernels' tests, and what a kernel makes of them."""
+
+from __future__ import annotations
+
+import itertools
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.kernels.backends.registry import make_device_plan, make_plan, make_scheduled_plan
+from hpcpgd.kernels.blas import blas_library
+from hpcpgd.kernels.core.network import Network
+from hpcpgd.kernels.core.permutation import width
+from hpcpgd.kernels.device.device_plan import DeviceRows
+from hpcpgd.kernels.schedule.commands import Schedule
+from hpcpgd.kernels.schedule.scheduled_plan import alone
+
+FUNCTIONS = [
+    ("sigmoid", "sigmoid", "mse"),
+    ("tanh", "softmax", "cross-entropy"),
+    ("relu", "sigmoid", "cross-entropy"),
+    ("linear", "linear", "mse"),
+    ("tanh", "tanh", "mse"),
+]
+
+
+@cache
+def the_blas() -> Any:
+    found = blas_library.find()
+    assert found is not None
+    return found
+
+
+def upload(device: Any, array: Any) -> Any:
+    """Return a device's copy of an array."""
+    buffer = device.buffer(array.size, array.dtype)
+    device.write(buffer, array)
+    return buffer
+
+
+class Problem:
+    """Random rows, labels and parameters for one network, in float64."""
+
+    def __init__(self, widths: tuple[int, ...], rows: int, functions: tuple[str, str, str]) -> None:
+        random = np.random.default_rng(7)
+        self.widths, self.functions = widths, functions
+        self.x = random.standard_normal((rows, widths[0]))
+        self.labels = random.integers(0, widths[-1], rows)
+        self.parts = [
+            (random.standard_normal((i, o)) * 0.4, random.standard_normal(o) * 0.2)
+            for i, o in itertools.pairwise(widths)
+        ]
+
+    def network(self, dtype: str) -> Network:
+        return Network(self.widths, dtype, *self.functions)
+
+    def parameters(self, network: Network) -> Any:
+        flat = network.zeros()
+        for layer, (weights, biases) in enumerate(self.parts, 1):
+            network.weights(flat, layer)[:] = weights
+            network.biases(flat, layer)[:] = biases
+        return flat
+
+    def plan(self, backend: str, dtype: str, threads: int = 1, the: Any = None) -> Any:
+        """Return a plan with room to spare, the rows loaded and rubbish behind them."""
+        network = self.network(dtype)
+        plan = make_plan(backend, network, len(self.x) + 3, threads, the or the_blas())
+        self._fill(plan)
+        return plan
+
+    def scheduled(self, backend: str, dtype: str, schedule: Schedule) -> Any:
+        """Return a plan like ``plan``'s that works by ``schedule``, a thread each worker."""
+        network, place = self.network(dtype), alone(schedule.workers)
+        blas_or_none = None if backend == "loops" else the_blas()
+        plan = make_scheduled_plan(backend, network, len(self.x) + 3, blas_or_none, schedule, place)
+        self._fill(plan)
+        return plan
+
+    def _fill(self, plan: Any) -> None:
+        rows = len(self.x)
+        plan.work.inputs[:] = np.nan
+        plan.work.inputs[:rows] = self.x
+        plan.work.labels[:rows] = self.labels
+
+    def device_plan(self, backend: str, dtype: str, device: Any, precision: str = "") -> Any:
+        """Return a plan on a device with room to spare, and the rows for it."""
+        plan = make_device_plan(
+            backend, self.network(dtype), len(self.x) + 3, device, precision or dtype
+        )
+        one = np.dtype(dtype).type
+        rows, labels = self.x.astype(dtype), self.labels.astype(np.int32)
+        count = len(rows)
+        buffers = upload(device, rows), upload(device, labels)
+        return plan, DeviceRows(count, *buffers, one(1), one(0), width(count))
+
+    def device_gradient(
+        self, plan: Any, rows: DeviceRows, out: Any = None, add: bool = False
+    ) -> Any:
+        """Return the parts of the gradient and the totals, like ``gradient``."""
+        network, device = plan.network, plan.device
+        if out is None:
+            out = upload(device, np.full(network.size, np.nan, network.dtype))
+        parameters = upload(device, self.parameters(network))
+        plan.load(rows, 0, rows.rows)
+        plan.gradient(parameters, rows.rows, out, add)
+        flat = device.read(out, network.size)
+        layers = range(1, network.depth + 1)
+        parts = [f(flat, layer) for layer in layers for f in (network.weights, network.biases)]
+        return [part.copy() for part in parts], plan.take_totals(rows.rows)
+
+    def gradient(self, plan: Any, out: Any = None, add: bool = False) -> Any:
+        """Return the parts (dweight, dbias, …) of the gradient and the totals."""
+        network = plan.network
+        if out is None:
+            out = network.zeros()
+            out[:] = np.nan  # what stood there before must not matter
+        plan.gradient(self.parameters(network), len(self.x), out, add)
+        layers = range(1, network.depth + 1)
+        parts = [f(out, layer) for layer in layers for f in (network.weights, network.biases)]
+        return [part.copy() for part in parts], plan.work.take_totals()

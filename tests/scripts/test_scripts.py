@@ -1,0 +1,127 @@
+"""The long checks in their quick form: they run and say what they should; no timing here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.support import SCRIPTS, python, run
+
+quick_form = pytest.mark.long(
+    reason="the quick form of a script for people, who see its result; the package's own tests run"
+)
+
+
+@quick_form
+def test_check_clock_runs() -> None:
+    done = python(str(SCRIPTS / "check_clock.py"), "--quick", timeout=120)
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["1 ranks", "2 ranks"]
+    assert all("ratio" in line for line in lines)
+
+
+@quick_form
+def test_check_timers_runs() -> None:
+    done = python(str(SCRIPTS / "check_timers.py"), "--quick", timeout=120)
+    assert (done.code, done.err) == (0, "")
+    # Beginning and end: the products of one rank make the update themselves.
+    assert done.out.startswith("2 readings a step")
+
+
+@quick_form
+def test_check_overhead_runs() -> None:
+    done = python(str(SCRIPTS / "check_overhead.py"), "--quick", timeout=120)
+    assert (done.code, done.err) == (0, "")
+    assert [line.split(":")[0] for line in done.out.splitlines()] == ["1 thread", "2 threads"]
+
+
+@pytest.mark.parametrize(
+    ("size", "ranks"),
+    [
+        (4000, 2),
+        pytest.param(
+            20000, 4, marks=pytest.mark.long(reason="more of the same; two ranks always run")
+        ),
+    ],
+)
+def test_pixels_and_parameters_are_held_once(size: int, ranks: int) -> None:
+    """Counted by the kernel: each rank's share of the pages that hold them."""
+    data = ("--dataset", f"synthetic:{size}x784x10", "--ranks", str(ranks))
+    done = python(str(SCRIPTS / "check_memory.py"), *data, timeout=180)
+    assert (done.code, done.err) == (0, "")
+    rows = [
+        (line.split()[0], line.split()[-3].rstrip(":"), float(line.split()[-2]))
+        for line in done.out.splitlines()
+    ]
+    for reduction, what, times in rows:
+        expected = ranks if reduction == "allreduce" else 1
+        assert abs(times - expected) < 0.1 * expected, (reduction, what)
+    assert len(rows) == 6
+
+
+@pytest.mark.long(reason="40 jobs; kills, signals, cuts, hangs and hostile files are tested alone")
+@pytest.mark.timeout(2100)  # some 40 jobs: a minute on two idle cores
+def test_whatever_fails_the_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    words = ("--quick", "--output", str(tmp_path / "f.json"))
+    done = python(str(SCRIPTS / "check_faults.py"), *words, timeout=600)
+    assert (done.code, done.err) == (0, ""), done.out
+    found = json.loads((tmp_path / "f.json").read_text())["kinds"]
+    names = (
+        *("kills", "signals", "cuts", "disk", "exceptions", "hangs", "nan", "flip-replica"),
+        *("mismatches", "fuzz", "soak"),
+    )
+    assert tuple(found) == names
+    for name, line in zip(names, done.out.splitlines(), strict=True):
+        trials = found[name]["trials"]
+        assert trials > 0
+        assert line == f"{name}: {trials} of {trials} right (seed 0)"
+        assert (found[name]["right"], found[name]["wrong"]) == (trials, [])
+    assert found["cuts"]["cuts"] > 50
+    assert found["exceptions"]["hangs"] == 0
+
+
+@quick_form
+@pytest.mark.timeout(2100)
+def test_no_thread_outlives_its_memory(tmp_path: Path) -> None:
+    words = ("--quick", "--output", str(tmp_path / "t.json"))
+    done = python(str(SCRIPTS / "check_threads.py"), *words, timeout=600)
+    assert (done.code, done.err) == (0, "")
+    found = json.loads((tmp_path / "t.json").read_text())
+    assert (found["jobs"], found["join"], found["wrong"]) == (4, True, [])
+
+
+@quick_form
+@pytest.mark.timeout(2100)
+def test_a_thread_that_outlives_its_memory_would_be_found(tmp_path: Path) -> None:
+    words = ("--runs", "1", "--seed", "3", "--without-join", "--output", str(tmp_path / "t.json"))
+    done = python(str(SCRIPTS / "check_threads.py"), *words, timeout=600)
+    assert done.code == 1
+    found = json.loads((tmp_path / "t.json").read_text())
+    assert found["crashes"] + found["outlived"] == 1, done.err
+
+
+@quick_form
+def test_check_checkpoint_runs(tmp_path: Path) -> None:
+    words = ("--rounds", "1", "--folder", str(tmp_path))
+    done = python(str(SCRIPTS / "check_checkpoint.py"), *words, timeout=60)
+    assert (done.code, done.err) == (0, "")
+    assert [line.split(":")[0] for line in done.out.splitlines()] == ["net-1h", "net-2h"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@quick_form
+def test_check_overlap_runs() -> None:
+    done = python(str(SCRIPTS / "check_overlap.py"), "--steps", "1", timeout=180)
+    assert (done.code, done.err) == (0, "")
+    assert [line.split()[0] for line in done.out.splitlines()][1:3] == ["allreduce", "overlap"]
+
+
+SHELL = sorted(SCRIPTS.glob("*.sh")) + sorted((SCRIPTS.parent / "slurm").glob("*.sbatch"))
+
+
+@pytest.mark.parametrize("path", SHELL, ids=lambda path: path.name)
+def test_shell_scripts_parse(path: Path) -> None:
+    assert run(["bash", "-n", str(path)], 10).code == 0

@@ -1,0 +1,118 @@
+"""The programs of other libraries find the losses of ``reference``, or say that they do not.
+
+``$HPCPGD_TEST_LIBRARIES`` names a Python that has what
+``hpcpgd/study/libraries/requirements.txt`` lists.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpcpgd.config.resolve import resolve
+from hpcpgd.data import load
+from hpcpgd.study.grid import Point
+from hpcpgd.study.paper.contest import programs
+from hpcpgd.study.paper.paper_table import LIBRARIES
+from hpcpgd.study.paper.problem import Problems
+from hpcpgd.study.study_folder import StudyFolder
+from tests.helpers.support import MINI, python
+
+PYTHON = os.environ.get("HPCPGD_TEST_LIBRARIES", "")
+needed = pytest.mark.skipif(not PYTHON, reason="HPCPGD_TEST_LIBRARIES names no Python")
+BATCHES = (16, 37)  # the second divides nothing
+
+
+def point(batch: int) -> Point:
+    given: dict[str, Any] = {
+        "dataset": str(MINI), "hidden": (12, 9), "backend": "reference", "dtype": "float64",
+        "batch_size": batch, "epochs": 3, "learning_rate": 0.5,
+    }  # fmt: skip
+    return Point(1, resolve(given, {}), tuple(sorted(given.items())))
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A problem and the losses of backend ``reference``."""
+    place = StudyFolder(tmp_path_factory.mktemp("problem"))
+    place.make()
+    for batch in BATCHES:
+        flags = point(batch).flags()
+        done = python(
+            "-m", "hpcpgd.train", *flags, "--output", str(place.run_file(point(batch), 1))
+        )
+        assert done.code == 0, done.err
+    problems = Problems(place, load(str(MINI), seed=0))
+    points = tuple(point(batch) for batch in BATCHES)
+    return problems.write(points[0].config), problems.expect("reference", points)
+
+
+def run(program: str, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [PYTHON, str(programs() / program), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+
+
+@needed
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("program", LIBRARIES.values())
+def test_losses(program: str, threads: int, problem: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    done = run(program, *problem, out, "--rate", 0.5, "--epochs", 3, "--threads", threads)
+    assert (done.returncode, done.stderr) == (0, "")
+    found, expected = json.loads(out.read_text()), json.loads(problem[1].read_text())
+    for batch, losses in expected.items():
+        np.testing.assert_allclose(found["losses"][batch], losses, rtol=1e-5)
+        assert len(found["epoch_seconds"][batch]) == 2
+    assert found["threads"] == threads
+
+
+@needed
+@pytest.mark.parametrize("program", LIBRARIES.values())
+def test_another_rate_is_noticed(program: str, problem: tuple[Path, Path], tmp_path: Path) -> None:
+    done = run(program, *problem, tmp_path / "out.json", "--rate", 0.51, "--epochs", 3)
+    assert done.returncode == 1
+    assert "after epoch 1, expected" in done.stderr
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_problem_is_that_of_the_run(problem: tuple[Path, Path]) -> None:
+    """The rows in the order of the problem give the run's first loss by plain NumPy."""
+    expected = json.loads(problem[1].read_text())
+    with np.load(problem[0]) as file:
+        rows = file["order"][0]
+        a = file["features"][rows] * file["scale"] + file["offset"]
+        y = np.eye(int(file["classes"]))[file["labels"][rows]]
+        parameters = [file[f"{name}{l}"] for l in (1, 2, 3) for name in ("weights", "biases")]
+    first = 16
+    total = 0.0
+    for start in range(0, len(a), first):
+        total += loss(a[start : start + first], y[start : start + first], parameters)
+        parameters = step(a[start : start + first], y[start : start + first], parameters, 0.5)
+    assert total / len(a) == pytest.approx(expected[str(first)][0], rel=1e-9)
+
+
+def forward(a: Any, parameters: list[Any]) -> list[Any]:
+    outputs = [a]
+    for weights, biases in zip(parameters[::2], parameters[1::2], strict=True):
+        outputs.append(1 / (1 + np.exp(-(outputs[-1] @ weights + biases))))
+    return outputs
+
+
+def loss(a: Any, y: Any, parameters: list[Any]) -> float:
+    return float(((forward(a, parameters)[-1] - y) ** 2).sum())
+
+
+def step(a: Any, y: Any, parameters: list[Any], rate: float) -> list[Any]:
+    outputs, found = forward(a, parameters), list(parameters)
+    delta = (outputs[-1] - y) * outputs[-1] * (1 - outputs[-1])
+    for l in reversed(range(len(parameters) // 2)):
+        found[2 * l] = parameters[2 * l] - rate / len(a) * outputs[l].T @ delta
+        found[2 * l + 1] = parameters[2 * l + 1] - rate / len(a) * delta.sum(axis=0)
+        delta = (delta @ parameters[2 * l].T) * outputs[l] * (1 - outputs[l])
+    return found

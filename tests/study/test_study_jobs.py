@@ -1,0 +1,390 @@
+"""Studies as a user runs them: stopped, failed, collected, reported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from hpcpgd.cli.launcher import without_launcher
+from hpcpgd.study import cli
+from hpcpgd.study.runner import run_limited
+from tests.helpers.support import Done, inside, python
+
+SMALL = """
+[study]
+name = "small"
+kind = "strong"
+repeats = 3
+time_limit = "60s"
+[grid]
+ranks = [1, 2, 3]
+[train]
+dataset = "digits"
+epochs = 2
+threads = 1
+"""
+MIXED = """
+[study]
+name = "mixed"
+repeats = 1
+time_limit = "10s"
+[grid]
+learning_rate = [0.1, 1e30]
+activation = ["relu"]
+hidden = [[32], [3000, 3000]]
+[train]
+output_activation = "linear"
+epochs = 2000
+batch_size = "full"
+threads = 1
+"""
+# As the contract lists them.
+COLUMNS = """
+paper_row backend reduction network dataset dtype precision rows batch_size ranks threads nodes
+group_size repeat epochs tpe_seconds gflop_per_epoch gflops compute_s reduce_s wait_s data_s
+update_s oversubscribed status error hostname cpu_model gpu_model params_sha256 run_file_sha256
+"""
+
+
+def study(folder: Path, *words: str, timeout: float = 120) -> Done:
+    """Run ``hpcpgd study`` as users start it."""
+    return python("-m", "hpcpgd.study", *words, cwd=folder, timeout=timeout)
+
+
+def here(folder: Path, *words: str) -> Done:
+    """Run a command of ``hpcpgd study`` that makes no runs in this process."""
+    return inside(folder, cli.main, *words)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study, run and collected."""
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "small.toml").write_text(SMALL)
+    done = study(folder, "run", "small.toml")
+    assert (done.code, done.out) == (0, "9 of 9 runs ended well; in hpcpgd-study-small\n"), done.err
+    done = study(folder, "collect", "small.toml", "--label", "box")
+    assert (done.code, done.err) == (0, "")
+    return folder
+
+
+def test_plan_tells_costs_before_and_progress_after(tmp_path: Path, finished: Path) -> None:
+    (tmp_path / "small.toml").write_text(SMALL)
+    done = study(tmp_path, "plan", "small.toml")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert len(lines) == 1 + 3 + 1
+    assert lines[1].split()[-1] == "0/3"
+    assert "3 points x 3 repeats" in lines[-1]
+    assert list(tmp_path.iterdir()) == [tmp_path / "small.toml"]
+    assert here(finished, "plan", "small.toml").out.count("3/3") == 3
+
+
+def test_the_study_file_holds_every_run(finished: Path) -> None:
+    path = finished / "hpcpgd-study-small" / "study.h5"
+    with h5py.File(path) as file:
+        assert file.attrs["schema"] == "hpcpgd.study/1"
+        runs = file["runs"]
+        for column in COLUMNS.split():
+            assert runs[column].shape == (9,), column
+        assert runs["tpe_seconds"].attrs["units"] == "s"
+        assert sorted(zip(runs["ranks"][...], runs["repeat"][...], strict=True)) == [
+            (ranks, repeat) for ranks in (1, 2, 3) for repeat in (1, 2, 3)
+        ]
+        assert set(runs["machine"].asstr()) == {"box"}
+        assert (runs["epochs"][...] == 1).all()  # the first of two warms up
+        assert set(runs["rows"][...]) == {1250}
+        hashes = set(runs["params_sha256"].asstr()[runs["ranks"][...] == 1])
+        assert len(hashes) == 1
+        summary = file["summary"]
+        assert list(summary["ranks"][...]) == [1, 2, 3]
+        low, middle, high = (summary[n][...] for n in ("ci_low", "median", "ci_high"))
+        assert (low <= middle).all()
+        assert (middle <= high).all()
+        assert list(summary["base"].asstr()) == ["gemm allreduce 1x1"] * 3
+        assert summary["speedup"][0] == 1
+
+
+def test_a_run_file_is_what_the_row_says(finished: Path) -> None:
+    folder = finished / "hpcpgd-study-small"
+    with h5py.File(folder / "study.h5") as file:
+        seconds = dict(
+            zip(file["runs/run_file_sha256"].asstr(), file["runs/tpe_seconds"], strict=True)
+        )
+
+    for path in (folder / "runs").glob("*.h5"):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with h5py.File(path) as run:
+            assert seconds[digest] == run["history/epoch_seconds"][1]
+
+
+def test_xarray_and_pandas_read_it_in_three_lines(finished: Path) -> None:
+    path = finished / "hpcpgd-study-small" / "study.h5"
+    tree = xr.open_datatree(path, engine="h5netcdf")
+    frame = tree["runs"].to_dataset().to_dataframe()
+    assert isinstance(frame, pd.DataFrame)
+    middle = frame.groupby("ranks")["tpe_seconds"].median()
+    np.testing.assert_allclose(middle, tree["summary/median"])
+    tree.close()
+
+
+def test_report_draws_figures_and_prints_tables(finished: Path) -> None:
+    done = study(finished, "report", "hpcpgd-study-small/study.h5")
+    assert (done.code, done.err) == (0, "")
+    assert "load balance" in done.out
+    assert "the first 1 epochs where more were run" in done.out
+    names = {p.name for p in (finished / "hpcpgd-study-small" / "figures").iterdir()}
+    assert names == {"scaling.png", "scaling.pdf", "phases.png", "phases.pdf"}
+
+
+def test_two_machines_stand_apart(finished: Path, tmp_path: Path) -> None:
+    place = str(finished / "hpcpgd-study-small")
+    shutil.copytree(place, tmp_path / "other")
+    words = ("--folder", place, "--label", "one", "--also", "two=other", "--output", "both.h5")
+    done = here(tmp_path, "collect", str(finished / "small.toml"), *words)
+    assert (done.code, done.err) == (0, "")
+    assert "18 of 18 runs" in done.out
+    with h5py.File(tmp_path / "both.h5") as file:
+        assert list(file["summary/machine"].asstr()) == ["one"] * 3 + ["two"] * 3
+    done = here(tmp_path, "report", "both.h5", "--figures", "f")
+    assert done.code == 0
+    assert (tmp_path / "f" / "scaling-2.png").exists()
+
+
+def test_killed_at_any_moment_and_run_again_each_run_is_there_once(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(SMALL.replace("repeats = 3", "repeats = 2"))
+    command = [sys.executable, "-m", "hpcpgd.study", "run", "small.toml"]
+    random = np.random.default_rng(5)
+    for _ in range(3):
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=without_launcher(os.environ), start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(1 + 2 * random.random())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = study(tmp_path, "run", "small.toml")
+    deadline = time.monotonic() + 60
+    while done.code == 74 and time.monotonic() < deadline:
+        assert "another process makes runs here" in done.err  # the run that was left alone
+        time.sleep(0.3)
+        done = study(tmp_path, "run", "small.toml")
+    assert done.code == 0, done.err
+    runs = tmp_path / "hpcpgd-study-small" / "runs"
+    names = sorted(p.name for p in runs.iterdir() if not p.name.startswith("."))
+    assert len(names) == 6
+    stamps = {name: (runs / name).stat().st_mtime_ns for name in names}
+    again = study(tmp_path, "run", "small.toml")
+    assert (again.code, "6 of 6" in again.out) == (0, True)
+    assert {name: (runs / name).stat().st_mtime_ns for name in names} == stamps
+
+
+def test_failed_diverged_and_timed_out_runs_are_named(tmp_path: Path) -> None:
+    (tmp_path / "mixed.toml").write_text(MIXED)
+    done = study(tmp_path, "run", "mixed.toml")
+    assert done.code == 1
+    assert "2 of 4 runs ended well" in done.out or "1 of 4 runs ended well" in done.out
+    runs = tmp_path / "hpcpgd-study-mixed" / "runs"
+    found = sorted(json.loads(p.read_text())["status"] for p in runs.glob("*.failed.json"))
+    assert "diverged" in found
+    assert "timed out" in found
+    assert "diverged: gemm" in done.err
+    assert "timed out: gemm" in done.err
+    assert not list(runs.glob(".*running*"))
+    here(tmp_path, "collect", "mixed.toml")
+    report = here(tmp_path, "report", "hpcpgd-study-mixed/study.h5")
+    assert report.code == 0
+    assert "NaN or Inf" in report.out
+    assert "no end after 10 s" in report.out
+
+
+def test_a_dataset_that_is_not_there_is_a_failed_run(tmp_path: Path) -> None:
+    text = '[study]\nrepeats = 1\n[grid]\ndataset = ["digits", "none.npz"]\n[train]\nepochs = 1\n'
+    (tmp_path / "s.toml").write_text(text)
+    done = study(tmp_path, "run", "s.toml")
+    assert done.code == 1
+    assert "failed: " in done.err
+    assert "none.npz" in done.err
+    again = study(tmp_path, "run", "s.toml", "--retry-failed")
+    assert "failed: " in again.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "hint"),
+    [
+        (("runn", "s.toml"), 2, "did you mean 'run'"),
+        (("run", "none.toml"), 78, "cannot be read"),
+        (("collect", "s.toml"), 65, "run it first"),
+        (("report", "none.h5"), 65, "no such file"),
+        (("report", "s.toml"), 65, "cannot be read"),
+        (("collect", "s.toml", "--also", "x"), 2, "LABEL=DIR"),
+        ((), 2, "COMMAND"),
+    ],
+)
+def test_one_line_for_each_mistake(
+    words: tuple[str, ...], code: int, hint: str, tmp_path: Path
+) -> None:
+    (tmp_path / "s.toml").write_text("[grid]\nranks = [1]\n")
+    done = here(tmp_path, *words)
+    assert (done.code, done.err.count("\n")) == (code, 1)
+    assert hint in done.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "word"),
+    [
+        (["--also", "two=nothing"], 65, "no folder of a study's runs"),
+        (["--also", "two=hpcpgd-study-small"], 2, "these runs are already in"),
+        (["--label", "one", "--also", "one=other"], 2, "another machine has this label"),
+        (["--output", "small.toml"], 74, "is the study file itself"),
+    ],
+)
+def test_what_collect_refuses(finished: Path, flags: list[str], code: int, word: str) -> None:
+    shutil.copytree(finished / "hpcpgd-study-small", finished / "other", dirs_exist_ok=True)
+    before = (finished / "hpcpgd-study-small" / "study.h5").read_bytes()
+    done = here(finished, "collect", "small.toml", *flags)
+    assert (done.code, done.err.count("\n")) == (code, 1)
+    assert word in done.err
+    assert (finished / "hpcpgd-study-small" / "study.h5").read_bytes() == before
+    assert "[study]" in (finished / "small.toml").read_text()
+
+
+def test_the_run_of_another_point_is_refused(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "hpcpgd-study-small", tmp_path / "runs")
+    files = sorted((tmp_path / "runs" / "runs").glob("*-001.h5"))
+    shutil.copyfile(files[1], files[0])
+    path = str(finished / "small.toml")
+    done = here(tmp_path, "collect", path, "--folder", "runs", "--output", "s.h5")
+    assert (done.code, done.err.count("\n")) == (65, 1)
+    assert "the run of another point" in done.err
+
+
+PAIRS = """
+[study]
+repeats = 1
+[grid]
+learning_rate = [0.1, 0.2]
+dtype = ["float32", "float64"]
+[train]
+epochs = 1
+hidden = [4]
+threads = 1
+"""
+
+
+def test_what_differs_in_anything_is_another_point(tmp_path: Path) -> None:
+    (tmp_path / "pairs.toml").write_text(PAIRS)
+    assert study(tmp_path, "run", "pairs.toml").code == 0
+    assert here(tmp_path, "collect", "pairs.toml").code == 0
+    done = here(tmp_path, "report", "hpcpgd-study-pairs/study.h5")
+    lines = [line for line in done.out.splitlines() if "learning_rate 0." in line]
+    assert len(lines) == 2 * 4
+    assert sum("float64" in line for line in lines) == 4
+    assert "nothing left out to warm up" in lines[0]  # of a single epoch
+
+
+def test_sigterm_ends_the_run_under_way(tmp_path: Path) -> None:
+    text = PAIRS.replace("epochs = 1", "epochs = 1000000")
+    (tmp_path / "pairs.toml").write_text(text)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hpcpgd.study", "run", "pairs.toml"], cwd=tmp_path, text=True,
+        env=without_launcher(os.environ), stderr=subprocess.PIPE,
+    )  # fmt: skip
+    runs = tmp_path / "hpcpgd-study-pairs" / "runs"
+    deadline = time.monotonic() + 60
+    while not [*runs.glob(".*running.h5")] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "0 of 4 runs are done: run again to go on" in error
+    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True)
+    assert left.stdout == ""
+    one = PAIRS.replace("[0.1, 0.2]", "[0.1]").replace(', "float64"', "")
+    (tmp_path / "pairs.toml").write_text(one)
+    assert study(tmp_path, "run", "pairs.toml").code == 0  # nothing holds the folder
+
+
+def test_a_base_can_name_any_key_and_no_path_leaves_the_machine(tmp_path: Path) -> None:
+    data = tmp_path / "secret" / "data.csv"
+    data.parent.mkdir()
+    data.write_text("".join(f"{i % 7},{i % 5},{i % 2}\n" for i in range(60)))
+    text = PAIRS.replace('dtype = ["float32", "float64"]', f'dataset = ["{data}", "digits"]')
+    text += "[base]\nlearning_rate = 0.2\n"
+    (tmp_path / "pairs.toml").write_text(text)
+    assert study(tmp_path, "run", "pairs.toml").code == 0
+    done = here(tmp_path, "collect", "pairs.toml")
+    assert (done.code, done.err) == (0, "")
+    path = tmp_path / "hpcpgd-study-pairs" / "study.h5"
+    with h5py.File(path) as file:
+        setting = list(file["summary/setting"].asstr())
+        speedup = file["summary/speedup"][...]
+        assert np.isfinite(speedup).all()
+        assert all(s == 1 for s, t in zip(speedup, setting, strict=True) if "0.2" in t)
+    assert b"secret" not in path.read_bytes()
+
+
+def test_an_internal_error_is_told_with_its_exception() -> None:
+    said = "hpcpgd: internal error on rank 1 of 2\nTraceback:\n  File x\nKeyError: 'a'\nAbort(70)\n"
+    command = [sys.executable, "-c", f"import sys; sys.exit({said!r})"]
+    told = run_limited(command, 30, dict(os.environ))
+    assert told == (1, "hpcpgd: internal error on rank 1 of 2: KeyError: 'a'")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("-----\nThere are not enough slots: error\nuse --oversubscribe\n-----\n",
+         "There are not enough slots: error"),
+        ("slurmstepd: error: Detected 1 oom_kill event\nsrun: error: n1: task 0: Out Of Memory\n"
+         "srun: Terminating StepId=12.0\n", "srun: error: n1: task 0: Out Of Memory"),
+        ("-----\n", ""),
+    ],
+)  # fmt: skip
+def test_the_reason_is_what_a_launcher_says_not_what_it_draws(said: str, reason: str) -> None:
+    command = [sys.executable, "-c", f"import sys; sys.exit({said!r})"]
+    assert run_limited(command, 30, dict(os.environ)) == (1, reason)
+
+
+ONE = PAIRS.replace("[0.1, 0.2]", "[0.1]").replace(', "float64"', "")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "says", "failed"),
+    [
+        ("echo 'prterun has detected an attempt to run as root.' >&2; exit 1", 69,
+         "run as root.: Open MPI wants OMPI_ALLOW_RUN_AS_ROOT=1", 0),
+        ("exec env OMPI_COMM_WORLD_SIZE=2 $program", 69, "the launcher started 2 ranks", 0),
+        ("case \"$program\" in *hpcpgd.train*) kill -9 $$;; esac; exec $program", 1,
+         "failed: gemm-", 1),
+    ],
+)  # fmt: skip
+def test_a_launcher_that_starts_nothing_has_no_failed_runs(
+    body: str, code: int, says: str, failed: int, tmp_path: Path
+) -> None:
+    """One that starts ranks, of which a run's are killed, has."""
+    script = tmp_path / "launcher"
+    script.write_text(f'#!/bin/sh\nshift 2\nprogram="$*"\n{body}\n')
+    script.chmod(0o755)
+    (tmp_path / "pairs.toml").write_text(ONE)
+    done = study(tmp_path, "run", "pairs.toml", "--launcher", str(script))
+    assert done.code == code, done.err
+    assert says in done.err
+    assert done.err.count("hpcpgd study: error: ") == (code == 69)
+    runs = tmp_path / "hpcpgd-study-pairs" / "runs"
+    assert len([*runs.glob("*.failed.json")]) == failed
+    if not failed:
+        assert study(tmp_path, "run", "pairs.toml").code == 0  # all of it is still to be done
