@@ -76,7 +76,7 @@ def held(ranks: Any, dataset_name: str, reduction: str) -> dict[str, tuple[int, 
             array.sum()  # a page that nobody looked at is in nobody's memory
             ranks.comm.Barrier()
             total = np.array([proportional_bytes(array)])
-            mpi.sum_in_place(ranks.comm, total)
+            mpi.allreduce_sum(ranks.comm, total)
             found[name] = (array.nbytes, int(total[0]))
     return found
 

@@ -1,4 +1,4 @@
-"""What a training step costs beside its arithmetic: Python, calls, orders, crossings.
+"""What a training step costs beside its arithmetic: Python, calls, commands, barriers.
 
     python scripts/check_overhead.py [--quick]
 

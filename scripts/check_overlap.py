@@ -104,7 +104,7 @@ def measure(options: argparse.Namespace) -> None:
                 trainers[name, slow].reduction.prepare()
         for _ in range(ROUNDS):
             for key, trainer in trainers.items():
-                seconds = mpi.largest(ranks.comm, steps(trainer, options.steps))
+                seconds = mpi.allreduce_max(ranks.comm, steps(trainer, options.steps))
                 times.setdefault(key, []).append(seconds)
     if ranks.rank == 0:
         report(options.delay, {key: statistics.median(found) for key, found in times.items()})

@@ -28,9 +28,9 @@ def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _threads_joined() -> Iterator[None]:
-    """Whoever starts threads that compute waits for their end: see ``Crew.close``."""
+    """Whoever starts threads that compute waits for their end: see ``WorkerPool.close``."""
     yield
-    assert [t.name for t in threading.enumerate() if t.name.startswith(("crew", "team"))] == []
+    assert [t.name for t in threading.enumerate() if t.name.startswith(("pool", "team"))] == []
 
 
 def gpu_missing() -> str:

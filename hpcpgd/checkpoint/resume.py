@@ -43,7 +43,7 @@ def find(config: RunConfig, folder: Folder) -> tuple[Path, State] | None:
 
 def on_all(comm: Any, state: State | None) -> State | None:
     """Return rank 0's state on every rank; collective."""
-    body = mpi.broadcast_bytes(comm, b"" if state is None else encode(state))
+    body = mpi.bcast_bytes(comm, b"" if state is None else encode(state))
     if comm.rank == 0 or not body:
         return state
     return decode(memoryview(body))

@@ -18,9 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from hpcpgd.environment.memory_limits import shortage
+from hpcpgd.environment.siblings import rank_is_gone
 from hpcpgd.environment.step_shell import leave_step
 from hpcpgd.errors import INTERRUPTED, HpcpgdError, OutputError, StoppedError
-from hpcpgd.environment.siblings import rank_is_gone
 
 HEARING_SECONDS = 10.0  # in which the rank that speaks must have come to it
 LOOK_SECONDS = 0.2  # between looks whether it has been heard

@@ -108,7 +108,7 @@ def fill(comm: Any, wanted: Sequence[Variant]) -> None:
         if DISK.unkept:
             raise OutputError(DISK.unkept)
     compiled = np.array([DISK.compiled], np.int64)
-    mpi.sum_in_place(ranks.comm, compiled)
+    mpi.allreduce_sum(ranks.comm, compiled)
     if ranks.rank == 0:
         there = len([*Path(folders.shared).glob(f"*{SUFFIX}")])
         seconds = perf_counter() - begin

@@ -46,7 +46,7 @@ def observe(ranks: mpi.Ranks, crowded: bool) -> Sums:
     """Measure; collective."""
     small, right = measure(ranks, np.full(2, 1 + ranks.rank, np.float32))
     large, also = measure(ranks, np.full(LARGE, 1 + ranks.rank, np.float32))
-    wrong = mpi.largest(ranks.comm, float(not (right and also)))
+    wrong = mpi.allreduce_max(ranks.comm, float(not (right and also)))
     return Sums(ranks.size, ranks.nodes, small, large, wrong == 0, crowded)
 
 
@@ -57,9 +57,9 @@ def measure(
     seconds, right = [], True
     for _ in range(1 + REPEATS):
         box = own.copy()
-        mpi.sum_in_place(ranks.comm, np.zeros(1))  # all begin together
+        mpi.allreduce_sum(ranks.comm, np.zeros(1))  # all begin together
         begin = perf_counter()
-        mpi.sum_in_place(ranks.comm, box)
+        mpi.allreduce_sum(ranks.comm, box)
         seconds.append(perf_counter() - begin)
         right = right and bool((box == ranks.size * (ranks.size + 1) // 2).all())
     return median(seconds[1:]), right  # the first makes connections

@@ -80,7 +80,7 @@ class _Examination:
         self.ranks, self.report = ranks, report
         self.threads = 1
         host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-        told = mpi.all_texts(ranks.comm, json.dumps([host, ranks.node.rank]))
+        told = mpi.allgather_texts(ranks.comm, json.dumps([host, ranks.node.rank]))
         self.places = [Place(*json.loads(text)) for text in told]
 
     def of_the_job(self, alone: bool) -> None:
@@ -92,7 +92,7 @@ class _Examination:
             return
         if ranks.size == 1 and launcher_size() is None and "SLURM_JOB_ID" not in os.environ:
             self._on_first(lambda: launcher_check.judge_pair(launcher_check.try_pair()))
-        rows = mpi.all_texts(ranks.comm, json.dumps(asdict(core_binding.observe(ranks))))
+        rows = mpi.allgather_texts(ranks.comm, json.dumps(asdict(core_binding.observe(ranks))))
         seen = [core_binding.facts(json.loads(row)) for row in rows]
         self.threads = core_binding.threads(seen)
         fewest = min(len(one.cores) for one in seen)
@@ -143,7 +143,7 @@ class _Examination:
         """Make a check where it is mine, while the others sleep, and report what all found."""
         found = _made(check) if mine else []
         mpi.patient_barrier(self.ranks.comm)
-        told = mpi.all_texts(self.ranks.comm, encode(found))
+        told = mpi.allgather_texts(self.ranks.comm, encode(found))
         self.report.add_all([decode(text) for text in told], self.places)
 
 

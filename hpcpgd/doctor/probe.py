@@ -13,7 +13,7 @@ from hpcpgd.study.last_words import reason
 
 
 @dataclass(frozen=True)
-class Answer:
+class ProbeResult:
     """What a probe said.
 
     Attributes
@@ -31,7 +31,7 @@ class Answer:
 def ask(
     module: str, *words: str, seconds: float, launcher: tuple[str, ...] = (),
     environ: Mapping[str, str] = os.environ,
-) -> Answer:  # fmt: skip
+) -> ProbeResult:  # fmt: skip
     """Run a module of ours, not as a rank of this job; past ``seconds`` it is killed."""
     command = [*launcher, sys.executable, "-m", module, *words]
     try:
@@ -40,10 +40,10 @@ def ask(
             capture_output=True, text=True, errors="replace", timeout=seconds, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return Answer("", f"no answer within {seconds:.0f} s")
+        return ProbeResult("", f"no answer within {seconds:.0f} s")
     except OSError as error:
-        return Answer("", str(error))
+        return ProbeResult("", str(error))
     if done.returncode == 0:
-        return Answer(done.stdout)
+        return ProbeResult(done.stdout)
     said = reason(done.stderr)
-    return Answer(done.stdout, f"it ended with {done.returncode}" + f": {said}" * bool(said))
+    return ProbeResult(done.stdout, f"it ended with {done.returncode}" + f": {said}" * bool(said))

@@ -21,7 +21,7 @@ from hpcpgd.kernels.core.network import Array, Network, aligned_zeros
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_clock import COMPUTE, DATA, UPDATE, PhaseClock
 from hpcpgd.parallel.stop import StopRequest
-from hpcpgd.parallel.watchdog import Signs
+from hpcpgd.parallel.watchdog import Heartbeat
 
 SLOTS = 16  # of flags behind the gradient: a whole cache line
 STOP = 0
@@ -72,7 +72,7 @@ class Engine(Protocol):
         float64 (8,), or (parts, 8) to be added up over the ranks before the parts are.
         """
 
-    def signs(self) -> Signs:
+    def heartbeat(self) -> Heartbeat:
         """Return what changes while this rank works, and whether it waits in compiled code.
 
         Any thread may call it.
@@ -175,7 +175,7 @@ class HostEngine:
     def sum(self, comm: Any) -> None:
         """Replace the gradient by its sum over the ranks, in place; collective."""
         self._slots[STOP] = self._stop.requested
-        mpi.sum_in_place(comm, self._sums)
+        mpi.allreduce_sum(comm, self._sums)
         self.stopping = bool(self._slots[STOP] > 0)
         self._clock.lap_reduction()
         self._clock.end_reduction()
@@ -193,7 +193,7 @@ class HostEngine:
         self.update(rate)
         self.stopping = self._stop.requested
 
-    def signs(self) -> Signs:
+    def heartbeat(self) -> Heartbeat:
         """Return the steps made; it waits for other ranks in MPI alone."""
         return self.steps, False
 

@@ -10,8 +10,8 @@ from hpcpgd.data import Dataset
 from hpcpgd.data.sampler import Sampler
 from hpcpgd.kernels.backends.registry import make_scheduled_plan
 from hpcpgd.kernels.core.network import Array, Network
-from hpcpgd.kernels.schedule.commands import Schedule
-from hpcpgd.kernels.schedule.scheduled_plan import Place, ScheduledPlan
+from hpcpgd.kernels.schedule.phases import Schedule
+from hpcpgd.kernels.schedule.scheduled_plan import ScheduledPlan, WorkerRange
 from hpcpgd.machine.resources import Resources
 from hpcpgd.parallel.phase_clock import PhaseClock
 from hpcpgd.parallel.stop import StopRequest
@@ -44,7 +44,7 @@ def chunk_rows(network: Network, slice_rows: int, evaluation_rows: int, limits: 
 
 
 @dataclass(frozen=True)
-class Parts:
+class RunContext:
     """What a run is planned from (see ``planning.make_trainer``)."""
 
     comm: Any
@@ -69,10 +69,10 @@ class Parts:
         return self.dataset, self.sampler, self.parameters, self.clock, self.stop
 
     def scheduled_plan(
-        self, capacity: int, schedule: Schedule, place: Place, crew: Any = None
+        self, capacity: int, schedule: Schedule, place: WorkerRange, pool: Any = None
     ) -> ScheduledPlan:
         """Return a plan of the run's backend that works by ``schedule``."""
         plan: ScheduledPlan = make_scheduled_plan(
-            self.config.backend, self.network, capacity, self.resources.blas, schedule, place, crew
+            self.config.backend, self.network, capacity, self.resources.blas, schedule, place, pool
         )
         return plan

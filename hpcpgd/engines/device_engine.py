@@ -18,7 +18,7 @@ from hpcpgd.machine.gpu import ALONE, STAGED, Gpu
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_clock import COMPUTE, UPDATE, PhaseClock
 from hpcpgd.parallel.stop import StopRequest
-from hpcpgd.parallel.watchdog import Signs
+from hpcpgd.parallel.watchdog import Heartbeat
 
 CHECK_EVERY = 256  # steps between looks for NaN and Inf: each look waits for the GPU
 
@@ -127,7 +127,7 @@ class DeviceEngine:
         """
         self._device.synchronize()
         self._clock.lap(COMPUTE)
-        mpi.sum_in_place(comm, self._exposed((0, self.network.size)))
+        mpi.allreduce_sum(comm, self._exposed((0, self.network.size)))
         self._agree_to_stop(comm)
         self._clock.lap_reduction()
         self._clock.end_reduction()
@@ -141,7 +141,7 @@ class DeviceEngine:
     def _agree_to_stop(self, comm: Any) -> None:
         if (self.steps + 1) % CHECK_EVERY == 0:
             raised = np.array([self._stop.requested], np.int64)
-            mpi.sum_in_place(comm, raised)
+            mpi.allreduce_sum(comm, raised)
             self.stopping = bool(raised[0])
 
     def update(self, rate: float) -> None:
@@ -162,7 +162,7 @@ class DeviceEngine:
         self._moved(epoch, chunk)
         self._end_step(COMPUTE)
 
-    def signs(self) -> Signs:
+    def heartbeat(self) -> Heartbeat:
         """Return the steps made; it waits for other ranks in MPI alone."""
         return self.steps, False
 

@@ -18,7 +18,7 @@ from hpcpgd.kernels.schedule.scheduled_plan import Rows, ScheduledPlan
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_clock import COMPUTE, UPDATE, PhaseClock
 from hpcpgd.parallel.stop import StopRequest
-from hpcpgd.parallel.watchdog import Signs
+from hpcpgd.parallel.watchdog import Heartbeat
 
 IN_ORDER = -1  # the seed of rows that are not permuted
 
@@ -76,7 +76,7 @@ class ScheduledEngine:
         self._scorer.propagate((0, self._scorer.scoring), 1, rows=Rows(0, 1, 0, 1), learn=False)
         self._scorer.work.take_totals()
 
-    def signs(self) -> Signs:
+    def heartbeat(self) -> Heartbeat:
         """Return the steps made; it waits for other ranks in MPI alone."""
         return self.steps, False
 
@@ -148,7 +148,7 @@ class PrivateEngine(ScheduledEngine):
     def sum(self, comm: Any) -> None:
         """Replace the gradient by its sum over the ranks, in place; collective."""
         self._slots[STOP] = self._stop.requested
-        mpi.sum_in_place(comm, self._sums)
+        mpi.allreduce_sum(comm, self._sums)
         self.stopping = bool(self._slots[STOP] > 0)
         self._clock.lap_reduction()
         self._clock.end_reduction()

@@ -70,7 +70,7 @@ def fair_share(machine: Any, sharers: int) -> float:
     """
     mine = np.zeros(MAX_CORES, np.uint8)
     mine[cores_of(affinity())] = 1
-    users = mpi.all_rows(machine, mine).astype(np.int64).sum(axis=0)
+    users = mpi.allgather(machine, mine).astype(np.int64).sum(axis=0)
     share = float(np.sum(1.0 / users[mine > 0]))
     return min(share, quota() / sharers)
 

@@ -159,8 +159,8 @@ def _sharing(ranks: mpi.Ranks, device: Any) -> int:
     name = np.zeros(NAME_BYTES, np.uint8)
     text = device.identity.encode()[:NAME_BYTES]
     name[: len(text)] = np.frombuffer(text, np.uint8)
-    same = (mpi.all_rows(ranks.node, name) == name).all(axis=1)
-    return int(mpi.largest(ranks.comm, float(same.sum())))
+    same = (mpi.allgather(ranks.node, name) == name).all(axis=1)
+    return int(mpi.allreduce_max(ranks.comm, float(same.sum())))
 
 
 def _transport(ranks: mpi.Ranks, device: Any) -> tuple[str, str]:
@@ -175,7 +175,7 @@ def _transport(ranks: mpi.Ranks, device: Any) -> tuple[str, str]:
     if ranks.size == 1:
         return ALONE, ""
     problem = why_mpi_is_not_gpu_aware() if ranks.node.rank == 0 else ""
-    if mpi.largest(ranks.comm, float(bool(problem))) > 0:
+    if mpi.allreduce_max(ranks.comm, float(bool(problem))) > 0:
         return STAGED, problem or "MPI is not GPU-aware on another node"
     buffer = device.buffer(CHECKED, np.float32)
     device.write(buffer, np.full(CHECKED, 1 + ranks.rank, np.float32))
@@ -183,7 +183,7 @@ def _transport(ranks: mpi.Ranks, device: Any) -> tuple[str, str]:
     worked = mpi.try_sum(ranks.comm, device.exposed(buffer))
     total = ranks.size * (ranks.size + 1) / 2
     right = worked and bool((device.read(buffer, CHECKED) == total).all())
-    if mpi.largest(ranks.comm, float(not right)) > 0:
+    if mpi.allreduce_max(ranks.comm, float(not right)) > 0:
         return STAGED, "a sum on the GPUs came out wrong"
     return DIRECT, ""
 

@@ -190,6 +190,6 @@ def share_folder(ranks: mpi.Ranks) -> Folders:
         _load_numba()
         if ranks.node.rank == 0:
             text = json.dumps(asdict(choose()))
-    folders = Folders(**json.loads(mpi.broadcast_bytes(ranks.node, text.encode())))
+    folders = Folders(**json.loads(mpi.bcast_bytes(ranks.node, text.encode())))
     use(folders)
     return folders

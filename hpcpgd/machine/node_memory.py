@@ -26,7 +26,7 @@ def ensure_memory(ranks: mpi.Ranks, nbytes: int, what: str) -> None:
         On every rank.
     """
     total = np.array([nbytes], np.int64)
-    mpi.sum_in_place(ranks.node, total)
+    mpi.allreduce_sum(ranks.node, total)
     with mpi.agreed(ranks.comm):
         needed, there = int(total[0]), memory_limits.physical_memory()
         if needed > there:

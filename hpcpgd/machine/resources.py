@@ -101,12 +101,12 @@ def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
         threads = 1
     if threads == "auto":
         # The same on all ranks: the rank with the fewest cores sets the pace anyway.
-        fewest = -mpi.largest(ranks.comm, -float(fair_threads(share)))
+        fewest = -mpi.allreduce_max(ranks.comm, -float(fair_threads(share)))
         threads = int(fewest) if flops >= WORTH_A_TEAM.get(config.backend, 0) else 1
     threads = int(threads)
-    scarce = mpi.largest(ranks.comm, float(threads > share + 1e-6)) > 0
+    oversubscribed = mpi.allreduce_max(ranks.comm, float(threads > share + 1e-6)) > 0
     with mpi.agreed(ranks.comm):
         blas = find_blas(config.backend)
     threadpool_limits(threads if config.backend in THREADED_BY_BLAS else 1, user_api="blas")
     gpu = claim_gpu(ranks, config.backend) if config.backend in DEVICE_BACKENDS else None
-    return Resources(threads, scarce, blas, gpu)
+    return Resources(threads, oversubscribed, blas, gpu)

@@ -83,11 +83,11 @@ def make_group(ranks: mpi.Ranks, most: int | None) -> Group:
     facts = np.zeros(2, np.int64)
     if leaders is not None:
         facts[:] = leaders.rank, leaders.size
-    mpi.broadcast(members, facts)
+    mpi.bcast(members, facts)
     sizes = np.zeros(facts[1], np.int64)
     if leaders is not None:
-        sizes[:] = mpi.all_rows(leaders, np.array(members.size, np.int64))
-    mpi.broadcast(members, sizes)
+        sizes[:] = mpi.allgather(leaders, np.array(members.size, np.int64))
+    mpi.bcast(members, sizes)
     blocks = int(sizes.min())
     peers = mpi.split_within(ranks.comm, members.rank if members.rank < blocks else None)
     return Group(members, tuple(int(n) for n in sizes), int(facts[0]), peers, leaders)
@@ -133,7 +133,7 @@ class Arena:
     def _ensure_room(self, nbytes: int) -> None:
         """Refuse what the shared memory of a node cannot hold: touching it would kill us."""
         wanted = np.array([nbytes if self.group.index == 0 else 0], np.int64)
-        mpi.sum_in_place(self.ranks.node, wanted)
+        mpi.allreduce_sum(self.ranks.node, wanted)
         with mpi.agreed(self.ranks.comm):
             if wanted[0] == 0 or not SHARED_MEMORY.is_dir():
                 return

@@ -15,16 +15,16 @@ from typing import Any
 
 from hpcpgd.parallel import mpi
 
-PATIENCE = 5.0  # seconds in which a rank must answer
+ANSWER_SECONDS = 5.0  # seconds in which a rank must answer
 PAUSE = 0.05  # seconds between looks for answers
 PACKAGE = Path(__file__).parents[1]
-CREW = str(
+WORKER_POOL = str(
     PACKAGE / "kernels" / "schedule" / "worker_pool.py"
 )  # which calls compiled code that waits
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where a thread is: ``waits`` says whether that is in a collective."""
 
     where: str
@@ -32,18 +32,18 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Answer:
+class RankReport:
     """What a rank says of itself.
 
     Attributes
     ----------
-    place : Place
+    place : Location
     phase : str
     waited : float
         Seconds in its collective.
     """
 
-    place: Place
+    place: Location
     phase: str
     waited: float
 
@@ -58,10 +58,10 @@ class Answer:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Answer:
+    def from_bytes(cls, data: bytes) -> RankReport:
         """Return what another rank said."""
         facts = json.loads(data)
-        return cls(Place(**facts.pop("place")), **facts)
+        return cls(Location(**facts.pop("place")), **facts)
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,16 @@ class Found:
 
     Attributes
     ----------
-    answers : dict of int to Answer
+    answers : dict of int to RankReport
     hosts : sequence of str
         Host and process of every rank.
     """
 
-    answers: dict[int, Answer]
+    answers: dict[int, RankReport]
     hosts: Sequence[str]
 
     @property
-    def worst(self) -> Answer:
+    def worst(self) -> RankReport:
         """Who has waited for the longest time."""
         return max(self.answers.values(), key=lambda answer: answer.waited)
 
@@ -88,8 +88,8 @@ class Found:
         silent = [rank for rank in range(len(self.hosts)) if rank not in self.answers]
         if silent:
             return (
-                f"{self._names(silent)} did not answer in {PATIENCE:g} s: stopped, dead or cut "
-                "off; start the same command again, on other nodes if it comes again"
+                f"{self._names(silent)} did not answer in {ANSWER_SECONDS:g} s: stopped, dead or "
+                "cut off; start the same command again, on other nodes if it comes again"
             )
         away = [rank for rank, answer in self.answers.items() if not answer.place.waits]
         if away:
@@ -104,7 +104,7 @@ class Found:
 
 
 def roll_call(
-    comm: Any, own: Answer, hosts: Sequence[str], heard: tuple[int, bytes] | None
+    comm: Any, own: RankReport, hosts: Sequence[str], heard: tuple[int, bytes] | None
 ) -> Found:
     """Tell all ranks of this one, and learn who answers; each rank runs this by itself.
 
@@ -113,28 +113,30 @@ def roll_call(
     Parameters
     ----------
     comm : Comm
-    own : Answer
+    own : RankReport
     hosts : sequence of str
         Host and process of every rank.
     heard : tuple of int and bytes, or None
         A rank, and its answer, whose call this rank has already taken.
     """
-    requests = [mpi.post(comm, own.to_bytes(), to) for to in range(comm.size) if to != comm.rank]
+    requests = [
+        mpi.isend_bytes(comm, own.to_bytes(), to) for to in range(comm.size) if to != comm.rank
+    ]
     answers, letter = {comm.rank: own}, heard
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < end and len(answers) < comm.size:
         if letter is not None:
-            answers[letter[0]] = Answer.from_bytes(letter[1])
+            answers[letter[0]] = RankReport.from_bytes(letter[1])
         else:
             mpi.progress(requests)
             time.sleep(PAUSE)
-        letter = mpi.take_post(comm)
+        letter = mpi.poll_bytes(comm)
     before = sum(rank < comm.rank for rank in answers)
-    time.sleep(before * PATIENCE)  # should those before this one fail to end the job
+    time.sleep(before * ANSWER_SECONDS)  # should those before this one fail to end the job
     return Found(dict(sorted(answers.items())), hosts)
 
 
-def place_of(frame: FrameType, waits: bool) -> Place:
+def location_of(frame: FrameType, waits: bool) -> Location:
     """Return where ``frame`` is: the innermost function of this package.
 
     A thread waits for other ranks where it has called MPI, which one module does, or compiled
@@ -150,7 +152,7 @@ def place_of(frame: FrameType, waits: bool) -> Place:
         line = frame.f_lineno
     name = f"{code.co_name} ({Path(code.co_filename).name}, line {line})"
     called = frame.f_code.co_filename
-    return Place(name, called == mpi.__file__ or (waits and called == CREW))
+    return Location(name, called == mpi.__file__ or (waits and called == WORKER_POOL))
 
 
 def stacks(watched: int) -> str:

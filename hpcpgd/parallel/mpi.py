@@ -37,7 +37,7 @@ except (ImportError, RuntimeError) as error:
     raise shortage(error) or unloaded from None
 
 PIECE = 2**30  # items of one call: counts stay below 2**31 for every MPI library
-PATIENCE = 0.002  # seconds between looks while another rank works for seconds
+LOOK_SECONDS = 0.002  # seconds between looks while another rank works for seconds
 patient_barriers = 0  # how many this process has entered
 
 
@@ -160,14 +160,14 @@ def abort_with_traceback(comm: Any, error: BaseException) -> NoReturn:
     abort(comm, 70)
 
 
-def sum_in_place(comm: Any, array: Array) -> None:
+def allreduce_sum(comm: Any, array: Array) -> None:
     """Replace ``array`` by its sum over the ranks (algorithm 5's join)."""
     flat = array.reshape(-1)
     for begin in range(0, flat.size, PIECE):
         comm.Allreduce(MPI.IN_PLACE, flat[begin : begin + PIECE], MPI.SUM)
 
 
-def start_sum(comm: Any, array: Array) -> Any:
+def iallreduce_sum(comm: Any, array: Array) -> Any:
     """Start to replace ``array`` by its sum over the ranks; return what to ``finish``."""
     return comm.Iallreduce(MPI.IN_PLACE, array, MPI.SUM)
 
@@ -178,13 +178,13 @@ def progress(requests: list[Any]) -> None:
         request.Test()
 
 
-def finish_all(requests: list[Any]) -> None:
+def wait_all(requests: list[Any]) -> None:
     """Wait until all that was started is complete."""
     for request in requests:
         request.Wait()
 
 
-def gather_parts(comm: Any, own: Array, counts: list[int], out: Array) -> None:
+def allgatherv(comm: Any, own: Array, counts: list[int], out: Array) -> None:
     """Fill ``out`` with every rank's ``own``, one after the other, of ``counts`` numbers."""
     places = [sum(counts[:rank]) for rank in range(comm.size)]
     kind = MPI._typedict[own.dtype.char]
@@ -214,58 +214,58 @@ def free_window(window: Any) -> None:
     forbid(address, nbytes)
 
 
-def min_in_place(comm: Any, array: Array) -> None:
+def allreduce_min(comm: Any, array: Array) -> None:
     """Replace ``array`` by its elementwise minimum over the ranks."""
     comm.Allreduce(MPI.IN_PLACE, array, MPI.MIN)
 
 
-def largest(comm: Any, value: float) -> float:
+def allreduce_max(comm: Any, value: float) -> float:
     """Return the largest of the ranks' values."""
     box = np.array([value])
     comm.Allreduce(MPI.IN_PLACE, box, MPI.MAX)
     return float(box[0])
 
 
-def gather_rows(comm: Any, row: Array) -> Array | None:
+def gather(comm: Any, row: Array) -> Array | None:
     """Return every rank's ``row`` stacked on rank 0, None elsewhere."""
     out = np.empty((comm.size, *row.shape), row.dtype) if comm.rank == 0 else None
     comm.Gather(row, out, root=0)
     return out
 
 
-def all_rows(comm: Any, row: Array) -> Array:
+def allgather(comm: Any, row: Array) -> Array:
     """Return every rank's ``row`` stacked, on every rank."""
     out = np.empty((comm.size, *row.shape), row.dtype)
     comm.Allgather(row, out)
     return out
 
 
-def broadcast(comm: Any, array: Array, root: int = 0) -> None:
+def bcast(comm: Any, array: Array, root: int = 0) -> None:
     """Fill ``array`` on every rank with that of ``root``, in pieces."""
     flat = array.reshape(-1).view(np.uint8)
     for begin in range(0, flat.size, PIECE):
         comm.Bcast(flat[begin : begin + PIECE], root=root)
 
 
-def broadcast_bytes(comm: Any, data: bytes | memoryview, root: int = 0) -> bytes:
+def bcast_bytes(comm: Any, data: bytes | memoryview, root: int = 0) -> bytes:
     """Return ``root``'s ``data`` on every rank."""
     length = np.array([len(data)], np.int64)
     comm.Bcast(length, root=root)
     box = np.zeros(int(length[0]), np.uint8)
     if comm.rank == root:
         box[:] = np.frombuffer(data, np.uint8)
-    broadcast(comm, box, root)
+    bcast(comm, box, root)
     return box.tobytes()
 
 
-def all_texts(comm: Any, text: str) -> list[str]:
+def allgather_texts(comm: Any, text: str) -> list[str]:
     """Return every rank's ``text``, on every rank."""
     data = text.encode()
     longest = np.array([len(data)], np.int64)
     comm.Allreduce(MPI.IN_PLACE, longest, MPI.MAX)
     row = np.zeros(max(int(longest[0]), 1), np.uint8)
     row[: len(data)] = np.frombuffer(data, np.uint8)
-    return [bytes(r).rstrip(b"\0").decode() for r in all_rows(comm, row)]
+    return [bytes(r).rstrip(b"\0").decode() for r in allgather(comm, row)]
 
 
 def threads_may_call() -> bool:
@@ -273,12 +273,12 @@ def threads_may_call() -> bool:
     return bool(MPI.Query_thread() == MPI.THREAD_MULTIPLE)
 
 
-def post(comm: Any, data: bytes, to: int) -> Any:
+def isend_bytes(comm: Any, data: bytes, to: int) -> Any:
     """Start to send ``data`` to a rank, which may take it or not; return what to ``progress``."""
     return comm.Isend(np.frombuffer(data, np.uint8), dest=to)
 
 
-def take_post(comm: Any) -> tuple[int, bytes] | None:
+def poll_bytes(comm: Any) -> tuple[int, bytes] | None:
     """Return a rank that has posted something and what it was; None if there is nothing."""
     status = MPI.Status()
     if not comm.Iprobe(status=status):
@@ -294,7 +294,7 @@ def patient_barrier(comm: Any) -> None:
     patient_barriers += 1
     request = comm.Ibarrier()
     while not request.Test():
-        time.sleep(PATIENCE)
+        time.sleep(LOOK_SECONDS)
 
 
 @contextmanager
@@ -317,13 +317,13 @@ def agreed(comm: Any) -> Iterator[None]:
             raise
     patient_barrier(comm)
     first = np.array([comm.size if error is None else comm.rank], np.int64)
-    min_in_place(comm, first)
+    allreduce_min(comm, first)
     root = int(first[0])
     if root == comm.size:
         return
     text = f"{type(error).__name__}\n{error}" if comm.rank == root else ""
     # File names in messages need not be UTF-8.
-    data = broadcast_bytes(comm, text.encode("utf-8", "surrogateescape"), root)
+    data = bcast_bytes(comm, text.encode("utf-8", "surrogateescape"), root)
     name, message = data.decode("utf-8", "surrogateescape").split("\n", 1)
     if root > 0:
         message = f"rank {root}: {message}"
@@ -335,7 +335,7 @@ def agreed(comm: Any) -> Iterator[None]:
 def try_sum(comm: Any, array: Any) -> bool:
     """Sum ``array`` in place over the ranks; False if MPI reports an error."""
     try:
-        sum_in_place(comm, array)
+        allreduce_sum(comm, array)
     except MPI.Exception:
         return False
     return True

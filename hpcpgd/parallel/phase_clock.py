@@ -83,7 +83,7 @@ class PhaseClock:
     def _compare(self) -> None:
         own = self._durations[: self._kept].copy()
         least = own.copy()
-        mpi.min_in_place(self._comm, least)
+        mpi.allreduce_min(self._comm, least)
         self._seconds[REDUCE] += least.sum()
         self._seconds[WAIT] += (own - least).sum()
         self._kept = 0

@@ -26,7 +26,7 @@ def require_same_data(comm: Any, arrays: Sequence[Array], name: str) -> None:
     """
     if comm.size == 1 or _alike(comm, own := _digest(*arrays)):
         return
-    _, others = _majority(mpi.all_rows(comm, np.array([own])))
+    _, others = _majority(mpi.allgather(comm, np.array([own])))
     raise _agreed(
         f"{_named(others)} other rows of dataset {name} than {_most(comm)}: memory or links may "
         "be faulty: leave the node out"
@@ -48,7 +48,7 @@ def require_same_weights(
     if comm.size == 1 or _alike(comm, _digest(parameters)):
         return
     spans = [slice(*network.span(layer)) for layer in range(1, network.depth + 1)]
-    rows = mpi.all_rows(comm, np.array([_digest(parameters[span]) for span in spans]))
+    rows = mpi.allgather(comm, np.array([_digest(parameters[span]) for span in spans]))
     usual, others = _majority(rows)
     layer = 1 + int(np.argmax((rows[others] != usual).any(axis=0)))
     raise _agreed(
@@ -61,7 +61,7 @@ def require_same_weights(
 def _alike(comm: Any, own: int) -> bool:
     """Return whether all ranks have the same ``own``; collective."""
     box = np.array([own, ~own])  # the least of the complements is that of the largest
-    mpi.min_in_place(comm, box)
+    mpi.allreduce_min(comm, box)
     return bool(box[0] == ~box[1])
 
 

@@ -22,7 +22,7 @@ from hpcpgd.cli.launcher import complain
 from hpcpgd.config.run_config import HANG_TIMES
 from hpcpgd.errors import WatchdogError
 from hpcpgd.parallel import mpi
-from hpcpgd.parallel.hang_report import Answer, Place, place_of, roll_call, stacks
+from hpcpgd.parallel.hang_report import Location, RankReport, location_of, roll_call, stacks
 
 TICK = 1.0  # seconds between looks, less where a limit is short
 
@@ -30,10 +30,10 @@ NO_THREADS = "this MPI lets one thread alone call it: no watchdog looks for rank
 
 FAREWELL = 600.0  # seconds in which MPI must let a rank go
 
-Signs = tuple[Any, bool]  # what changes while a rank works; whether it waits in compiled code
+Heartbeat = tuple[Any, bool]  # what changes while a rank works; whether it waits in compiled code
 
 
-def _no_signs() -> Signs:
+def _no_heartbeat() -> Heartbeat:
     return None, False
 
 
@@ -72,7 +72,7 @@ class Watchdog:
     """
 
     def __init__(self, program: str, comm: Any, limits: Mapping[str, float]) -> None:
-        self._signs: Callable[[], Signs] = _no_signs
+        self._heartbeat: Callable[[], Heartbeat] = _no_heartbeat
         self._asking = threading.Lock()
         self._program = program
         self._limits = limits
@@ -80,7 +80,7 @@ class Watchdog:
         self._watched = threading.get_ident()
         self._closing = threading.Event()
         self._comm = mpi.duplicate(comm)
-        self._hosts = mpi.all_texts(comm, f"{socket.gethostname()}, process {os.getpid()}")
+        self._hosts = mpi.allgather_texts(comm, f"{socket.gethostname()}, process {os.getpid()}")
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
         if comm.size > 1 and mpi.threads_may_call():
             self._thread.start()
@@ -97,18 +97,18 @@ class Watchdog:
             self._phase = before
 
     @contextmanager
-    def asking(self, signs: Callable[[], Signs]) -> Iterator[None]:
-        """Ask ``signs``, in the body, for waits in compiled code, of which no stack tells.
+    def asking(self, heartbeat: Callable[[], Heartbeat]) -> Iterator[None]:
+        """Ask ``heartbeat``, in the body, for waits in compiled code, of which no stack tells.
 
         What they look at may be gone as soon as the body has ended.
         """
         with self._asking:
-            self._signs = signs
+            self._heartbeat = heartbeat
         try:
             yield
         finally:
             with self._asking:
-                self._signs = _no_signs
+                self._heartbeat = _no_heartbeat
 
     def close(self) -> None:
         """End the watch; collective.  Nobody leaves it while another may still call."""
@@ -127,21 +127,21 @@ class Watchdog:
             # A job that was suspended as a whole has not waited for that long.
             waited = waited + min(now - before, 2 * tick) if seen == mark else 0.0
             before, mark = now, seen if place.waits else None
-            heard = mpi.take_post(self._comm)
+            heard = mpi.poll_bytes(self._comm)
             if waited > self._limits[self._phase] or heard is not None:
-                self._end(Answer(place, self._phase, waited), heard)
+                self._end(RankReport(place, self._phase, waited), heard)
 
-    def _look(self) -> tuple[Place, Any]:
+    def _look(self) -> tuple[Location, Any]:
         """Return where the watched thread is, and what is the same while it stays there."""
         frame = sys._current_frames()[self._watched]
         with self._asking:
-            count, waits = self._signs()
+            count, waits = self._heartbeat()
         # A patient barrier looks and sleeps in turns: that is one wait.
         patient = frame.f_code is mpi.patient_barrier.__code__
         line = mpi.patient_barriers if patient else frame.f_lasti
-        return place_of(frame, waits), (id(frame), patient, line, count)
+        return location_of(frame, waits), (id(frame), patient, line, count)
 
-    def _end(self, own: Answer, heard: tuple[int, bytes] | None) -> None:
+    def _end(self, own: RankReport, heard: tuple[int, bytes] | None) -> None:
         """Call all ranks, say what was found, end the job."""
         rank, size = self._comm.rank, self._comm.size
         where = f"{self._program}: rank {rank} of {size} ({self._hosts[rank]})"
@@ -152,7 +152,7 @@ class Watchdog:
         complain(self._program, error, True)
         mpi.abort(self._comm, error.exit_code)
 
-    def _reason(self, worst: Answer) -> str:
+    def _reason(self, worst: RankReport) -> str:
         limit = self._limits[worst.phase]
         times = "" if HANG_TIMES[worst.phase] == 1 else f"{HANG_TIMES[worst.phase]} times "
         allowed = "" if math.isinf(limit) else f", {limit:g} s are allowed ({times}--hang-limit)"

@@ -30,7 +30,7 @@ class DeviceOverlapEngine(DeviceEngine):
         """Time the sum with nothing beside it; collective."""
         self._device.synchronize()
         whole = self._exposed((0, self.network.size))
-        self.exposure.rehearse(comm, lambda: mpi.sum_in_place(comm, whole))
+        self.exposure.rehearse(comm, lambda: mpi.allreduce_sum(comm, whole))
         # In the device's own stream, and before anything else is put there.
         if self._staging is not None:
             self._staging[:] = 0
@@ -47,8 +47,8 @@ class DeviceOverlapEngine(DeviceEngine):
             while not self._device.reached(mark):
                 mpi.progress(requests)
             self._clock.lap(COMPUTE)
-            requests.append(mpi.start_sum(comm, self._exposed(self.network.span(layer))))
-        mpi.finish_all(requests)
+            requests.append(mpi.iallreduce_sum(comm, self._exposed(self.network.span(layer))))
+        mpi.wait_all(requests)
         self._agree_to_stop(comm)
         self.exposure.add(self._clock.lap_reduction())
         self.exposure.reductions += 1

@@ -29,7 +29,7 @@ class Exposure:
             start = perf_counter()
             make_sum()
             times.append(perf_counter() - start)
-        self._alone = mpi.largest(comm, float(np.median(times)))
+        self._alone = mpi.allreduce_max(comm, float(np.median(times)))
 
     def add(self, seconds: float) -> None:
         """Count time in which nothing was computed."""

@@ -14,7 +14,7 @@ from hpcpgd.engines.base import STOP, StepEngine
 from hpcpgd.engines.base import Rows as Span
 from hpcpgd.engines.scheduled import PrivateEngine
 from hpcpgd.kernels.core.network import Array
-from hpcpgd.kernels.schedule.commands import GRADIENT, Phase
+from hpcpgd.kernels.schedule.phases import GRADIENT, Phase
 from hpcpgd.kernels.schedule.scheduled_plan import Rows
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_clock import COMPUTE
@@ -48,7 +48,7 @@ class OverlapEngine(PrivateEngine):
 
     def prepare(self, comm: Any) -> None:
         """Time the sum with nothing beside it; collective."""
-        self.exposure.rehearse(comm, lambda: mpi.sum_in_place(comm, self._sums))
+        self.exposure.rehearse(comm, lambda: mpi.allreduce_sum(comm, self._sums))
         self._sums[:] = 0
 
     def partial_and_sum(self, comm: Any, epoch: int, rows: Span) -> None:
@@ -72,7 +72,7 @@ class OverlapEngine(PrivateEngine):
                 self._send(comm, self._piece(phase), requests)
             mpi.progress(requests)
             self.exposure.add(self._clock.lap_reduction())
-        mpi.finish_all(requests)
+        mpi.wait_all(requests)
         self.exposure.add(self._clock.lap_reduction())
         self.exposure.reductions += 1
         self.stopping = bool(self._slots[STOP] > 0)
@@ -80,7 +80,7 @@ class OverlapEngine(PrivateEngine):
 
     def _send(self, comm: Any, piece: Array, requests: list[Any]) -> None:
         if piece.size:
-            requests.append(mpi.start_sum(comm, piece))
+            requests.append(mpi.iallreduce_sum(comm, piece))
 
     def _piece(self, phase: Phase) -> Array:
         """Return what a phase has completed: its rows, and with the last of them the biases."""

@@ -25,13 +25,13 @@ from hpcpgd.engines.scheduled import ScheduledEngine
 from hpcpgd.kernels.core.network import Array, aligned_zeros
 from hpcpgd.kernels.core.partition import block_range, columns_range
 from hpcpgd.kernels.core.workspace import Workspace
-from hpcpgd.kernels.schedule.commands import FORWARD, GRADIENT, OUTPUT, Schedule, shape
+from hpcpgd.kernels.schedule.phases import FORWARD, GRADIENT, OUTPUT, Schedule, shape
 from hpcpgd.kernels.schedule.scheduled_plan import Rows, ScheduledPlan
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.groups import Group
 from hpcpgd.parallel.phase_clock import COMPUTE, UPDATE, PhaseClock
 from hpcpgd.parallel.stop import StopRequest
-from hpcpgd.parallel.watchdog import Signs
+from hpcpgd.parallel.watchdog import Heartbeat
 
 
 class Exchange:
@@ -110,7 +110,7 @@ class Exchange:
         mine = [view.ravel() for view in views[self._group.number]]
         own = np.concatenate([np.zeros(0, self._network.dtype), *mine])
         everything = np.empty(sum(counts), self._network.dtype)
-        mpi.gather_parts(self._group.leaders, own, counts, everything)
+        mpi.allgatherv(self._group.leaders, own, counts, everything)
         place = 0
         for number, theirs in enumerate(views):
             for view in theirs:
@@ -165,7 +165,7 @@ class ReproducibleEngine(ScheduledEngine):
         mine = slice(*self.plan.scored)
         own[mine] = totals[mine]
 
-    def signs(self) -> Signs:
+    def heartbeat(self) -> Heartbeat:
         """Return the steps made, and the arrivals of the group's workers where they meet."""
         count, waits = self.plan.arrivals
         return (self.steps, count), waits and self.group.size > 1
@@ -198,7 +198,7 @@ class ReproducibleEngine(ScheduledEngine):
         """Complete the parameters and the flags over the groups."""
         self._exchange.parameters(self.parameters)
         both = np.array([flags & 0xFFFFFFFF, flags >> 32])
-        mpi.sum_in_place(self._comm, both)
+        mpi.allreduce_sum(self._comm, both)
         self._clock.lap_reduction()
         return int(both[0] > 0) + (int(both[1] > 0) << 32)
 

@@ -1,9 +1,9 @@
 """Reduction ``shared``: one copy of data, parameters, activations and deltas per group.
 
 A step on the ranks of a group: gather, forward, deltas, each product divided by rows or by
-columns | crossing | each rank computes its own block of the weight gradients over all rows
+columns | barrier | each rank computes its own block of the weight gradients over all rows
 of the group; where there are several groups the ranks that have that block Allreduce it;
-update of the block | crossing.  With one group no gradient is ever stored: the GEMM itself
+update of the block | barrier.  With one group no gradient is ever stored: the GEMM itself
 makes the update.
 """
 
@@ -24,7 +24,7 @@ from hpcpgd.parallel import mpi
 from hpcpgd.parallel.groups import Group
 from hpcpgd.parallel.phase_clock import COMPUTE, UPDATE, PhaseClock
 from hpcpgd.parallel.stop import StopRequest
-from hpcpgd.parallel.watchdog import Signs
+from hpcpgd.parallel.watchdog import Heartbeat
 
 
 class SharedEngine(ScheduledEngine):
@@ -47,7 +47,7 @@ class SharedEngine(ScheduledEngine):
         self._packed = aligned_zeros(size + SLOTS, self.network.dtype)
         self._slots = self._packed[size:]
 
-    def signs(self) -> Signs:
+    def heartbeat(self) -> Heartbeat:
         """Return the steps made, and the arrivals of the group's workers where they meet."""
         count, waits = self.plan.arrivals
         return (self.steps, count), waits and self.group.size > 1
@@ -74,7 +74,7 @@ class SharedEngine(ScheduledEngine):
             flags |= self._propagate(self._packed, epoch, chunk, scales, True)
         self._slots[STOP] = stop = flags & 0xFFFFFFFF
         if self.group.peers is not None and self.group.count > 1:
-            mpi.sum_in_place(self.group.peers, self._packed)
+            mpi.allreduce_sum(self.group.peers, self._packed)
             self._clock.lap_reduction()
             stop = int(self._slots[STOP])
         self.plan.raise_stop(stop > 0)

@@ -14,7 +14,7 @@ import numpy as np
 from hpcpgd.engines.base import SLOTS
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.core.partition import block_range, padded_size
-from hpcpgd.kernels.schedule.commands import (
+from hpcpgd.kernels.schedule.phases import (
     BACK,
     FORWARD,
     GRADIENT,

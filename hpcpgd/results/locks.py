@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from hpcpgd.errors import OutputError
 
-PATIENCE = 120.0  # seconds in which a server drops the locks of a node that is dead
+DEAD_NODE_SECONDS = 120.0  # seconds in which a server drops the locks of a node that is dead
 LOOK = 1.0  # seconds between looks
 
 
@@ -71,7 +71,7 @@ class FolderLock:
         self._option = option
         self._file: IO[str] | None = None
 
-    def take(self, patience: float = PATIENCE) -> None:
+    def take(self, patience: float = DEAD_NODE_SECONDS) -> None:
         """Take the lock; wait ``patience`` seconds for a job that may be dying.
 
         Raises

@@ -13,7 +13,7 @@ RATES = (0.001, 0.002, 0.01, 0.1, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """What a selection found.
 
     Attributes
@@ -40,7 +40,7 @@ def best_of(rates: Sequence[float], accuracies: Sequence[float]) -> int | None:
     return min(known, key=lambda i: (-accuracies[i], rates[i]), default=None)
 
 
-def table(config: RunConfig, choice: Choice) -> str:
+def table(config: RunConfig, choice: Selection) -> str:
     """Return the rates with their accuracies, the chosen one marked."""
     lines = ["learning rate  validation accuracy  validation loss"]
     for i, rate in enumerate(choice.rates):

@@ -17,7 +17,7 @@ from hpcpgd.kernels.core.partition import block_range
 from hpcpgd.machine import jit_cache
 from hpcpgd.parallel import mpi
 from hpcpgd.results.atomic import check_writable, write_atomically
-from hpcpgd.study.choice import RATES, Choice, best_of, table
+from hpcpgd.study.choice import RATES, Selection, best_of, table
 from hpcpgd.train.job import on_world
 from hpcpgd.train.progress import Progress
 from hpcpgd.train.same_on_all_ranks import require_same_config
@@ -31,7 +31,7 @@ def run(config: RunConfig) -> int:
     return on_world(PROGRAM, lambda world: select(world, config))
 
 
-def select(comm: Any, config: RunConfig) -> Choice:
+def select(comm: Any, config: RunConfig) -> Selection:
     """Train with each rate, choose, test once; collective over ``comm``.
 
     Raises
@@ -121,13 +121,13 @@ def _train_all(
     return found
 
 
-def _choose(ranks: mpi.Ranks, own: mpi.Ranks, candidates: dict[int, Candidate]) -> Choice:
+def _choose(ranks: mpi.Ranks, own: mpi.Ranks, candidates: dict[int, Candidate]) -> Selection:
     """Agree on the best rate, and let its group open the test set; collective."""
     shown = np.zeros((2, len(RATES)))
     for number, candidate in candidates.items():
         if own.rank == 0:
             shown[:, number] = candidate.accuracy, candidate.loss
-    mpi.sum_in_place(ranks.comm, shown)
+    mpi.allreduce_sum(ranks.comm, shown)
     best = best_of(RATES, shown[0])
     if best is None:
         error = DivergedError("training diverged with every learning rate")
@@ -138,12 +138,12 @@ def _choose(ranks: mpi.Ranks, own: mpi.Ranks, candidates: dict[int, Candidate]) 
         scores = candidates[best].trainer.test()
         if own.rank == 0:
             tested[:] = scores.accuracy, scores.loss
-    mpi.sum_in_place(ranks.comm, tested)
+    mpi.allreduce_sum(ranks.comm, tested)
     accuracies, losses = (tuple(map(float, row)) for row in shown)
-    return Choice(RATES, accuracies, losses, best, float(tested[0]), float(tested[1]))
+    return Selection(RATES, accuracies, losses, best, float(tested[0]), float(tested[1]))
 
 
-def _write(config: RunConfig, choice: Choice) -> None:
+def _write(config: RunConfig, choice: Selection) -> None:
     """Write rates, accuracies and choice.
 
     Raises

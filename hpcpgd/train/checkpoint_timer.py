@@ -13,7 +13,7 @@ from hpcpgd.parallel.stop import StopRequest
 
 
 @dataclass
-class Keeper:
+class CheckpointTimer:
     """Decides, the same on every rank, when steps pause and whether they go on.
 
     Steps are counted by every rank.  Seconds are counted by rank 0, whose request travels
@@ -43,7 +43,7 @@ class Keeper:
 
     def pause(self) -> bool:
         """Write a checkpoint; return False if the run is to end.  Collective."""
-        ending = mpi.largest(self.comm, float(self.request.ending)) > 0
+        ending = mpi.allreduce_max(self.comm, float(self.request.ending)) > 0
         self.write()
         self._wind()
         return not ending

@@ -14,7 +14,7 @@ from hpcpgd.config.run_config import RunConfig
 from hpcpgd.environment import batch_system
 from hpcpgd.errors import OutputError
 from hpcpgd.results.atomic import check_writable
-from hpcpgd.results.locks import PATIENCE, FolderLock, sweep, warn
+from hpcpgd.results.locks import DEAD_NODE_SECONDS, FolderLock, sweep, warn
 from hpcpgd.results.runfile import can_go_on, same_unfinished_run
 
 
@@ -38,7 +38,7 @@ class Opened:
     path: Path | None = None
     locks: dict[str, FolderLock] = field(default_factory=dict)
 
-    def claim(self, config: RunConfig, patience: float = PATIENCE) -> None:
+    def claim(self, config: RunConfig, patience: float = DEAD_NODE_SECONDS) -> None:
         """Lock the folders of ``files``, and no others; remove what killed writers have left.
 
         Raises
@@ -129,7 +129,7 @@ def _claim_earlier(config: RunConfig, opened: Opened, argv: Sequence[str]) -> bo
     left = [files for files in earlier_files(config) if can_go_on(files.run_file, argv)]
     left = [files for files in left if files.checkpoints.newest_first()]
     # The first may be dying yet: it is waited for where there are no others.
-    for files, patience in [*((f, 0.0) for f in left), *((f, PATIENCE) for f in left[:1])]:
+    for files, patience in [*((f, 0.0) for f in left), *((f, DEAD_NODE_SECONDS) for f in left[:1])]:
         opened.files = files
         try:
             opened.claim(config, patience)

@@ -45,7 +45,7 @@ def share(ranks: mpi.Ranks, dataset: Dataset | None, arena: Arena | None = None)
     ReplicaError
         On every rank, if the rows did not arrive everywhere as they are on rank 0.
     """
-    facts = json.loads(mpi.broadcast_bytes(ranks.comm, _facts(dataset)))
+    facts = json.loads(mpi.bcast_bytes(ranks.comm, _facts(dataset)))
     sizes = facts["splits"].values()
     nbytes = sum(rows * (columns * np.dtype(dtype).itemsize + 4) for rows, columns, dtype in sizes)
     has_copy = arena is None or arena.group.index == 0
@@ -68,13 +68,13 @@ def _spread(
     """Return rank 0's array ``own`` on every rank, or once in every group's shared memory."""
     if arena is None:
         array = np.empty(shape, dtype) if own is None else own
-        mpi.broadcast(ranks.comm, array)
+        mpi.bcast(ranks.comm, array)
         return array
     array = arena.allocate(int(np.prod(shape)), dtype).reshape(shape)
     if own is not None:
         array[...] = own
     if arena.group.leaders is not None:  # the first of them is rank 0
-        mpi.broadcast(arena.group.leaders, array)
+        mpi.bcast(arena.group.leaders, array)
     arena.group.members.Barrier()
     return array
 

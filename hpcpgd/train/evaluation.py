@@ -35,8 +35,8 @@ def evaluate(comm: Any, engine: Engine, dataset: Dataset, name: str, confusion: 
         totals[chunk] = added(engine.take_totals())
         if confusion:
             np.add.at(table, (split.labels[first : first + count], engine.predicted(count)), 1)
-    mpi.sum_in_place(comm, totals)
-    mpi.sum_in_place(comm, table)
+    mpi.allreduce_sum(comm, totals)
+    mpi.allreduce_sum(comm, table)
     if split.rows == 0:
         return Scores(np.nan, np.nan, table)
     total = added(totals)

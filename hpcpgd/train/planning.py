@@ -8,15 +8,15 @@ from hpcpgd.config.run_config import GROUPED, RunConfig
 from hpcpgd.data import Dataset
 from hpcpgd.data.sampler import Sampler
 from hpcpgd.engines.base import Engine, HostEngine, StepEngine
-from hpcpgd.engines.context import DEVICE_CHUNK, HOST_CHUNK, Parts, chunk_rows
+from hpcpgd.engines.context import DEVICE_CHUNK, HOST_CHUNK, RunContext, chunk_rows
 from hpcpgd.engines.device_engine import DeviceEngine
 from hpcpgd.engines.device_rows import ensure_room
 from hpcpgd.engines.scheduled import PrivateEngine
 from hpcpgd.errors import UnavailableError
 from hpcpgd.kernels.backends.registry import SCHEDULED, make_device_plan, make_plan
 from hpcpgd.kernels.core.network import Array, Network
-from hpcpgd.kernels.schedule.commands import Schedule, divided, in_pieces
-from hpcpgd.kernels.schedule.scheduled_plan import ScheduledPlan, alone
+from hpcpgd.kernels.schedule.phases import Schedule, divided, in_pieces
+from hpcpgd.kernels.schedule.scheduled_plan import ScheduledPlan, single_process
 from hpcpgd.machine.gpu import Gpu, device_errors
 from hpcpgd.machine.resources import Resources
 from hpcpgd.parallel.groups import Arena
@@ -59,7 +59,7 @@ def make_trainer(
         On this rank, if its GPU has too little memory; on all, if shared memory has.
     """
     sampler = make_sampler(config, dataset.train.rows)
-    parts = Parts(
+    context = RunContext(
         comm, config, dataset, network, parameters, resources, sampler, PhaseClock(comm),
         request or StopRequest(),
     )  # fmt: skip
@@ -68,53 +68,58 @@ def make_trainer(
     engine: Engine
     step: Reduction
     if arena is not None:
-        engine, step = make_grouped(parts, arena)
+        engine, step = make_grouped(context, arena)
     else:
-        engine, step = _make_private(parts)
+        engine, step = _make_private(context)
     limit = None if config.max_steps == "none" else int(config.max_steps)
-    return Trainer(comm, dataset, engine, sampler, parts.clock, step, config.learning_rate, limit)
+    return Trainer(comm, dataset, engine, sampler, context.clock, step, config.learning_rate, limit)
 
 
-def _make_private(parts: Parts) -> tuple[StepEngine, Reduction]:
+def _make_private(context: RunContext) -> tuple[StepEngine, Reduction]:
     """Return what makes steps where each rank has all memory to itself."""
-    comm, config, network, resources = parts.comm, parts.config, parts.network, parts.resources
-    start, stop = parts.sampler.slice(0, comm.size, 0)  # the largest of all slices
+    comm, config, network, resources = (
+        context.comm,
+        context.config,
+        context.network,
+        context.resources,
+    )
+    start, stop = context.sampler.slice(0, comm.size, 0)  # the largest of all slices
     limits = HOST_CHUNK if resources.gpu is None else DEVICE_CHUNK
-    capacity = chunk_rows(network, stop - start, parts.evaluation_rows, limits)
+    capacity = chunk_rows(network, stop - start, context.evaluation_rows, limits)
     engine: StepEngine
     overlaps = config.reduction == "overlap" and comm.size > 1
     if resources.gpu is not None:
-        engine = _make_device(parts, resources.gpu, capacity, overlaps)
+        engine = _make_device(context, resources.gpu, capacity, overlaps)
         if isinstance(engine, DeviceOverlapEngine):
-            return engine, OverlapStep(comm, engine, parts.sampler, parts.clock)
+            return engine, OverlapStep(comm, engine, context.sampler, context.clock)
     elif overlaps:
-        overlap = _scheduled(parts, in_pieces(network, capacity, resources.threads), capacity)
-        engine = OverlapEngine(overlap, *parts.for_engine)
-        return engine, OverlapStep(comm, engine, parts.sampler, parts.clock)
+        overlap = _scheduled(context, in_pieces(network, capacity, resources.threads), capacity)
+        engine = OverlapEngine(overlap, *context.for_engine)
+        return engine, OverlapStep(comm, engine, context.sampler, context.clock)
     elif config.backend in SCHEDULED:
-        plan = _scheduled(parts, divided(network, capacity, resources.threads), capacity)
-        engine = PrivateEngine(plan, *parts.for_engine)
+        plan = _scheduled(context, divided(network, capacity, resources.threads), capacity)
+        engine = PrivateEngine(plan, *context.for_engine)
     else:
         plain = make_plan(config.backend, network, capacity, resources.threads, resources.blas)
-        engine = HostEngine(plain, *parts.for_engine)
-    return engine, AllreduceStep(comm, engine, parts.sampler, parts.clock)
+        engine = HostEngine(plain, *context.for_engine)
+    return engine, AllreduceStep(comm, engine, context.sampler, context.clock)
 
 
-def _scheduled(parts: Parts, schedule: Schedule, capacity: int) -> ScheduledPlan:
-    place = alone(parts.resources.threads, parts.resources.oversubscribed)
-    return parts.scheduled_plan(capacity, schedule, place)
+def _scheduled(context: RunContext, schedule: Schedule, capacity: int) -> ScheduledPlan:
+    place = single_process(context.resources.threads, context.resources.oversubscribed)
+    return context.scheduled_plan(capacity, schedule, place)
 
 
-def _make_device(parts: Parts, gpu: Gpu, capacity: int, overlaps: bool) -> DeviceEngine:
-    _check_generation(gpu, parts.config)
-    ensure_room(gpu, parts.network, parts.dataset, capacity)
+def _make_device(context: RunContext, gpu: Gpu, capacity: int, overlaps: bool) -> DeviceEngine:
+    _check_generation(gpu, context.config)
+    ensure_room(gpu, context.network, context.dataset, capacity)
     with device_errors(gpu.place):
         on_device = make_device_plan(
-            parts.config.backend, parts.network, capacity, gpu.device,
-            parts.config.matmul_precision,
+            context.config.backend, context.network, capacity, gpu.device,
+            context.config.matmul_precision,
         )  # fmt: skip
         make = DeviceOverlapEngine if overlaps else DeviceEngine
-        return make(on_device, gpu, *parts.for_engine)
+        return make(on_device, gpu, *context.for_engine)
 
 
 def _check_generation(gpu: Gpu, config: RunConfig) -> None:

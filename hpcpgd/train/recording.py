@@ -36,7 +36,7 @@ def _places(ranks: mpi.Ranks, gpu: Gpu | None) -> list[RankPlace]:
     cores = ",".join(map(str, affinity()))
     own = "none" if gpu is None else gpu.place
     mine = (socket.gethostname(), provenance.cpu_model(), cores, own)
-    columns = [mpi.all_texts(ranks.comm, text) for text in mine]
+    columns = [mpi.allgather_texts(ranks.comm, text) for text in mine]
     return [RankPlace(*row) for row in zip(*columns, strict=True)]
 
 

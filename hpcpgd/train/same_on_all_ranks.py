@@ -29,7 +29,7 @@ def require_same_config(comm: Any, config: RunConfig) -> None:
         On every rank, naming a rank and its first field that differs from rank 0's.
     """
     own = config.to_toml().encode()
-    first = mpi.broadcast_bytes(comm, own)
+    first = mpi.bcast_bytes(comm, own)
     with mpi.agreed(comm):
         if own != first:
             raise ConfigError(_difference(own, first))
@@ -106,7 +106,7 @@ def require_same_machine(comm: Any, blas_library: str) -> None:
 def _require_same(comm: Any, facts: dict[str, str], cure: str) -> None:
     """Refuse facts that differ from rank 0's; collective."""
     own = "\n".join(facts.values())
-    first = mpi.broadcast_bytes(comm, own.encode()).decode()
+    first = mpi.bcast_bytes(comm, own.encode()).decode()
     with mpi.agreed(comm):
         for (name, mine), theirs in zip(facts.items(), first.split("\n"), strict=True):
             if mine != theirs:

@@ -31,7 +31,7 @@ from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.parallel.watchdog import Watchdog
 from hpcpgd.reductions import choose
 from hpcpgd.results.record import RunRecord, Scores, Segment
-from hpcpgd.train.checkpoint_timer import Keeper
+from hpcpgd.train.checkpoint_timer import CheckpointTimer
 from hpcpgd.train.claim_files import Opened, open_run
 from hpcpgd.train.distribute import load_on_all
 from hpcpgd.train.planning import make_sampler, make_trainer
@@ -78,7 +78,7 @@ class Session:
         self.stop = stop
         if self.first:
             stop.end_at = monotonic() + config.seconds("time_limit")
-        most = int(mpi.largest(ranks.comm, float(ranks.node.size)))
+        most = int(mpi.allreduce_max(ranks.comm, float(ranks.node.size)))
         reduction = choose(config, most)
         # What ``auto`` became may have no groups: the record must be a configuration, too.
         size = config.group_size if reduction in GROUPED else "node"
@@ -120,7 +120,7 @@ class Session:
             if self.first:
                 self._opened = open_run(self.config, self.files, self.argv)
                 path = os.fsencode(self._opened.files.run_file)
-        run_file = Path(os.fsdecode(mpi.broadcast_bytes(self.ranks.comm, path)))
+        run_file = Path(os.fsdecode(mpi.bcast_bytes(self.ranks.comm, path)))
         self.files = with_run_file(self.config, run_file)
         state = None if self._opened is None else self._opened.state
         return resume.on_all(self.ranks.comm, state)
@@ -144,7 +144,7 @@ class Session:
         dataset = trainer.dataset
         with self.watch.during("compiling"):
             seconds = compile_kernels(self.ranks, trainer, resources.gpu)
-            notices = mpi.all_texts(self.ranks.comm, jit_cache.notice())
+            notices = mpi.allgather_texts(self.ranks.comm, jit_cache.notice())
         segment = make_segment(self.ranks, self.config, resources, arena, self.started, seconds)
         record = self._record(dataset, segment, trainer, state)
         self.progress.say(announcement(dataset, record, resources))
@@ -161,7 +161,7 @@ class Session:
         gpu = resources.gpu is not None
         with (
             self.watch.during("step"),
-            self.watch.asking(trainer.engine.signs),
+            self.watch.asking(trainer.engine.heartbeat),
             device_errors("the GPU failed while it trained") if gpu else nullcontext(),
         ):
             self._train(trainer, writer)
@@ -240,7 +240,7 @@ class Session:
         if self.config.checkpoint_every != "never":
             every = CHECKPOINT_EVERY.parse(self.config.checkpoint_every)
             write = partial(writer.checkpoint, trainer)
-            trainer.keeper = Keeper(self.ranks.comm, self.stop, every, write)
+            trainer.timer = CheckpointTimer(self.ranks.comm, self.stop, every, write)
 
     def _go_on(self, trainer: Trainer, state: State, facts: dict[str, str]) -> None:
         """Put the trainer where the checkpoint was written."""

@@ -19,7 +19,7 @@ from hpcpgd.parallel.phase_clock import PhaseClock
 from hpcpgd.reductions import Reduction
 from hpcpgd.results.history import Epoch, History, Timing
 from hpcpgd.results.record import Scores
-from hpcpgd.train.checkpoint_timer import Keeper
+from hpcpgd.train.checkpoint_timer import CheckpointTimer
 from hpcpgd.train.evaluation import added, evaluate
 
 
@@ -41,7 +41,7 @@ class Trainer:
         Learning rate.
     max_steps : int or None
         Steps after which the run ends, be it within an epoch.
-    keeper : Keeper or None
+    timer : CheckpointTimer or None
         Who writes checkpoints; without one a pause is the end.
     history : History
         What the epochs so far recorded.
@@ -61,7 +61,7 @@ class Trainer:
     reduction: Reduction
     rate: float
     max_steps: int | None = None
-    keeper: Keeper | None = None
+    timer: CheckpointTimer | None = None
     history: History = field(default_factory=History)
     timing: Timing = field(default_factory=Timing)
     elapsed: float = 0.0
@@ -93,7 +93,7 @@ class Trainer:
                 raise self._stopped()
             start = perf_counter()
             scores = self.validate()
-            seconds = mpi.largest(self.comm, perf_counter() - start)
+            seconds = mpi.allreduce_max(self.comm, perf_counter() - start)
             epoch = replace(
                 epoch,
                 validation_loss=scores.loss,
@@ -149,9 +149,9 @@ class Trainer:
             go_on = self.reduction.step(number, step, self.rate)
             if self.engine.steps % replicas.EVERY == 0:
                 self.compare_replicas()
-            if not go_on or (self.keeper is not None and self.keeper.due(self.engine.steps)):
+            if not go_on or (self.timer is not None and self.timer.due(self.engine.steps)):
                 self._stop_clock(number)
-                self.engine.stopping = self.keeper is None or not self.keeper.pause()
+                self.engine.stopping = self.timer is None or not self.timer.pause()
                 if self.engine.stopping:
                     break
                 self._resume_clock()
@@ -171,13 +171,13 @@ class Trainer:
             epoch, step = divmod(self.engine.bad_step, self.sampler.steps)
             where = f"the gradient at epoch {epoch + 1}, step {step + 1} of {self.sampler.steps}"
             raise self._diverged(where)
-        self.elapsed += mpi.largest(self.comm, perf_counter() - self._started)
+        self.elapsed += mpi.allreduce_max(self.comm, perf_counter() - self._started)
         if not np.isfinite(self.engine.parameters).all():
             raise self._diverged(f"the weights in epoch {number}")
         self.compare_replicas()
         seconds, rows = self.clock.take()
-        all_seconds = mpi.gather_rows(self.comm, seconds)
-        all_rows = mpi.gather_rows(self.comm, np.array(rows, np.int64))
+        all_seconds = mpi.gather(self.comm, seconds)
+        all_rows = mpi.gather(self.comm, np.array(rows, np.int64))
         if all_seconds is not None and all_rows is not None:
             self.timing.add(number, all_seconds, all_rows)
 
@@ -194,7 +194,7 @@ class Trainer:
 
     def _epoch(self, seconds: float, steps: int) -> Epoch:
         totals = self.engine.take_totals()
-        mpi.sum_in_place(self.comm, totals)
+        mpi.allreduce_sum(self.comm, totals)
         totals = added(totals)
         rows = totals[EXAMPLES]
         gflop = self.engine.network.flops_per_example * rows / 1e9

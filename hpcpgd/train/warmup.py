@@ -35,7 +35,7 @@ def compile_kernels(ranks: mpi.Ranks, trainer: Trainer, gpu: Gpu | None) -> floa
     with mpi.agreed(ranks.comm):
         if ranks.node.rank > 0:
             _warm_up_on(trainer, gpu)
-    return mpi.largest(ranks.comm, perf_counter() - start)
+    return mpi.allreduce_max(ranks.comm, perf_counter() - start)
 
 
 def _warm_up_on(trainer: Trainer, gpu: Gpu | None) -> None:

@@ -57,7 +57,7 @@ class Writer:
         OutputError
         """
         totals = trainer.engine.totals()
-        mpi.sum_in_place(self._comm, totals)
+        mpi.allreduce_sum(self._comm, totals)
         self.record.segments[-1].last_step = trainer.engine.steps
         with self._watch.during("checkpoint"), mpi.agreed(self._comm):
             if self._comm.rank == 0:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from hpcpgd.kernels.backends.thread_sums import Team
+from hpcpgd.kernels.backends.thread_team import ThreadTeam
 from hpcpgd.kernels.core.activations import activate, multiply_by_slope, softmax
 from hpcpgd.kernels.core.arithmetic import dot, fma
 from hpcpgd.kernels.core.compiled import compiled
@@ -210,7 +210,7 @@ class Plan:
     def __init__(self, network: Network, capacity: int, threads: int, blas: Any) -> None:
         self.network = network
         self.work = Workspace(network, capacity, threads)
-        self._team = Team(threads)
+        self._team = ThreadTeam(threads)
         self._loss = LOSS_CODES[network.loss]
         self._partial = [network.zeros() for _ in range(threads - 1)]
 

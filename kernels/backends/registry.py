@@ -36,10 +36,10 @@ class Plan(Protocol):
 def make_plan(backend: str, network: Any, capacity: int, threads: int, blas: Any) -> Plan:
     """Return a plan of a backend in the host's memory for up to ``capacity`` rows."""
     if backend in SCHEDULED:
-        from hpcpgd.kernels.schedule.commands import divided
-        from hpcpgd.kernels.schedule.scheduled_plan import alone
+        from hpcpgd.kernels.schedule.phases import divided
+        from hpcpgd.kernels.schedule.scheduled_plan import single_process
 
-        schedule, place = divided(network, capacity, threads), alone(threads)
+        schedule, place = divided(network, capacity, threads), single_process(threads)
         made: Plan = make_scheduled_plan(backend, network, capacity, blas, schedule, place)
         return made
     plan: Plan = importlib.import_module(BACKENDS[backend]).Plan(network, capacity, threads, blas)
@@ -53,13 +53,13 @@ def make_scheduled_plan(
     blas: Any,
     schedule: Any,
     place: Any,
-    crew: Any = None,
+    pool: Any = None,
 ) -> Any:
     """Return a plan of a backend with units that works by ``schedule``."""
     from hpcpgd.kernels.schedule.scheduled_plan import ScheduledPlan
 
     module = importlib.import_module(BACKENDS[backend])
-    return ScheduledPlan(network, capacity, module, blas, schedule, place, crew)
+    return ScheduledPlan(network, capacity, module, blas, schedule, place, pool)
 
 
 def make_device_plan(backend: str, network: Any, capacity: int, device: Any, precision: str) -> Any:

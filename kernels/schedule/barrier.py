@@ -1,6 +1,6 @@
 """Where workers wait for each other: threads of a process or processes that share memory.
 
-A *crossing* is passed by all workers or by none.  The last to arrive opens it; the others
+A *barrier* is passed by all workers or by none.  The last to arrive opens it; the others
 look at one word of memory, a while in vain and then between calls of ``sched_yield``, so
 that more workers than cores still make progress.  No system call is made where all arrive
 within microseconds.
@@ -26,7 +26,7 @@ from hpcpgd.kernels.core.compiled import compiled
 from hpcpgd.kernels.core.network import Array, aligned_zeros
 
 LINE = 8  # int64 numbers of a cache line: what different workers write lies on different ones
-WORDS = 2 * LINE  # of a crossing: arrivals, and on another line the number that may pass
+WORDS = 2 * LINE  # of a barrier: arrivals, and on another line the number that may pass
 SPINS = 2000  # looks, about 50 µs, before a worker offers its core to others
 IMPATIENCE = 200  # yields after which a thread without work goes to sleep
 # LLVM's names of the instruction for loops that wait, and its argument where it has one.
@@ -35,8 +35,8 @@ PAUSE = {"x86_64": ("llvm.x86.sse2.pause", None), "aarch64": ("llvm.aarch64.hint
 _CLOCK = np.int32(time.CLOCK_MONOTONIC)
 
 
-class Crossing(NamedTuple):
-    """A crossing as compiled code takes it.
+class Barrier(NamedTuple):
+    """A barrier as compiled code takes it.
 
     ``state`` is memory that all its ``workers`` see; the addresses are of this process.
     """
@@ -54,21 +54,21 @@ def _address(function: str) -> int:
     return int(ctypes.cast(found, ctypes.c_void_p).value or 0)
 
 
-def make_crossing(workers: int, state: Array | None = None, scarce: bool = False) -> Crossing:
-    """Return a crossing of ``workers``.
+def make_barrier(workers: int, state: Array | None = None, oversubscribed: bool = False) -> Barrier:
+    """Return a barrier of ``workers``.
 
     Parameters
     ----------
     workers : int
     state : ndarray of int64, shape (WORDS,), optional
         Zeros that all workers see; without it they are threads of this process.
-    scarce : bool
+    oversubscribed : bool
         Whether there are more workers than cores: whoever waits then yields at once.
     """
     state = aligned_zeros(WORDS, np.int64) if state is None else state
-    spins = 0 if scarce else SPINS
+    spins = 0 if oversubscribed else SPINS
     addresses = (_address(name) for name in ("sched_yield", "clock_gettime", "nanosleep"))
-    return Crossing(state, workers, spins, *addresses)
+    return Barrier(state, workers, spins, *addresses)
 
 
 def _pointer(builder: Any, address: Any) -> Any:
@@ -127,20 +127,20 @@ def address_of(words: Array, index: int) -> Any:
 
 
 @compiled()
-def nanoseconds(crossing: Crossing, box: Array) -> int:
+def nanoseconds(barrier: Barrier, box: Array) -> int:
     """Return the monotonic clock; ``box``, int64 (2,), is this worker's own."""
-    call(crossing.clock_gettime, (_CLOCK, box.ctypes.data))
+    call(barrier.clock_gettime, (_CLOCK, box.ctypes.data))
     now: int = box[0] * 1_000_000_000 + box[1]
     return now
 
 
 @compiled()
-def await_change(crossing: Crossing, address: Any, old: int, patience: int) -> bool:
+def await_change(barrier: Barrier, address: Any, old: int, patience: int) -> bool:
     """Wait until the word at ``address`` exceeds ``old``; False after ``patience`` yields.
 
     A negative ``patience`` waits for ever.
     """
-    for _ in range(crossing.spins):
+    for _ in range(barrier.spins):
         if load(address) > old:
             return True
         pause()
@@ -148,35 +148,35 @@ def await_change(crossing: Crossing, address: Any, old: int, patience: int) -> b
     while load(address) <= old:
         if yields == patience:
             return False
-        call(crossing.sched_yield, ())
+        call(barrier.sched_yield, ())
         yields += 1
     return True
 
 
 @compiled()
-def cross(crossing: Crossing) -> None:
+def wait_at(barrier: Barrier) -> None:
     """Wait until all workers are here; what each wrote before, all see after."""
-    if crossing.workers == 1:
+    if barrier.workers == 1:
         return
-    arrivals, opened = address_of(crossing.state, 0), address_of(crossing.state, LINE)
+    arrivals, opened = address_of(barrier.state, 0), address_of(barrier.state, LINE)
     ticket = fetch_add(arrivals, 1)
-    goal = ticket - ticket % crossing.workers + crossing.workers
+    goal = ticket - ticket % barrier.workers + barrier.workers
     if ticket + 1 == goal:
         exchange(opened, goal)
     else:
-        await_change(crossing, opened, goal - 1, -1)
+        await_change(barrier, opened, goal - 1, -1)
 
 
 @compiled()
-def nap(crossing: Crossing, address: Any, old: int, box: Array) -> int:
+def wait_with_backoff(barrier: Barrier, address: Any, old: int, box: Array) -> int:
     """Wait for ever until the word at ``address`` exceeds ``old``, soon asleep; return it.
 
     For waits that may last: it looks again every 50 µs, later every millisecond.
     ``box``, int64 (2,), is this worker's own.
     """
-    if not await_change(crossing, address, old, IMPATIENCE):
+    if not await_change(barrier, address, old, IMPATIENCE):
         box[0], box[1] = 0, 50_000  # a timespec: seconds, nanoseconds
         while load(address) <= old:
-            call(crossing.nanosleep, (box.ctypes.data, np.int64(0)))
+            call(barrier.nanosleep, (box.ctypes.data, np.int64(0)))
             box[1] = min(2 * box[1], 1_000_000)
     return load(address)

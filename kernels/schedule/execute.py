@@ -1,7 +1,7 @@
 """A schedule at work: compiled code that makes one worker's part of a step.
 
 Every worker, be it a thread of this process or of another that shares its memory, carries
-out the same order; they meet at crossings, and no Python runs in between.
+out the same command; they meet at barriers, and no Python runs in between.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from hpcpgd.kernels.core.partition import LANES, cut, whole_lines
 from hpcpgd.kernels.core.permutation import permuted_range
 from hpcpgd.kernels.core.views import activations_of, biases_of, deltas_of, matrix_at, weights_of
 from hpcpgd.kernels.schedule import units
-from hpcpgd.kernels.schedule.barrier import Crossing, cross, nanoseconds
-from hpcpgd.kernels.schedule.commands import BACK, FORWARD, KIND, LAYER, OUTPUT, PARTS, SYNC, TILES
+from hpcpgd.kernels.schedule.barrier import Barrier, nanoseconds, wait_at
+from hpcpgd.kernels.schedule.phases import BACK, FORWARD, KIND, LAYER, OUTPUT, PARTS, SYNC, TILES
 from hpcpgd.kernels.schedule.units import Memory, Span, Target
 
-# An order: what all workers of a process carry out next.  Its number has a cache line alone.
+# A command: what all workers of a process carry out next.  Its number has a cache line alone.
 NUMBER = 0
-DUTY, BEGIN, END, COUNT, PARITY, LEARN, PACKED = range(8, 15)
+OPCODE, BEGIN, END, COUNT, PARITY, LEARN, PACKED = range(8, 15)
 LOAD, LOAD_BEGIN, LOAD_END, POSITION, EPOCH = range(15, 20)
-ORDER_WORDS = 24
+COMMAND_WORDS = 24
 # Duties: phases of a schedule; the update of a whole vector; that of packed units; the end.
 PROPAGATE, DESCEND, APPLY, LEAVE = range(4)
-# What a worker tells of an order, a cache line of int64.
+# What a worker tells of a command, a cache line of int64.
 STOP, BAD, WAITED, LOADED, BOX = range(5)
 
 
@@ -69,7 +69,7 @@ class Layout(NamedTuple):
 class Source(NamedTuple):
     """The rows that minibatches are gathered from.
 
-    ``numbers = features * scale + offset``; a negative ``seed`` leaves the order as it is.
+    ``numbers = features * scale + offset``; a negative ``seed`` leaves the command as it is.
     """
 
     features: Array
@@ -81,28 +81,28 @@ class Source(NamedTuple):
 
 
 @compiled()
-def meet(crossing: Crossing, status: Array) -> None:
+def timed_wait_at(barrier: Barrier, status: Array) -> None:
     """Cross, and note the nanoseconds that it took."""
-    if crossing.workers > 1:
-        begin = nanoseconds(crossing, status[BOX:])
-        cross(crossing)
-        status[WAITED] += nanoseconds(crossing, status[BOX:]) - begin
+    if barrier.workers > 1:
+        begin = nanoseconds(barrier, status[BOX:])
+        wait_at(barrier)
+        status[WAITED] += nanoseconds(barrier, status[BOX:]) - begin
 
 
 @compiled()
-def _load(layout: Layout, memory: Memory, source: Source, order: Array, thread: int) -> None:
+def _load(layout: Layout, memory: Memory, source: Source, command: Array, thread: int) -> None:
     """Gather this thread's part of the rows that its process brings in."""
-    span = order[LOAD_END] - order[LOAD_BEGIN]
+    span = command[LOAD_END] - command[LOAD_BEGIN]
     begin, end = cut(span, layout.threads, thread, 1)
-    begin, end = begin + order[LOAD_BEGIN], end + order[LOAD_BEGIN]
+    begin, end = begin + command[LOAD_BEGIN], end + command[LOAD_BEGIN]
     numbers = memory.numbers[thread][: end - begin]
-    start = order[POSITION] + begin
+    start = command[POSITION] + begin
     if source.seed < 0:
         for i in range(numbers.size):
             numbers[i] = start + i
     else:
         rows = source.labels.size
-        permuted_range(rows, source.seed, source.stream, order[EPOCH], start, numbers)
+        permuted_range(rows, source.seed, source.stream, command[EPOCH], start, numbers)
     inputs = activations_of(layout.table, memory.activations, 0, begin, end)
     gather(source.features, numbers, source.scale, source.offset, inputs)
     gather_labels(source.labels, numbers, memory.labels[begin:end])
@@ -124,7 +124,9 @@ def _output(
 
 
 @compiled()
-def _target(layout: Layout, memory: Memory, order: Array, phase: int, unit: int, place: int) -> Any:
+def _target(
+    layout: Layout, memory: Memory, command: Array, phase: int, unit: int, place: int
+) -> Any:
     """Return the views (I, O) and (O,) that a unit of the gradient goes to, and its spans."""
     layer, parts, tiles = (
         layout.phases[phase, LAYER],
@@ -134,7 +136,7 @@ def _target(layout: Layout, memory: Memory, order: Array, phase: int, unit: int,
     top, bottom = cut(layout.table[layer - 1, WIDTH], parts, unit // tiles, 1)
     left, right = cut(layout.table[layer, WIDTH], tiles, unit % tiles, LANES)
     height, width = bottom - top, right - left
-    if order[PACKED]:
+    if command[PACKED]:
         dweight = matrix_at(memory.target, place, height, width)[:, 0:width]
         end = place + whole_lines(height * width)
         dbias = memory.target[end : end + (width if top == 0 else 0)]
@@ -153,18 +155,18 @@ def _packed(dweight: Array, dbias: Array) -> int:
 
 @compiled()
 def _gradient(
-    library: Any, layout: Layout, memory: Memory, order: Array, scales: Array,
+    library: Any, layout: Layout, memory: Memory, command: Array, scales: Array,
     phase: int, unit: int, place: int, thread: int,
 ) -> Any:  # fmt: skip
     """Compute one unit of a gradient; return its size and whether its deltas are finite."""
-    dweight, dbias, fan_in, columns = _target(layout, memory, order, phase, unit, place)
-    layer, rows = layout.phases[phase, LAYER], (0, order[COUNT])
+    dweight, dbias, fan_in, columns = _target(layout, memory, command, phase, unit, place)
+    layer, rows = layout.phases[phase, LAYER], (0, command[COUNT])
     target = Target(dweight, scales[0], scales[1], memory.scratch[thread])
     if dweight.size > 0:
         units.gradient(library, layout.table, memory, layer, rows, fan_in, columns, target)
     finite = True
     if dbias.size > 0:
-        delta = deltas_of(layout.table, memory.deltas, layer, 0, order[COUNT])
+        delta = deltas_of(layout.table, memory.deltas, layer, 0, command[COUNT])
         sums = memory.sums[thread][: dbias.size]
         finite = column_sums(delta, columns[0], sums)
         real = dbias.dtype.type
@@ -177,15 +179,15 @@ def _gradient(
 
 @compiled()
 def _phase(
-    library: Any, layout: Layout, memory: Memory, order: Array, phase: int, unit: int
+    library: Any, layout: Layout, memory: Memory, command: Array, phase: int, unit: int
 ) -> None:
     """Compute one unit of a phase other than a gradient."""
     kind, layer, parts, tiles = layout.phases[phase][:4]
-    rows = cut(order[COUNT], parts, unit // tiles, 1)
+    rows = cut(command[COUNT], parts, unit // tiles, 1)
     if rows[0] == rows[1]:
         return
     if kind == OUTPUT:
-        _output(library, layout, memory, unit, rows, order[LEARN] != 0)
+        _output(library, layout, memory, unit, rows, command[LEARN] != 0)
         return
     width = layout.table[layer if kind == FORWARD else layer - 1, WIDTH]
     columns = cut(width, tiles, unit % tiles, LANES)
@@ -199,37 +201,37 @@ def _phase(
 
 @compiled()
 def _propagate(
-    library: Any, crossing: Crossing, layout: Layout, memory: Memory, order: Array,
+    library: Any, barrier: Barrier, layout: Layout, memory: Memory, command: Array,
     scales: Array, worker: int, status: Array,
 ) -> None:  # fmt: skip
     """Compute this worker's units of the ordered phases."""
     place = layout.places[worker]
-    for phase in range(order[BEGIN], order[END]):
+    for phase in range(command[BEGIN], command[END]):
         for unit in range(layout.bounds[phase, worker], layout.bounds[phase, worker + 1]):
             if layout.phases[phase, KIND] <= BACK:
-                _phase(library, layout, memory, order, phase, unit)
+                _phase(library, layout, memory, command, phase, unit)
                 continue
             size, finite = _gradient(
-                library, layout, memory, order, scales, phase, unit, place, worker - layout.first
+                library, layout, memory, command, scales, phase, unit, place, worker - layout.first
             )
             place += size
             if not finite:
                 status[BAD] = 1
-        if layout.phases[phase, SYNC] and phase + 1 < order[END]:
-            meet(crossing, status)
+        if layout.phases[phase, SYNC] and phase + 1 < command[END]:
+            timed_wait_at(barrier, status)
 
 
 @compiled()
 def _apply(
-    layout: Layout, memory: Memory, order: Array, scales: Array, worker: int, status: Array
+    layout: Layout, memory: Memory, command: Array, scales: Array, worker: int, status: Array
 ) -> None:
     """Subtract this worker's packed units, times the rate, from the parameters."""
     place = layout.places[worker]
     rate = memory.target.dtype.type(scales[0])
-    for phase in range(order[BEGIN], order[END]):
+    for phase in range(command[BEGIN], command[END]):
         layer = layout.phases[phase, LAYER]
         for unit in range(layout.bounds[phase, worker], layout.bounds[phase, worker + 1]):
-            dweight, dbias, fan_in, columns = _target(layout, memory, order, phase, unit, place)
+            dweight, dbias, fan_in, columns = _target(layout, memory, command, phase, unit, place)
             weights = weights_of(layout.table, memory.parameters, layer)
             finite = True
             for i in range(dweight.shape[0]):
@@ -245,27 +247,27 @@ def _apply(
 
 
 @compiled()
-def carry_out(
-    library: Any, crossing: Crossing, layout: Layout, memory: Memory, source: Source,
-    order: Array, scales: Array, worker: int,
+def execute(
+    library: Any, barrier: Barrier, layout: Layout, memory: Memory, source: Source,
+    command: Array, scales: Array, worker: int,
 ) -> None:  # fmt: skip
-    """Carry out this worker's part of an order; all are done when it returns."""
-    status = memory.status[order[PARITY], worker]
+    """Carry out this worker's part of a command; all are done when it returns."""
+    status = memory.status[command[PARITY], worker]
     status[BAD] = 0
     status[WAITED] = 0
     status[LOADED] = 0
-    if order[DUTY] == DESCEND:
+    if command[OPCODE] == DESCEND:
         begin, end = cut(memory.parameters.size, layout.threads, worker - layout.first, LANES)
         rate = memory.target.dtype.type(scales[0])
         if not descend(memory.parameters[begin:end], memory.target[begin:end], rate):
             status[BAD] = 1
-    elif order[DUTY] == APPLY:
-        _apply(layout, memory, order, scales, worker, status)
+    elif command[OPCODE] == APPLY:
+        _apply(layout, memory, command, scales, worker, status)
     else:
-        if order[LOAD]:
-            begin = nanoseconds(crossing, status[BOX:])
-            _load(layout, memory, source, order, worker - layout.first)
-            status[LOADED] = nanoseconds(crossing, status[BOX:]) - begin
-            meet(crossing, status)
-        _propagate(library, crossing, layout, memory, order, scales, worker, status)
-    meet(crossing, status)
+        if command[LOAD]:
+            begin = nanoseconds(barrier, status[BOX:])
+            _load(layout, memory, source, command, worker - layout.first)
+            status[LOADED] = nanoseconds(barrier, status[BOX:]) - begin
+            timed_wait_at(barrier, status)
+        _propagate(library, barrier, layout, memory, command, scales, worker, status)
+    timed_wait_at(barrier, status)

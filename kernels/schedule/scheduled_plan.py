@@ -11,21 +11,21 @@ from hpcpgd.kernels.core.network import LOSS_CODES, Array, Network, aligned_zero
 from hpcpgd.kernels.core.partition import block_range, columns_range, padded_size
 from hpcpgd.kernels.core.workspace import Allocate, Workspace
 from hpcpgd.kernels.schedule import execute as ex
-from hpcpgd.kernels.schedule.barrier import LINE, Crossing, make_crossing
-from hpcpgd.kernels.schedule.commands import GRADIENT, OUTPUT, Phase, Schedule, shape
+from hpcpgd.kernels.schedule.barrier import LINE, Barrier, make_barrier
+from hpcpgd.kernels.schedule.phases import GRADIENT, OUTPUT, Phase, Schedule, shape
 from hpcpgd.kernels.schedule.units import Memory
-from hpcpgd.kernels.schedule.worker_pool import Binding, Crew
+from hpcpgd.kernels.schedule.worker_pool import Binding, WorkerPool
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerRange:
     """Which workers a process has, and where all of them meet.
 
     Attributes
     ----------
     first, threads : int
         This process's workers are ``first … first + threads - 1``.
-    crossing : Crossing
+    barrier : Barrier
         Of all workers.
     allocate : callable
         Returns zeros that all workers see: of a size and a dtype.
@@ -33,16 +33,16 @@ class Place:
 
     first: int
     threads: int
-    crossing: Crossing
+    barrier: Barrier
     allocate: Allocate = aligned_zeros
 
 
-def alone(threads: int, scarce: bool = False) -> Place:
+def single_process(threads: int, oversubscribed: bool = False) -> WorkerRange:
     """Return the place of a process whose threads are all the workers.
 
-    ``scarce`` says that there are more threads than cores.
+    ``oversubscribed`` says that there are more threads than cores.
     """
-    return Place(0, threads, make_crossing(threads, scarce=scarce))
+    return WorkerRange(0, threads, make_barrier(threads, oversubscribed=oversubscribed))
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ class ScheduledPlan:
     blas : Blas, MatmulStandIn or None
     schedule : Schedule
     place : Place
-    crew : Crew, optional
+    pool : WorkerPool, optional
         Threads that other plans use as well.
     """
 
     def __init__(
         self, network: Network, capacity: int, backend: Any, blas: Any, schedule: Schedule,
-        place: Place, crew: Crew | None = None,
+        place: WorkerRange, pool: WorkerPool | None = None,
     ) -> None:  # fmt: skip
         self.network = network
         self.schedule = schedule
@@ -93,7 +93,7 @@ class ScheduledPlan:
         self.learning = len(schedule.phases)
         self.scoring = schedule.first(OUTPUT) + 1
         self.gradients = schedule.first(GRADIENT)
-        self.crew = crew or Crew(place.threads)
+        self.pool = pool or WorkerPool(place.threads)
         self._blas = blas  # kept, so that the addresses stay valid
         self._library = backend.calls(blas, network.dtype)
         self._place = place
@@ -110,7 +110,7 @@ class ScheduledPlan:
         self._no_rows = ex.Source(*nothing, real(1), real(0), -1, 0)
         self._bound: tuple[Any, ...] = ()
         self._binding: Binding | None = None
-        # Two orders' flags: who is fast may give the next while who is slow reads the last.
+        # Two commands' flags: who is fast may give the next while who is slow reads the last.
         self._parity = 0
         self._raised = 0
 
@@ -122,13 +122,13 @@ class ScheduledPlan:
 
     @property
     def arrivals(self) -> tuple[int, bool]:
-        """How often workers came to the crossing, and whether some wait there for others."""
-        crossing = self._place.crossing
-        count = int(crossing.state[0])
-        return count, count % crossing.workers > 0
+        """How often workers came to the barrier, and whether some wait there for others."""
+        barrier = self._place.barrier
+        count = int(barrier.state[0])
+        return count, count % barrier.workers > 0
 
     def bind(self, parameters: Array, target: Array, source: ex.Source) -> None:
-        """Let the orders to come be about these; ``target`` receives gradients."""
+        """Let the commands to come be about these; ``target`` receives gradients."""
         objects = (parameters, target, source)
         if not self._bound or any(a is not b for a, b in zip(objects, self._bound, strict=True)):
             work = self.work
@@ -136,11 +136,11 @@ class ScheduledPlan:
                 parameters, target, work.activations, work.deltas, work.labels, work.predicted,
                 work.totals, *self._private, self._status,
             )  # fmt: skip
-            arguments = (self._library, self._place.crossing, self._layout, memory, source)
+            arguments = (self._library, self._place.barrier, self._layout, memory, source)
             self._bound = objects
             self._binding = Binding(arguments, self._place.first)
         if self._binding is not None:
-            self.crew.bind(self._binding)
+            self.pool.bind(self._binding)
 
     def propagate(
         self, phases: tuple[int, int], count: int, scales: tuple[float, float] = (1.0, 0.0),
@@ -150,32 +150,32 @@ class ScheduledPlan:
 
         Gradients become ``scales[0] * sum + scales[1] * before``.  All workers call it alike.
         """
-        order = self.crew.order
-        order[ex.LEARN], order[ex.PACKED], order[ex.COUNT] = learn, packed, count
-        order[ex.LOAD] = rows is not None
+        command = self.pool.command
+        command[ex.LEARN], command[ex.PACKED], command[ex.COUNT] = learn, packed, count
+        command[ex.LOAD] = rows is not None
         if rows is not None:
-            order[ex.LOAD_BEGIN], order[ex.LOAD_END] = rows.begin, rows.end
-            order[ex.POSITION], order[ex.EPOCH] = rows.position, rows.epoch
-        self.crew.scales[:] = scales
-        return self._order(ex.PROPAGATE, phases)
+            command[ex.LOAD_BEGIN], command[ex.LOAD_END] = rows.begin, rows.end
+            command[ex.POSITION], command[ex.EPOCH] = rows.position, rows.epoch
+        self.pool.scales[:] = scales
+        return self._execute(ex.PROPAGATE, phases)
 
     def descend(self, rate: float) -> int:
         """Subtract ``rate`` times the target from the parameters; return the flags."""
-        self.crew.scales[0] = rate
-        return self._order(ex.DESCEND, (0, 0))
+        self.pool.scales[0] = rate
+        return self._execute(ex.DESCEND, (0, 0))
 
     def apply(self, rate: float) -> int:
         """Subtract ``rate`` times the packed target from its blocks; return the flags."""
-        self.crew.scales[0] = rate
-        self.crew.order[ex.PACKED] = 1
-        return self._order(ex.APPLY, (self.gradients, self.learning))
+        self.pool.scales[0] = rate
+        self.pool.command[ex.PACKED] = 1
+        return self._execute(ex.APPLY, (self.gradients, self.learning))
 
     def raise_stop(self, flag: int) -> None:
-        """Let the next order's flags count ``flag`` for this process."""
+        """Let the next command's flags count ``flag`` for this process."""
         self._raised = flag
 
     def waited(self) -> tuple[float, float]:
-        """Return the seconds that thread 0 waited and gathered rows in the last order."""
+        """Return the seconds that thread 0 waited and gathered rows in the last command."""
         words = self._status[self._parity, self._place.first]
         return float(words[ex.WAITED]) * 1e-9, float(words[ex.LOADED]) * 1e-9
 
@@ -190,17 +190,17 @@ class ScheduledPlan:
         self.propagate((0, self.scoring), count, learn=False)
 
     def close(self) -> None:
-        """End the threads of the crew, and so those of all plans that use it."""
-        self.crew.close()
+        """End the threads of the pool, and so those of all plans that use it."""
+        self.pool.close()
 
-    def _order(self, duty: int, phases: tuple[int, int]) -> int:
-        order = self.crew.order
+    def _execute(self, opcode: int, phases: tuple[int, int]) -> int:
+        command = self.pool.command
         self._parity ^= 1
         self._status[self._parity, self._place.first, ex.STOP] = self._raised
         self._raised = 0
-        order[ex.DUTY], order[ex.PARITY] = duty, self._parity
-        order[ex.BEGIN], order[ex.END] = phases
-        return self.crew.lead()
+        command[ex.OPCODE], command[ex.PARITY] = opcode, self._parity
+        command[ex.BEGIN], command[ex.END] = phases
+        return self.pool.lead()
 
     def _private_buffers(self) -> tuple[Array, Array, Array]:
         """Return sums, scratch and numbers: a row for each thread of this process."""
@@ -225,7 +225,7 @@ def _largest_unit(network: Network, phase: Phase) -> int:
     return max(unit_size(network, phase, unit)[0] for unit in range(phase.grid.units))
 
 
-def _places(network: Network, schedule: Schedule, place: Place) -> tuple[Array, int]:
+def _places(network: Network, schedule: Schedule, place: WorkerRange) -> tuple[Array, int]:
     """Return where each worker's packed units begin in its process, and this one's numbers."""
     places = np.zeros(schedule.workers, np.int64)
     end = 0

@@ -55,12 +55,12 @@ class Others:
     def share(self) -> float:
         """Return the share, 0 to 1; collective."""
         foreign, wall = np.subtract(self._now(), self._start)
-        return max(mpi.largest(self._comm, foreign / (wall * len(self._cores))), 0.0)
+        return max(mpi.allreduce_max(self._comm, foreign / (wall * len(self._cores))), 0.0)
 
     def _now(self) -> tuple[float, float]:
         """Return the busy time that is not our ranks' own, and the wall time."""
         own = np.array([time.process_time() + self._excused])
-        mpi.sum_in_place(self._comm, own)
+        mpi.allreduce_sum(self._comm, own)
         wall = time.perf_counter()
         if not STAT.exists():
             return 0.0, wall

@@ -116,7 +116,7 @@ class Peers:
         with mpi.agreed(self.comm):
             for (name, _), process in self._processes.items():
                 answers[name] = process.wait()
-        told = json.loads(mpi.broadcast_bytes(self.comm, json.dumps(answers).encode()))
+        told = json.loads(mpi.bcast_bytes(self.comm, json.dumps(answers).encode()))
         for name, answer in told.items():
             if "missing" in answer:
                 self.left_out[name] = answer["missing"]
@@ -139,7 +139,7 @@ class Peers:
         if self.comm.rank == 0:
             self._temporary = tempfile.TemporaryDirectory(prefix="hpcpgd-bench-")
             name = self._temporary.name.encode()
-        self._folder = Path(mpi.broadcast_bytes(self.comm, name).decode())
+        self._folder = Path(mpi.bcast_bytes(self.comm, name).decode())
 
     def _start(self, peer: Peer, placement: Placement, python: str) -> None:
         rank = self.comm.rank

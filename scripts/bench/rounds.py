@@ -166,7 +166,7 @@ class Stopwatch:
             with mpi.agreed(self._comm):
                 if cell.work is not None:
                     seconds = self._run(cell.work, cell.steps)
-        return mpi.largest(self._comm, seconds)
+        return mpi.allreduce_max(self._comm, seconds)
 
     def _run(self, work: Work, steps: int) -> float:
         """Return the seconds of this rank's work."""
@@ -180,7 +180,7 @@ class Stopwatch:
     def _peaks(self) -> Array:
         """Return the FMA peak of each core, measured at the same time."""
         self._comm.Barrier()
-        peaks = mpi.all_rows(self._comm, np.array(self._peak.gflops()))
+        peaks = mpi.allgather(self._comm, np.array(self._peak.gflops()))
         self._best = np.maximum(self._best, peaks)
         return peaks
 

@@ -62,7 +62,7 @@ def verify(comm: Any, name: str, setting: Setting, runner: Runner | None, expect
     with mpi.agreed(comm):
         if runner is not None:
             own = relative_error(parts(setting.network, runner.gradient()), expected)
-    error = mpi.largest(comm, own)
+    error = mpi.allreduce_max(comm, own)
     if error > TOLERANCE:
         raise MismatchError(
             f"{name}: relative error {error:.2g} of the gradient against reference "

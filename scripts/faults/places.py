@@ -106,8 +106,8 @@ def _checkpoint(trap: Trap) -> None:
         _at("checkpoint.checkpoint_folder", "seal", "before")(trap)
         return
     session: Any = importlib.import_module("hpcpgd.train.session")
-    keeper = session.Keeper
-    session.Keeper = lambda *most: keeper(*most[:-1], trap.before(most[-1]))
+    timer = session.CheckpointTimer
+    session.CheckpointTimer = lambda *most: timer(*most[:-1], trap.before(most[-1]))
 
 
 def _run_file(trap: Trap) -> None:

@@ -27,7 +27,7 @@ from hpcpgd.parallel import mpi
 from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.train import job
 
-THREADS = ("crew", "team")  # how the names of threads that compute begin
+THREADS = ("pool", "team")  # how the names of threads that compute begin
 OUTLIVED = "threads outlive memory"
 
 

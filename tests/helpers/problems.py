@@ -13,8 +13,8 @@ from hpcpgd.kernels.blas import blas_library
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.kernels.core.permutation import width
 from hpcpgd.kernels.device.device_plan import DeviceRows
-from hpcpgd.kernels.schedule.commands import Schedule
-from hpcpgd.kernels.schedule.scheduled_plan import alone
+from hpcpgd.kernels.schedule.phases import Schedule
+from hpcpgd.kernels.schedule.scheduled_plan import single_process
 
 FUNCTIONS = [
     ("sigmoid", "sigmoid", "mse"),
@@ -71,7 +71,7 @@ class Problem:
 
     def scheduled(self, backend: str, dtype: str, schedule: Schedule) -> Any:
         """Return a plan like ``plan``'s that works by ``schedule``, a thread each worker."""
-        network, place = self.network(dtype), alone(schedule.workers)
+        network, place = self.network(dtype), single_process(schedule.workers)
         blas_or_none = None if backend == "loops" else the_blas()
         plan = make_scheduled_plan(backend, network, len(self.x) + 3, blas_or_none, schedule, place)
         self._fill(plan)

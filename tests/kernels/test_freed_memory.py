@@ -40,23 +40,23 @@ if world.rank == {reader}:
 mpi.finish()
 """
 # A plan whose threads meet in memory that goes as soon as the plan is closed.
-CREW = """
+POOL = """
 import ctypes, mmap, sys, threading
 import numpy as np
 from hpcpgd.machine import jit_cache
 jit_cache.use(jit_cache.choose())
 from hpcpgd.kernels.backends.registry import make_scheduled_plan
-from hpcpgd.kernels.schedule.commands.barrier import WORDS, make_crossing
+from hpcpgd.kernels.schedule.barrier import WORDS, make_barrier
 from hpcpgd.kernels.core.network import Network, aligned_zeros
-from hpcpgd.kernels.schedule.commands.commands import fixed
-from hpcpgd.kernels.schedule.commands.scheduled_plan import Place
+from hpcpgd.kernels.schedule.phases import fixed
+from hpcpgd.kernels.schedule.scheduled_plan import WorkerRange
 
 if sys.argv[1:]:
     threading.Thread.join = lambda thread: None
 net, threads = Network((5, 4, 3)), 8
 for turn in range(40):
     state = [aligned_zeros(WORDS, np.int64)]
-    place = Place(0, threads, make_crossing(threads, state[0], scarce=True))
+    place = WorkerRange(0, threads, make_barrier(threads, state[0], oversubscribed=True))
     plan = make_scheduled_plan("loops", net, 8, None, fixed(net, 8, 4, threads), place)
     parameters, out = net.zeros(), net.zeros()
     for step in range(3):
@@ -82,8 +82,8 @@ def test_windows_of_mpi(reader: int, offset: int) -> None:
 
 
 def test_no_thread_reads_what_is_freed_after_close() -> None:
-    assert python("-c", CREW, env=DEBUG).code == 0
+    assert python("-c", POOL, env=DEBUG).code == 0
 
 
 def test_a_thread_that_is_not_waited_for_would_be_noticed() -> None:
-    assert python("-c", CREW, "no join", env=DEBUG).code == -signal.SIGSEGV
+    assert python("-c", POOL, "no join", env=DEBUG).code == -signal.SIGSEGV

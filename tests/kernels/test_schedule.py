@@ -11,7 +11,7 @@ import pytest
 
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.kernels.core.partition import LANES, block_range, columns_range
-from hpcpgd.kernels.schedule.commands import (
+from hpcpgd.kernels.schedule.phases import (
     BACK,
     GRADIENT,
     OUTPUT,
@@ -111,7 +111,7 @@ def test_few_rows_are_divided_by_columns() -> None:
 
 
 def test_workers_wait_only_where_they_need_each_other() -> None:
-    """Rows that stay with a worker need no crossing, its weight gradients all deltas."""
+    """Rows that stay with a worker need no barrier, its weight gradients all deltas."""
     rows = [Phase(kind, 1, Grid(2, 1)) for kind in (0, OUTPUT, BACK)]
     schedule = Schedule((*rows, Phase(GRADIENT, 1, Grid(1, 2))), ((1, 1),) * 4)
     assert list(schedule.table[:3, 4]) == [0, 0, 1]

@@ -29,34 +29,34 @@ def test_join_counts_ranks_and_nodes(comm: Any) -> None:
 
 def test_sums_minima_and_rows(comm: Any) -> None:
     array = np.arange(5.0) + comm.rank
-    mpi.sum_in_place(comm, array)
+    mpi.allreduce_sum(comm, array)
     assert np.array_equal(array, comm.size * np.arange(5.0) + sum(range(comm.size)))
-    assert mpi.largest(comm, float(comm.rank)) == comm.size - 1
+    assert mpi.allreduce_max(comm, float(comm.rank)) == comm.size - 1
     least = np.array([comm.rank + 3.0])
-    mpi.min_in_place(comm, least)
+    mpi.allreduce_min(comm, least)
     assert least[0] == 3
-    rows = mpi.gather_rows(comm, np.array([comm.rank, 7]))
+    rows = mpi.gather(comm, np.array([comm.rank, 7]))
     expected = np.array([[rank, 7] for rank in range(comm.size)])
     if comm.rank:
         assert rows is None
     else:
         np.testing.assert_array_equal(rows, expected)
-    assert np.array_equal(mpi.all_rows(comm, np.array([comm.rank, 7])), expected)
+    assert np.array_equal(mpi.allgather(comm, np.array([comm.rank, 7])), expected)
 
 
 def test_broadcasts_in_pieces(comm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mpi, "PIECE", 7)
     root = comm.size - 1
     array = np.arange(11, dtype=np.int32) * (comm.rank == root)
-    mpi.broadcast(comm, array, root)
+    mpi.bcast(comm, array, root)
     assert np.array_equal(array, np.arange(11))
     text = "größer".encode() if comm.rank == root else b""
-    assert mpi.broadcast_bytes(comm, text, root) == "größer".encode()
-    assert mpi.broadcast_bytes(comm, b"", root) == b""
+    assert mpi.bcast_bytes(comm, text, root) == "größer".encode()
+    assert mpi.bcast_bytes(comm, b"", root) == b""
 
 
 def test_texts_of_any_length(comm: Any) -> None:
-    texts = mpi.all_texts(comm, "é" * comm.rank)
+    texts = mpi.allgather_texts(comm, "é" * comm.rank)
     assert texts == ["é" * rank for rank in range(comm.size)]
 
 

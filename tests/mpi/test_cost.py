@@ -62,7 +62,7 @@ def test_bytes_of_a_step_on_gpus(comm: Any, reduction: str) -> None:
     world.sent = 0
     trainer.reduction.step(1, 0, 0.1)
     sent = np.array([world.sent])
-    mpi.sum_in_place(comm, sent)
+    mpi.allreduce_sum(comm, sent)
     sizes = (1,) * comm.size
     assert sent[0] == communicated(network, reduction, 37, sizes, on_device=True).sum()
 
@@ -96,7 +96,7 @@ def test_bytes_of_a_step(comm: Any, reduction: str, group_size: int | str, threa
         world.sent = 0
         trainer.reduction.step(1, 0, 0.1)
     sent = np.array([world.sent + sum(c.sent for c in counted.values())])
-    mpi.sum_in_place(comm, sent)
+    mpi.allreduce_sum(comm, sent)
     expected = communicated(network, reduction, 37, group.sizes, threads)
     assert sent[0] == expected.sum()
     assert (expected.sum() > 0) == (comm.size > 1 and (not grouped or group.count > 1))

@@ -223,4 +223,4 @@ def test_hashes_agree_between_groups(comm: Any) -> None:
         warm_up(trainer)
         trainer.run(1, lambda number, epoch: None)
         own = params_sha256(trainer.engine.network, trainer.engine.parameters)
-        assert set(mpi.all_texts(comm, own)) <= {own}
+        assert set(mpi.allgather_texts(comm, own)) <= {own}

@@ -54,4 +54,4 @@ def test_on_a_gpu_where_it_looks_for_nan_too(comm: Any, transport: str) -> None:
     on, _ = emulated_gpu(comm, transport)
     made = stopped_after(comm, "cuda-loops", 1, on)
     assert made == CHECK_EVERY
-    assert mpi.largest(comm, float(made)) == made
+    assert mpi.allreduce_max(comm, float(made)) == made

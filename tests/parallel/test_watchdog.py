@@ -15,15 +15,22 @@ from typing import Any
 import pytest
 
 from hpcpgd.parallel import mpi
-from hpcpgd.parallel.hang_report import CREW, Answer, Found, Place, place_of, stacks
+from hpcpgd.parallel.hang_report import (
+    WORKER_POOL,
+    Found,
+    Location,
+    RankReport,
+    location_of,
+    stacks,
+)
 from hpcpgd.parallel.watchdog import Watchdog
 from tests.helpers.support import environment, mpiexec, processes, python, wait_until
 
 HOSTS = ("n1, process 10", "n1, process 11", "n2, process 12", "n2, process 13")
-WAITS = Answer(Place("sum_in_place (mpi.py, line 9)", True), "step", 600.0)
+WAITS = RankReport(Location("sum_in_place (mpi.py, line 9)", True), "step", 600.0)
 
 
-def found(**others: Answer | None) -> Found:
+def found(**others: RankReport | None) -> Found:
     """Return a roll call of four ranks that wait, but for those that are given."""
     answers = dict.fromkeys(range(4), WAITS)
     for name, answer in others.items():
@@ -40,7 +47,7 @@ def test_ranks_that_do_not_answer_are_named() -> None:
 
 
 def test_else_those_that_are_elsewhere() -> None:
-    away = Answer(Place("save (folder.py, line 58)", False), "checkpoint", 0.0)
+    away = RankReport(Location("save (folder.py, line 58)", False), "checkpoint", 0.0)
     expected = "rank 0 (n1, process 10) did not come to it, but was in save (folder.py, line 58)"
     assert found(r0=away).culprits() == expected
     assert found(r0=away).worst == WAITS
@@ -48,21 +55,21 @@ def test_else_those_that_are_elsewhere() -> None:
 
 
 def test_an_answer_travels() -> None:
-    assert Answer.from_bytes(WAITS.to_bytes()) == WAITS
+    assert RankReport.from_bytes(WAITS.to_bytes()) == WAITS
 
 
 def test_a_thread_waits_where_it_has_called_mpi_or_says_so() -> None:
     names: dict[str, Any] = {}
-    exec(compile("import sys\ndef lead(): return sys._getframe()", CREW, "exec"), names)
+    exec(compile("import sys\ndef lead(): return sys._getframe()", WORKER_POOL, "exec"), names)
     in_compiled_code = names["lead"]()
-    assert not place_of(in_compiled_code, False).waits
-    assert place_of(in_compiled_code, True).waits
-    assert not place_of(sys._getframe(), True).waits  # others do, this one is elsewhere
+    assert not location_of(in_compiled_code, False).waits
+    assert location_of(in_compiled_code, True).waits
+    assert not location_of(sys._getframe(), True).waits  # others do, this one is elsewhere
     seen = []
 
     class Request:
         def Test(self) -> bool:  # noqa: N802  (mpi4py's name)
-            seen.append(place_of(sys._getframe(1), False))
+            seen.append(location_of(sys._getframe(1), False))
             return True
 
     mpi.progress([Request()])
@@ -84,7 +91,7 @@ def test_a_patient_barrier_is_one_wait() -> None:
     worker.start()
     watch: Any = object.__new__(Watchdog)
     watch._watched, watch._asking = worker.ident, threading.Lock()
-    watch._signs = lambda: (None, False)
+    watch._heartbeat = lambda: (None, False)
     wait_until(lambda: watch._look()[0].where.startswith("patient_barrier"), 10)
     places, marks = set(), set()
     for _ in range(2000):

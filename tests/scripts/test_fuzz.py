@@ -14,7 +14,8 @@ import pytest
 import hpcpgd
 from tests.helpers.support import SCRIPTS
 
-MODULES = sorted(Path(hpcpgd.__file__).parent.rglob("*.py"))
+PACKAGE = Path(hpcpgd.__file__).parent
+MODULES = sorted([*PACKAGE.rglob("*.py"), *(PACKAGE / "kernels").rglob("*.py")])
 CASES = {
     "idx": 800, "csv": 600, "npz": 800, "toml": 600, "checkpoint": 400, "hdf5": 400, "run": 200,
 }  # fmt: skip
@@ -26,7 +27,7 @@ LOWER_CASE = {
     "scan", "exscan", "ibcast",
 }  # fmt: skip
 # Methods of other things that have the same names, by what they are called on.
-OTHERS = {"np", "numpy", "functools"}
+OTHERS = {"np", "numpy", "functools", "mpi"}  # mpi: ours, which sends buffers
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def test_no_run_of_a_requeued_job_takes_what_another_has(
     monkeypatch.chdir(job.folder.with_name("copy"))
     for name, value in AGAIN.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("hpcpgd.train.claim_files.PATIENCE", 0.0)
+    monkeypatch.setattr("hpcpgd.train.claim_files.DEAD_NODE_SECONDS", 0.0)
     for name in job.names:
         with h5py.File(name, "r+") as file:
             file.attrs["status"] = "stopped"

@@ -28,7 +28,7 @@ def main() -> int:
 def _measure(world: Any) -> None:
     ranks = mpi.join(world)
     names = {socket.gethostname(), os.environ.get("SLURMD_NODENAME", "")} - {""}
-    told = mpi.all_texts(ranks.comm, " ".join(sorted(names)))
+    told = mpi.allgather_texts(ranks.comm, " ".join(sorted(names)))
     sums = []
     for size in SIZES:
         seconds, right = measure(ranks, np.full(size // 4, 1 + ranks.rank, np.float32))

@@ -35,7 +35,7 @@ from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.subcommands import open_study
 
 POLL_SECONDS = 2.0
-PATIENCE = 30  # times that SLURM may not answer before we give up waiting
+UNANSWERED_POLLS = 30  # times that SLURM may not answer before we give up waiting
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def _wait(study: StudyFile, place: StudyFolder, own: SlurmFiles, queue: Queue) -
             silent = 0
         except UnavailableError:
             silent += 1
-            if silent > PATIENCE:
+            if silent > UNANSWERED_POLLS:
                 raise
             left = set(record)
         if not left:

@@ -35,7 +35,7 @@ class _Member:
             self.done.release()
 
 
-class Team:
+class ThreadTeam:
     """``size`` threads, the caller among them, that run one function with their number.
 
     They live from the first ``run`` to ``close``.

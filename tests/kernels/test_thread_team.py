@@ -8,13 +8,13 @@ from contextlib import closing
 
 import pytest
 
-from hpcpgd.kernels.backends.thread_sums import Team
+from hpcpgd.kernels.backends.thread_team import ThreadTeam
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_every_member_runs_once_at_the_same_time(size: int) -> None:
     meeting = threading.Barrier(size)
-    with closing(Team(size)) as team:
+    with closing(ThreadTeam(size)) as team:
         for _ in range(20):
             seen: list[int] = []
 
@@ -33,7 +33,7 @@ def test_an_error_comes_back_and_the_team_goes_on(bad: int) -> None:
             raise ValueError(f"member {member}")
 
     seen: list[int] = []
-    with closing(Team(3)) as team:
+    with closing(ThreadTeam(3)) as team:
         with pytest.raises(ValueError, match=f"member {bad}"):
             team.run(fail)
         team.run(seen.append)
@@ -42,7 +42,7 @@ def test_an_error_comes_back_and_the_team_goes_on(bad: int) -> None:
 
 def test_threads_have_ended_when_the_team_is_closed() -> None:
     before = set(threading.enumerate())
-    team = Team(4)
+    team = ThreadTeam(4)
     assert set(threading.enumerate()) == before  # a team that is thrown away has none
     team.run(lambda member: None)
     members = set(threading.enumerate()) - before
@@ -56,7 +56,7 @@ def test_threads_have_ended_when_the_team_is_closed() -> None:
 
 def test_a_thread_that_still_works_is_waited_for() -> None:
     """As after Ctrl-C, which drives the caller out of its wait, not the thread out of its work."""
-    team, ended = Team(2), []
+    team, ended = ThreadTeam(2), []
     begun = threading.Event()
 
     def work(member: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hpcpgd.environment.siblings import rank_is_gone
-from tests.support import mpiexec
+from tests.helpers.support import mpiexec
 
 LAUNCHER, SHELL, SELF = 10, 20, 31
 Add = Callable[..., None]

@@ -33,8 +33,8 @@ PIECE = 2**19  # bytes of a gradient that are worth a message of their own
 # operands are brought into the cache and into the order that the inner loop reads.  From the
 # rates of OpenBLAS's sgemm on units of 25 to 1024 rows and columns.
 ROWS, COLUMNS = 24.0, 10.0
-# What a crossing takes, in multiply-adds of one core.
-CROSSING = 2e5
+# What a barrier takes, in multiply-adds of one core.
+BARRIER_COST = 2e5
 
 
 @dataclass(frozen=True)
@@ -179,11 +179,11 @@ def divided(network: Network, rows: int, workers: int, owners: int | None = None
 
 
 def best_grid(
-    network: Network, product: tuple[int, int], rows: int, count: int, crossing: float = CROSSING
+    network: Network, product: tuple[int, int], rows: int, count: int, barrier: float = BARRIER_COST
 ) -> Grid:
     """Return the grid of ``count`` units that the model of a product's time favours.
 
-    ``crossing`` is what a crossing after a cut by columns costs, in multiply-adds.
+    ``barrier`` is what a barrier after a cut by columns costs, in multiply-adds.
     """
     m, n, k = shape(network, *product, rows)
 
@@ -191,7 +191,7 @@ def best_grid(
         # The largest unit: whole lines of columns, whole rows.
         height, lines = -(-m // grid.parts), -(-n // LANES)
         width = -(-lines // grid.tiles) * LANES
-        wait = crossing if grid.tiles > 1 else 0.0
+        wait = barrier if grid.tiles > 1 else 0.0
         return height * width * k * (1 + ROWS / height + COLUMNS / width) + wait
 
     grids = [Grid(count // t, t) for t in range(1, count + 1) if count % t == 0]
@@ -237,7 +237,7 @@ def fixed(network: Network, rows: int, shards: int, workers: int) -> Schedule:
     phases = []
     for kind, layer in products(network):
         count = shards if kind == OUTPUT else shards * UNITS
-        grid = best_grid(network, (kind, layer), rows, count, crossing=0.0)
+        grid = best_grid(network, (kind, layer), rows, count, barrier=0.0)
         phases.append(Phase(kind, layer, grid))
     done = np.zeros(workers, np.int64)
     counts = []
