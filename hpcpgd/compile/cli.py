@@ -7,11 +7,14 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpcpgd.cli.launcher import guarded, say
 from hpcpgd.cli.parser import OneLineParser
 from hpcpgd.errors import OutputError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
 
 PROGRAM = "hpcpgd compile"
 DESCRIPTION = """Compile all kernels that jobs on this kind of processor can need, and keep them in
@@ -81,7 +84,7 @@ def _run(wanted: list[Variant]) -> int:
     return on_world(PROGRAM, lambda world: fill(world, wanted))
 
 
-def fill(comm: Any, wanted: Sequence[Variant]) -> None:
+def fill(comm: MPI.Comm, wanted: Sequence[Variant]) -> None:
     """Compile what the trainings need, shared out over the ranks of a node; collective.
 
     Raises

@@ -8,7 +8,7 @@ need more of a backend bring engines of their own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_clock import COMPUTE, DATA, UPDATE, PhaseClock
 from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.parallel.watchdog import Heartbeat
+
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
 
 SLOTS = 16  # of flags behind the gradient: a whole cache line
 STOP = 0
@@ -100,7 +103,7 @@ class StepEngine(Engine, Protocol):
     def partial(self, epoch: int, rows: Rows) -> None:
         """Sum the gradient over this rank's slice of ``epoch`` (from 1), and its scores."""
 
-    def sum(self, comm: Any) -> None:
+    def sum(self, comm: MPI.Comm) -> None:
         """Replace the gradient by its sum over the ranks; collective."""
 
     def update(self, rate: float) -> None:
@@ -172,7 +175,7 @@ class HostEngine:
             self.plan.gradient(self.parameters, numbers.size, self._gradient, first > begin)
             self._clock.lap(COMPUTE)
 
-    def sum(self, comm: Any) -> None:
+    def sum(self, comm: MPI.Comm) -> None:
         """Replace the gradient by its sum over the ranks, in place; collective."""
         self._slots[STOP] = self._stop.requested
         mpi.allreduce_sum(comm, self._sums)

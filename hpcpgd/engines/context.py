@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset
@@ -15,6 +15,9 @@ from hpcpgd.kernels.schedule.scheduled_plan import ScheduledPlan, WorkerRange
 from hpcpgd.machine.resources import Resources
 from hpcpgd.parallel.phase_clock import PhaseClock
 from hpcpgd.parallel.stop import StopRequest
+
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def chunk_rows(network: Network, slice_rows: int, evaluation_rows: int, limits: 
 class RunContext:
     """What a run is planned from (see ``planning.make_trainer``)."""
 
-    comm: Any
+    comm: MPI.Comm
     config: RunConfig
     dataset: Dataset
     network: Network

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_clock import COMPUTE, UPDATE, PhaseClock
 from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.parallel.watchdog import Heartbeat
+
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
 
 CHECK_EVERY = 256  # steps between looks for NaN and Inf: each look waits for the GPU
 
@@ -119,7 +122,7 @@ class DeviceEngine:
             self._launch(chunk)
             self._moved(epoch, chunk)
 
-    def sum(self, comm: Any) -> None:
+    def sum(self, comm: MPI.Comm) -> None:
         """Replace the gradient by its sum over the ranks; collective.
 
         The one place where a GPU's work meets MPI: the stream is empty before the call,
@@ -138,7 +141,7 @@ class DeviceEngine:
             return self._staging[slice(*span)]
         return self._device.exposed(self._gradient.part(*span))
 
-    def _agree_to_stop(self, comm: Any) -> None:
+    def _agree_to_stop(self, comm: MPI.Comm) -> None:
         if (self.steps + 1) % CHECK_EVERY == 0:
             raised = np.array([self._stop.requested], np.int64)
             mpi.allreduce_sum(comm, raised)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_clock import COMPUTE, UPDATE, PhaseClock
 from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.parallel.watchdog import Heartbeat
+
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
 
 IN_ORDER = -1  # the seed of rows that are not permuted
 
@@ -145,7 +148,7 @@ class PrivateEngine(ScheduledEngine):
             )
             self._clock.lap(COMPUTE, loaded=self.plan.waited()[1])
 
-    def sum(self, comm: Any) -> None:
+    def sum(self, comm: MPI.Comm) -> None:
         """Replace the gradient by its sum over the ranks, in place; collective."""
         self._slots[STOP] = self._stop.requested
         mpi.allreduce_sum(comm, self._sums)

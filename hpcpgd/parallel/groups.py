@@ -34,11 +34,11 @@ class Group:
         The first ranks of all groups; None on the others.
     """
 
-    members: Any
+    members: mpi.MPI.Comm
     sizes: tuple[int, ...]
     number: int
-    peers: Any
-    leaders: Any
+    peers: mpi.MPI.Comm | None
+    leaders: mpi.MPI.Comm | None
 
     @property
     def index(self) -> int:
@@ -78,7 +78,7 @@ def make_group(ranks: mpi.Ranks, most: int | None) -> Group:
     parts = 1 if most is None else -(-node.size // most)
     spans = [block_range(node.size, parts, part) for part in range(parts)]
     own = next(part for part, (begin, end) in enumerate(spans) if begin <= node.rank < end)
-    members = mpi.split_within(node, own)
+    members = node.Split(own, node.rank)
     leaders = mpi.split_within(ranks.comm, 0 if members.rank == 0 else None)
     facts = np.zeros(2, np.int64)
     if leaders is not None:

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
@@ -57,14 +57,14 @@ class Ranks:
         Number of nodes.
     """
 
-    comm: Any
-    node: Any
+    comm: MPI.Comm
+    node: MPI.Comm
     rank: int
     size: int
     nodes: int
 
 
-def initialise(endings: startup.Endings | None = None) -> Any:
+def initialise(endings: startup.Endings | None = None) -> MPI.Comm:
     """Initialise MPI unless the caller has, and return the world communicator.
 
     Who calls this calls ``finish`` before the program ends.  ``endings`` says how this process
@@ -75,7 +75,7 @@ def initialise(endings: startup.Endings | None = None) -> Any:
     return MPI.COMM_WORLD
 
 
-def start(program: str = "hpcpgd") -> Any:
+def start(program: str = "hpcpgd") -> MPI.Comm:
     """Initialise MPI as ``initialise`` does, under a launcher that fits.
 
     Raises
@@ -96,7 +96,7 @@ def finish() -> None:
         startup.finalise(MPI)
 
 
-def join(comm: Any) -> Ranks:
+def join(comm: MPI.Comm) -> Ranks:
     """Duplicate ``comm`` and find out which of its ranks share a node."""
     own = comm.Dup()
     node = own.Split_type(MPI.COMM_TYPE_SHARED, own.rank)
@@ -113,13 +113,13 @@ def split(ranks: Ranks, colour: int) -> Ranks:
     return own
 
 
-def split_within(comm: Any, colour: int | None) -> Any:
+def split_within(comm: MPI.Comm, colour: int | None) -> MPI.Comm | None:
     """Return the communicator of the ranks of one colour, in order; None for no colour."""
     part = comm.Split(MPI.UNDEFINED if colour is None else colour, comm.rank)
     return None if part == MPI.COMM_NULL else part
 
 
-def same_machine(comm: Any, identity: bytes) -> Any:
+def same_machine(comm: MPI.Comm, identity: bytes) -> MPI.Comm:
     """Return the communicator of the ranks that gave the same ``identity``; collective.
 
     A colour has 31 bits: two splits make a coincidence of different ones out of the question.
@@ -132,7 +132,7 @@ def same_machine(comm: Any, identity: bytes) -> Any:
     return found
 
 
-def duplicate(comm: Any) -> Any:
+def duplicate(comm: MPI.Comm) -> MPI.Comm:
     """Return a communicator of the same ranks with messages of its own; collective."""
     return comm.Dup()
 
@@ -143,7 +143,7 @@ def leave(ranks: Ranks) -> None:
     ranks.comm.Free()
 
 
-def abort(comm: Any, code: int) -> NoReturn:
+def abort(comm: MPI.Comm, code: int) -> NoReturn:
     """End every rank of the job with ``code``; not collective."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # nothing may stand between here and Abort
@@ -153,47 +153,49 @@ def abort(comm: Any, code: int) -> NoReturn:
     os._exit(code)  # for an MPI whose Abort returns
 
 
-def abort_with_traceback(comm: Any, error: BaseException) -> NoReturn:
+def abort_with_traceback(comm: MPI.Comm, error: BaseException) -> NoReturn:
     """Print an unexpected error with this rank's number and end the job with 70."""
     text = "".join(traceback.format_exception(error))
     sys.stderr.write(f"hpcpgd: internal error on rank {comm.rank} of {comm.size}\n{text}")
     abort(comm, 70)
 
 
-def allreduce_sum(comm: Any, array: Array) -> None:
+def allreduce_sum(comm: MPI.Comm, array: Array) -> None:
     """Replace ``array`` by its sum over the ranks (algorithm 5's join)."""
     flat = array.reshape(-1)
     for begin in range(0, flat.size, PIECE):
         comm.Allreduce(MPI.IN_PLACE, flat[begin : begin + PIECE], MPI.SUM)
 
 
-def iallreduce_sum(comm: Any, array: Array) -> Any:
+def iallreduce_sum(comm: MPI.Comm, array: Array) -> MPI.Request:
     """Start to replace ``array`` by its sum over the ranks; return what to ``finish``."""
     return comm.Iallreduce(MPI.IN_PLACE, array, MPI.SUM)
 
 
-def progress(requests: list[Any]) -> None:
+def progress(requests: list[MPI.Request]) -> None:
     """Let MPI go on with what was started; not collective."""
     for request in requests:
         request.Test()
 
 
-def wait_all(requests: list[Any]) -> None:
+def wait_all(requests: list[MPI.Request]) -> None:
     """Wait until all that was started is complete."""
     for request in requests:
         request.Wait()
 
 
-def allgatherv(comm: Any, own: Array, counts: list[int], out: Array) -> None:
+def allgatherv(comm: MPI.Comm, own: Array, counts: list[int], out: Array) -> None:
     """Fill ``out`` with every rank's ``own``, one after the other, of ``counts`` numbers."""
     places = [sum(counts[:rank]) for rank in range(comm.size)]
     kind = MPI._typedict[own.dtype.char]
     comm.Allgatherv([own, kind], [out, counts, places, kind])
 
 
-def shared_bytes(comm: Any, nbytes: int) -> tuple[Array, Any]:
+def shared_bytes(comm: MPI.Comm, nbytes: int) -> tuple[Array, MPI.Win]:
     """Return zeroed memory that the ranks of ``comm``, all on one node, see; and its window."""
-    window = MPI.Win.Allocate_shared(nbytes if comm.rank == 0 else 0, 1, comm=comm)
+    window = MPI.Win.Allocate_shared(
+        nbytes if comm.rank == 0 else 0, 1, comm=cast(MPI.Intracomm, comm)
+    )
     buffer: Any = window.Shared_query(0)[0]
     memory = np.frombuffer(buffer, np.uint8, nbytes)
     window.Lock_all()
@@ -205,7 +207,7 @@ def shared_bytes(comm: Any, nbytes: int) -> tuple[Array, Any]:
     return memory, window
 
 
-def free_window(window: Any) -> None:
+def free_window(window: MPI.Win) -> None:
     """Give shared memory back; nobody may look at it any more.  Collective."""
     buffer: Any = window.Shared_query(0)[0]
     address, nbytes = buffer.address, buffer.nbytes
@@ -214,40 +216,40 @@ def free_window(window: Any) -> None:
     forbid(address, nbytes)
 
 
-def allreduce_min(comm: Any, array: Array) -> None:
+def allreduce_min(comm: MPI.Comm, array: Array) -> None:
     """Replace ``array`` by its elementwise minimum over the ranks."""
     comm.Allreduce(MPI.IN_PLACE, array, MPI.MIN)
 
 
-def allreduce_max(comm: Any, value: float) -> float:
+def allreduce_max(comm: MPI.Comm, value: float) -> float:
     """Return the largest of the ranks' values."""
     box = np.array([value])
     comm.Allreduce(MPI.IN_PLACE, box, MPI.MAX)
     return float(box[0])
 
 
-def gather(comm: Any, row: Array) -> Array | None:
+def gather(comm: MPI.Comm, row: Array) -> Array | None:
     """Return every rank's ``row`` stacked on rank 0, None elsewhere."""
     out = np.empty((comm.size, *row.shape), row.dtype) if comm.rank == 0 else None
     comm.Gather(row, out, root=0)
     return out
 
 
-def allgather(comm: Any, row: Array) -> Array:
+def allgather(comm: MPI.Comm, row: Array) -> Array:
     """Return every rank's ``row`` stacked, on every rank."""
     out = np.empty((comm.size, *row.shape), row.dtype)
     comm.Allgather(row, out)
     return out
 
 
-def bcast(comm: Any, array: Array, root: int = 0) -> None:
+def bcast(comm: MPI.Comm, array: Array, root: int = 0) -> None:
     """Fill ``array`` on every rank with that of ``root``, in pieces."""
     flat = array.reshape(-1).view(np.uint8)
     for begin in range(0, flat.size, PIECE):
         comm.Bcast(flat[begin : begin + PIECE], root=root)
 
 
-def bcast_bytes(comm: Any, data: bytes | memoryview, root: int = 0) -> bytes:
+def bcast_bytes(comm: MPI.Comm, data: bytes | memoryview, root: int = 0) -> bytes:
     """Return ``root``'s ``data`` on every rank."""
     length = np.array([len(data)], np.int64)
     comm.Bcast(length, root=root)
@@ -258,7 +260,7 @@ def bcast_bytes(comm: Any, data: bytes | memoryview, root: int = 0) -> bytes:
     return box.tobytes()
 
 
-def allgather_texts(comm: Any, text: str) -> list[str]:
+def allgather_texts(comm: MPI.Comm, text: str) -> list[str]:
     """Return every rank's ``text``, on every rank."""
     data = text.encode()
     longest = np.array([len(data)], np.int64)
@@ -273,12 +275,12 @@ def threads_may_call() -> bool:
     return bool(MPI.Query_thread() == MPI.THREAD_MULTIPLE)
 
 
-def isend_bytes(comm: Any, data: bytes, to: int) -> Any:
+def isend_bytes(comm: MPI.Comm, data: bytes, to: int) -> MPI.Request:
     """Start to send ``data`` to a rank, which may take it or not; return what to ``progress``."""
     return comm.Isend(np.frombuffer(data, np.uint8), dest=to)
 
 
-def poll_bytes(comm: Any) -> tuple[int, bytes] | None:
+def poll_bytes(comm: MPI.Comm) -> tuple[int, bytes] | None:
     """Return a rank that has posted something and what it was; None if there is nothing."""
     status = MPI.Status()
     if not comm.Iprobe(status=status):
@@ -288,7 +290,7 @@ def poll_bytes(comm: Any) -> tuple[int, bytes] | None:
     return status.source, box.tobytes()
 
 
-def patient_barrier(comm: Any) -> None:
+def patient_barrier(comm: MPI.Comm) -> None:
     """Wait for all ranks asleep: spinning ranks would slow down the one that works."""
     global patient_barriers
     patient_barriers += 1
@@ -298,7 +300,7 @@ def patient_barrier(comm: Any) -> None:
 
 
 @contextmanager
-def agreed(comm: Any) -> Iterator[None]:
+def agreed(comm: MPI.Comm) -> Iterator[None]:
     """Run the body on every rank; an expected error on any, or too little memory, is raised on all.
 
     Raises
@@ -332,7 +334,7 @@ def agreed(comm: Any) -> Iterator[None]:
     raise agreement from error
 
 
-def try_sum(comm: Any, array: Any) -> bool:
+def try_sum(comm: MPI.Comm, array: Any) -> bool:
     """Sum ``array`` in place over the ranks; False if MPI reports an error."""
     try:
         allreduce_sum(comm, array)
@@ -341,7 +343,7 @@ def try_sum(comm: Any, array: Any) -> bool:
     return True
 
 
-def exchange_and_add(comm: Any, array: Any, total: Any, moved: Any) -> None:
+def exchange_and_add(comm: MPI.Comm, array: Any, total: Any, moved: Any) -> None:
     """Send ``array`` to this rank itself, into ``moved``, and add it to ``total``."""
     comm.Sendrecv(array, dest=comm.rank, recvbuf=moved, source=comm.rank)
     MPI.SUM.Reduce_local(array, total)

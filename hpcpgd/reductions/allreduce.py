@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hpcpgd.data.sampler import Sampler
 from hpcpgd.engines.base import Rows, StepEngine
 from hpcpgd.parallel.phase_clock import PhaseClock
+
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
 
 
 class AllreduceStep:
@@ -24,7 +27,9 @@ class AllreduceStep:
 
     hidden_share = math.nan  # nothing is sent while something is computed
 
-    def __init__(self, comm: Any, engine: StepEngine, sampler: Sampler, clock: PhaseClock) -> None:
+    def __init__(
+        self, comm: MPI.Comm, engine: StepEngine, sampler: Sampler, clock: PhaseClock
+    ) -> None:
         self._comm = comm
         self._engine = engine
         self._sampler = sampler

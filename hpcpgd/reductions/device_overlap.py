@@ -8,13 +8,16 @@ output layer first, and lets MPI go on while it waits for the next mark.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpcpgd.engines.base import Rows
 from hpcpgd.engines.device_engine import Chunk, DeviceEngine
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_clock import COMPUTE
 from hpcpgd.reductions.exposure import Exposure
+
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
 
 
 class DeviceOverlapEngine(DeviceEngine):
@@ -26,7 +29,7 @@ class DeviceOverlapEngine(DeviceEngine):
         self._layers = range(self.network.depth, 0, -1)
         self._marks: list[Any] = []
 
-    def prepare(self, comm: Any) -> None:
+    def prepare(self, comm: MPI.Comm) -> None:
         """Time the sum with nothing beside it; collective."""
         self._device.synchronize()
         whole = self._exposed((0, self.network.size))
@@ -36,7 +39,7 @@ class DeviceOverlapEngine(DeviceEngine):
             self._staging[:] = 0
         self._device.clear(self._gradient)
 
-    def partial_and_sum(self, comm: Any, epoch: int, rows: Rows) -> None:
+    def partial_and_sum(self, comm: MPI.Comm, epoch: int, rows: Rows) -> None:
         """Replace the gradient by its sum over this step's rows of all ranks; collective."""
         self._marks.clear()
         self.partial(epoch, rows)

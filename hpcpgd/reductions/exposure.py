@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hpcpgd.parallel import mpi
+
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
 
 REHEARSALS = 5
 
@@ -21,7 +24,7 @@ class Exposure:
         self._exposed = 0.0
         self.reductions = 0
 
-    def rehearse(self, comm: Any, make_sum: Callable[[], None]) -> None:
+    def rehearse(self, comm: MPI.Comm, make_sum: Callable[[], None]) -> None:
         """Time the sum with nothing beside it; collective."""
         times = []
         for _ in range(REHEARSALS):

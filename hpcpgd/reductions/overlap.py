@@ -8,7 +8,7 @@ waited for.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hpcpgd.engines.base import STOP, StepEngine
 from hpcpgd.engines.base import Rows as Span
@@ -21,6 +21,9 @@ from hpcpgd.parallel.phase_clock import COMPUTE
 from hpcpgd.reductions.allreduce import AllreduceStep
 from hpcpgd.reductions.exposure import Exposure
 
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
+
 
 class PieceEngine(StepEngine, Protocol):
     """What a rank does for ``overlap``.
@@ -32,10 +35,10 @@ class PieceEngine(StepEngine, Protocol):
 
     exposure: Exposure
 
-    def prepare(self, comm: Any) -> None:
+    def prepare(self, comm: MPI.Comm) -> None:
         """Time the sum with nothing beside it; collective."""
 
-    def partial_and_sum(self, comm: Any, epoch: int, rows: Span) -> None:
+    def partial_and_sum(self, comm: MPI.Comm, epoch: int, rows: Span) -> None:
         """Replace the gradient by its sum over this step's rows of all ranks; collective."""
 
 
@@ -46,12 +49,12 @@ class OverlapEngine(PrivateEngine):
         super().__init__(*arguments)
         self.exposure = Exposure()
 
-    def prepare(self, comm: Any) -> None:
+    def prepare(self, comm: MPI.Comm) -> None:
         """Time the sum with nothing beside it; collective."""
         self.exposure.rehearse(comm, lambda: mpi.allreduce_sum(comm, self._sums))
         self._sums[:] = 0
 
-    def partial_and_sum(self, comm: Any, epoch: int, rows: Span) -> None:
+    def partial_and_sum(self, comm: MPI.Comm, epoch: int, rows: Span) -> None:
         """Replace the gradient by its sum over this step's rows of all ranks; collective."""
         begin, end = rows
         last = begin + (max(end - begin, 1) - 1) // self.capacity * self.capacity
@@ -78,7 +81,7 @@ class OverlapEngine(PrivateEngine):
         self.stopping = bool(self._slots[STOP] > 0)
         self._clock.end_reduction()
 
-    def _send(self, comm: Any, piece: Array, requests: list[Any]) -> None:
+    def _send(self, comm: MPI.Comm, piece: Array, requests: list[Any]) -> None:
         if piece.size:
             requests.append(mpi.iallreduce_sum(comm, piece))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from hpcpgd.parallel.groups import Group
 from hpcpgd.parallel.phase_clock import COMPUTE, UPDATE, PhaseClock
 from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.parallel.watchdog import Heartbeat
+
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
 
 
 class Exchange:
@@ -56,14 +59,16 @@ class Exchange:
 
     def rows(self, phase: int, count: int) -> None:
         """Complete what a phase computed for ``count`` rows of the minibatch; collective."""
-        if self._group.leaders is not None:
-            self._swap([self._row_views(phase, group, count) for group in self._groups])
+        leaders = self._group.leaders
+        if leaders is not None:
+            self._swap(leaders, [self._row_views(phase, group, count) for group in self._groups])
         self._group.members.Barrier()
 
     def parameters(self, flat: Array) -> None:
         """Complete the updated parameters; collective."""
-        if self._group.leaders is not None:
-            self._swap([self._parameter_views(flat, group) for group in self._groups])
+        leaders = self._group.leaders
+        if leaders is not None:
+            self._swap(leaders, [self._parameter_views(flat, group) for group in self._groups])
         self._group.members.Barrier()
 
     @property
@@ -104,13 +109,13 @@ class Exchange:
             part, tile = divmod(unit, what.grid.tiles)
             yield *block_range(m, what.grid.parts, part), *columns_range(n, what.grid.tiles, tile)
 
-    def _swap(self, views: list[list[Array]]) -> None:
-        """Fill every group's views with what that group has in its own; among the leaders."""
+    def _swap(self, leaders: MPI.Comm, views: list[list[Array]]) -> None:
+        """Fill every group's views with what that group has in its own; collective over leaders."""
         counts = [sum(view.size for view in mine) for mine in views]
         mine = [view.ravel() for view in views[self._group.number]]
         own = np.concatenate([np.zeros(0, self._network.dtype), *mine])
         everything = np.empty(sum(counts), self._network.dtype)
-        mpi.allgatherv(self._group.leaders, own, counts, everything)
+        mpi.allgatherv(leaders, own, counts, everything)
         place = 0
         for number, theirs in enumerate(views):
             for view in theirs:
@@ -131,9 +136,9 @@ class ReproducibleEngine(ScheduledEngine):
     """
 
     def __init__(
-        self, comm: Any, group: Group, threads: int, plan: ScheduledPlan, scorer: ScheduledPlan,
-        dataset: Dataset, sampler: Sampler, parameters: Array, clock: PhaseClock,
-        stop: StopRequest,
+        self, comm: MPI.Comm, group: Group, threads: int, plan: ScheduledPlan,
+        scorer: ScheduledPlan, dataset: Dataset, sampler: Sampler, parameters: Array,
+        clock: PhaseClock, stop: StopRequest,
     ) -> None:  # fmt: skip
         super().__init__(plan, scorer, dataset, sampler, parameters, clock, stop)
         self.score_rows = self.capacity

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hpcpgd.config.option_types import Every
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.stop import StopRequest
+
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
 
 
 @dataclass
@@ -29,7 +32,7 @@ class CheckpointTimer:
         Writes one; collective.
     """
 
-    comm: Any
+    comm: MPI.Comm
     request: StopRequest
     every: Every
     write: Callable[[], None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +15,13 @@ from hpcpgd.kernels.core.workspace import TOTALS
 from hpcpgd.parallel import mpi
 from hpcpgd.results.record import Scores
 
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
 
-def evaluate(comm: Any, engine: Engine, dataset: Dataset, name: str, confusion: bool) -> Scores:
+
+def evaluate(
+    comm: MPI.Comm, engine: Engine, dataset: Dataset, name: str, confusion: bool
+) -> Scores:
     """Score the engine's parameters on a split, with or without its confusion matrix.
 
     The rows are cut into chunks, which are dealt to the ranks; sums are kept by chunk, so

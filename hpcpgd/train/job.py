@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from hpcpgd.cli.launcher import complain, launcher_rank, launcher_size, part
 from hpcpgd.config.run_config import RunConfig
@@ -17,6 +17,9 @@ from hpcpgd.machine import jit_cache
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.parallel.watchdog import Watchdog, farewell
+
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
 
 PROGRAM = "hpcpgd train"
 
@@ -29,7 +32,7 @@ def run(config: RunConfig | HpcpgdError, argv: Sequence[str], stop: StopRequest)
     for nobody.
     """
 
-    def body(world: Any) -> None:
+    def body(world: MPI.Comm) -> None:
         if mpi.threads_may_call():
             stop.together(partial(mpi.abort, world))
         with mpi.agreed(world):
@@ -43,7 +46,9 @@ def run(config: RunConfig | HpcpgdError, argv: Sequence[str], stop: StopRequest)
     return on_world(PROGRAM, body, config if isinstance(config, HpcpgdError) else None)
 
 
-def on_world(program: str, body: Callable[[Any], object], own: HpcpgdError | None = None) -> int:
+def on_world(
+    program: str, body: Callable[[MPI.Comm], object], own: HpcpgdError | None = None
+) -> int:
     """Start MPI, run ``body`` on the world communicator and return the exit code.
 
     Collective over all ranks of the launcher.  An expected error that all ranks agree on
@@ -66,7 +71,7 @@ def on_world(program: str, body: Callable[[Any], object], own: HpcpgdError | Non
     return within(program, world, body)
 
 
-def within(program: str, world: Any, body: Callable[[Any], object]) -> int:
+def within(program: str, world: MPI.Comm, body: Callable[[MPI.Comm], object]) -> int:
     """Run ``body`` on the world communicator, end MPI and return the exit code, as above."""
     try:
         body(world)
@@ -90,7 +95,7 @@ def within(program: str, world: Any, body: Callable[[Any], object]) -> int:
     return 0
 
 
-def end_all(program: str, world: Any, error: BaseException) -> NoReturn:
+def end_all(program: str, world: MPI.Comm, error: BaseException) -> NoReturn:
     """End the job for an unexpected error of this rank alone; not collective.
 
     Of too little memory one line tells, of a defect its traceback.
@@ -101,7 +106,7 @@ def end_all(program: str, world: Any, error: BaseException) -> NoReturn:
     _end(program, world, short)
 
 
-def _end(program: str, world: Any, error: HpcpgdError) -> NoReturn:
+def _end(program: str, world: MPI.Comm, error: HpcpgdError) -> NoReturn:
     if world.size > 1:
         error.args = (f"rank {world.rank}: {error}",)
     complain(program, error, True)
@@ -109,7 +114,10 @@ def _end(program: str, world: Any, error: HpcpgdError) -> NoReturn:
 
 
 def train(
-    comm: Any, config: RunConfig, argv: Sequence[str] = (), stop: StopRequest | None = None
+    comm: MPI.Comm,
+    config: RunConfig,
+    argv: Sequence[str] = (),
+    stop: StopRequest | None = None,
 ) -> Path:
     """Train as ``config`` says and return the run file's path; collective over ``comm``.
 

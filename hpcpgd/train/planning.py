@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hpcpgd.config.run_config import GROUPED, RunConfig
 from hpcpgd.data import Dataset
@@ -29,6 +29,9 @@ from hpcpgd.reductions.grouped import make_grouped
 from hpcpgd.reductions.overlap import OverlapEngine, OverlapStep
 from hpcpgd.train.training_loop import Trainer
 
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
+
 TF32_GENERATION = 80  # compute capability, times ten
 
 
@@ -39,7 +42,7 @@ def make_sampler(config: RunConfig, rows: int) -> Sampler:
 
 
 def make_trainer(
-    comm: Any,
+    comm: MPI.Comm,
     config: RunConfig,
     dataset: Dataset,
     network: Network,

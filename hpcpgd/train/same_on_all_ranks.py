@@ -8,7 +8,7 @@ import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import binding
@@ -19,8 +19,11 @@ from hpcpgd.errors import ConfigError
 from hpcpgd.parallel import mpi
 from hpcpgd.version import __version__
 
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
 
-def require_same_config(comm: Any, config: RunConfig) -> None:
+
+def require_same_config(comm: MPI.Comm, config: RunConfig) -> None:
     """Refuse ranks whose configurations differ; collective.
 
     Raises
@@ -78,7 +81,7 @@ def _sources() -> str:
     return digest.hexdigest()[:12]
 
 
-def require_same_program(comm: Any, blas: Any) -> None:
+def require_same_program(comm: MPI.Comm, blas: Any) -> None:
     """Refuse ranks that run different programs or libraries; collective.
 
     Raises
@@ -90,7 +93,7 @@ def require_same_program(comm: Any, blas: Any) -> None:
     _require_same(comm, program_facts(blas), cure)
 
 
-def require_same_machine(comm: Any, blas_library: str) -> None:
+def require_same_machine(comm: MPI.Comm, blas_library: str) -> None:
     """Refuse ranks between which the same arithmetic may give other bits; collective.
 
     Raises
@@ -103,7 +106,7 @@ def require_same_machine(comm: Any, blas_library: str) -> None:
     _require_same(comm, machine_facts(blas_library), cure)
 
 
-def _require_same(comm: Any, facts: dict[str, str], cure: str) -> None:
+def _require_same(comm: MPI.Comm, facts: dict[str, str], cure: str) -> None:
     """Refuse facts that differ from rank 0's; collective."""
     own = "\n".join(facts.values())
     first = mpi.bcast_bytes(comm, own.encode()).decode()

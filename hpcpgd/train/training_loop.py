@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from hpcpgd.results.history import Epoch, History, Timing
 from hpcpgd.results.record import Scores
 from hpcpgd.train.checkpoint_timer import CheckpointTimer
 from hpcpgd.train.evaluation import added, evaluate
+
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
 
 
 @dataclass
@@ -53,7 +56,7 @@ class Trainer:
         Steps after which all ranks were last seen to hold the same weights.
     """
 
-    comm: Any
+    comm: MPI.Comm
     dataset: Dataset
     engine: Engine
     sampler: Sampler

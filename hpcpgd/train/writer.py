@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hpcpgd.checkpoint.run_files import RunFiles
 from hpcpgd.parallel import mpi
@@ -12,6 +12,9 @@ from hpcpgd.results.record import RunRecord
 from hpcpgd.results.runfile import write_run_file
 from hpcpgd.train.recording import make_state
 from hpcpgd.train.training_loop import Trainer
+
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
 
 
 class Writer:
@@ -29,7 +32,12 @@ class Writer:
     """
 
     def __init__(
-        self, comm: Any, watch: Watchdog, files: RunFiles, record: RunRecord, facts: dict[str, str]
+        self,
+        comm: MPI.Comm,
+        watch: Watchdog,
+        files: RunFiles,
+        record: RunRecord,
+        facts: dict[str, str],
     ) -> None:
         self._comm = comm
         self._watch = watch

@@ -52,7 +52,7 @@ def test_bytes_of_a_step_on_gpus(comm: Any, reduction: str) -> None:
     """No flags travel with the gradient there."""
     settings = config("cuda", "float64", 37, reduction)
     network = make_network(settings, dataset().n_in, dataset().n_classes)
-    world = Counted(comm)
+    world: Any = Counted(comm)
     on, _ = emulated_gpu(comm, gpu.STAGED)
     trainer = make_trainer(
         world, settings, dataset(), network, initial_parameters(network, 0),
@@ -84,7 +84,7 @@ def test_bytes_of_a_step(comm: Any, reduction: str, group_size: int | str, threa
         for name in ("peers", "leaders")
         if getattr(group, name) is not None
     }
-    world = Counted(comm)
+    world: Any = Counted(comm)
     arena = Arena(ranks, replace(group, **counted))
     grouped = reduction in ("shared", "reproducible")
     trainer = make_trainer(

@@ -72,7 +72,8 @@ def test_a_thread_waits_where_it_has_called_mpi_or_says_so() -> None:
             seen.append(location_of(sys._getframe(1), False))
             return True
 
-    mpi.progress([Request()])
+    request: Any = Request()
+    mpi.progress([request])
     assert seen[0].waits
     assert re.fullmatch(r"progress \(mpi\.py, line \d+\)", seen[0].where)
 
