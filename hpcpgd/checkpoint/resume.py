@@ -53,9 +53,13 @@ def on_all(comm: MPI.Comm, state: State | None) -> State | None:
 
 
 def require_same_run(
-    path: Path | None, state: State, config: RunConfig, network: Network, dataset_sha256: str,
+    path: Path | None,
+    state: State,
+    config: RunConfig,
+    network: Network,
+    dataset_sha256: str,
     steps_an_epoch: int,
-) -> None:  # fmt: skip
+) -> None:
     """Refuse a checkpoint of another network, dataset, data type or order of rows.
 
     ``path`` is its name, for messages.

@@ -62,9 +62,11 @@ def _parse(argv: Sequence[str] | None) -> list[Variant]:
     parser = OneLineParser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     for flag, names in (("--backend", BACKENDS), ("--dtype", DTYPES)):
         parser.add_argument(
-            flag, action="append", metavar="NAME",
+            flag,
+            action="append",
+            metavar="NAME",
             help=f"{', '.join(names)}; may be given several times (default: all)",
-        )  # fmt: skip
+        )
     options = parser.parse_args(argv)
     chosen = []
     for flag, names in (("backend", BACKENDS), ("dtype", DTYPES)):

@@ -76,9 +76,14 @@ def _parse(table: Table) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
         texts = (dialect.plain(line) for _, line in body)
         try:
             values: npt.NDArray[np.float64] = np.loadtxt(
-                texts, np.float64, comments=None, delimiter=dialect.separator,
-                converters=converters, ndmin=2, encoding=None,
-            )  # fmt: skip
+                texts,
+                np.float64,
+                comments=None,
+                delimiter=dialect.separator,
+                converters=converters,
+                ndmin=2,
+                encoding=None,
+            )
         except ValueError as error:
             _diagnose(table)
             raise DataError(f"{table.path}: {guard.one_line(error)}") from error

@@ -50,11 +50,16 @@ def standardised(dataset: Dataset, dtype: str) -> Dataset:
         note += _far(features, name, dataset.name)
         scaled[name] = Split(features, split.labels)
     return replace(
-        dataset, train=scaled["train"], validation=scaled["validation"], test=scaled["test"],
-        scale=1.0, offset=0.0,
+        dataset,
+        train=scaled["train"],
+        validation=scaled["validation"],
+        test=scaled["test"],
+        scale=1.0,
+        offset=0.0,
         notes=(*dataset.notes, note),
-        mean=tuple(mean.tolist()), deviation=tuple(divisor.tolist()),
-    )  # fmt: skip
+        mean=tuple(mean.tolist()),
+        deviation=tuple(divisor.tolist()),
+    )
 
 
 def _far(features: Array, split: str, name: str) -> str:

@@ -59,11 +59,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     text = "where runs are to be written (default: this folder)"
     parser.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help=text)
     parser.add_argument(
-        "--kit", type=Path, metavar="DIR",
+        "--kit",
+        type=Path,
+        metavar="DIR",
         help="make a folder and DIR.tar.gz to attach to a question: the doctor, Allreduce times, "
         "the same bits and a small scaling study on 1, 2 and 4 nodes of the job, in at most "
         "15 minutes; start it without mpiexec or srun",
-    )  # fmt: skip
+    )
     text = "with --kit: what starts the ranks, such as 'srun --mpi=pmi2' (default: mpiexec here)"
     parser.add_argument("--launcher", metavar="COMMAND", help=text)
     text = "with --kit: leave names of users and nodes, and paths, as they are"

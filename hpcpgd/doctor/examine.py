@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 
 PROGRAM = "hpcpgd doctor"
 NETWORK = Stage(
-    "Allreduce", 120.0,
+    "Allreduce",
+    120.0,
     "messages do not arrive: let MPI use another network interface (UCX_NET_DEVICES, "
     "FI_PROVIDER), or ask for the ports between nodes to be opened",
-)  # fmt: skip
+)
 LOCAL = Stage("this node", 300.0, "see whether the file systems and the GPUs of the nodes answer")
 
 

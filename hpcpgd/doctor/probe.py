@@ -29,16 +29,25 @@ class ProbeResult:
 
 
 def ask(
-    module: str, *words: str, seconds: float, launcher: tuple[str, ...] = (),
+    module: str,
+    *words: str,
+    seconds: float,
+    launcher: tuple[str, ...] = (),
     environ: Mapping[str, str] = os.environ,
-) -> ProbeResult:  # fmt: skip
+) -> ProbeResult:
     """Run a module of ours, not as a rank of this job; past ``seconds`` it is killed."""
     command = [*launcher, sys.executable, "-m", module, *words]
     try:
         done = subprocess.run(
-            command, env=without_launcher(environ), stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, errors="replace", timeout=seconds, check=False,
-        )  # fmt: skip
+            command,
+            env=without_launcher(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return ProbeResult("", f"no answer within {seconds:.0f} s")
     except OSError as error:

@@ -48,9 +48,11 @@ def observe(folder: Path = FOLDER, processes: Path = Path("/proc")) -> SharedMem
     there = os.statvfs(folder)
     left = left_over(folder, processes)
     return SharedMemory(
-        there.f_blocks * there.f_frsize, there.f_bavail * there.f_frsize,
-        tuple(sorted(left)), sum(left.values()),
-    )  # fmt: skip
+        there.f_blocks * there.f_frsize,
+        there.f_bavail * there.f_frsize,
+        tuple(sorted(left)),
+        sum(left.values()),
+    )
 
 
 def is_small(seen: SharedMemory, ranks: int) -> bool:

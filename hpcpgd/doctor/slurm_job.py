@@ -64,10 +64,14 @@ def observe(environ: Mapping[str, str]) -> Job | None:
         with suppress(ValueError):  # Unknown, None, NONE
             left = datetime.fromisoformat(end).timestamp() - time.time()
     return Job(
-        _number(environ, "SLURM_NTASKS"), "SLURM_STEP_NUM_TASKS" in environ,
-        _number(environ, "SLURM_CPUS_PER_TASK"), _number(environ, "SRUN_CPUS_PER_TASK"),
-        left, told.get("Requeue", "1") != "0", in_step_shell(environ),
-    )  # fmt: skip
+        _number(environ, "SLURM_NTASKS"),
+        "SLURM_STEP_NUM_TASKS" in environ,
+        _number(environ, "SLURM_CPUS_PER_TASK"),
+        _number(environ, "SRUN_CPUS_PER_TASK"),
+        left,
+        told.get("Requeue", "1") != "0",
+        in_step_shell(environ),
+    )
 
 
 def _ask(job: str) -> dict[str, str]:
@@ -77,8 +81,12 @@ def _ask(job: str) -> dict[str, str]:
     try:
         done = subprocess.run(
             ["scontrol", "--oneliner", "show", "job", job],
-            capture_output=True, text=True, errors="replace", timeout=ASK_SECONDS, check=True,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=ASK_SECONDS,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return {}
     return dict(word.split("=", 1) for word in done.stdout.split() if "=" in word)

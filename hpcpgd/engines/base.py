@@ -131,9 +131,14 @@ class HostEngine:
     score_rows: int | None = None
 
     def __init__(
-        self, plan: Plan, dataset: Dataset, sampler: Sampler, parameters: Array,
-        clock: PhaseClock, stop: StopRequest,
-    ) -> None:  # fmt: skip
+        self,
+        plan: Plan,
+        dataset: Dataset,
+        sampler: Sampler,
+        parameters: Array,
+        clock: PhaseClock,
+        stop: StopRequest,
+    ) -> None:
         self.plan = plan
         self.network: Network = plan.network
         self.capacity: int = plan.work.capacity

@@ -54,9 +54,15 @@ class ScheduledEngine:
     score_rows: int | None = None
 
     def __init__(
-        self, plan: ScheduledPlan, scorer: ScheduledPlan, dataset: Dataset, sampler: Sampler,
-        parameters: Array, clock: PhaseClock, stop: StopRequest,
-    ) -> None:  # fmt: skip
+        self,
+        plan: ScheduledPlan,
+        scorer: ScheduledPlan,
+        dataset: Dataset,
+        sampler: Sampler,
+        parameters: Array,
+        clock: PhaseClock,
+        stop: StopRequest,
+    ) -> None:
         self.plan = plan
         self.network: Network = plan.network
         self.capacity: int = scorer.work.capacity
@@ -127,9 +133,14 @@ class PrivateEngine(ScheduledEngine):
     """An engine whose workers are this rank's threads: reduction ``allreduce``, or one rank."""
 
     def __init__(
-        self, plan: ScheduledPlan, dataset: Dataset, sampler: Sampler, parameters: Array,
-        clock: PhaseClock, stop: StopRequest,
-    ) -> None:  # fmt: skip
+        self,
+        plan: ScheduledPlan,
+        dataset: Dataset,
+        sampler: Sampler,
+        parameters: Array,
+        clock: PhaseClock,
+        stop: StopRequest,
+    ) -> None:
         super().__init__(plan, plan, dataset, sampler, parameters, clock, stop)
         # The gradient, and slots that travel with it: each counts the ranks that raise a flag.
         self._sums = aligned_zeros(self.network.size + SLOTS, self.network.dtype)

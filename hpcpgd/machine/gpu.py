@@ -200,9 +200,13 @@ def why_mpi_is_not_gpu_aware() -> str:
     environment = without_launcher(os.environ)
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True,
-            timeout=PROBE_SECONDS, check=False,
-        )  # fmt: skip
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"MPI's probe: {error}"
     if done.returncode == 0:

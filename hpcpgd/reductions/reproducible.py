@@ -136,10 +136,18 @@ class ReproducibleEngine(ScheduledEngine):
     """
 
     def __init__(
-        self, comm: MPI.Comm, group: Group, threads: int, plan: ScheduledPlan,
-        scorer: ScheduledPlan, dataset: Dataset, sampler: Sampler, parameters: Array,
-        clock: PhaseClock, stop: StopRequest,
-    ) -> None:  # fmt: skip
+        self,
+        comm: MPI.Comm,
+        group: Group,
+        threads: int,
+        plan: ScheduledPlan,
+        scorer: ScheduledPlan,
+        dataset: Dataset,
+        sampler: Sampler,
+        parameters: Array,
+        clock: PhaseClock,
+        stop: StopRequest,
+    ) -> None:
         super().__init__(plan, scorer, dataset, sampler, parameters, clock, stop)
         self.score_rows = self.capacity
         self._comm = comm

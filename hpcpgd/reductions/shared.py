@@ -36,9 +36,16 @@ class SharedEngine(ScheduledEngine):
     """
 
     def __init__(
-        self, group: Group, plan: ScheduledPlan, scorer: ScheduledPlan, dataset: Dataset,
-        sampler: Sampler, parameters: Array, clock: PhaseClock, stop: StopRequest,
-    ) -> None:  # fmt: skip
+        self,
+        group: Group,
+        plan: ScheduledPlan,
+        scorer: ScheduledPlan,
+        dataset: Dataset,
+        sampler: Sampler,
+        parameters: Array,
+        clock: PhaseClock,
+        stop: StopRequest,
+    ) -> None:
         super().__init__(plan, scorer, dataset, sampler, parameters, clock, stop)
         self.group = group
         # This rank's block, and slots that travel with it: each counts the groups that

@@ -49,6 +49,9 @@ def table(config: RunConfig, choice: Selection) -> str:
         mark = "  chosen" if i == choice.best else ""
         lines.append(f"{rate:>13g}  {known:>19}  {loss:>15.4f}{mark}")
     return "\n".join(
-        [*lines, f"test accuracy of the chosen model: {100 * choice.test_accuracy:.2f} %, after "
-         f"{config.epochs} epochs"]
-    )  # fmt: skip
+        [
+            *lines,
+            f"test accuracy of the chosen model: {100 * choice.test_accuracy:.2f} %, after "
+            f"{config.epochs} epochs",
+        ]
+    )

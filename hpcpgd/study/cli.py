@@ -38,9 +38,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         known, hint = ", ".join(words), nearest(argv[0], words)
         raise UsageError(f"unknown command {argv[0]!r}: expected {known}{hint}")
     parser = OneLineParser(
-        prog="hpcpgd study", description="Scaling studies.", allow_abbrev=False,
+        prog="hpcpgd study",
+        description="Scaling studies.",
+        allow_abbrev=False,
         epilog="select: choose the learning rate as the paper does (hpcpgd study select --help)",
-    )  # fmt: skip
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     folder = "where its runs are (default: hpcpgd-study-NAME in this folder)"
     retry = "run what failed or timed out once more"
@@ -64,19 +66,23 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     one.add_argument("--dry-run", action="store_true", help="print the scripts and stop")
     one.add_argument("--wait", action="store_true", help="wait until all have ended")
     parts["run"].add_argument(
-        "--launcher", metavar="COMMAND",
+        "--launcher",
+        metavar="COMMAND",
         help="what starts the ranks, such as 'srun --mpi=pmi2' in an allocation "
         "(default: the mpiexec beside this Python or in PATH)",
-    )  # fmt: skip
+    )
     parts["run"].add_argument(
         "--task", metavar="NAME", help="make one run alone, beside other processes of the study"
     )
     one = parts["collect"]
     one.add_argument("--output", type=Path, metavar="FILE.h5", help="default: study.h5 in DIR")
     one.add_argument(
-        "--also", action="append", default=[], metavar="LABEL=DIR",
+        "--also",
+        action="append",
+        default=[],
+        metavar="LABEL=DIR",
         help="runs of the same study on another machine; repeatable",
-    )  # fmt: skip
+    )
     one.add_argument("--label", help="of this machine (default: its processor)")
     text = "draw the figures and print the tables of a study file"
     one = commands.add_parser("report", help=text, description=text, allow_abbrev=False)
@@ -90,9 +96,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     one.add_argument("--dataset", help="default: mnist, else fashion-mnist")
     one.add_argument("--folder", type=Path, metavar="DIR", help="where its runs are")
     one.add_argument(
-        "--library-python", dest="python", metavar="PYTHON",
+        "--library-python",
+        dest="python",
+        metavar="PYTHON",
         help="interpreter that has PyTensor, Keras with JAX, and PyTorch (default: this one)",
-    )  # fmt: skip
+    )
     one.add_argument("--retry-failed", action="store_true", help=retry)
     return parser.parse_args(argv)
 

@@ -114,14 +114,23 @@ def _line(axes: Any, group: list[Summary], name: str, look: dict[str, Any], labe
         low, high = (heights * [p.median / getattr(p, ci) for p in known]
                      for ci in ("ci_high", "ci_low"))  # fmt: skip
         axes.errorbar(
-            [p.workers for p in known], heights, yerr=[heights - low, high - heights],
-            fmt="none", ecolor=look["color"], capsize=2, lw=0.8,
-        )  # fmt: skip
+            [p.workers for p in known],
+            heights,
+            yerr=[heights - low, high - heights],
+            fmt="none",
+            ecolor=look["color"],
+            capsize=2,
+            lw=0.8,
+        )
     rest = [p for p in group if p.oversubscribed]
     axes.plot(
-        [p.workers for p in rest], [getattr(p, name) for p in rest], ls="none",
-        markerfacecolor="none", label=None if honest else label, **look,
-    )  # fmt: skip
+        [p.workers for p in rest],
+        [getattr(p, name) for p in rest],
+        ls="none",
+        markerfacecolor="none",
+        label=None if honest else label,
+        **look,
+    )
     for p in group:
         if p.scaled:
             place = (p.workers, getattr(p, name))
@@ -153,9 +162,15 @@ def _bars(axes: Any, points: list[Summary]) -> None:
     for number, phase in enumerate(PHASE_ORDER):
         heights = np.array([getattr(p, PHASE_COLUMNS[phase]) for p in points])
         axes.bar(
-            places, heights, bottom=bottom, color=COLOURS[number], hatch=HATCHES[number],
-            edgecolor="white", linewidth=0.5, label=phase,
-        )  # fmt: skip
+            places,
+            heights,
+            bottom=bottom,
+            color=COLOURS[number],
+            hatch=HATCHES[number],
+            edgecolor="white",
+            linewidth=0.5,
+            label=phase,
+        )
         bottom += heights
     more = varying(points, ("reduction", "dtype", "precision"))
     axes.set_xticks(places, [_bar_label(p, more) for p in points], fontsize=6)

@@ -116,9 +116,13 @@ def _free_of_cores(mpiexec: str) -> tuple[str, ...]:
     """
     try:
         asked = subprocess.run(
-            [mpiexec, "--version"], capture_output=True, text=True, timeout=ASK_SECONDS,
-            env=without_launcher(os.environ), check=False,
-        )  # fmt: skip
+            [mpiexec, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=ASK_SECONDS,
+            env=without_launcher(os.environ),
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UnavailableError(f"{mpiexec}: {error}") from None
     open_mpi = any(name in asked.stdout for name in ("Open MPI", "OpenRTE"))

@@ -97,23 +97,34 @@ def _row(run: _Run, path: Path, point: Point, repeat: int, warmup: int, machine:
     batch = rows if config["batch_size"] == "full" else min(int(config["batch_size"]), rows)
     return Row(
         machine or run.text("cpu_model"),
-        paper_row(run.text("backend"), ranks, threads), point.key, point.setting,
+        paper_row(run.text("backend"), ranks, threads),
+        point.key,
+        point.setting,
         point.as_json(),
-        run.text("backend"), run.text("reduction"),
-        network_name(point.config.hidden), shared("dataset", run.text("dataset")),
-        run.text("dtype"), run.text("precision"), rows,
-        batch, ranks, threads, run.number("nodes"),
-        int(run.values("segments/group_size", (None,))[-1]), repeat,
+        run.text("backend"),
+        run.text("reduction"),
+        network_name(point.config.hidden),
+        shared("dataset", run.text("dataset")),
+        run.text("dtype"),
+        run.text("precision"),
+        rows,
+        batch,
+        ranks,
+        threads,
+        run.number("nodes"),
+        int(run.values("segments/group_size", (None,))[-1]),
+        repeat,
         test_accuracy=float(run.values("test/accuracy", ())) if run.has("test") else NAN,
         oversubscribed=bool(run.values("segments/oversubscribed", (None,))[-1]),
         hostname=run.first_text("ranks/segment1/host"),
-        cpu_model=run.text("cpu_model"), gpu_model=run.text("gpu_model"),
+        cpu_model=run.text("cpu_model"),
+        gpu_model=run.text("gpu_model"),
         software=f"hpcpgd {run.text('hpcpgd_version')} {run.text('git_revision')}".strip(),
         dataset_sha256=run.text("dataset_sha256"),
         params_sha256=run.text("params_sha256") if run.has("params_sha256") else "",
         run_file_sha256=digest,
         **_times(run, warmup, rows, batch),
-    )  # fmt: skip
+    )
 
 
 def _require_same(point: Point, config: dict[str, Any], ranks: int) -> None:

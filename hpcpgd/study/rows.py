@@ -117,11 +117,24 @@ def failed_row(point: Point, repeat: int, failure: Failure, machine: str) -> Row
     code = f"exit code {failure.code}: " if failure.code else ""
     numbers = [0 if isinstance(v, str) else int(v) for v in (config.train_rows, config.batch_size)]
     return Row(
-        machine, paper_row(config.backend, point.ranks, threads), point.key, point.setting,
+        machine,
+        paper_row(config.backend, point.ranks, threads),
+        point.key,
+        point.setting,
         point.as_json(),
         config.backend,
-        config.reduction, network_name(config.hidden), shared("dataset", config.dataset),
-        config.dtype, config.matmul_precision, numbers[0], numbers[1], point.ranks, threads, 0, 0,
+        config.reduction,
+        network_name(config.hidden),
+        shared("dataset", config.dataset),
+        config.dtype,
+        config.matmul_precision,
+        numbers[0],
+        numbers[1],
+        point.ranks,
+        threads,
+        0,
+        0,
         repeat,
-        status=failure.status, error=f"{code}{failure.error}",
-    )  # fmt: skip
+        status=failure.status,
+        error=f"{code}{failure.error}",
+    )

@@ -95,9 +95,14 @@ class Candidate:
 
 
 def _train_all(
-    own: mpi.Ranks, config: RunConfig, dataset: Any, network: Any, resources: Any,
-    numbers: range, threads: ExitStack,
-) -> dict[int, Candidate]:  # fmt: skip
+    own: mpi.Ranks,
+    config: RunConfig,
+    dataset: Any,
+    network: Any,
+    resources: Any,
+    numbers: range,
+    threads: ExitStack,
+) -> dict[int, Candidate]:
     """Train this group's rates, one after the other; collective over the group.
 
     The threads of all trainers end with ``threads``.

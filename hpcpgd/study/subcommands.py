@@ -155,8 +155,9 @@ def report(path: Path, figures: Path | None) -> int:
     for text in (head, summary_table(found), factors_table(found), failures(rows)):
         if text:
             say(text + "\n")
-    drawn = draw(found, attributes["kind"], figures or figures_of(path),
-                 str(attributes["written"])[:10])  # fmt: skip
+    drawn = draw(
+        found, attributes["kind"], figures or figures_of(path), str(attributes["written"])[:10]
+    )
     say("\n".join(f"figure  {name}" for name in drawn))
     return 0
 

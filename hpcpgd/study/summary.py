@@ -155,9 +155,12 @@ def _middle(group: list[Row], name: str) -> float:
 
 
 def _summary(
-    group: list[Row], groups: dict[tuple[Any, ...], list[Row]], kind: str, base: dict[str, Any],
+    group: list[Row],
+    groups: dict[tuple[Any, ...], list[Row]],
+    kind: str,
+    base: dict[str, Any],
     repeats: int,
-) -> Summary:  # fmt: skip
+) -> Summary:
     good, first = _good(group), _first(group)
     origin = _base_of(first, groups, kind, base)
     speedup, efficiency = _scaling(group, origin, kind)

@@ -63,9 +63,16 @@ def make_trainer(
     """
     sampler = make_sampler(config, dataset.train.rows)
     context = RunContext(
-        comm, config, dataset, network, parameters, resources, sampler, PhaseClock(comm),
+        comm,
+        config,
+        dataset,
+        network,
+        parameters,
+        resources,
+        sampler,
+        PhaseClock(comm),
         request or StopRequest(),
-    )  # fmt: skip
+    )
     if (config.reduction in GROUPED) != (arena is not None):
         raise ValueError(f"reduction {config.reduction}: memory of groups given or missing")
     engine: Engine
@@ -118,9 +125,12 @@ def _make_device(context: RunContext, gpu: Gpu, capacity: int, overlaps: bool) -
     ensure_room(gpu, context.network, context.dataset, capacity)
     with device_errors(gpu.place):
         on_device = make_device_plan(
-            context.config.backend, context.network, capacity, gpu.device,
+            context.config.backend,
+            context.network,
+            capacity,
+            gpu.device,
             context.config.matmul_precision,
-        )  # fmt: skip
+        )
         make = DeviceOverlapEngine if overlaps else DeviceEngine
         return make(on_device, gpu, *context.for_engine)
 

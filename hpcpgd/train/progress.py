@@ -60,9 +60,12 @@ class Progress:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=self.epochs, initial=self.begun, unit="epoch", file=sys.stdout,
+                total=self.epochs,
+                initial=self.begun,
+                unit="epoch",
+                file=sys.stdout,
                 dynamic_ncols=True,
-            )  # fmt: skip
+            )
         self._bar.set_postfix_str(line(epoch), refresh=False)
         self._bar.update()
 

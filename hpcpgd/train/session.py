@@ -63,9 +63,13 @@ class Session:
     """
 
     def __init__(
-        self, ranks: mpi.Ranks, config: RunConfig, argv: Sequence[str], stop: StopRequest,
+        self,
+        ranks: mpi.Ranks,
+        config: RunConfig,
+        argv: Sequence[str],
+        stop: StopRequest,
         watch: Watchdog,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.ranks = ranks
         self.watch = watch
         self.first = ranks.rank == 0
@@ -210,17 +214,27 @@ class Session:
         ensure_memory(self.ranks, nbytes, "network")
 
     def _plan(
-        self, dataset: Dataset, network: Network, resources: Resources, arena: Arena | None,
+        self,
+        dataset: Dataset,
+        network: Network,
+        resources: Resources,
+        arena: Arena | None,
         state: State | None,
-    ) -> Trainer:  # fmt: skip
+    ) -> Trainer:
         if state is None:
             parameters = initial_parameters(network, self.config.seed)
         else:
             parameters = state.parameters
         return make_trainer(
-            self.ranks.comm, self.config, dataset, network, parameters, resources, self.stop,
+            self.ranks.comm,
+            self.config,
+            dataset,
+            network,
+            parameters,
+            resources,
+            self.stop,
             arena,
-        )  # fmt: skip
+        )
 
     def _record(
         self, dataset: Dataset, segment: Segment, trainer: Trainer, state: State | None

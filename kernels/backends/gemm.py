@@ -64,9 +64,15 @@ def _back(
 
 @compiled()
 def _gradient(
-    library: GemmCalls, table: Array, memory: Memory, layer: int, rows: Span, fan_in: Span,
-    columns: Span, target: Target,
-) -> None:  # fmt: skip
+    library: GemmCalls,
+    table: Array,
+    memory: Memory,
+    layer: int,
+    rows: Span,
+    fan_in: Span,
+    columns: Span,
+    target: Target,
+) -> None:
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])  # (B, I)
     delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])  # (B, O)
     some, block = a[:, fan_in[0] : fan_in[1]], delta[:, columns[0] : columns[1]]

@@ -150,9 +150,15 @@ def _back_unit(
 
 @compiled()
 def _gradient_unit(
-    library: GemvCalls, table: Array, memory: Memory, layer: int, rows: Span, fan_in: Span,
-    columns: Span, target: Target,
-) -> None:  # fmt: skip
+    library: GemvCalls,
+    table: Array,
+    memory: Memory,
+    layer: int,
+    rows: Span,
+    fan_in: Span,
+    columns: Span,
+    target: Target,
+) -> None:
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
     delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])
     sums = scratch_of(target)
@@ -191,17 +197,34 @@ class Plan:
             out[:] = 0
         work = self.work
         _gradient(
-            self._blas, work.table, self._loss, parameters, work.activations, work.labels,
-            work.predicted, work.totals[0], work.deltas, count, out,
-        )  # fmt: skip
+            self._blas,
+            work.table,
+            self._loss,
+            parameters,
+            work.activations,
+            work.labels,
+            work.predicted,
+            work.totals[0],
+            work.deltas,
+            count,
+            out,
+        )
 
     def evaluate(self, parameters: Array, count: int) -> None:
         """Predict the first ``count`` rows and add up loss and correct answers."""
         work = self.work
         _evaluate(
-            self._blas, work.table, self._loss, parameters, work.activations, work.labels,
-            work.predicted, work.totals[0], 0, count,
-        )  # fmt: skip
+            self._blas,
+            work.table,
+            self._loss,
+            parameters,
+            work.activations,
+            work.labels,
+            work.predicted,
+            work.totals[0],
+            0,
+            count,
+        )
 
     def close(self) -> None:
         """No thread is this plan's own."""

@@ -179,9 +179,15 @@ def _back_unit(
 
 @compiled()
 def _gradient_unit(
-    library: LoopsCalls, table: Array, memory: Memory, layer: int, rows: Span, fan_in: Span,
-    columns: Span, target: Target,
-) -> None:  # fmt: skip
+    library: LoopsCalls,
+    table: Array,
+    memory: Memory,
+    layer: int,
+    rows: Span,
+    fan_in: Span,
+    columns: Span,
+    target: Target,
+) -> None:
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
     delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])
     sums = scratch_of(target)
@@ -224,9 +230,17 @@ class Plan:
             rows = block_range(count, self._team.size, thread)
             work, totals = self.work, self.work.totals[thread]
             _gradient(
-                work.table, self._loss, parameters, work.activations, work.labels,
-                work.predicted, totals, work.deltas, *rows, sums[thread],
-            )  # fmt: skip
+                work.table,
+                self._loss,
+                parameters,
+                work.activations,
+                work.labels,
+                work.predicted,
+                totals,
+                work.deltas,
+                *rows,
+                sums[thread],
+            )
 
         self._team.run(examples)
         self._team.run(self._join(sums))
@@ -238,9 +252,15 @@ class Plan:
             rows = block_range(count, self._team.size, thread)
             work, totals = self.work, self.work.totals[thread]
             _evaluate(
-                work.table, self._loss, parameters, work.activations, work.labels,
-                work.predicted, totals, *rows,
-            )  # fmt: skip
+                work.table,
+                self._loss,
+                parameters,
+                work.activations,
+                work.labels,
+                work.predicted,
+                totals,
+                *rows,
+            )
 
         self._team.run(examples)
 

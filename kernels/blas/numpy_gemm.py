@@ -31,9 +31,21 @@ def _gemm(real: Any) -> Any:
     signature = ctypes.CFUNCTYPE(None, _I, _I, _I, _L, _L, _L, real, _P, _L, _P, _L, real, _P, _L)
 
     def gemm(
-        _order: int, trans_a: int, trans_b: int, m: int, n: int, k: int, alpha: float,
-        a: int, lda: int, b: int, ldb: int, beta: float, c: int, ldc: int,
-    ) -> None:  # fmt: skip
+        _order: int,
+        trans_a: int,
+        trans_b: int,
+        m: int,
+        n: int,
+        k: int,
+        alpha: float,
+        a: int,
+        lda: int,
+        b: int,
+        ldb: int,
+        beta: float,
+        c: int,
+        ldc: int,
+    ) -> None:
         op_a = _matrix(a, k, m, lda, real).T if trans_a == _TRANS else _matrix(a, m, k, lda, real)
         op_b = _matrix(b, n, k, ldb, real).T if trans_b == _TRANS else _matrix(b, k, n, ldb, real)
         out = _matrix(c, m, n, ldc, real)

@@ -155,9 +155,16 @@ def _packed(dweight: Array, dbias: Array) -> int:
 
 @compiled()
 def _gradient(
-    library: Any, layout: Layout, memory: Memory, command: Array, scales: Array,
-    phase: int, unit: int, place: int, thread: int,
-) -> Any:  # fmt: skip
+    library: Any,
+    layout: Layout,
+    memory: Memory,
+    command: Array,
+    scales: Array,
+    phase: int,
+    unit: int,
+    place: int,
+    thread: int,
+) -> Any:
     """Compute one unit of a gradient; return its size and whether its deltas are finite."""
     dweight, dbias, fan_in, columns = _target(layout, memory, command, phase, unit, place)
     layer, rows = layout.phases[phase, LAYER], (0, command[COUNT])
@@ -201,9 +208,15 @@ def _phase(
 
 @compiled()
 def _propagate(
-    library: Any, barrier: Barrier, layout: Layout, memory: Memory, command: Array,
-    scales: Array, worker: int, status: Array,
-) -> None:  # fmt: skip
+    library: Any,
+    barrier: Barrier,
+    layout: Layout,
+    memory: Memory,
+    command: Array,
+    scales: Array,
+    worker: int,
+    status: Array,
+) -> None:
     """Compute this worker's units of the ordered phases."""
     place = layout.places[worker]
     for phase in range(command[BEGIN], command[END]):
@@ -248,9 +261,15 @@ def _apply(
 
 @compiled()
 def execute(
-    library: Any, barrier: Barrier, layout: Layout, memory: Memory, source: Source,
-    command: Array, scales: Array, worker: int,
-) -> None:  # fmt: skip
+    library: Any,
+    barrier: Barrier,
+    layout: Layout,
+    memory: Memory,
+    source: Source,
+    command: Array,
+    scales: Array,
+    worker: int,
+) -> None:
     """Carry out this worker's part of a command; all are done when it returns."""
     status = memory.status[command[PARITY], worker]
     status[BAD] = 0

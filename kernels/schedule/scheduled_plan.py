@@ -83,9 +83,15 @@ class ScheduledPlan:
     """
 
     def __init__(
-        self, network: Network, capacity: int, backend: Any, blas: Any, schedule: Schedule,
-        place: WorkerRange, pool: WorkerPool | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        network: Network,
+        capacity: int,
+        backend: Any,
+        blas: Any,
+        schedule: Schedule,
+        place: WorkerRange,
+        pool: WorkerPool | None = None,
+    ) -> None:
         self.network = network
         self.schedule = schedule
         parts = max(p.grid.parts for p in schedule.phases if p.kind == OUTPUT)
@@ -101,9 +107,14 @@ class ScheduledPlan:
         self._status = self._status.reshape(2, schedule.workers, LINE)
         self._places, self.packed_size = _places(network, schedule, place)
         self._layout = ex.Layout(
-            self.work.table, schedule.table, schedule.bounds, self._places,
-            place.first, place.threads, LOSS_CODES[network.loss],
-        )  # fmt: skip
+            self.work.table,
+            schedule.table,
+            schedule.bounds,
+            self._places,
+            place.first,
+            place.threads,
+            LOSS_CODES[network.loss],
+        )
         self._private = self._private_buffers()
         real = np.dtype(network.dtype).type
         nothing = np.zeros((0, network.widths[0]), np.uint8), np.zeros(0, np.int32)
@@ -133,9 +144,16 @@ class ScheduledPlan:
         if not self._bound or any(a is not b for a, b in zip(objects, self._bound, strict=True)):
             work = self.work
             memory = Memory(
-                parameters, target, work.activations, work.deltas, work.labels, work.predicted,
-                work.totals, *self._private, self._status,
-            )  # fmt: skip
+                parameters,
+                target,
+                work.activations,
+                work.deltas,
+                work.labels,
+                work.predicted,
+                work.totals,
+                *self._private,
+                self._status,
+            )
             arguments = (self._library, self._place.barrier, self._layout, memory, source)
             self._bound = objects
             self._binding = Binding(arguments, self._place.first)
@@ -143,9 +161,15 @@ class ScheduledPlan:
             self.pool.bind(self._binding)
 
     def propagate(
-        self, phases: tuple[int, int], count: int, scales: tuple[float, float] = (1.0, 0.0),
-        rows: Rows | None = None, *, packed: bool = False, learn: bool = True,
-    ) -> int:  # fmt: skip
+        self,
+        phases: tuple[int, int],
+        count: int,
+        scales: tuple[float, float] = (1.0, 0.0),
+        rows: Rows | None = None,
+        *,
+        packed: bool = False,
+        learn: bool = True,
+    ) -> int:
         """Run phases (first, one after the last) on ``count`` rows; return the flags.
 
         Gradients become ``scales[0] * sum + scales[1] * before``.  All workers call it alike.

@@ -98,9 +98,15 @@ def back(library: Any, table: Array, memory: Memory, layer: int, rows: Span, col
 
 
 def gradient(
-    library: Any, table: Array, memory: Memory, layer: int, rows: Span, fan_in: Span,
-    columns: Span, target: Target,
-) -> None:  # fmt: skip
+    library: Any,
+    table: Array,
+    memory: Memory,
+    layer: int,
+    rows: Span,
+    fan_in: Span,
+    columns: Span,
+    target: Target,
+) -> None:
     """Algorithm 4: ∂W of ``layer``, summed over ``rows``, in ``fan_in`` and ``columns``."""
 
 
@@ -130,13 +136,25 @@ def offer(kind: type, own_forward: Any, own_back: Any, own_gradient: Any) -> Non
 
     @overload(gradient)
     def choose_gradient(
-        library: Any, table: Any, memory: Any, layer: Any, rows: Any, fan_in: Any, columns: Any,
+        library: Any,
+        table: Any,
+        memory: Any,
+        layer: Any,
+        rows: Any,
+        fan_in: Any,
+        columns: Any,
         target: Any,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         def unit(
-            library: Any, table: Any, memory: Any, layer: Any, rows: Any, fan_in: Any,
-            columns: Any, target: Any,
-        ) -> Any:  # fmt: skip
+            library: Any,
+            table: Any,
+            memory: Any,
+            layer: Any,
+            rows: Any,
+            fan_in: Any,
+            columns: Any,
+            target: Any,
+        ) -> Any:
             own_gradient(library, table, memory, layer, rows, fan_in, columns, target)
 
         return unit if is_ours(library) else None

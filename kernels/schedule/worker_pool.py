@@ -43,9 +43,17 @@ INTERNAL_ERROR = 70  # the program's exit code for it
 
 @compiled()
 def _work(
-    library: Any, barrier: Any, layout: Any, memory: Any, source: Any,
-    command: Array, scales: Array, box: Array, worker: int, seen: int,
-) -> int:  # fmt: skip
+    library: Any,
+    barrier: Any,
+    layout: Any,
+    memory: Any,
+    source: Any,
+    command: Array,
+    scales: Array,
+    box: Array,
+    worker: int,
+    seen: int,
+) -> int:
     """Give one command and carry it out with the other threads, or serve until one says to leave.
 
     Leader and threads share this function: what a command is carried out with is by far

@@ -33,15 +33,29 @@ def draw(results: Results, legend: Legend, folder: Path, caption: str) -> list[P
         for n, depth in depths.items()
     }
     first = _figure(rows, "median", ("training rows", SECONDS), legend, folder, "rows", caption)
-    second = _figure(widths, "gflops", ("width of each hidden layer", RATE), legend, folder,
-                     "widths", caption, f"{results.rows} training rows")  # fmt: skip
+    second = _figure(
+        widths,
+        "gflops",
+        ("width of each hidden layer", RATE),
+        legend,
+        folder,
+        "widths",
+        caption,
+        f"{results.rows} training rows",
+    )
     return [*first, *second]
 
 
 def _figure(
-    found: dict[str, dict[str, Points]], value: str, labels: tuple[str, str], legend: Legend,
-    folder: Path, name: str, caption: str, counted: str = "",
-) -> list[Path]:  # fmt: skip
+    found: dict[str, dict[str, Points]],
+    value: str,
+    labels: tuple[str, str],
+    legend: Legend,
+    folder: Path,
+    name: str,
+    caption: str,
+    counted: str = "",
+) -> list[Path]:
     figure = new_figure(9.5, 5)
     panels = figure.subplots(1, len(found), sharey=True)
     for axes, (network, by_row) in zip(panels, found.items(), strict=True):
@@ -71,9 +85,14 @@ def _line(
     style = ":" if row.on_gpu else "--" if row.parallel else "-"
     heights = [getattr(p, value) for p in points.values()]
     axes.plot(
-        list(points), heights, style, color=look(row)["color"], marker=marker, markersize=4,
+        list(points),
+        heights,
+        style,
+        color=look(row)["color"],
+        marker=marker,
+        markersize=4,
         label=label,
-    )  # fmt: skip
+    )
     for x, height, p in zip(points, heights, points.values(), strict=True):
         if p.scaled:
             axes.annotate(SCALED, (x, height), xytext=(3, 1), textcoords="offset points")

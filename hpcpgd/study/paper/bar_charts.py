@@ -140,9 +140,14 @@ class Chart:
             return
         places = np.array([self.results.batches.index(b) for b in values], float) + place
         axes.bar(
-            places, list(values.values()), width, label=label, edgecolor="white", linewidth=0.4,
+            places,
+            list(values.values()),
+            width,
+            label=label,
+            edgecolor="white",
+            linewidth=0.4,
             **look(row),
-        )  # fmt: skip
+        )
         for x, (batch, height) in zip(places, values.items(), strict=True):
             if any(p.scaled for p in self._behind(row, batch)):
                 axes.text(x, height, SCALED, ha="center", va="bottom")

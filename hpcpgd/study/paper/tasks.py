@@ -72,9 +72,12 @@ def no_device() -> Failure | None:
 
 
 def make_tasks(
-    points: list[PaperPoint], absent: dict[str, Failure], python: str, cores: int,
+    points: list[PaperPoint],
+    absent: dict[str, Failure],
+    python: str,
+    cores: int,
     problems: Problems,
-) -> Tasks:  # fmt: skip
+) -> Tasks:
     """Return the task of every point."""
     found: dict[Name, Task] = {name_of(p): p.point for p in points if not p.row.foreign}
     groups = defaultdict(list)

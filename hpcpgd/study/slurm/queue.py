@@ -93,9 +93,15 @@ class Queue:
     def _call(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         try:
             return subprocess.run(
-                command, env=self._environment, stdin=subprocess.DEVNULL, capture_output=True,
-                text=True, errors="replace", timeout=SECONDS, check=False,
-            )  # fmt: skip
+                command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=SECONDS,
+                check=False,
+            )
         except FileNotFoundError:
             raise UnavailableError(
                 f"{command[0]} is not installed here: submit from a login node of the cluster, "

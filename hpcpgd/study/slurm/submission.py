@@ -139,9 +139,13 @@ def _scripts(
 
 
 def _send(
-    scripts: list[Script], own: SlurmFiles, queue: Queue, files: tuple[Path, Path],
-    before: list[str], in_turn: bool,
-) -> None:  # fmt: skip
+    scripts: list[Script],
+    own: SlurmFiles,
+    queue: Queue,
+    files: tuple[Path, Path],
+    before: list[str],
+    in_turn: bool,
+) -> None:
     """Write the scripts and submit all of them or none.
 
     The report comes after all jobs ``before``: it knows the newest study file.
