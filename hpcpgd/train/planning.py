@@ -87,12 +87,8 @@ def make_trainer(
 
 def _make_private(context: RunContext) -> tuple[StepEngine, Reduction]:
     """Return what makes steps where each rank has all memory to itself."""
-    comm, config, network, resources = (
-        context.comm,
-        context.config,
-        context.network,
-        context.resources,
-    )
+    comm, config = context.comm, context.config
+    network, resources = context.network, context.resources
     start, stop = context.sampler.slice(0, comm.size, 0)  # the largest of all slices
     limits = HOST_CHUNK if resources.gpu is None else DEVICE_CHUNK
     capacity = chunk_rows(network, stop - start, context.evaluation_rows, limits)
