@@ -76,7 +76,8 @@ def _sources() -> str:
     """Return a short hash of the package's sources."""
     digest = hashlib.sha256()
     root = Path(__file__).parents[1]
-    for path in sorted(root.rglob("*.py")):
+    # In a checkout the kernels are behind a symbolic link, into which rglob does not go.
+    for path in sorted({*root.rglob("*.py"), *(root / "kernels").rglob("*.py")}):
         digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
