@@ -15,8 +15,8 @@ quick_form = pytest.mark.long(
 
 
 @quick_form
-def test_check_clock_runs() -> None:
-    done = python(str(SCRIPTS / "check_clock.py"), "--quick", timeout=120)
+def test_measure_clock_runs() -> None:
+    done = python(str(SCRIPTS / "measure_clock.py"), "--quick", timeout=120)
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert [line.split(",")[0] for line in lines] == ["1 ranks", "2 ranks"]
@@ -32,8 +32,8 @@ def test_check_timers_runs() -> None:
 
 
 @quick_form
-def test_check_overhead_runs() -> None:
-    done = python(str(SCRIPTS / "check_overhead.py"), "--quick", timeout=120)
+def test_measure_overhead_runs() -> None:
+    done = python(str(SCRIPTS / "measure_overhead.py"), "--quick", timeout=120)
     assert (done.code, done.err) == (0, "")
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["1 thread", "2 threads"]
 
@@ -50,7 +50,7 @@ def test_check_overhead_runs() -> None:
 def test_pixels_and_parameters_are_held_once(size: int, ranks: int) -> None:
     """Counted by the kernel: each rank's share of the pages that hold them."""
     data = ("--dataset", f"synthetic:{size}x784x10", "--ranks", str(ranks))
-    done = python(str(SCRIPTS / "check_memory.py"), *data, timeout=180)
+    done = python(str(SCRIPTS / "measure_memory.py"), *data, timeout=180)
     assert (done.code, done.err) == (0, "")
     rows = [
         (line.split()[0], line.split()[-3].rstrip(":"), float(line.split()[-2]))
@@ -104,17 +104,17 @@ def test_a_thread_that_outlives_its_memory_would_be_found(tmp_path: Path) -> Non
 
 
 @quick_form
-def test_check_checkpoint_runs(tmp_path: Path) -> None:
+def test_measure_checkpoint_runs(tmp_path: Path) -> None:
     words = ("--rounds", "1", "--folder", str(tmp_path))
-    done = python(str(SCRIPTS / "check_checkpoint.py"), *words, timeout=60)
+    done = python(str(SCRIPTS / "measure_checkpoint.py"), *words, timeout=60)
     assert (done.code, done.err) == (0, "")
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["net-1h", "net-2h"]
     assert list(tmp_path.iterdir()) == []
 
 
 @quick_form
-def test_check_overlap_runs() -> None:
-    done = python(str(SCRIPTS / "check_overlap.py"), "--steps", "1", timeout=180)
+def test_measure_overlap_runs() -> None:
+    done = python(str(SCRIPTS / "measure_overlap.py"), "--steps", "1", timeout=180)
     assert (done.code, done.err) == (0, "")
     assert [line.split()[0] for line in done.out.splitlines()][1:3] == ["allreduce", "overlap"]
 

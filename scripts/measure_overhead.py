@@ -1,6 +1,6 @@
 """What a training step costs beside its arithmetic: Python, calls, commands, barriers.
 
-    python scripts/check_overhead.py [--quick]
+    python scripts/measure_overhead.py [--quick]
 
 Times steps of a 1-1-2 network on one row, whose arithmetic is nothing, on one rank with one
 and with two threads, and counts the Python objects that a step leaves behind.

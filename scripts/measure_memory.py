@@ -1,6 +1,6 @@
 """Show that the ranks of a node hold a dataset's pixels and the parameters once.
 
-    python scripts/check_memory.py [--dataset fashion-mnist] [--ranks 4]
+    python scripts/measure_memory.py [--dataset fashion-mnist] [--ranks 4]
 
 Starts itself under mpiexec.  The kernel's proportional set size of the pages that hold an
 array, a page that n processes see counting 1/n in each, is added up over the ranks.
@@ -111,7 +111,7 @@ def main(argv: Sequence[str]) -> int:
     if options.rank:
         measure(options.dataset)
     elif mpiexec is None:
-        print("check_memory: no mpiexec beside this Python or on the path", file=sys.stderr)
+        print("measure_memory: no mpiexec beside this Python or on the path", file=sys.stderr)
         return 69
     else:
         command = [mpiexec, "-n", str(options.ranks), sys.executable, __file__, "--rank", *argv]

@@ -1,6 +1,6 @@
 """Show how much of a slow network's delay reduction ``overlap`` hides.
 
-    python scripts/check_overlap.py [--delay 0.002] [--steps 60]
+    python scripts/measure_overlap.py [--delay 0.002] [--steps 60]
 
 Starts itself on two ranks.  Every message takes ``--delay`` seconds more than it does,
 one after the other, as on a network of that bandwidth; the same is added to the one

@@ -1,6 +1,6 @@
 """Compare the cost of a checkpoint with a bare write and fsync of the same bytes.
 
-    python scripts/check_checkpoint.py [--rounds 25] [--folder DIR]
+    python scripts/measure_checkpoint.py [--rounds 25] [--folder DIR]
 
 For Net-1h and Net-2h in float32, in turns; medians of the times and of their paired ratios, with
 quartiles.  A checkpoint is encoded, hashed, written under a temporary name, synced, renamed,
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
                 print(f"{name}: {_compare(Path(folder), _state(widths), options.rounds)}")
         return 0
 
-    return guarded("check_checkpoint", check)
+    return guarded("measure_checkpoint", check)
 
 
 def _state(widths: tuple[int, ...]) -> State:
