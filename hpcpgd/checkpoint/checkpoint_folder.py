@@ -13,6 +13,7 @@ from hpcpgd.checkpoint.codec import decode, encode
 from hpcpgd.checkpoint.seal import content, seal
 from hpcpgd.checkpoint.state import State
 from hpcpgd.data.guard import ensure_fits, file_size, refuse_bad_file
+from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import DataError, OutputError
 from hpcpgd.results.atomic import write_atomically
 from hpcpgd.results.locks import warn
@@ -63,6 +64,7 @@ class Folder:
         body = encode(state)
         with ThreadPoolExecutor(1) as pool:  # hashed while it is written
             found = pool.submit(hashlib.sha256, body)
+            fault_point("checkpoint file")
             write_atomically(path, body, lambda: seal(len(body), found.result()))
         with suppress(DataError):  # a folder that cannot be listed; more files do no harm
             self._settle(path, state.run)
@@ -136,6 +138,8 @@ def load(path: Path) -> State:
     with refuse_bad_file(path):
         data = path.read_bytes()
     try:
-        return decode(content(data))
+        state = decode(content(data))
     except DataError as error:
         raise DataError(f"checkpoint {path}: {error}") from None
+    fault_point("loading")
+    return state

@@ -13,6 +13,7 @@ from hpcpgd.data.checks import Named
 from hpcpgd.data.dataset import Array
 from hpcpgd.data.keys import recognise
 from hpcpgd.data.reading import Reading
+from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import DataError
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _opened(path: Path) -> h5py.File:
     DataError
         If another program holds it open for writing.
     """
+    fault_point("parsing")
     import h5py
 
     try:

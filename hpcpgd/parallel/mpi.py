@@ -19,6 +19,7 @@ import numpy as np
 
 from hpcpgd import errors
 from hpcpgd.cli.launcher import MPI_CURE, mismatch, wait_for_reader
+from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.environment.memory_limits import shortage
 from hpcpgd.kernels.core.freed_memory import forbid
 from hpcpgd.kernels.core.network import Array
@@ -87,11 +88,13 @@ def start(program: str = "hpcpgd") -> MPI.Comm:
     problem = mismatch(world.size)
     if problem:
         raise errors.ConfigError(problem)
+    fault_point("start")
     return world
 
 
 def finish() -> None:
     """Finalise MPI, after which nothing here may be called."""
+    fault_point("exit")
     if MPI.Is_initialized() and not MPI.Is_finalized():
         startup.finalise(MPI)
 

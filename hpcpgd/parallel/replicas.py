@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import ReplicaError
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.parallel import mpi
@@ -48,6 +49,7 @@ def require_same_weights(
     ReplicaError
         On every rank, naming those that are alone with their weights, and the first layer.
     """
+    fault_point("comparison", comm, parameters, step)
     if comm.size == 1 or _alike(comm, _digest(parameters)):
         return
     spans = [slice(*network.span(layer)) for layer in range(1, network.depth + 1)]

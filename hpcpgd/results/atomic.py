@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import OutputError
 from hpcpgd.results.locks import open_temporary
 
@@ -46,6 +47,7 @@ def write_atomically(
 
 
 def _put(file: IO[bytes], data: bytes | memoryview) -> None:
+    fault_point("file", file, data)
     file.write(data)
     file.flush()
 

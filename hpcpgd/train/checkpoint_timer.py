@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from hpcpgd.config.option_types import Every
+from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.stop import StopRequest
 
@@ -47,6 +48,7 @@ class CheckpointTimer:
     def pause(self) -> bool:
         """Write a checkpoint; return False if the run is to end.  Collective."""
         ending = mpi.allreduce_max(self.comm, float(self.request.ending)) > 0
+        fault_point("checkpoint")
         self.write()
         self._wind()
         return not ending

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hpcpgd.cli.launcher import guarded, launcher_rank, launcher_size, say
+from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import HpcpgdError, UnavailableError
 from hpcpgd.parallel.stop import StopRequest
 
@@ -79,6 +80,7 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
 
 
 def _run(config: RunConfig | HpcpgdError, argv: list[str], stop: StopRequest) -> int:
+    fault_point("import")
     try:
         from hpcpgd.train.job import run  # loads MPI, only now
     except UnavailableError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hpcpgd.cli.launcher import complain, launcher_rank, launcher_size, part
 from hpcpgd.config.run_config import RunConfig
+from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.environment.memory_limits import shortage
 from hpcpgd.errors import INTERRUPTED, HpcpgdError, ShortageError
 from hpcpgd.machine import jit_cache
@@ -78,6 +79,7 @@ def within(program: str, world: MPI.Comm, body: Callable[[MPI.Comm], object]) ->
         with farewell(program):
             mpi.finish()
     except HpcpgdError as error:
+        fault_point("error", error)
         if not error.agreed:
             _end(program, world, error)
         code = complain(program, error, world.rank == 0)

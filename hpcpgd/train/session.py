@@ -19,6 +19,7 @@ from hpcpgd.config.run_config import CHECKPOINT_EVERY, GROUPED, RunConfig
 from hpcpgd.data import Dataset
 from hpcpgd.engines.parameters import initial_parameters, make_network
 from hpcpgd.environment import provenance
+from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import DivergedError, HpcpgdError, StoppedError
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.machine import jit_cache
@@ -130,6 +131,7 @@ class Session:
         return resume.on_all(self.ranks.comm, state)
 
     def _run(self, arena: Arena | None, state: State | None) -> None:
+        fault_point("dataset")
         dataset = load_on_all(self.ranks, self.config, arena)
         network = make_network(self.config, dataset.n_in, dataset.n_classes)
         self._require_same_run(dataset, network, state)
@@ -225,6 +227,7 @@ class Session:
             parameters = initial_parameters(network, self.config.seed)
         else:
             parameters = state.parameters
+        fault_point("planning")
         return make_trainer(
             self.ranks.comm,
             self.config,

@@ -12,6 +12,7 @@ import numpy as np
 from hpcpgd.data import Dataset
 from hpcpgd.data.sampler import Sampler
 from hpcpgd.engines.base import Engine
+from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import DivergedError, StoppedError
 from hpcpgd.kernels.core.elementwise import CORRECT, EXAMPLES, LOSS
 from hpcpgd.parallel import mpi, replicas
@@ -121,10 +122,12 @@ class Trainer:
 
     def validate(self) -> Scores:
         """Score the validation rows; collective."""
+        fault_point("validation")
         return self._evaluate("validation", False)
 
     def test(self) -> Scores:
         """Score the test rows, with their confusion matrix; collective."""
+        fault_point("test")
         return self._evaluate("test", self.dataset.test.rows > 0)
 
     def compare_replicas(self) -> None:
@@ -149,6 +152,7 @@ class Trainer:
         """Make steps ``first … last - 1`` of an epoch, with a pause where one is asked for."""
         self._resume_clock()
         for step in range(first, last):
+            fault_point("step", self, number, step)
             go_on = self.reduction.step(number, step, self.rate)
             if self.engine.steps % replicas.EVERY == 0:
                 self.compare_replicas()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from time import perf_counter
 
+from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.machine.gpu import Gpu, device_errors
 from hpcpgd.parallel import mpi
 from hpcpgd.train.training_loop import Trainer
@@ -39,5 +40,6 @@ def compile_kernels(ranks: mpi.Ranks, trainer: Trainer, gpu: Gpu | None) -> floa
 
 
 def _warm_up_on(trainer: Trainer, gpu: Gpu | None) -> None:
+    fault_point("compiling")
     with nullcontext() if gpu is None else device_errors(gpu.place):
         warm_up(trainer)

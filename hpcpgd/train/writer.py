@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcpgd.checkpoint.run_files import RunFiles
+from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.watchdog import Watchdog
 from hpcpgd.results.record import RunRecord
@@ -53,6 +54,7 @@ class Writer:
         ------
         OutputError
         """
+        fault_point("run file", self.record.status)
         with self._watch.during("checkpoint"), mpi.agreed(self._comm):
             if self._comm.rank == 0:
                 write_run_file(self._files.run_file, self.record)

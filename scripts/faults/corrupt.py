@@ -9,7 +9,6 @@ weights wherever ranks compare theirs.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import random
 import sys
 from collections.abc import Callable
@@ -18,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from faults.places import later
 from hpcpgd.cli.launcher import launcher_rank
+from hpcpgd.environment.fault_points import hooks
 from hpcpgd.errors import HpcpgdError
 from hpcpgd.train import cli
 
@@ -105,56 +104,34 @@ WHAT: dict[str, Callable[[Any, int, int, random.Random], str]] = {
 
 def corrupt(what: str, number: int, seed: str, folder: Path) -> None:
     """Let this rank be wrong in step ``number``."""
-    session: Any = importlib.import_module("hpcpgd.train.session")
-    inner = session.compile_kernels
 
-    def compiled(ranks: Any, trainer: Any, gpu: Any) -> Any:
-        seconds = inner(ranks, trainer, gpu)
-        make = trainer.reduction.step
+    def step(trainer: Any, epoch: int, minibatch: int) -> None:
+        if trainer.engine.steps == number - 1:
+            done = WHAT[what](trainer, epoch, minibatch, random.Random(seed))
+            (folder / "done").write_text(done)
 
-        def step(epoch: int, minibatch: int, rate: float) -> Any:
-            if trainer.engine.steps == number - 1:
-                done = WHAT[what](trainer, epoch, minibatch, random.Random(seed))
-                (folder / "done").write_text(done)
-            return make(epoch, minibatch, rate)
-
-        trainer.reduction.step = step
-        return seconds
-
-    session.compile_kernels = compiled
+    hooks["step"] = step
 
 
 def report(folder: Path) -> None:
     """Let this rank write its weights' hashes, and the error with which its run ends."""
-    session: Any = importlib.import_module("hpcpgd.train.session")
-    replicas: Any = importlib.import_module("hpcpgd.parallel.replicas")
-    inner, compare = session.Session.run, replicas.require_same_weights
 
-    def compared(comm: Any, network: Any, flat: Any, step: int, same: int) -> None:
-        digest = hashlib.sha256(np.ascontiguousarray(flat).data).hexdigest()
+    def compared(comm: Any, parameters: Any, step: int) -> None:
+        digest = hashlib.sha256(np.ascontiguousarray(parameters).data).hexdigest()
         (folder / f"weights{comm.rank}-{step}").write_text(digest)
-        compare(comm, network, flat, step, same)
 
-    def run(self: Any) -> Any:
-        try:
-            return inner(self)
-        except HpcpgdError as error:
-            (folder / f"rank{launcher_rank()}").write_text(str(error))
-            raise
+    def ended(error: HpcpgdError) -> None:
+        (folder / f"rank{launcher_rank()}").write_text(str(error))
 
-    session.Session.run, replicas.require_same_weights = run, compared
+    hooks["comparison"], hooks["error"] = compared, ended
 
 
 def main(argv: list[str]) -> int:
     rank, what, number, seed, name, *words = argv
     folder = Path(name)
-
-    def lay(_: Any) -> None:
-        report(folder)
-        if launcher_rank() == int(rank):
-            corrupt(what, int(number), seed, folder)
-
-    later(lay)(None)  # type: ignore[arg-type]  # no trap is laid
+    report(folder)
+    if launcher_rank() == int(rank):
+        corrupt(what, int(number), seed, folder)
     return cli.main(words)
 
 

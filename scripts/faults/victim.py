@@ -58,7 +58,7 @@ DEEDS = {**FAILURES, **HANGS, **SIGNALS, "limit": _limit}
 
 
 class Trap:
-    """Does its deed at the ``number``-th call, before it, in its middle or after it."""
+    """Does its deed when a run comes to it for the ``number``-th time."""
 
     def __init__(self, number: int, deed: str) -> None:
         self.left = number
@@ -75,12 +75,16 @@ class Trap:
             Path(os.environ[STAMP]).write_text(str(time.monotonic()))
         self._deed()
 
+    def step_on(self) -> None:
+        """Count a call, and do the deed if it is the one."""
+        if self.sprung():
+            self.spring()
+
     def before(self, inner: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``inner`` with the trap before it."""
 
         def outer(*arguments: Any, **named: Any) -> Any:
-            if self.sprung():
-                self.spring()
+            self.step_on()
             return inner(*arguments, **named)
 
         return outer
@@ -90,8 +94,7 @@ class Trap:
 
         def outer(*arguments: Any, **named: Any) -> Any:
             found = inner(*arguments, **named)
-            if self.sprung():
-                self.spring()
+            self.step_on()
             return found
 
         return outer

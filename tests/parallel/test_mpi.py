@@ -9,8 +9,8 @@ import pytest
 from tests.helpers.support import ROOT, python
 
 OPTIONS = ("-q", "--only-mpi", "-p", "no:cacheprovider", "-o", "addopts=", "--timeout=600")
-# What hangs on the number of ranks stays; types and emulated GPUs are tried on 1 and 3.
-FEW = ("-k", "not float64 and not gpu")
+# What hangs on the number of ranks stays; types, threads and emulated GPUs are tried on 1 and 3.
+FEW = ("-k", "not float64 and not gpu and not float32-2")
 
 more = pytest.mark.long(
     reason="3 ranks have unequal groups and ranks without rows; these are more of the same"
