@@ -153,7 +153,7 @@ def test_a_checkpoint_changes_nothing(whole: Any, first: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL])
 def test_interrupted_and_run_again(number: signal.Signals, tmp_path: Path) -> None:
     """Killed between two checkpoints, or asked to stop: the same command goes on."""
-    long = ("--epochs", "400", "--checkpoint-every", "0.1s", "--output")
+    long = ("--epochs", "200", "--checkpoint-every", "0.1s", "--output")
     command = [mpiexec(), "-n", "2", sys.executable, *TRAIN, *SMALL, *long, "r.h5"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
