@@ -1,4 +1,4 @@
-"""Where a run's files are: the one class that makes their names."""
+"""Where a run's files are: the one place that makes their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A GPU: its memory and products through CuPy, the CUDA sources, what its backends share.
+"""A GPU: its memory through CuPy, products through cuBLAS, CUDA sources, what backends share.
 
 May import ``core``.
 """

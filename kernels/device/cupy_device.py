@@ -1,4 +1,4 @@
-"""A GPU as the plans see it: memory, kernels, products, recorded work; all through CuPy.
+"""A GPU as the plans see it: memory, kernels and recorded work through CuPy, cuBLAS for products.
 
 Everything is put in one stream and runs in the order in which it was put there.  ``read``
 and ``synchronize`` wait for the stream; nothing else does.

@@ -77,7 +77,7 @@ class ScheduledPlan:
         Its ``calls`` tells what its units call.
     blas : Blas, MatmulStandIn or None
     schedule : Schedule
-    place : Place
+    place : WorkerRange
     pool : WorkerPool, optional
         Threads that other plans use as well.
     """
