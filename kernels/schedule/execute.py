@@ -32,9 +32,9 @@ NUMBER = 0
 OPCODE, BEGIN, END, COUNT, PARITY, LEARN, PACKED = range(8, 15)
 LOAD, LOAD_BEGIN, LOAD_END, POSITION, EPOCH = range(15, 20)
 COMMAND_WORDS = 24
-# Duties: phases of a schedule; the update of a whole vector; that of packed units; the end.
+# Opcodes: phases of a schedule; the update of a whole vector; that of packed units; the end.
 PROPAGATE, DESCEND, APPLY, LEAVE = range(4)
-# What a worker tells of a command, a cache line of int64.
+# The status that a worker reports for a command: a cache line of int64.
 STOP, BAD, WAITED, LOADED, BOX = range(5)
 
 
