@@ -17,7 +17,8 @@ import hashlib
 import pickle
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import llvmlite
@@ -154,11 +155,22 @@ class _Linked(CPUDispatcher):
         self.overloads[tuple(cres.signature.args)] = cres
 
 
+@cache
+def _digest(path: str) -> str:
+    """Return a hash of a source file, "" of one that is not there."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
 class _DiskCache(NullCache):
     """What a kernel asks for machine code before it compiles."""
 
-    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+    def __init__(self, function: Any, options: dict[str, Any]) -> None:
         self._name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
+        # What is loaded imports its module by this name.
+        self._module = function.__module__, _digest(function.__code__.co_filename)
         # Sorted: the order of a set differs between processes.
         self._options = sorted(
             (key, sorted(value) if key == "fastmath" else value) for key, value in options.items()
@@ -179,10 +191,10 @@ class _DiskCache(NullCache):
         DISK.publish(self._entry(sig, cres.codegen), dumps(cres._reduce()))
 
     def _entry(self, sig: Any, codegen: Any) -> str:
-        """Return the name of all that the machine code depends on but the kernels' sources."""
+        """Return the name of all that the machine code depends on but other kernels' sources."""
         settings = config.OPT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE, config.BOUNDSCHECK
         versions = numba.__version__, llvmlite.__version__, llvm_version_info, sys.version
-        facts = (sig, self._options, codegen.magic_tuple(), settings, versions)
+        facts = (self._module, sig, self._options, codegen.magic_tuple(), settings, versions)
         return f"{self._name}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}"
 
 

@@ -17,7 +17,7 @@ from hpcpgd.kernels.core.compiled import compiled
 from hpcpgd.kernels.core.kernel_files import SUFFIX, KernelDisk
 from hpcpgd.machine import jit_cache
 from tests.helpers.many import Case, together
-from tests.helpers.support import ROOT, TRAIN, environment, python
+from tests.helpers.support import ROOT, TRAIN, environment, python, script
 
 NAME = "room.kernel-0123"
 
@@ -111,6 +111,30 @@ def test_a_kernel_called_by_a_kernel_is_compiled_with_it(
     assert len(files(tmp_path)) == 2  # a signature, a file
     assert inner(4) == 5  # called from Python, it has machine code of its own
     assert len(files(tmp_path)) == 3
+
+
+def test_a_kernel_s_module_and_source_are_part_of_its_name(tmp_path: Path) -> None:
+    """A file that has moved, or changed, finds no kernel of before: it would not load."""
+    program = (
+        "import sys; from pathlib import Path; from hpcpgd.kernels.core.kernel_files import DISK; "
+        "DISK.write = Path('cache'); DISK.read = [DISK.write]; DISK.write.mkdir(exist_ok=True); "
+        "from importlib import import_module; module = import_module(sys.argv[1]); "
+        "print(module.add_one(1), DISK.compiled)"
+    )
+    source = (
+        "from hpcpgd.kernels.core.compiled import compiled\n\n"
+        "STEP = 1\n\n\n@compiled()\ndef add_one(x):\n    return x + STEP\n"
+    )
+    env = environment(PYTHONPATH=str(ROOT))
+    seen: list[tuple[str, list[str]]] = []
+    for folder, text in (("a", source), ("a", source), ("b", source), ("b", source + "# new\n")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "module.py").write_text(text)
+        done = python("-c", program, f"{folder}.module", env=env, cwd=tmp_path)
+        if folder == "a" and len(seen) == 1:
+            shutil.rmtree(tmp_path / "a")
+        seen.append((done.err, done.out.split()))
+    assert seen == [("", ["2", "1"]), ("", ["2", "0"]), ("", ["2", "1"]), ("", ["2", "1"])]
 
 
 def test_folder_is_named_after_the_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -305,13 +329,13 @@ def test_a_compiled_function_in_arrays(tmp_path: Path, monkeypatch: pytest.Monke
 def test_jobs_and_processes_that_start_together(tmp_path: Path) -> None:
     """A few trials of the check, which kills some; and proof that it can fail."""
     words = ("--quick", "--only", "rounds", "--output", str(tmp_path / "found.json"))
-    done = python("scripts/check_kernel_cache.py", *words, cwd=ROOT, timeout=200)
+    done = script("check_kernel_cache", *words, timeout=200)
     assert (done.code, done.err) == (0, "")
-    found = json.loads((tmp_path / "found.json").read_text())["rounds"]
+    found = json.loads((tmp_path / "found.json").read_text())["kinds"]["rounds"]
     assert (found["trials"], found["compiled"]) == (5, 15)
     broken = (
-        "import sys; sys.path.insert(0, 'scripts'); "
-        "from hpcpgd.kernels.core import kernel_files; import check_kernel_cache as check; "
+        "import sys; from scripts import check_kernel_cache as check; "
+        "from hpcpgd.kernels.core import kernel_files; "
         # Half a file, at once in its place.
         "kernel_files._place = lambda temporary, folder, name: "
         "(folder / f'{name}.0{kernel_files.SUFFIX}').write_bytes(temporary.read_bytes()[:100]); "
