@@ -1,6 +1,6 @@
 """Time the training step of hpcpgd beside the GEMM floor and the FMA peak.
 
-    python scripts/bench_train.py [--rounds 15] [--quick] [--output FILE.json]
+    python -m scripts.bench_train [--rounds 15] [--quick] [--output FILE.json]
         [--peers-python PYTHON]
 
 PYTHON has what ``bench/requirements-peers.txt`` lists: JAX, PyTorch and scikit-learn.
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import launcher
+from scripts.bench import launcher
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -46,8 +46,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     options = parse(argv)
     if not launcher.launched():
-        return launcher.relaunch(Path(__file__), argv)
-    from bench import job
+        return launcher.relaunch(("-m", "scripts.bench_train", *argv))
+    from scripts.bench import job
 
     return job.run(options)
 

@@ -1,6 +1,6 @@
 """Show that reduction ``reproducible`` has the same bits for every number of ranks.
 
-    python scripts/check_bits.py [--quick] [--output FILE.json] [--seeds 0 1 2]
+    python -m scripts.check_bits [--quick] [--output FILE.json] [--seeds 0 1 2]
 
 Starts jobs of 1 to 32 ranks, each of which trains all configurations one after the other
 with every group size and number of threads.  Weights and histories must be the same to the
@@ -15,8 +15,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hpcpgd.cli.launcher import guarded
 
@@ -38,7 +36,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     options = parse(argv)
     if options.ranks_part:
-        from bits import job
+        from scripts.bits import job
 
         return job.run(options.ranks_part)
     return guarded("check_bits", lambda: check(options))
@@ -46,15 +44,16 @@ def main(argv: Sequence[str]) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """Run all jobs and return the exit code."""
-    from bits import cases, report
-    from bits.check import Check
+    from scripts import findings
+    from scripts.bits import cases, report
+    from scripts.bits.check import Check
 
     plan = (cases.quick if options.quick else cases.full)(options.seeds)
-    path, about = options.output or report.default_path(), report.about(plan)
+    path, about = options.output or findings.default_path("check_bits"), report.about_plan(plan)
     begin, checking = perf_counter(), Check(plan)
     for job in checking.jobs():
         found = about | checking.findings() | {"seconds": round(perf_counter() - begin)}
-        report.write(path, found)
+        findings.write(path, found)
         print(f"{found['seconds']:5} s  {job}", flush=True)
     print(report.table(found))
     return 1 if any(found[kind] for kind in report.KINDS) else 0

@@ -1,6 +1,6 @@
 """Show that nothing is lost and nothing hangs, whatever fails: a run goes on to the same bits.
 
-    python scripts/check_faults.py [--quick] [--only kills] [--trials 200] [--seed 0]
+    python -m scripts.check_faults [--quick] [--only kills] [--trials 200] [--seed 0]
                                    [--output FILE.json]
 
 ``kills``: a rank is killed with SIGKILL at a random moment or in a named phase (writing,
@@ -14,7 +14,7 @@ stops or sleeps.  ``nan``: one computes NaN.  ``flip-replica``: a bit flips in o
 ``slurm``: jobs on a virtual SLURM come to their time limits, or lose a node.  ``fuzz``: hostile
 datasets, checkpoints, TOML and run files, 500 a trial, are read or refused as documented.
 ``soak``: runs are killed every 20 s, for half an hour, with nothing else on the machine.  The
-modules of ``scripts/faults`` say what must then be true.  Exits 1 if it is not.  Needs Linux.
+modules of ``tests/faults`` say what must then be true.  Exits 1 if it is not.  Needs Linux.
 """
 
 from __future__ import annotations
@@ -26,22 +26,19 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from hpcpgd.cli.launcher import guarded
 
 if TYPE_CHECKING:
-    from faults.kind import Kind, Trial, Undisturbed
+    from tests.faults.kind import Kind, Trial, Undisturbed
 
 
 def _all_kinds() -> dict[str, Kind]:
     """Return the kinds of faults in the order in which they are tried."""
-    from faults import (
+    from tests.faults import (
         cluster,
         cuts,
         disk,
@@ -84,42 +81,26 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def check(options: argparse.Namespace) -> int:
     """Make all trials and return the exit code."""
-    from bench.report import RESULTS, slug
-    from hpcpgd.environment import provenance
+    from scripts import findings
+    from tests.faults.jobs import WORDS
 
-    name = f"{slug(provenance.cpu_model())}-{datetime.now(UTC):%Y-%m-%d}/check_faults.json"
-    path = options.output or RESULTS / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    found = _about()
+    path = options.output or findings.default_path("check_faults")
+    found = {**findings.about("check_faults"), "options": WORDS}
     # Kinds that were tried before keep what was found then, with its commit.
     found["kinds"] = json.loads(path.read_text())["kinds"] if path.exists() else {}
     right = True
     with tempfile.TemporaryDirectory() as folder:
         for kind, result in _kinds(options, Path(folder).resolve()):
             found["kinds"][kind] = result
-            path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            findings.write(path, found)
             right = right and not result["wrong"]
     return 0 if right else 1
 
 
-def _about() -> dict[str, Any]:
-    """Return what the findings hang on; names no host and no path."""
-    from bench.report import versions
-    from faults.jobs import WORDS
-    from hpcpgd.environment import provenance
-
-    return {
-        "check": "check_faults",
-        "machine": {"cpu_model": provenance.cpu_model()},
-        "versions": versions(),
-        "options": WORDS,
-    }
-
-
 def _kinds(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Make the trials of all kinds; yield their counts and what was wrong."""
-    from faults.kind import Undisturbed
-    from hpcpgd.environment import provenance
+    from scripts.findings import moment
+    from tests.faults.kind import Undisturbed
 
     whole = Undisturbed(folder)
     for name, kind in _all_kinds().items():
@@ -132,9 +113,7 @@ def _kinds(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, dic
             print(f"{name}: {right} of {count} right (seed {options.seed})", flush=True)
             yield name, {
                 "trials": count, "right": right, "wrong": wrong, **kind.counts,
-                "seed": options.seed, "git_revision": provenance.git_revision(),
-                "date": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": round(perf_counter() - begin, 1),
+                "seed": options.seed, **moment(), "seconds": round(perf_counter() - begin, 1),
             }  # fmt: skip
 
 
@@ -142,7 +121,7 @@ def _trials(
     name: str, options: argparse.Namespace, count: int, folder: Path, whole: Undisturbed
 ) -> Iterator[Trial]:
     """Yield the trials of a kind, each with a folder of its own."""
-    from faults.kind import Trial
+    from tests.faults.kind import Trial
 
     for number in range(count):
         place = folder / f"{name}-{number}"

@@ -1,6 +1,6 @@
 """Check the GPU backends against reference, then time them beside PyTorch and JAX.
 
-    python scripts/check_gpu.py [--quick] [--only PART] [--network NAME] [--output FILE.h5]
+    python -m scripts.check_gpu [--quick] [--only PART] [--network NAME] [--output FILE.json]
 
 Needs a GPU, CuPy, mpi4py, h5py, numba and threadpoolctl; PyTorch, JAX and mpiexec are used
 where they are, and named where they are not.  Exits 1 if a comparison with reference fails.
@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hpcpgd.cli.launcher import complain
 from hpcpgd.errors import HpcpgdError, UsageError
@@ -40,7 +38,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--only", action="append", choices=PARTS, help="repeatable; default: all")
     add("--network", action="append", choices=NETWORKS, help="to time; repeatable; default: all")
     parser.add_argument(
-        "--output", type=Path, help="default: scripts/results/MACHINE-DATE/check_gpu.h5"
+        "--output", type=Path, help="default: scripts/results/MACHINE-DATE/check_gpu.json"
     )
     parser.add_argument("--ranks-part", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
@@ -66,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(ranks: mpi.Ranks, options: argparse.Namespace) -> int:
-    from gpu.ranks import part
+    from scripts.gpu.ranks import part
 
     if options.ranks_part:
         part(ranks, options.ranks_part)
@@ -80,18 +78,19 @@ class Check:
     """The parts in their order, with what they have found so far."""
 
     def __init__(self, ranks: mpi.Ranks, options: argparse.Namespace) -> None:
-        from gpu import report
         from hpcpgd.machine.gpu import claim_gpu
+        from scripts import findings
+        from scripts.gpu import report
 
         self.ranks, self.options, self.report = ranks, options, report
         self.gpu = claim_gpu(ranks, "cuda")
-        self.path = options.output or report.default_path(self.gpu)
+        self.path = options.output or findings.default_path("check_gpu", self.gpu.model)
         self.findings: list[Any] = []
         self.cells: list[Any] = []
 
     def run(self) -> int:
         """Run the parts; return the exit code."""
-        from gpu.claims import claims
+        from scripts.gpu.claims import claims
 
         report = self.report
         print(f"{self.gpu.describe()}; {self.gpu.device.versions}", flush=True)
@@ -106,23 +105,26 @@ class Check:
         return 0 if all(f.right for f in self.findings) else 1
 
     def _keep(self) -> None:
-        self.report.write(self.path, self.gpu, self.findings, self.cells)
+        from scripts import findings
+
+        findings.write(self.path, self.report.found_on(self.gpu, self.findings, self.cells))
 
     def _kernels(self) -> None:
-        from gpu.kernels import check_kernels
+        from scripts.gpu.kernels import check_kernels
 
         self.findings += check_kernels(self.gpu.device, self.options.quick)
 
     def _curves(self) -> None:
-        from gpu.curves import check_curves
+        from scripts.gpu.curves import check_curves
 
         self.findings += check_curves(self.ranks.comm, self.gpu)
 
     def _ranks(self) -> None:
-        from gpu.curves import make, trained
-        from gpu.ranks import WAYS, check_ranks, launcher
+        from scripts.bench.launcher import find_mpiexec
+        from scripts.gpu.curves import make, trained
+        from scripts.gpu.ranks import WAYS, check_ranks
 
-        if launcher() is None:
+        if find_mpiexec() is None:
             print("several ranks: not run, there is no mpiexec", flush=True)
             return
         comm, gpu = self.ranks.comm, self.gpu
@@ -130,7 +132,7 @@ class Check:
         self.findings += check_ranks(alone)
 
     def _timing(self) -> None:
-        from bench.setting import load_data
+        from scripts.bench.setting import load_data
 
         dataset = load_data()
         for name in self.options.network or NETWORKS:
@@ -143,11 +145,11 @@ class Check:
                 print(f"timed {name} batch {batch} {precision}", file=sys.stderr, flush=True)
 
     def _time(self, dataset: Any, name: str, batch: int, precision: str) -> None:
-        from bench.setting import Setting, make_network
-        from gpu.contestants import contestants
-        from gpu.floors import Products, cpu_loops
-        from gpu.timing import QUICK_SECONDS, SECONDS, Cell, make_runners, time_cell
         from hpcpgd.kernels.core.network import Network
+        from scripts.bench.setting import Setting, make_network
+        from scripts.gpu.contestants import contestants
+        from scripts.gpu.floors import Products, cpu_loops
+        from scripts.gpu.timing import QUICK_SECONDS, SECONDS, Cell, make_runners, time_cell
 
         network = make_network(name) if name.startswith("net") else Network((784, 1000, 10))
         setting = Setting(self.ranks.comm, dataset, network, batch, None)

@@ -1,6 +1,6 @@
 """Show that any number of jobs can share a kernel cache, from the first moment on.
 
-    python scripts/check_kernel_cache.py [--quick] [--only rounds] [--seed 0] [--output FILE.json]
+    python -m scripts.check_kernel_cache [--quick] [--only rounds] [--seed 0] [--output FILE.json]
 
 ``rounds``: 1,000 times 8 processes compile small functions through one cache at the same time,
 and a random one is killed.  Nothing may fail, no damaged file may be used, and what was
@@ -24,12 +24,9 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hpcpgd.cli.launcher import guarded
 
@@ -245,25 +242,21 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def check(options: argparse.Namespace) -> int:
     """Try all kinds, write what they came to, and return the exit code."""
-    from bench.report import RESULTS, slug, versions
-    from hpcpgd.environment import provenance
+    from scripts import findings
 
-    model, now = provenance.cpu_model(), datetime.now(UTC)
-    path = options.output or RESULTS / f"{slug(model)}-{now:%Y-%m-%d}" / "check_kernel_cache.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path = options.output or findings.default_path("check_kernel_cache")
+    found = findings.about("check_kernel_cache")
+    # Kinds that were tried before keep what was found then, with its commit.
+    found["kinds"] = json.loads(path.read_text())["kinds"] if path.exists() else {}
     wrong = 0
     for kind in options.only or KINDS:
         run, full, quick = KINDS[kind]
         counts, begin = Counts(), time.perf_counter()
         run(quick if options.quick else full, options.seed, counts)
         seconds = round(time.perf_counter() - begin, 1)
-        results[kind] = {
-            "cpu_model": model, "versions": versions(), "git_revision": provenance.git_revision(),
-            "date": now.isoformat(timespec="seconds"), "seed": options.seed, "seconds": seconds,
-            **vars(counts),
-        }  # fmt: skip
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        setting = {"seed": options.seed, **findings.moment(), "seconds": seconds}
+        found["kinds"][kind] = {**setting, **vars(counts)}
+        findings.write(path, found)
         print(f"{kind}: {counts.trials} trials, {len(counts.wrong)} wrong, {seconds:.0f} s")
         for line in counts.wrong[:20]:
             print(line, file=sys.stderr)

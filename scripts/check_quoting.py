@@ -1,7 +1,7 @@
 """Random texts through the SLURM renderer: nothing of them is executed, nothing is lost.
 
-    python scripts/check_quoting.py            # 10,000 scripts
-    python scripts/check_quoting.py --quick    # 300
+    python -m scripts.check_quoting            # 10,000 scripts
+    python -m scripts.check_quoting --quick    # 300
 
 Each script is checked by ``bash -n``, read as sbatch reads it, and run with a stub in the
 place of Python, which must see exactly the words that were meant for it.

@@ -1,10 +1,10 @@
 """Show that no worker thread outlives the memory that it reads, however a training ends.
 
-    python scripts/check_threads.py [--quick] [--runs 500] [--seed 0] [--output FILE.json]
+    python -m scripts.check_threads [--quick] [--runs 500] [--seed 0] [--output FILE.json]
                                     [--without-join]
 
 Each run is a job under mpiexec that makes several trainings in the same processes (see
-``scripts/faults/threads.py``): that finds more than as many jobs, as most of a short job's time
+``tests/faults/threads.py``): that finds more than as many jobs, as most of a short job's time
 goes into starting Python and MPI.  Two more processes keep two cores busy, so that threads are
 late.  Freed memory is unreadable at once.  Counts crashes, threads that outlive memory, hangs and
 unexpected exit codes, and exits 1 if there are any.  ``--without-join`` takes the joining of
@@ -15,7 +15,6 @@ are written after each run.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import subprocess
 import sys
@@ -23,10 +22,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hpcpgd.cli.launcher import guarded
 
@@ -61,25 +57,18 @@ def busy_cores() -> Iterator[None]:
 
 def check(options: argparse.Namespace) -> int:
     """Make all runs and return the exit code."""
-    from bench.report import RESULTS, slug, versions
-    from faults.threads import Counts, Job
-    from hpcpgd.environment import provenance
+    from scripts import findings
+    from tests.faults.threads import Counts, Job
 
-    name = f"{slug(provenance.cpu_model())}-{datetime.now(UTC):%Y-%m-%d}/check_threads.json"
-    path = options.output or RESULTS / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    about = {
-        "check": "check_threads", "machine": {"cpu_model": provenance.cpu_model()},
-        "versions": versions(), "git_revision": provenance.git_revision(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"), "seed": options.seed,
-        "join": not options.without_join,
-    }  # fmt: skip
+    path = options.output or findings.default_path("check_threads")
+    about = findings.about("check_threads")
+    about |= {"seed": options.seed, "join": not options.without_join}
     counts = Counts()
     with tempfile.TemporaryDirectory() as folder, busy_cores():
         for number in range(QUICK_RUNS if options.quick else options.runs):
             draw = random.Random(f"{options.seed} {number}")
             Job(draw, Path(folder).resolve(), not options.without_join).run(counts)
-            path.write_text(json.dumps(about | asdict(counts), indent=1) + "\n", encoding="utf-8")
+            findings.write(path, about | asdict(counts))
     print(
         f"{counts.jobs} jobs, {counts.trainings} trainings: {counts.crashes} crashes, "
         f"{counts.outlived} with threads that outlive memory, "

@@ -1,6 +1,6 @@
 """What the clock of a run costs: readings a step, times the cost of one, over the step.
 
-    python scripts/check_timers.py [--quick]
+    python -m scripts.check_timers [--quick]
 
 Counts the calls in steps of the program itself on one rank, and times an empty call.  Exits
 1 if they take more than 1 % of a step of Net-1h at batch 128.
@@ -11,11 +11,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
@@ -45,12 +42,12 @@ def measure(steps: int) -> tuple[float, float, float, float]:
     """Return share, readings a step, seconds of a reading, median seconds of a step."""
     from threadpoolctl import threadpool_limits
 
-    from bench.setting import RATE, Setting, load_data, make_network
     from hpcpgd.config.run_config import RunConfig
     from hpcpgd.machine.resources import Resources, find_blas
     from hpcpgd.parallel.phase_clock import COMPUTE
     from hpcpgd.train.planning import make_trainer
     from hpcpgd.train.warmup import warm_up
+    from scripts.bench.setting import RATE, Setting, load_data, make_network
 
     setting = Setting(mpi.MPI.COMM_SELF, load_data(), make_network("net-1h"), 128, None)
     config = RunConfig(backend="gemm", batch_size=128, dtype="float32", learning_rate=RATE)

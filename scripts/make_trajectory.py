@@ -3,7 +3,7 @@
 The tests follow the same minibatches from the same weights and must arrive at the same
 weights.  Run it with a Python that has PyTorch (made with 2.13.0):
 
-    python scripts/make_trajectory.py
+    python -m scripts.make_trajectory
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Compare the cost of a checkpoint with a bare write and fsync of the same bytes.
 
-    python scripts/measure_checkpoint.py [--rounds 25] [--folder DIR]
+    python -m scripts.measure_checkpoint [--rounds 25] [--folder DIR]
 
 For Net-1h and Net-2h in float32, in turns; medians of the times and of their paired ratios, with
 quartiles.  A checkpoint is encoded, hashed, written under a temporary name, synced, renamed,
@@ -18,8 +18,6 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hpcpgd.checkpoint.checkpoint_folder import Folder
 from hpcpgd.checkpoint.codec import encode

@@ -4,7 +4,7 @@
 the run file says ``epoch_seconds + validation_seconds``.  Pairs of runs are repeated, and
 the medians must agree to 5 %.  Ends with 1 if they do not.
 
-    python scripts/measure_clock.py [--quick]
+    python -m scripts.measure_clock [--quick]
 """
 
 from __future__ import annotations

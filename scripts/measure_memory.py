@@ -1,6 +1,6 @@
 """Show that the ranks of a node hold a dataset's pixels and the parameters once.
 
-    python scripts/measure_memory.py [--dataset fashion-mnist] [--ranks 4]
+    python -m scripts.measure_memory [--dataset fashion-mnist] [--ranks 4]
 
 Starts itself under mpiexec.  The kernel's proportional set size of the pages that hold an
 array, a page that n processes see counting 1/n in each, is added up over the ranks.
@@ -20,9 +20,7 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from bench.launcher import find_mpiexec
+from scripts.bench.launcher import find_mpiexec
 
 PAGE = mmap.PAGESIZE
 DONTDUMP = 16  # MADV_DONTDUMP
@@ -114,7 +112,8 @@ def main(argv: Sequence[str]) -> int:
         print("measure_memory: no mpiexec beside this Python or on the path", file=sys.stderr)
         return 69
     else:
-        command = [mpiexec, "-n", str(options.ranks), sys.executable, __file__, "--rank", *argv]
+        program = ("-m", "scripts.measure_memory", "--rank", *argv)
+        command = [mpiexec, "-n", str(options.ranks), sys.executable, *program]
         return subprocess.run(command, check=False, timeout=600).returncode
     return 0
 

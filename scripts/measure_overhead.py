@@ -1,6 +1,6 @@
 """What a training step costs beside its arithmetic: Python, calls, commands, barriers.
 
-    python scripts/measure_overhead.py [--quick]
+    python -m scripts.measure_overhead [--quick]
 
 Times steps of a 1-1-2 network on one row, whose arithmetic is nothing, on one rank with one
 and with two threads, and counts the Python objects that a step leaves behind.
@@ -12,11 +12,8 @@ import argparse
 import gc
 import sys
 from contextlib import closing
-from pathlib import Path
 from time import perf_counter
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 

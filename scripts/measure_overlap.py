@@ -1,6 +1,6 @@
 """Show how much of a slow network's delay reduction ``overlap`` hides.
 
-    python scripts/measure_overlap.py [--delay 0.002] [--steps 60]
+    python -m scripts.measure_overlap [--delay 0.002] [--steps 60]
 
 Starts itself on two ranks.  Every message takes ``--delay`` seconds more than it does,
 one after the other, as on a network of that bandwidth; the same is added to the one
@@ -17,12 +17,9 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from bench import launcher
+from scripts.bench import launcher
 
 ROUNDS = 9
 NETWORK = "net-2h"
@@ -78,13 +75,13 @@ def measure(options: argparse.Namespace) -> None:
     """Time ``allreduce`` and ``overlap`` with and without the delay, in turn; collective."""
     from threadpoolctl import threadpool_limits
 
-    from bench.contestants import make_trainer_of
-    from bench.placement import Cores
-    from bench.setting import Setting, load_data, make_network
     from hpcpgd.machine import jit_cache
     from hpcpgd.machine.resources import find_blas
     from hpcpgd.parallel import mpi
     from hpcpgd.train.warmup import warm_up
+    from scripts.bench.contestants import make_trainer_of
+    from scripts.bench.placement import Cores
+    from scripts.bench.setting import Setting, load_data, make_network
 
     ranks = mpi.join(mpi.start())
     jit_cache.share_folder(ranks)
@@ -134,7 +131,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--steps", type=int, default=10, help="steps of a turn")
     options = parser.parse_args(argv)
     if launcher.MARK not in os.environ:
-        return launcher.relaunch(Path(__file__), argv)
+        return launcher.relaunch(("-m", "scripts.measure_overlap", *argv))
     measure(options)
     return 0
 

@@ -10,6 +10,7 @@ import numpy as np
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset, Split
 from hpcpgd.data.dataset import SPLITS
+from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.machine.node_memory import ensure_memory
 from hpcpgd.parallel import mpi
@@ -58,6 +59,7 @@ def share(ranks: mpi.Ranks, dataset: Dataset | None, arena: Arena | None = None)
             _spread(ranks, arena, None if own is None else own.labels, (rows,), np.int32),
         )
     arrays = [array for split in splits.values() for array in (split.features, split.labels)]
+    fault_point("rows", arrays)
     require_same_data(ranks.comm, arrays, facts["name"])
     return Dataset(**splits, **facts)
 

@@ -227,7 +227,7 @@ class Session:
             parameters = initial_parameters(network, self.config.seed)
         else:
             parameters = state.parameters
-        fault_point("planning")
+        fault_point("planning", parameters)
         return make_trainer(
             self.ranks.comm,
             self.config,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench import peers
-from bench.placement import ONE_CORE, TWO_RANKS, TWO_THREADS, Placement
-from bench.rounds import Cell, Round, Section
-from bench.sections import FLOOR
-from bench.setting import EXAMPLES
 from hpcpgd.kernels.core.network import Array
+from scripts.bench import peers
+from scripts.bench.placement import ONE_CORE, TWO_RANKS, TWO_THREADS, Placement
+from scripts.bench.rounds import Cell, Round, Section
+from scripts.bench.sections import FLOOR
+from scripts.bench.setting import EXAMPLES
 
 
 @dataclass(frozen=True)

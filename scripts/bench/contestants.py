@@ -13,9 +13,6 @@ from typing import Protocol
 
 import numpy as np
 
-from bench import cloops
-from bench.setting import RATE, SEED, Setting
-from bench.work import Spent
 from hpcpgd.config.run_config import GROUPED, RunConfig
 from hpcpgd.engines.base import HostEngine
 from hpcpgd.kernels.core.network import Array
@@ -27,6 +24,9 @@ from hpcpgd.reductions.allreduce import AllreduceStep
 from hpcpgd.train.planning import make_trainer
 from hpcpgd.train.training_loop import Trainer
 from hpcpgd.train.warmup import warm_up
+from scripts.bench import cloops
+from scripts.bench.setting import RATE, SEED, Setting
+from scripts.bench.work import Spent
 
 # A power of two: the step taken with it shows the gradient and loses none of its digits.
 GAIN = 2.0**20

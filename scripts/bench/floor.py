@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.setting import Setting
 from hpcpgd.kernels.blas.blas_library import Routines, gemm
 from hpcpgd.kernels.core.compiled import compiled
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.kernels.core.views import activations_of, deltas_of, weights_of
 from hpcpgd.kernels.core.workspace import Workspace
+from scripts.bench.setting import Setting
 
 PRODUCT = (1.0, 0.0)
 UPDATE = (-1e-30, 1.0)  # a rate that changes no weight

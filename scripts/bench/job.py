@@ -32,9 +32,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(ranks: mpi.Ranks, options: argparse.Namespace) -> int:
-    from bench.placement import Cores
-    from bench.verify import MismatchError
     from hpcpgd.errors import HpcpgdError
+    from scripts.bench.placement import Cores
+    from scripts.bench.verify import MismatchError
 
     cores = Cores(ranks.rank)
     if ranks.size != 2 or cores.count < 2:
@@ -60,10 +60,11 @@ def _complain(ranks: mpi.Ranks, text: str, code: int) -> int:
 def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
     from threadpoolctl import threadpool_limits
 
-    from bench import report
-    from bench.peers import PEERS, Peers
-    from bench.sections import BATCHES, Builder
     from hpcpgd.machine.resources import find_blas
+    from scripts import findings
+    from scripts.bench import report
+    from scripts.bench.peers import PEERS, Peers
+    from scripts.bench.sections import BATCHES, Builder
 
     blas = find_blas("gemm")
     # As in the program: products are divided by us, never by the BLAS.
@@ -79,14 +80,14 @@ def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
     if ranks.rank == 0:
         found = report.results(sections, builder.errors, blas, cores, wanted, peers)
         print(report.table(found), flush=True)
-        report.write(options.output or report.default_path(), found)
+        findings.write(options.output or findings.default_path("bench_train"), found)
     alone.Free()
 
 
 def _time(ranks: mpi.Ranks, cores: Any, sections: Any, wanted: int, target: float) -> None:
     """Choose the steps of every cell, about ``target`` seconds, and make the rounds."""
-    from bench.peak import Peak
-    from bench.rounds import Stopwatch, run_rounds
+    from scripts.bench.peak import Peak
+    from scripts.bench.rounds import Stopwatch, run_rounds
 
     watch = Stopwatch(ranks.comm, cores, Peak(), target)
     for section in sections:

@@ -32,13 +32,13 @@ def find_mpiexec() -> str | None:
     return shutil.which("mpiexec", path=str(beside)) or shutil.which("mpiexec")
 
 
-def relaunch(script: Path, argv: Sequence[str]) -> int:
-    """Run ``script`` on two ranks and return the exit code."""
+def relaunch(program: Sequence[str]) -> int:
+    """Run Python with the arguments ``program`` on two ranks and return the exit code."""
     mpiexec = find_mpiexec()
     if mpiexec is None:
         print("bench_train: no mpiexec beside this Python or on the path", file=sys.stderr)
         return 69
     environ = {name: value for name, value in os.environ.items() if name not in UNWANTED}
     environ[MARK] = ",".join(name for name in UNWANTED if name in os.environ)
-    command = [mpiexec, "-n", str(RANKS), sys.executable, str(script), *argv]
+    command = [mpiexec, "-n", str(RANKS), sys.executable, *program]
     return subprocess.run(command, env=environ, check=False).returncode

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.setting import SEED, Setting
 from hpcpgd.data.sampler import Sampler
 from hpcpgd.engines.loader import make_loader
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.core.workspace import Workspace
+from scripts.bench.setting import SEED, Setting
 
 # Enough that the minibatches of a ring do not stay in a core's own cache: 26 MB.
 RING_EXAMPLES = 8192

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.contestants import GAIN
-from bench.peer_files import problem_key, read_weights, write_problem
-from bench.peer_process import PeerProcess
-from bench.setting import RATE, Setting
-from bench.work import Spent
 from hpcpgd.kernels.core.network import Array
+from scripts.bench.contestants import GAIN
+from scripts.bench.peer_files import problem_key, read_weights, write_problem
+from scripts.bench.peer_process import PeerProcess
+from scripts.bench.setting import RATE, Setting
+from scripts.bench.work import Spent
 
 
 class PeerRunner:

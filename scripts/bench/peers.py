@@ -13,13 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bench.contestants import Contestant
-from bench.peer_files import RING_EXAMPLES
-from bench.peer_process import PeerProcess
-from bench.peer_runner import PeerRunner
-from bench.placement import ONE_CORE, TWO_RANKS, TWO_THREADS, Cores, Placement
-from bench.setting import Setting
 from hpcpgd.parallel import mpi
+from scripts.bench.contestants import Contestant
+from scripts.bench.peer_files import RING_EXAMPLES
+from scripts.bench.peer_process import PeerProcess
+from scripts.bench.peer_runner import PeerRunner
+from scripts.bench.placement import ONE_CORE, TWO_RANKS, TWO_THREADS, Cores, Placement
+from scripts.bench.setting import Setting
 
 PROGRAMS = Path(__file__).with_name("peer_programs")
 JAX, EAGER, COMPILED = "JAX", "PyTorch eager", "PyTorch compile"

@@ -1,37 +1,16 @@
-"""The results for people (a table) and for programs (JSON)."""
+"""The results for programs, and as a table for people."""
 
 from __future__ import annotations
 
-import json
-import platform
-import re
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import numba
-import numpy as np
-
-from bench import cloops, launcher
-from bench.peers import DATA, Peers
-from bench.placement import Cores
-from bench.rounds import Section, all_rounds, best_peaks
-from bench.summary import overall, section_summary
-from hpcpgd import __version__
 from hpcpgd.environment import provenance
-from hpcpgd.parallel import mpi
-
-RESULTS = Path(__file__).parents[1] / "results"
-
-
-def slug(text: str) -> str:
-    """Return ``text`` in lower-case letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-
-
-def default_path() -> Path:
-    """Return where results of this machine and day go."""
-    return RESULTS / f"{slug(provenance.cpu_model())}-{datetime.now(UTC):%Y-%m-%d}/bench_train.json"
+from scripts.bench import launcher
+from scripts.bench.peers import DATA, Peers
+from scripts.bench.placement import Cores
+from scripts.bench.rounds import Section, all_rounds, best_peaks
+from scripts.bench.summary import overall, section_summary
+from scripts.findings import about
 
 
 def results(
@@ -41,42 +20,18 @@ def results(
     """Return everything that was found out, ready for JSON; names no host and no path."""
     best = best_peaks(all_rounds(sections))
     return {
-        "benchmark": "bench_train",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "cpu_model": provenance.cpu_model(),
-            "cores_used": cores.count,
-            "pinned": cores.pinned,
-            "fma_peak_gflops": best.round(1).tolist(),
-        },
-        "versions": versions(),
+        **about(
+            "bench_train", cores_used=cores.count, pinned=cores.pinned,
+            fma_peak_gflops=best.round(1).tolist(),
+        ),
         "blas": provenance.blas_library(blas),
-        "git_revision": provenance.git_revision(),
         "unset_variables": launcher.unset(),
         "rounds_wanted": wanted,
         "peers": {"software": peers.software, "left_out": peers.left_out, "data": DATA},
         "gradient_errors": errors,
         "sections": [section_summary(section, best) for section in sections],
         "overall": overall(sections, best),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what the times hang on."""
-    return {
-        "hpcpgd": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-        "mpi": mpi.implementation(),
-        "cc": cloops.compiler_version(),
-    }
-
-
-def write(path: Path, found: dict[str, Any]) -> None:
-    """Write the results as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    }  # fmt: skip
 
 
 def table(found: dict[str, Any]) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.others import Others
-from bench.peak import Peak
-from bench.placement import Cores, Placement
-from bench.work import Work
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.parallel import mpi
+from scripts.bench.others import Others
+from scripts.bench.peak import Peak
+from scripts.bench.placement import Cores, Placement
+from scripts.bench.work import Work
 
 UNDISTURBED = 0.85  # of a core's best FMA peak, which it reaches while the other is idle
 TURNS = 5  # of a cell in a round, the disturbed ones repeated at once

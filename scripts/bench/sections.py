@@ -8,8 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from bench import cloops
-from bench.contestants import (
+from hpcpgd.data import Dataset
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.parallel import mpi
+from scripts.bench import cloops
+from scripts.bench.contestants import (
     ALLREDUCE,
     C_LOOPS,
     GEMM,
@@ -19,14 +22,11 @@ from bench.contestants import (
     SHARED,
     Contestant,
 )
-from bench.floor import Floor
-from bench.placement import ALL, ONE_CORE, TWO_RANKS, TWO_THREADS, Cores, Placement
-from bench.rounds import Cell, Section
-from bench.setting import Setting, load_data, make_network
-from bench.verify import reference_gradient, verify
-from hpcpgd.data import Dataset
-from hpcpgd.kernels.core.network import Array
-from hpcpgd.parallel import mpi
+from scripts.bench.floor import Floor
+from scripts.bench.placement import ALL, ONE_CORE, TWO_RANKS, TWO_THREADS, Cores, Placement
+from scripts.bench.rounds import Cell, Section
+from scripts.bench.setting import Setting, load_data, make_network
+from scripts.bench.verify import reference_gradient, verify
 
 NETWORKS = {"Net-1h": "net-1h", "Net-2h": "net-2h"}
 BATCHES = (128, 1024)

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from bench import peers
-from bench.comparisons import (
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.reductions.traffic import communicated, step_products
+from scripts.bench import peers
+from scripts.bench.comparisons import (
     JAX_CEILING,
     MAIN,
     Bound,
@@ -17,10 +19,8 @@ from bench.comparisons import (
     ratios,
     seconds,
 )
-from bench.rounds import Round, Section, kept
-from bench.setting import EXAMPLES
-from hpcpgd.kernels.core.network import Array
-from hpcpgd.reductions.traffic import communicated, step_products
+from scripts.bench.rounds import Round, Section, kept
+from scripts.bench.setting import EXAMPLES
 
 # Ranks of each group, on one machine: those of ``shared`` and ``reproducible`` are one.
 TWO_RANK_GROUPS = {

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.contestants import Runner
-from bench.setting import Setting
 from hpcpgd.engines.loader import make_loader
 from hpcpgd.kernels.backends import reference
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.parallel import mpi
+from scripts.bench.contestants import Runner
+from scripts.bench.setting import Setting
 
 TOLERANCE = 1e-4  # float32 over 1,024 examples keeps to a hundredth of it
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bits.cases import Plan, Run
-from bits.compare import Outcome, Weights, distinct, grouped, mismatches, read, read_weights
-from bits.launch import execute
 from hpcpgd.errors import UnavailableError
+from scripts.bits.cases import Plan, Run
+from scripts.bits.compare import Outcome, Weights, distinct, grouped, mismatches, read, read_weights
+from scripts.bits.launch import execute
 
 
 class Check:

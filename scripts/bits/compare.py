@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bits.cases import Run
+from scripts.bits.cases import Run
 
 COLUMNS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 BOUNDS = {"float32": 1e-4, "float64": 1e-12}

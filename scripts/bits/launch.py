@@ -10,13 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.launcher import UNWANTED, find_mpiexec
-from bits.cases import DEFAULT, Run
 from hpcpgd.cli.launcher import RANK_VARIABLES, SIZE_VARIABLES
 from hpcpgd.errors import UnavailableError
+from scripts.bench.launcher import UNWANTED, find_mpiexec
+from scripts.bits.cases import DEFAULT, Run
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "scripts/check_bits.py"
 STARTING = 180.0  # seconds that a job may take to start, compiling included
 OF_A_RUN = 1.0  # seconds of a run and rank: ranks may be many more than cores
 
@@ -45,7 +44,7 @@ def execute(runs: Sequence[Run], folder: Path, epochs: int) -> tuple[list[Path],
     else:
         plan = folder / "plan.json"
         plan.write_text(json.dumps(lines), encoding="utf-8")
-        words = [str(SCRIPT), "--ranks-part", str(plan)]
+        words = ["-m", "scripts.check_bits", "--ranks-part", str(plan)]
     ranks = runs[0].ranks
     failure = _mpiexec(ranks, words, runs[0].core_type, STARTING + OF_A_RUN * ranks * len(runs))
     return outputs, failure

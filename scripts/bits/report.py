@@ -1,40 +1,18 @@
-"""The findings for people (a table) and for programs (JSON)."""
+"""The findings for programs, and as a table for people."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from bench.report import RESULTS, slug, versions
-from bits.cases import Plan
-from hpcpgd.environment import provenance
 from hpcpgd.machine.cores import affinity
+from scripts.bits.cases import Plan
+from scripts.findings import about
 
 
-def default_path() -> Path:
-    """Return where the findings of this machine and day go."""
-    return RESULTS / f"{slug(provenance.cpu_model())}-{datetime.now(UTC):%Y-%m-%d}/check_bits.json"
-
-
-def about(plan: Plan) -> dict[str, Any]:
-    """Return what the bits hang on, and what is covered; names no host and no path."""
-    return {
-        "check": "check_bits",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"cpu_model": provenance.cpu_model(), "cores_used": len(affinity())},
-        "versions": versions(),
-        "git_revision": provenance.git_revision(),
-        "plan": asdict(plan),
-    }
-
-
-def write(path: Path, found: dict[str, Any]) -> None:
-    """Write the findings as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+def about_plan(plan: Plan) -> dict[str, Any]:
+    """Return what the bits depend on, and what is covered."""
+    return {**about("check_bits", cores_used=len(affinity())), "plan": asdict(plan)}
 
 
 def table(found: dict[str, Any]) -> str:

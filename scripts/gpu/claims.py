@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpu.timing import PEERS, Cell
+from scripts.gpu.timing import PEERS, Cell
 
 FASTER_AT = (128, 1024)
 LARGEST = 16384

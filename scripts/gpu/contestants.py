@@ -15,8 +15,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bench.contestants import GAIN
-from bench.setting import RATE, SEED, Setting
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.machine.gpu import Gpu
@@ -24,6 +22,8 @@ from hpcpgd.machine.resources import Resources
 from hpcpgd.train.planning import make_trainer
 from hpcpgd.train.training_loop import Trainer
 from hpcpgd.train.warmup import warm_up
+from scripts.bench.contestants import GAIN
+from scripts.bench.setting import RATE, SEED, Setting
 
 LOOP = 64  # steps of JAX's loop
 TORCH_WARM_UP = 3  # steps that PyTorch must have made before it records one

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from gpu.kernels import Finding
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset, load, prepare
 from hpcpgd.engines.parameters import initial_parameters, make_network
@@ -20,6 +19,7 @@ from hpcpgd.machine.resources import Resources
 from hpcpgd.train.planning import make_trainer
 from hpcpgd.train.training_loop import Trainer
 from hpcpgd.train.warmup import warm_up
+from scripts.gpu.kernels import Finding
 
 EPOCHS = 3
 MNIST = Path(__file__).parents[2] / "tests" / "samples" / "mnist-mini"

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from bench.setting import RATE, SEED, Setting
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.kernels.device.cublas import Product
@@ -16,6 +15,7 @@ from hpcpgd.machine.cores import affinity
 from hpcpgd.machine.resources import Resources
 from hpcpgd.train.planning import make_trainer
 from hpcpgd.train.warmup import warm_up
+from scripts.bench.setting import RATE, SEED, Setting
 
 
 class Products:

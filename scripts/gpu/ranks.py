@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from gpu.curves import make, trained
-from gpu.kernels import Finding
 from hpcpgd.cli.launcher import without_launcher
 from hpcpgd.config.run_config import REDUCTIONS as SUPPORTED
 from hpcpgd.machine.gpu import claim_gpu
 from hpcpgd.parallel import mpi
+from scripts.bench.launcher import find_mpiexec
+from scripts.gpu.curves import make, trained
+from scripts.gpu.kernels import Finding
 
 RANKS = (2, 4)
 BOUND = 1e-5  # of weights of size 1, after 3 epochs in float32
@@ -40,20 +40,15 @@ def part(ranks: mpi.Ranks, path: Path) -> None:
         np.savez(path, transport=np.array(gpu.transport), **found)
 
 
-def launcher() -> str | None:
-    """Return the ``mpiexec`` beside this Python, else the one in PATH."""
-    beside = Path(sys.executable).with_name("mpiexec")
-    return str(beside) if beside.exists() else shutil.which("mpiexec")
-
-
 def check_ranks(alone: dict[str, Any]) -> Iterator[Finding]:
     """Compare the weights of several ranks with those of one, ``alone`` by backend."""
-    mpiexec = launcher()
+    mpiexec = find_mpiexec()
     for count in RANKS if mpiexec else ():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "weights.npz"
-            script = sys.orig_argv[: sys.orig_argv.index(sys.argv[0]) + 1]
-            command = [str(mpiexec), "-n", str(count), *script, "--ranks-part", str(path)]
+            # As this process was started, by which module ever, but with other arguments.
+            program = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv[1:])]
+            command = [str(mpiexec), "-n", str(count), *program, "--ranks-part", str(path)]
             problem = _run(command)
             if problem:
                 yield Finding(f"{count} ranks: {problem}", np.inf, BOUND)

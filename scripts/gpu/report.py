@@ -1,32 +1,20 @@
-"""The results as tables for people and as an HDF5 file for programs."""
+"""The results for programs, and as tables for people."""
 
 from __future__ import annotations
 
-import platform
-import re
-from datetime import UTC, datetime
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from gpu.claims import Claim, claims
-from gpu.kernels import Finding
-from gpu.timing import Cell
-from hpcpgd import __version__
-from hpcpgd.environment import provenance
 from hpcpgd.machine.gpu import Gpu
+from scripts.findings import about
+from scripts.gpu.claims import Claim, claims
+from scripts.gpu.kernels import Finding
+from scripts.gpu.timing import Cell
 
-RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = ("cupy-cuda12x", "cupy-cuda13x", "jax", "jaxlib", "mpi4py", "numba", "numpy", "torch")
-
-
-def default_path(gpu: Gpu) -> Path:
-    """Return where results of this machine and day go."""
-    slug = re.sub(r"[^a-z0-9]+", "-", gpu.model.lower()).strip("-")
-    return RESULTS / f"{slug}-{datetime.now(UTC):%Y-%m-%d}/check_gpu.h5"
 
 
 def findings_table(findings: list[Finding]) -> str:
@@ -66,49 +54,32 @@ def claims_table(claims: list[Claim]) -> str:
     return "\n".join(lines)
 
 
-def write(path: Path, gpu: Gpu, findings: list[Finding], cells: list[Cell]) -> None:
-    """Write the HDF5 file, over an older state of it; names no host and no path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        file.attrs["schema"] = "hpcpgd.check-gpu/1"
-        file.attrs["date"] = datetime.now(UTC).isoformat(timespec="seconds")
-        for key, value in _machine(gpu).items():
-            file.attrs[key] = value
-        for name in ("what", "error", "bound"):
-            column = [getattr(finding, name) for finding in findings]
-            file.create_dataset(f"correctness/{name}", data=column)
-        for name in ("what", "value", "asked", "at_least"):
-            file.create_dataset(f"claims/{name}", data=[getattr(c, name) for c in claims(cells)])
-        for number, cell in enumerate(cells):
-            _write_cell(file.create_group(f"timing/{number:03d}"), cell)
-
-
-def _machine(gpu: Gpu) -> dict[str, Any]:
-    found = {
-        "gpu_model": gpu.model,
-        "gpu_library": gpu.device.versions,
-        "cpu_model": provenance.cpu_model(),
-        "git_revision": provenance.git_revision(),
-        "hpcpgd_version": __version__,
-        "python": platform.python_version(),
+def found_on(gpu: Gpu, findings: list[Finding], cells: list[Cell]) -> dict[str, Any]:
+    """Return everything that was found; what is not a number, or without bound, is None."""
+    return {
+        **about("check_gpu", gpu_model=gpu.model, gpu_library=gpu.device.versions),
+        "packages": {package: _version(package) for package in PACKAGES},
+        "correctness": [
+            {**asdict(finding), "error": _finite(finding.error)} for finding in findings
+        ],
+        "claims": [{**asdict(claim), "value": _finite(claim.value)} for claim in claims(cells)],
+        "timing": [_timed(cell) for cell in cells],
     }
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
-def _write_cell(group: h5py.Group, cell: Cell) -> None:
-    for name in ("network", "batch", "precision"):
-        group.attrs[name] = getattr(cell, name)
-    group.attrs["flops_per_example"] = cell.flops
-    for name, seconds in cell.seconds.items():
-        data = group.create_dataset(name, data=np.array(seconds))
-        data.attrs["units"] = "s"
-        data.attrs["long_name"] = "time of a step in each round"
-        if name in cell.errors:
-            data.attrs["relative_error"] = cell.errors[name]
-    for name, why in cell.absent.items():
-        group.attrs[f"absent: {name}"] = why
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _timed(cell: Cell) -> dict[str, Any]:
+    """Return a cell: ``seconds`` are those of a step in each round."""
+    return {
+        **asdict(cell), "errors": {name: _finite(error) for name, error in cell.errors.items()},
+    }  # fmt: skip
+
+
+def _finite(number: float) -> float | None:
+    return float(number) if np.isfinite(number) else None

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.setting import EXAMPLES, Setting
-from bench.verify import reference_gradient, relative_error
-from gpu.contestants import Runner
-from gpu.kernels import Finding
+from scripts.bench.setting import EXAMPLES, Setting
+from scripts.bench.verify import reference_gradient, relative_error
+from scripts.gpu.contestants import Runner
+from scripts.gpu.kernels import Finding
 
 ERRORS = {"float32": 2e-5, "tf32": 2e-2}  # of a gradient: float32 never passes for TF32
 PEERS = ("PyTorch", "JAX")

@@ -14,8 +14,10 @@ from collections.abc import Callable
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hpcpgd.cli.launcher import RANK_VARIABLES, SIZE_VARIABLES
+from hpcpgd.errors import UnavailableError
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -37,7 +39,9 @@ def mpiexec() -> str:
     beside = Path(sys.executable).with_name("mpiexec")
     found = str(beside) if beside.exists() else shutil.which("mpiexec")
     if found is None:
-        raise RuntimeError("no mpiexec: install hpcpgd[mpich]")
+        raise UnavailableError(
+            "no mpiexec beside this Python or on the path: install hpcpgd[mpich]"
+        )
     return found
 
 
@@ -112,6 +116,12 @@ def python(
     """Run Python, under ``mpiexec -n ranks`` if ranks are given."""
     launcher = [] if ranks is None else [mpiexec(), "-n", str(ranks)]
     return run([*launcher, sys.executable, *arguments], timeout, env, cwd)
+
+
+def script(name: str, *words: str, **options: Any) -> Done:
+    """Run a module of ``scripts/``; options are those of `python`."""
+    env = {**(options.pop("env", None) or environment()), "PYTHONPATH": str(ROOT)}
+    return python("-m", f"scripts.{name}", *words, env=env, **options)
 
 
 def physical_cores() -> int:

@@ -18,7 +18,8 @@ import pytest
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.machine.cores import affinity
 from hpcpgd.parallel import mpi
-from tests.helpers.support import SCRIPTS
+from scripts.findings import slug
+from tests.helpers.support import ROOT
 
 NETWORK = Network((784, 1024, 10))
 
@@ -26,10 +27,9 @@ two_cores = pytest.mark.skipif(len(affinity()) < 2, reason="the benchmark needs 
 
 
 @pytest.fixture
-def room(monkeypatch: pytest.MonkeyPatch) -> Any:
+def room() -> Any:
     """Return a function that imports a module of ``scripts/bench``."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return lambda name: importlib.import_module(f"bench.{name}")
+    return lambda name: importlib.import_module(f"scripts.bench.{name}")
 
 
 def section(room: Any, seconds: list[list[float]], peaks: list[list[float]]) -> Any:
@@ -167,13 +167,13 @@ def test_relative_error(room: Any) -> None:
     assert error([np.array([3.0, np.nan]), np.array([1.0])], expected) == np.inf
 
 
-def test_slug(room: Any) -> None:
-    assert room("report").slug("Intel(R) Xeon(R) @ 2.60GHz") == "intel-r-xeon-r-2-60ghz"
+def test_slug() -> None:
+    assert slug("Intel(R) Xeon(R) @ 2.60GHz") == "intel-r-xeon-r-2-60ghz"
 
 
 @pytest.mark.parametrize("rounds", ["0", "-1", "x"])
 def test_bad_rounds(rounds: str) -> None:
-    done = run(SCRIPTS / "bench_train.py", "--rounds", rounds)
+    done = run("-m", "scripts.bench_train", "--rounds", rounds)
     assert done.returncode == 2
     assert "--rounds" in done.stderr
 
@@ -181,7 +181,7 @@ def test_bad_rounds(rounds: str) -> None:
 def run(*command: object, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *map(str, command)],
-        env={**os.environ, **environ},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
         capture_output=True,
         text=True,
         timeout=720,
@@ -195,13 +195,13 @@ def run(*command: object, **environ: str) -> subprocess.CompletedProcess[str]:
 def test_quick(tmp_path: Path) -> None:
     output = tmp_path / "new" / "bench.json"
     done = run(
-        SCRIPTS / "bench_train.py", "--quick", "--output", output, OPENBLAS_CORETYPE="Haswell"
+        "-m", "scripts.bench_train", "--quick", "--output", output, OPENBLAS_CORETYPE="Haswell"
     )
     assert done.returncode == 0, done.stderr
     assert "OPENBLAS_CORETYPE" in done.stdout
     text = output.read_text()
     found = json.loads(text)
-    assert str(SCRIPTS.parent) not in text
+    assert str(ROOT) not in text
     assert str(tmp_path) not in text
     assert "OPENBLAS_CORETYPE" in found["unset_variables"]
     assert found["rounds_wanted"] == 2
@@ -242,8 +242,7 @@ def check_section(part: dict[str, Any], names: list[str], places: list[tuple[int
 
 PERTURBED = """
 import sys
-sys.path.insert(0, {scripts!r})
-import bench_train
+from scripts import bench_train
 from hpcpgd.kernels.backends import loops
 
 true = loops.Plan.gradient
@@ -264,11 +263,11 @@ sys.exit(bench_train.main(["--quick", "--output", {output!r}]))
 @two_cores
 def test_a_kernel_that_differs_from_reference_is_not_timed(tmp_path: Path, room: Any) -> None:
     output, driver = tmp_path / "bench.json", tmp_path / "driver.py"
-    driver.write_text(PERTURBED.format(scripts=str(SCRIPTS), output=str(output)))
+    driver.write_text(PERTURBED.format(output=str(output)))
     launcher = room("launcher")
     starter = (
-        f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); from pathlib import Path; "
-        f"from bench import launcher; sys.exit(launcher.relaunch(Path({str(driver)!r}), []))"
+        "import sys; from scripts.bench import launcher; "
+        f"sys.exit(launcher.relaunch([{str(driver)!r}]))"
     )
     assert not launcher.launched()
     done = run("-c", starter)

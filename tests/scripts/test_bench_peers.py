@@ -19,7 +19,7 @@ from hpcpgd.errors import UnavailableError
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.machine.cores import affinity
 from hpcpgd.parallel import mpi
-from tests.helpers.support import ROOT, SCRIPTS
+from tests.helpers.support import ROOT, script
 
 FAKE = ROOT / "tests" / "helpers" / "fake_peer.py"
 NETWORK = Network((784, 4, 10))
@@ -29,10 +29,9 @@ two_cores = pytest.mark.skipif(len(affinity()) < 2, reason="the benchmark needs 
 
 
 @pytest.fixture
-def room(monkeypatch: pytest.MonkeyPatch) -> Any:
+def room() -> Any:
     """Return a function that imports a module of ``scripts/bench``."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return lambda name: importlib.import_module(f"bench.{name}")
+    return lambda name: importlib.import_module(f"scripts.bench.{name}")
 
 
 @pytest.fixture
@@ -237,10 +236,9 @@ def test_a_note_stands_below_the_cells_once(room: Any) -> None:
 
 DRIVER = """
 import sys
-sys.path.insert(0, {scripts!r})
-import bench_train
-from bench import peers, sections
-from bench.placement import TWO_RANKS
+from scripts import bench_train
+from scripts.bench import peers, sections
+from scripts.bench.placement import TWO_RANKS
 from pathlib import Path
 
 sections.NETWORKS, sections.BATCHES = {{"Net-1h": "net-1h"}}, (128,)
@@ -258,14 +256,15 @@ sys.exit(bench_train.main(sys.argv[1:]))
 def benchmark(folder: Path, manner: str) -> subprocess.CompletedProcess[str]:
     """Run the benchmark on two ranks with fake peers."""
     driver = folder / "driver.py"
-    driver.write_text(DRIVER.format(scripts=str(SCRIPTS), fake=str(FAKE), manner=manner))
+    driver.write_text(DRIVER.format(fake=str(FAKE), manner=manner))
     flags = ["--quick", "--peers-python", sys.executable, "--output", str(folder / "bench.json")]
     starter = (
-        f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); from pathlib import Path; "
-        f"from bench import launcher; sys.exit(launcher.relaunch(Path({str(driver)!r}), {flags}))"
+        "import sys; from scripts.bench import launcher; "
+        f"sys.exit(launcher.relaunch([{str(driver)!r}, *{flags}]))"
     )
     command = [sys.executable, "-c", starter]
-    return subprocess.run(command, capture_output=True, text=True, timeout=720)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=720)
 
 
 @pytest.mark.long(reason="a whole benchmark; each peer's answers are tested alone above")
@@ -274,7 +273,7 @@ def test_peers_are_timed(tmp_path: Path) -> None:
     done = benchmark(tmp_path, "right")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "bench.json").read_text()
-    assert str(SCRIPTS.parent) not in text
+    assert str(ROOT) not in text
     found = json.loads(text)
     assert found["peers"]["software"] == {"JAX": "Fake 1.0 2", "PyTorch DDP": "Fake 1.0 1"}
     assert found["peers"]["left_out"] == {"PyTorch compile": "it needs a compiler"}
@@ -310,7 +309,6 @@ def test_a_bad_peer_ends_the_benchmark(
 
 
 def test_a_peers_python_that_cannot_run(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPTS / "bench_train.py"), "--peers-python", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert f"--peers-python: expected a program that can be run, got {tmp_path}" in done.stderr
+    done = script("bench_train", "--peers-python", str(tmp_path), timeout=60)
+    assert done.code == 2
+    assert f"--peers-python: expected a program that can be run, got {tmp_path}" in done.err

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.support import SCRIPTS, python
+from tests.helpers.support import script
 
 
 @pytest.fixture
-def room(monkeypatch: pytest.MonkeyPatch) -> Any:
+def room() -> Any:
     """Return a function that imports a module of ``scripts/bits``."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return lambda name: importlib.import_module(f"bits.{name}")
+    return lambda name: importlib.import_module(f"scripts.bits.{name}")
 
 
 @pytest.mark.long(
@@ -26,7 +25,7 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.timeout(1800)
 def test_every_number_of_ranks_has_the_same_bits(tmp_path: Path) -> None:
     path = tmp_path / "bits.json"
-    done = python(str(SCRIPTS / "check_bits.py"), "--quick", "--output", str(path), timeout=580)
+    done = script("check_bits", "--quick", "--output", str(path), timeout=580)
     assert (done.code, done.err) == (0, "")
     found = json.loads(path.read_text())
     assert found["complete"]

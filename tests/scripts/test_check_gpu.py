@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
+from scripts.gpu.claims import claims
+from scripts.gpu.kernels import Finding
+from scripts.gpu.report import claims_table, findings_table, timing_table
+from scripts.gpu.timing import Cell
 from tests.emulation.build import compiler
-from tests.helpers.support import ROOT, environment, python
-
-SCRIPT = ROOT / "scripts" / "check_gpu.py"
-sys.path.insert(0, str(SCRIPT.parent))
-
-from gpu.claims import claims  # noqa: E402  # after the path
-from gpu.kernels import Finding  # noqa: E402  # after the path
-from gpu.report import claims_table, findings_table, timing_table  # noqa: E402  # after the path
-from gpu.timing import Cell  # noqa: E402  # after the path
+from tests.helpers.support import ROOT, environment, python, script
 
 
 @pytest.mark.long(
@@ -27,20 +22,28 @@ from gpu.timing import Cell  # noqa: E402  # after the path
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
 def test_everything_runs_and_is_compared(tmp_path: Path) -> None:
     env = environment(EMULATED_MPI="staged", PYTHONPATH=str(ROOT))
-    words = ("-m", "tests.emulation.script", str(SCRIPT), "--quick", "--output", "found.h5")
+    words = (
+        "-m",
+        "tests.emulation.script",
+        "scripts.check_gpu",
+        "--quick",
+        "--output",
+        "found.json",
+    )
     done = python(*words, env=env, cwd=tmp_path, timeout=240)
     assert done.code == 0, done.err
     assert "kernels: 20 of 20 comparisons with reference are right" in done.out
     assert "timing: 39 of 39 comparisons with reference are right" in done.out
-    with h5py.File(tmp_path / "found.h5") as file:
-        assert file.attrs["gpu_model"] == "emulated"
-        what = list(file["correctness/what"].asstr())
-        assert (file["correctness/error"][...] <= file["correctness/bound"][...]).all()
-        assert sum("weights of 4 ranks" in text for text in what) == 3
-        assert sum("loss on mnist" in text for text in what) == 5
-        assert {"cuda", "cuda-loops", "cuBLAS alone"} <= set(file["timing/000"])
-        assert file["timing/000/cuda"].attrs["relative_error"] < 1e-5
-        assert 1e-5 < file["timing/001/cuda"].attrs["relative_error"] < 1e-2
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["machine"]["gpu_model"] == "emulated"
+    what = [finding["what"] for finding in found["correctness"]]
+    assert all(finding["error"] <= finding["bound"] for finding in found["correctness"])
+    assert sum("weights of 4 ranks" in text for text in what) == 3
+    assert sum("loss on mnist" in text for text in what) == 5
+    float32, tf32 = found["timing"][:2]
+    assert {"cuda", "cuda-loops", "cuBLAS alone"} <= set(float32["seconds"])
+    assert float32["errors"]["cuda"] < 1e-5
+    assert 1e-5 < tf32["errors"]["cuda"] < 1e-2
 
 
 def cell(network: str, batch: int, **times: float) -> Cell:
@@ -97,10 +100,10 @@ def failing(setting: object) -> Broken:
 
 
 def test_a_peer_s_failure_is_named_and_ours_is_never_excused() -> None:
-    from bench.setting import Setting, load_data
-    from gpu.timing import make_runners
     from hpcpgd.kernels.core.network import Network
     from hpcpgd.parallel import mpi
+    from scripts.bench.setting import Setting, load_data
+    from scripts.gpu.timing import make_runners
 
     mpi.start()
     setting = Setting(mpi.MPI.COMM_SELF, load_data(), Network((784, 4, 10)), 8, None)
@@ -115,6 +118,6 @@ def test_a_peer_s_failure_is_named_and_ours_is_never_excused() -> None:
 
 
 def test_several_ranks_are_refused(tmp_path: Path) -> None:
-    done = python(str(SCRIPT), ranks=2, cwd=tmp_path)
+    done = script("check_gpu", ranks=2, cwd=tmp_path)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "start one" in done.err

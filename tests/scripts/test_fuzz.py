@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import hpcpgd
-from tests.helpers.support import SCRIPTS
 
 PACKAGE = Path(hpcpgd.__file__).parent
 # The cache of kernels holds code in any case, and refuses what others may have written.
@@ -36,10 +35,9 @@ OTHERS = {"np", "numpy", "functools", "mpi"}  # mpi: ours, which sends buffers
 
 
 @pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that imports a module of ``scripts/faults``."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return lambda name: importlib.import_module(f"faults.{name}")
+def faults() -> Any:
+    """Return a function that imports a module of ``tests/faults``."""
+    return lambda name: importlib.import_module(f"tests.faults.{name}")
 
 
 all_of_them = pytest.mark.long(reason="the same changes of files, four times as many")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.support import SCRIPTS, python, run
+from tests.helpers.support import SCRIPTS, run, script
 
 quick_form = pytest.mark.long(
     reason="the quick form of a script for people, who see its result; the package's own tests run"
@@ -16,7 +16,7 @@ quick_form = pytest.mark.long(
 
 @quick_form
 def test_measure_clock_runs() -> None:
-    done = python(str(SCRIPTS / "measure_clock.py"), "--quick", timeout=120)
+    done = script("measure_clock", "--quick", timeout=120)
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert [line.split(",")[0] for line in lines] == ["1 ranks", "2 ranks"]
@@ -25,7 +25,7 @@ def test_measure_clock_runs() -> None:
 
 @quick_form
 def test_check_timers_runs() -> None:
-    done = python(str(SCRIPTS / "check_timers.py"), "--quick", timeout=120)
+    done = script("check_timers", "--quick", timeout=120)
     assert (done.code, done.err) == (0, "")
     # Beginning and end: the products of one rank make the update themselves.
     assert done.out.startswith("2 readings a step")
@@ -33,7 +33,7 @@ def test_check_timers_runs() -> None:
 
 @quick_form
 def test_measure_overhead_runs() -> None:
-    done = python(str(SCRIPTS / "measure_overhead.py"), "--quick", timeout=120)
+    done = script("measure_overhead", "--quick", timeout=120)
     assert (done.code, done.err) == (0, "")
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["1 thread", "2 threads"]
 
@@ -50,7 +50,7 @@ def test_measure_overhead_runs() -> None:
 def test_pixels_and_parameters_are_held_once(size: int, ranks: int) -> None:
     """Counted by the kernel: each rank's share of the pages that hold them."""
     data = ("--dataset", f"synthetic:{size}x784x10", "--ranks", str(ranks))
-    done = python(str(SCRIPTS / "measure_memory.py"), *data, timeout=180)
+    done = script("measure_memory", *data, timeout=180)
     assert (done.code, done.err) == (0, "")
     rows = [
         (line.split()[0], line.split()[-3].rstrip(":"), float(line.split()[-2]))
@@ -66,7 +66,7 @@ def test_pixels_and_parameters_are_held_once(size: int, ranks: int) -> None:
 @pytest.mark.timeout(2100)  # some 40 jobs: a minute on two idle cores
 def test_whatever_fails_the_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     words = ("--quick", "--output", str(tmp_path / "f.json"))
-    done = python(str(SCRIPTS / "check_faults.py"), *words, timeout=600)
+    done = script("check_faults", *words, timeout=600)
     assert (done.code, done.err) == (0, ""), done.out
     found = json.loads((tmp_path / "f.json").read_text())["kinds"]
     names = (
@@ -87,7 +87,7 @@ def test_whatever_fails_the_run_goes_on_to_the_same_bits(tmp_path: Path) -> None
 @pytest.mark.timeout(2100)
 def test_no_thread_outlives_its_memory(tmp_path: Path) -> None:
     words = ("--quick", "--output", str(tmp_path / "t.json"))
-    done = python(str(SCRIPTS / "check_threads.py"), *words, timeout=600)
+    done = script("check_threads", *words, timeout=600)
     assert (done.code, done.err) == (0, "")
     found = json.loads((tmp_path / "t.json").read_text())
     assert (found["jobs"], found["join"], found["wrong"]) == (4, True, [])
@@ -97,7 +97,7 @@ def test_no_thread_outlives_its_memory(tmp_path: Path) -> None:
 @pytest.mark.timeout(2100)
 def test_a_thread_that_outlives_its_memory_would_be_found(tmp_path: Path) -> None:
     words = ("--runs", "1", "--seed", "3", "--without-join", "--output", str(tmp_path / "t.json"))
-    done = python(str(SCRIPTS / "check_threads.py"), *words, timeout=600)
+    done = script("check_threads", *words, timeout=600)
     assert done.code == 1
     found = json.loads((tmp_path / "t.json").read_text())
     assert found["crashes"] + found["outlived"] == 1, done.err
@@ -106,7 +106,7 @@ def test_a_thread_that_outlives_its_memory_would_be_found(tmp_path: Path) -> Non
 @quick_form
 def test_measure_checkpoint_runs(tmp_path: Path) -> None:
     words = ("--rounds", "1", "--folder", str(tmp_path))
-    done = python(str(SCRIPTS / "measure_checkpoint.py"), *words, timeout=60)
+    done = script("measure_checkpoint", *words, timeout=60)
     assert (done.code, done.err) == (0, "")
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["net-1h", "net-2h"]
     assert list(tmp_path.iterdir()) == []
@@ -114,7 +114,7 @@ def test_measure_checkpoint_runs(tmp_path: Path) -> None:
 
 @quick_form
 def test_measure_overlap_runs() -> None:
-    done = python(str(SCRIPTS / "measure_overlap.py"), "--steps", "1", timeout=180)
+    done = script("measure_overlap", "--steps", "1", timeout=180)
     assert (done.code, done.err) == (0, "")
     assert [line.split()[0] for line in done.out.splitlines()][1:3] == ["allreduce", "overlap"]
 

@@ -138,7 +138,7 @@ def test_shipped_scripts_are_shell(path: Path) -> None:
 
 
 def test_random_texts_come_through(tmp_path: Path) -> None:
-    done = run([sys.executable, str(ROOT / "scripts/check_quoting.py"), "--quick"], timeout=250)
+    done = run([sys.executable, "-m", "scripts.check_quoting", "--quick"], cwd=ROOT, timeout=250)
     assert done.code == 0, done.out
     assert "300 of 300" in done.out
 

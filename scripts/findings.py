@@ -1,0 +1,70 @@
+"""One form for what checks and benchmarks find: a JSON file for a machine and a day."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+
+from hpcpgd import __version__
+from hpcpgd.environment import provenance
+from hpcpgd.parallel import mpi
+from scripts.bench import cloops
+
+RESULTS = Path(__file__).with_name("results")
+
+
+def slug(text: str) -> str:
+    """Return ``text`` in lower-case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def default_path(check: str, machine: str = "") -> Path:
+    """Return where the findings of ``check`` go: on this machine, by its CPU's name, today."""
+    folder = f"{slug(machine or provenance.cpu_model())}-{datetime.now(UTC):%Y-%m-%d}"
+    return RESULTS / folder / f"{check}.json"
+
+
+def about(check: str, **machine: Any) -> dict[str, Any]:
+    """Return what all findings begin with; it names no host and no path.
+
+    ``machine`` is what matters about this machine besides the CPU's name.
+    """
+    return {
+        "check": check,
+        "machine": {"cpu_model": provenance.cpu_model(), **machine},
+        "versions": versions(),
+        **moment(),
+    }
+
+
+def moment() -> dict[str, str]:
+    """Return the revision of the source and the time."""
+    return {
+        "git_revision": provenance.git_revision(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what the findings depend on."""
+    return {
+        "hpcpgd": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "mpi": mpi.implementation(),
+        "cc": cloops.compiler_version(),
+    }
+
+
+def write(path: Path, findings: dict[str, Any]) -> None:
+    """Write the findings, over those that were there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(findings, indent=1) + "\n", encoding="utf-8")
