@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpcpgd.data import checks, guard
+from hpcpgd.data.array_names import recognise
 from hpcpgd.data.checks import Named
 from hpcpgd.data.dataset import Array
-from hpcpgd.data.keys import recognise
 from hpcpgd.data.reading import Reading
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import DataError

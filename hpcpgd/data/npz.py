@@ -12,9 +12,9 @@ import numpy as np
 from numpy.lib import format as npy
 
 from hpcpgd.data import checks, guard
+from hpcpgd.data.array_names import recognise
 from hpcpgd.data.checks import Named
 from hpcpgd.data.dataset import Array
-from hpcpgd.data.keys import recognise
 from hpcpgd.data.reading import Reading
 from hpcpgd.errors import DataError
 

@@ -73,7 +73,7 @@ def try_pair() -> Pair:
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which("mpiexec")
     if found is None:
         return Pair("")
-    asked = ask("hpcpgd.doctor.pair", seconds=PAIR_SECONDS, launcher=(found, "-n", "2"))
+    asked = ask("hpcpgd.doctor.print_world_size", seconds=PAIR_SECONDS, launcher=(found, "-n", "2"))
     # Two ranks that write at once may come without the line's end between them.
     sizes = tuple(re.findall("size=([0-9]+)", asked.out))
     return Pair(found, sizes, asked.trouble)

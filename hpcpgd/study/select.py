@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hpcpgd.errors import UsageError
-from hpcpgd.study.choice import RATES
+from hpcpgd.study.learning_rates import RATES
 
 DESCRIPTION = """Train with each learning rate of the paper's grid, shared out over the ranks, and
 take the one with the highest validation accuracy; the test set is opened once.  The flags are
@@ -34,6 +34,6 @@ def main(argv: Sequence[str]) -> int:
             raise UsageError(
                 f"{flag_name(key)} goes with train: a selection has neither checkpoints nor limits"
             )
-    from hpcpgd.study.selecting import run
+    from hpcpgd.study.train_rates import run
 
     return run(config)

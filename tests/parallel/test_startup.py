@@ -121,7 +121,7 @@ def test_a_locale_in_which_i_is_another_letter(turkish: dict[str, str], tmp_path
 
 
 def test_the_doctor_s_own_ranks_start_in_any_locale(turkish: dict[str, str]) -> None:
-    pair = ("-m", "hpcpgd.doctor.pair")
+    pair = ("-m", "hpcpgd.doctor.print_world_size")
     done = python(*pair, ranks=2, env=environment(**turkish))
     assert (done.code, done.out.count("size=2"), done.err) == (0, 2, "")
 

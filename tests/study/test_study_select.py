@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hpcpgd.study.choice import RATES, best_of
+from hpcpgd.study.learning_rates import RATES, best_of
 from tests.helpers.many import Case, together
 from tests.helpers.support import TRAIN, Done, python
 

@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from hpcpgd.data.keys import KEYS
+from hpcpgd.data.array_names import KEYS
 from tests.faults.hostile.damage import damaged, weighted
 from tests.faults.hostile.format import Files
 

@@ -1,4 +1,4 @@
-"""``python -m hpcpgd.doctor.pair``: print the size of the MPI world, as each rank sees it."""
+"""``python -m hpcpgd.doctor.print_world_size``: each rank prints the size of its world."""
 
 from hpcpgd.parallel import mpi
 

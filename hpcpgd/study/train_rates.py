@@ -17,7 +17,7 @@ from hpcpgd.kernels.core.partition import block_range
 from hpcpgd.machine import jit_cache
 from hpcpgd.parallel import mpi
 from hpcpgd.results.atomic import check_writable, write_atomically
-from hpcpgd.study.choice import RATES, Selection, best_of, table
+from hpcpgd.study.learning_rates import RATES, Selection, best_of, table
 from hpcpgd.train.job import on_world
 from hpcpgd.train.progress import Progress
 from hpcpgd.train.same_on_all_ranks import require_same_config
