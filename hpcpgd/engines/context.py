@@ -1,4 +1,4 @@
-"""What every way to plan a run is given, and how much of it is worked on at once."""
+"""What a run is planned from, and how much of it is worked on at once."""
 
 from __future__ import annotations
 
@@ -11,44 +11,43 @@ from hpcpgd.data.sampler import Sampler
 from hpcpgd.kernels.backends.registry import make_scheduled_plan
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.schedule.phases import Schedule
-from hpcpgd.kernels.schedule.scheduled_plan import ScheduledPlan, WorkerRange
+from hpcpgd.kernels.schedule.scheduled_plan import ScheduledPlan, WorkerRange, single_process
 from hpcpgd.machine.resources import Resources
+from hpcpgd.parallel.groups import Arena, Group
 from hpcpgd.parallel.phase_clock import PhaseClock
 from hpcpgd.parallel.stop import StopRequest
 
 if TYPE_CHECKING:
     from hpcpgd.parallel.mpi import MPI
 
-
-@dataclass(frozen=True)
-class ChunkLimits:
-    """How many rows a plan holds at once; larger slices are worked through in chunks.
-
-    Attributes
-    ----------
-    nbytes : int
-        Of activations and deltas.
-    evaluation_rows : int
-        Rows worth a chunk of their own where minibatches are smaller.
-    """
-
-    nbytes: int
-    evaluation_rows: int
+# Bytes of activations and deltas that a plan holds at once, and rows that are worth a chunk of
+# their own where minibatches are smaller.  Larger slices are worked through in chunks.
+HOST_CHUNK = (256 * 2**20, 512)
+DEVICE_CHUNK = (2**30, 8192)
 
 
-HOST_CHUNK = ChunkLimits(256 * 2**20, 512)
-DEVICE_CHUNK = ChunkLimits(2**30, 8192)
-
-
-def chunk_rows(network: Network, slice_rows: int, evaluation_rows: int, limits: ChunkLimits) -> int:
+def chunk_rows(
+    network: Network, slice_rows: int, evaluation_rows: int, on_device: bool = False
+) -> int:
     """Return the rows that a plan holds at once: the slice, in bounded memory."""
-    wanted = max(slice_rows, min(evaluation_rows, limits.evaluation_rows), 1)
-    return min(wanted, max(limits.nbytes // network.bytes_per_row(), 1))
+    nbytes, worth = DEVICE_CHUNK if on_device else HOST_CHUNK
+    wanted = max(slice_rows, min(evaluation_rows, worth), 1)
+    return min(wanted, max(nbytes // network.bytes_per_row(), 1))
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a run is planned from (see ``planning.make_trainer``)."""
+    """What every engine and reduction of a run is made from.
+
+    Attributes
+    ----------
+    parameters : ndarray, shape (size,)
+        Flat vector; an engine on the host updates it in place.
+    stop : StopRequest
+        Ends the run between two steps.
+    arena : Arena or None
+        Memory of this rank's group, where the reduction has groups.
+    """
 
     comm: MPI.Comm
     config: RunConfig
@@ -59,6 +58,19 @@ class RunContext:
     sampler: Sampler
     clock: PhaseClock
     stop: StopRequest
+    arena: Arena | None = None
+
+    @property
+    def memory(self) -> Arena:
+        """The memory of this rank's group; `make_trainer` refuses a run that lacks it."""
+        if self.arena is None:
+            raise ValueError(f"reduction {self.config.reduction} without memory of a group")
+        return self.arena
+
+    @property
+    def group(self) -> Group:
+        """The group of this rank."""
+        return self.memory.group
 
     @property
     def evaluation_rows(self) -> int:
@@ -67,15 +79,22 @@ class RunContext:
         return rows // int(self.comm.size) + 1
 
     @property
-    def for_engine(self) -> tuple[Dataset, Sampler, Array, PhaseClock, StopRequest]:
-        """What engines are given after their plan."""
-        return self.dataset, self.sampler, self.parameters, self.clock, self.stop
+    def capacity(self) -> int:
+        """Rows that a plan for the largest slice of a rank holds at once."""
+        start, stop = self.sampler.slice(0, self.comm.size, 0)
+        on_device = self.resources.gpu is not None
+        return chunk_rows(self.network, stop - start, self.evaluation_rows, on_device)
 
     def scheduled_plan(
-        self, capacity: int, schedule: Schedule, place: WorkerRange, pool: Any = None
+        self, capacity: int, schedule: Schedule, place: WorkerRange | None = None, pool: Any = None
     ) -> ScheduledPlan:
-        """Return a plan of the run's backend that works by ``schedule``."""
+        """Return a plan of the run's backend that works by ``schedule``.
+
+        Without ``place`` its workers are the threads of this rank.
+        """
+        threads, oversubscribed = self.resources.threads, self.resources.oversubscribed
         plan: ScheduledPlan = make_scheduled_plan(
-            self.config.backend, self.network, capacity, self.resources.blas, schedule, place, pool
-        )
+            self.config.backend, self.network, capacity, self.resources.blas, schedule,
+            place or single_process(threads, oversubscribed), pool,
+        )  # fmt: skip
         return plan

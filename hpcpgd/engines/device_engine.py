@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hpcpgd.data import Dataset
-from hpcpgd.data.sampler import Sampler
-from hpcpgd.engines.base import Rows
-from hpcpgd.engines.device_rows import upload
-from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.engines.context import RunContext
+from hpcpgd.engines.device_rows import ensure_room, upload
+from hpcpgd.engines.engine import Engine, Span
+from hpcpgd.errors import UnavailableError
+from hpcpgd.kernels.backends.registry import make_device_plan
+from hpcpgd.kernels.core.network import Array
 from hpcpgd.kernels.core.workspace import TOTALS
 from hpcpgd.kernels.device.device_plan import DevicePlan, Move
-from hpcpgd.machine.gpu import ALONE, STAGED, Gpu
+from hpcpgd.machine.gpu import ALONE, STAGED, Gpu, device_errors
 from hpcpgd.parallel import mpi
-from hpcpgd.parallel.phase_clock import COMPUTE, UPDATE, PhaseClock
-from hpcpgd.parallel.stop import StopRequest
-from hpcpgd.parallel.watchdog import Heartbeat
+from hpcpgd.parallel.phase_clock import COMPUTE, UPDATE
 
 if TYPE_CHECKING:
     from hpcpgd.parallel.mpi import MPI
 
+TF32_GENERATION = 80  # compute capability, times ten
 CHECK_EVERY = 256  # steps between looks for NaN and Inf: each look waits for the GPU
 
 
@@ -35,7 +35,7 @@ class Chunk(NamedTuple):
     move: Move  # of the device's position, to where the next chunk or slice begins
 
 
-class DeviceEngine:
+class DeviceEngine(Engine):
     """An engine on a GPU.  Steps are recorded as graphs and run behind the host's back.
 
     On one rank a step is one graph; on several it is two, around the MPI call: rows to
@@ -44,57 +44,41 @@ class DeviceEngine:
 
     Parameters
     ----------
-    plan : DevicePlan
+    context : RunContext
+        Its dataset is copied to the device as it is stored.  Its ``stop`` is looked at every
+        ``CHECK_EVERY`` steps.
     gpu : Gpu
-    dataset : Dataset
-        Copied to the device as it is stored.
-    sampler : Sampler
-    parameters : ndarray, shape (size,)
-        Initial values.
-    clock : PhaseClock
-    stop : StopRequest
-        Looked at every ``CHECK_EVERY`` steps.
+    plan : DevicePlan
+    by_layer : bool
+        Whether the last chunk of a slice is a graph for each layer, as `pieces` needs it.
     """
 
-    score_rows: int | None = None
-
     def __init__(
-        self,
-        plan: DevicePlan,
-        gpu: Gpu,
-        dataset: Dataset,
-        sampler: Sampler,
-        parameters: Array,
-        clock: PhaseClock,
-        stop: StopRequest,
+        self, context: RunContext, gpu: Gpu, plan: DevicePlan, by_layer: bool = False
     ) -> None:
-        self.network: Network = plan.network
-        self.capacity = plan.capacity
-        self.steps = 0
-        self.bad_step: int | None = None
-        self.stopping = False
-        self._stop = stop
+        super().__init__(context, plan.capacity)
         self._plan, self._device = plan, plan.device
-        self._sampler, self._clock = sampler, clock
-        self._splits = upload(self._device, dataset, self.network.dtype)
+        self._splits = upload(self._device, context.dataset, self.network.dtype)
         self._parameters = self._device.buffer(self.network.size, self.network.dtype)
         self._gradient = self._device.buffer(self.network.size, self.network.dtype)
-        self._device.write(self._parameters, parameters)
+        self._device.write(self._parameters, context.parameters)
         self._alone = gpu.transport == ALONE
         self._staging: Array | None = None
         if gpu.transport == STAGED:
             self._staging = self._device.pinned(self.network.size, self.network.dtype)
+        self._layers = range(self.network.depth, 0, -1) if by_layer else range(0)
+        self._marks: list[Any] = []  # of the layers of a slice that are under way
         self._recorded: dict[tuple[object, ...], Callable[[], None]] = {}
         self._examples = 0
         self._before = np.zeros(TOTALS)  # of the epoch's steps before a checkpoint
         self._at: tuple[int, int, int] | None = None  # epoch, position, step on the device
 
     @property
-    def parameters(self) -> Array:
+    def parameters(self) -> Array:  # type: ignore[override]  # read from the device
         """A copy of the flat vector of parameters; waits for pending steps."""
         return self._device.read(self._parameters, self.network.size)
 
-    def warm_up(self, steps: Sequence[tuple[Rows, float]]) -> None:
+    def warm_up(self, steps: Sequence[tuple[Span, float]]) -> None:
         """Compile the kernels, run each shape of a step once, and record the graphs."""
         for rows, _ in steps:
             for chunk in self._chunks(rows):
@@ -109,7 +93,7 @@ class DeviceEngine:
         for rows, rate in steps:
             self._prepare_step(rows, rate)
 
-    def partial(self, epoch: int, rows: Rows) -> None:
+    def partial(self, epoch: int, rows: Span) -> None:
         """Sum the gradient over this rank's slice, chunk by chunk."""
         self._examples += rows[1] - rows[0]
         if rows[0] == rows[1]:
@@ -122,37 +106,56 @@ class DeviceEngine:
             self._launch(chunk)
             self._moved(epoch, chunk)
 
-    def sum(self, comm: MPI.Comm) -> None:
-        """Replace the gradient by its sum over the ranks; collective.
+    def summed(self) -> Any:
+        """Return the gradient, complete: the one place where a GPU's work meets MPI.
 
-        The one place where a GPU's work meets MPI: the stream is empty before the call,
-        and nothing is put in it before MPI is done.
+        The stream is empty now, and nothing is put in it before MPI is done.
         """
         self._device.synchronize()
-        self._clock.lap(COMPUTE)
-        mpi.allreduce_sum(comm, self._exposed((0, self.network.size)))
-        self._agree_to_stop(comm)
-        self._clock.lap_reduction()
-        self._clock.end_reduction()
+        return self._exposed((0, self.network.size))
 
-    def _exposed(self, span: tuple[int, int]) -> Any:
-        """Return what MPI sums of the gradient, once the stream has come there."""
-        if self._staging is not None:
-            return self._staging[slice(*span)]
-        return self._device.exposed(self._gradient.part(*span))
-
-    def _agree_to_stop(self, comm: MPI.Comm) -> None:
+    def learn_stop(self, comm: MPI.Comm) -> None:
+        """Ask the other ranks every ``CHECK_EVERY`` steps: a flag of a step would have to wait."""
         if (self.steps + 1) % CHECK_EVERY == 0:
             raised = np.array([self._stop.requested], np.int64)
             mpi.allreduce_sum(comm, raised)
             self.stopping = bool(raised[0])
+
+    def pieces(self, epoch: int, rows: Span) -> Iterator[Any]:
+        """Compute the gradient over ``rows``; yield what MPI may sum, layer by layer.
+
+        All graphs are launched at once.  The host then follows the marks between them, and
+        each layer's gradient is summed while the next is computed.  None asks the caller to let
+        MPI go on while the device computes.
+        """
+        self._marks.clear()
+        self.partial(epoch, rows)
+        if not self._marks:  # an empty slice: all its layers are there at once
+            self._marks += [self._device.mark()] * len(self._layers)
+        for layer, mark in zip(self._layers, self._marks, strict=True):
+            while not self._device.reached(mark):
+                yield None
+            self._clock.lap(COMPUTE)
+            yield self._exposed(self.network.span(layer))
+
+    def clear(self) -> None:
+        """Set the gradient to zero, in the device's own stream."""
+        if self._staging is not None:
+            self._staging[:] = 0
+        self._device.clear(self._gradient)
+
+    def _exposed(self, span: Span) -> Any:
+        """Return what MPI sums of the gradient, once the stream has come there."""
+        if self._staging is not None:
+            return self._staging[slice(*span)]
+        return self._device.exposed(self._gradient.part(*span))
 
     def update(self, rate: float) -> None:
         """Subtract ``rate`` times the gradient from the parameters."""
         self._update_graph(rate)()
         self._end_step(UPDATE)
 
-    def step(self, epoch: int, rows: Rows, rate: float) -> None:
+    def step(self, epoch: int, rows: Span, rate: float) -> None:
         """Make a whole step on one rank: one graph, unless the rows need several chunks."""
         if not 0 < rows[1] - rows[0] <= self.capacity:
             self.partial(epoch, rows)
@@ -164,10 +167,6 @@ class DeviceEngine:
         self._step_graph(chunk, rate)()
         self._moved(epoch, chunk)
         self._end_step(COMPUTE)
-
-    def heartbeat(self) -> Heartbeat:
-        """Return the steps made; it waits for other ranks in MPI alone."""
-        return self.steps, False
 
     def settle(self) -> None:
         """Wait for pending steps and find out about NaN and Inf."""
@@ -211,7 +210,7 @@ class DeviceEngine:
             if self._alone:
                 self.stopping = self._stop.requested
 
-    def _chunks(self, rows: Rows) -> Iterator[Chunk]:
+    def _chunks(self, rows: Span) -> Iterator[Chunk]:
         for first in range(*rows, self.capacity):
             count = min(self.capacity, rows[1] - first)
             ends = first + count == rows[1]
@@ -232,6 +231,8 @@ class DeviceEngine:
     def _launch(self, chunk: Chunk) -> None:
         for graph in self._gradient_graphs(chunk):
             graph()
+            if self._layers and chunk.move.ends:
+                self._marks.append(self._device.mark())
 
     def _differentiate(self, chunk: Chunk) -> None:
         plan, count = self._plan, chunk.rows
@@ -240,7 +241,7 @@ class DeviceEngine:
         if chunk.move.ends:
             self._stage((0, self.network.size))
 
-    def _stage(self, span: tuple[int, int]) -> None:
+    def _stage(self, span: Span) -> None:
         if self._staging is not None:
             self._device.copy_out(self._gradient.part(*span), self._staging[slice(*span)])
 
@@ -249,7 +250,7 @@ class DeviceEngine:
             self._device.copy_in(self._staging, self._gradient)
         self._plan.update(self._parameters, self._gradient, rate)
 
-    def _prepare_step(self, rows: Rows, rate: float) -> None:
+    def _prepare_step(self, rows: Span, rate: float) -> None:
         """Record the graphs of a step, so that none is recorded while steps are timed."""
         chunks = list(self._chunks(rows))
         if self._alone and len(chunks) == 1:
@@ -267,7 +268,21 @@ class DeviceEngine:
         return self._graph(("step", *chunk[1:], rate), work)
 
     def _gradient_graphs(self, chunk: Chunk) -> list[Callable[[], None]]:
+        if self._layers and chunk.move.ends:
+            return [self._layer_graph(chunk, layer) for layer in self._layers]
         return [self._graph(("gradient", *chunk[1:]), lambda: self._differentiate(chunk))]
+
+    def _layer_graph(self, chunk: Chunk, layer: int) -> Callable[[], None]:
+        plan, count, parameters = self._plan, chunk.rows, self._parameters
+
+        def work() -> None:
+            if layer == self.network.depth:
+                plan.load_next(self._splits["train"], count)
+                plan.output_delta(parameters, count, chunk.move)
+            plan.layer_gradient(layer, parameters, count, self._gradient, chunk.add)
+            self._stage(self.network.span(layer))
+
+        return self._graph(("layer", *chunk[1:], layer), work)
 
     def _update_graph(self, rate: float) -> Callable[[], None]:
         return self._graph(("update", rate), lambda: self._descend(rate))
@@ -277,3 +292,28 @@ class DeviceEngine:
         if key not in self._recorded:
             self._recorded[key] = self._device.record(work)
         return self._recorded[key]
+
+
+def make_device_engine(
+    context: RunContext, gpu: Gpu, capacity: int, by_layer: bool = False
+) -> DeviceEngine:
+    """Return an engine on ``gpu`` that works on ``capacity`` rows at once.
+
+    Raises
+    ------
+    UnavailableError
+        If the GPU has too little memory, or cannot compute in the precision that is asked for.
+    """
+    config = context.config
+    if config.matmul_precision == "tf32" and gpu.device.generation < TF32_GENERATION:
+        # cuBLAS would compute in float32 without a word.
+        raise UnavailableError(
+            f"{gpu.model}: matmul-precision tf32 needs compute capability 8.0 or more, "
+            f"this GPU has {gpu.device.generation / 10}: leave it out"
+        )
+    ensure_room(gpu, context.network, context.dataset, capacity)
+    with device_errors(gpu.place):
+        plan = make_device_plan(
+            config.backend, context.network, capacity, gpu.device, config.matmul_precision
+        )
+        return DeviceEngine(context, gpu, plan, by_layer)

@@ -5,26 +5,7 @@ May import ``engines`` and what lies below it.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from hpcpgd.config.run_config import REDUCTIONS, RunConfig
-
-
-class Reduction(Protocol):
-    """What the training loop asks of a reduction."""
-
-    @property
-    def hidden_share(self) -> float:
-        """Part of the communication that cost no time so far; NaN if it never could."""
-
-    def prepare(self) -> None:
-        """Find out what the steps need to know; collective, before the first."""
-
-    def step(self, epoch: int, step: int, rate: float) -> bool:
-        """Make minibatch ``step`` (from 0) of ``epoch`` (from 1); False if it was the last."""
-
-    def warm_up(self, rate: float) -> None:
-        """Compile, or load, all that the steps need; changes no parameter, not collective."""
 
 
 def choose(config: RunConfig, most_on_node: int) -> str:

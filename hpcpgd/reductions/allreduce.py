@@ -2,72 +2,51 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from hpcpgd.engines.context import RunContext
+from hpcpgd.engines.device_engine import make_device_engine
+from hpcpgd.engines.engine import Engine, Span
+from hpcpgd.engines.host_engine import HostEngine
+from hpcpgd.engines.scheduled_engine import ScheduledEngine
+from hpcpgd.kernels.backends.registry import SCHEDULED, make_plan
+from hpcpgd.kernels.schedule.phases import divided
+from hpcpgd.reductions.reduction import Reduction
 
-from hpcpgd.data.sampler import Sampler
-from hpcpgd.engines.base import Rows, StepEngine
-from hpcpgd.parallel.phase_clock import PhaseClock
 
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
+class Allreduce(Reduction):
+    """Each rank works on a slice of the minibatch; one rank alone sums nothing."""
 
+    def rows(self, step: int) -> Span:
+        """Return this rank's slice of minibatch ``step``."""
+        return self._sampler.slice(step, self._comm.size, self._comm.rank)
 
-class AllreduceStep:
-    """One step of algorithm 5: partial sums, their sum over the ranks, the update.
-
-    Parameters
-    ----------
-    comm : Comm
-    engine : StepEngine
-        This rank's arithmetic; the parameters are the same on all ranks.
-    sampler : Sampler
-    clock : PhaseClock
-    """
-
-    hidden_share = math.nan  # nothing is sent while something is computed
-
-    def __init__(
-        self, comm: MPI.Comm, engine: StepEngine, sampler: Sampler, clock: PhaseClock
-    ) -> None:
-        self._comm = comm
-        self._engine = engine
-        self._sampler = sampler
-        self._clock = clock
-
-    def step(self, epoch: int, step: int, rate: float) -> bool:
-        """Make minibatch ``step`` (from 0) of ``epoch`` (from 1); collective.
-
-        The sum over all examples is divided once, by their global number: uneven slices
-        and empty ones give the exact serial gradient.
-
-        Returns
-        -------
-        bool
-            False, on every rank, if this was the last: NaN or Inf is known to have stood in
-            a summed gradient, or some rank was asked to stop.
-        """
-        engine = self._engine
-        rows, scaled = self._shape(step, rate)
-        self._clock.begin_step(rows[1] - rows[0])
+    def make(self, epoch: int, rows: Span, rate: float) -> None:
+        """Sum the gradients of all slices and subtract them; collective."""
         if self._comm.size == 1:
-            engine.step(epoch, rows, scaled)
-        else:
-            engine.partial(epoch, rows)
-            engine.sum(self._comm)
-            engine.update(scaled)
-        return engine.bad_step is None and not engine.stopping
+            self.engine.step(epoch, rows, rate)
+            return
+        self.engine.partial(epoch, rows)
+        self.engine.sum(self._comm)
+        self.engine.update(rate)
 
-    def prepare(self) -> None:
-        """Nothing has to be found out before the first step."""
 
-    def warm_up(self, rate: float) -> None:
-        """Prepare the engine for the two shapes that steps have: full and last minibatch."""
-        numbers = (0, self._sampler.steps - 1)
-        self._engine.warm_up([self._shape(step, rate) for step in numbers])
+def make(context: RunContext) -> Reduction:
+    """Return what makes a run's steps; collective where GPUs are shared.
 
-    def _shape(self, step: int, rate: float) -> tuple[Rows, float]:
-        """Return this rank's slice of a minibatch and the rate of a sum of gradients."""
-        start, stop = self._sampler.minibatch(step)
-        rows = self._sampler.slice(step, self._comm.size, self._comm.rank)
-        return rows, rate / (stop - start)
+    Raises
+    ------
+    UnavailableError
+        On this rank, if its GPU has too little memory.
+    """
+    return Allreduce(context, _engine(context))
+
+
+def _engine(context: RunContext) -> Engine:
+    capacity, resources = context.capacity, context.resources
+    if resources.gpu is not None:
+        return make_device_engine(context, resources.gpu, capacity)
+    if context.config.backend in SCHEDULED:
+        schedule = divided(context.network, capacity, resources.threads)
+        return ScheduledEngine(context, context.scheduled_plan(capacity, schedule))
+    threads, blas = resources.threads, resources.blas
+    plan = make_plan(context.config.backend, context.network, capacity, threads, blas)
+    return HostEngine(context, plan)

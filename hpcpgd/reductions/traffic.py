@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpcpgd.engines.base import SLOTS
+from hpcpgd.engines.host_engine import SLOTS
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.core.partition import block_range, padded_size
 from hpcpgd.kernels.schedule.phases import (
@@ -22,8 +22,8 @@ from hpcpgd.kernels.schedule.phases import (
     divided,
     products,
     shape,
+    unit_size,
 )
-from hpcpgd.kernels.schedule.scheduled_plan import unit_size
 
 NAMES = {FORWARD: "forward", OUTPUT: "forward", BACK: "back", GRADIENT: "gradient"}
 FLAG_BYTES = 16  # two int64, which ``reproducible`` sums over all ranks

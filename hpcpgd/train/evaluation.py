@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpcpgd.data import Dataset, Split
-from hpcpgd.engines.base import Engine
+from hpcpgd.engines.engine import Engine
 from hpcpgd.kernels.core.elementwise import CORRECT, LOSS
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.kernels.core.partition import block_range

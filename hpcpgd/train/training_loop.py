@@ -5,26 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpcpgd.data import Dataset
-from hpcpgd.data.sampler import Sampler
-from hpcpgd.engines.base import Engine
+from hpcpgd.engines.context import RunContext
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import DivergedError, StoppedError
 from hpcpgd.kernels.core.elementwise import CORRECT, EXAMPLES, LOSS
 from hpcpgd.parallel import mpi, replicas
-from hpcpgd.parallel.phase_clock import PhaseClock
-from hpcpgd.reductions import Reduction
+from hpcpgd.reductions.reduction import Reduction
 from hpcpgd.results.history import Epoch, History, Timing
 from hpcpgd.results.record import Scores
 from hpcpgd.train.checkpoint_timer import CheckpointTimer
 from hpcpgd.train.evaluation import added, evaluate
-
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
 
 @dataclass
@@ -33,14 +26,13 @@ class Trainer:
 
     Attributes
     ----------
-    comm : Comm
-    dataset : Dataset
-    engine : Engine
-        The parameters, the same on every rank, and the arithmetic.
-    sampler : Sampler
-    clock : PhaseClock
+    context : RunContext
+        What the run was planned from; its communicator, dataset, sampler and clock are also
+        ``comm``, ``dataset``, ``sampler`` and ``clock``.
     reduction : Reduction
         What makes a step.
+    engine : Engine
+        The reduction's: the parameters, the same on every rank, and the arithmetic.
     rate : float
         Learning rate.
     max_steps : int or None
@@ -57,19 +49,21 @@ class Trainer:
         Steps after which all ranks were last seen to hold the same weights.
     """
 
-    comm: MPI.Comm
-    dataset: Dataset
-    engine: Engine
-    sampler: Sampler
-    clock: PhaseClock
+    context: RunContext
     reduction: Reduction
-    rate: float
-    max_steps: int | None = None
     timer: CheckpointTimer | None = None
     history: History = field(default_factory=History)
     timing: Timing = field(default_factory=Timing)
     elapsed: float = 0.0
     alike_at: int = 0
+
+    def __post_init__(self) -> None:
+        context, config = self.context, self.context.config
+        self.comm, self.dataset = context.comm, context.dataset
+        self.sampler, self.clock = context.sampler, context.clock
+        self.engine = self.reduction.engine
+        self.rate = config.learning_rate
+        self.max_steps = None if config.max_steps == "none" else int(config.max_steps)
 
     @property
     def steps_done(self) -> int:

@@ -26,6 +26,22 @@ def columns_range(n: int, parts: int, part: int, lanes: int = LANES) -> tuple[in
     return min(start * lanes, n), min(stop * lanes, n)
 
 
+def unit_block(
+    shape: tuple[int, int], parts: int, tiles: int, unit: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the rows and the columns, each (start, stop), of one unit of a matrix.
+
+    Its rows are cut into ``parts`` and its columns into ``tiles``; units are numbered row by row.
+    """
+    part, tile, lines = unit // tiles, unit % tiles, -(-shape[1] // LANES)
+    height, more_rows = shape[0] // parts, shape[0] % parts
+    width, more_lines = lines // tiles, lines % tiles
+    top, left = part * height + min(part, more_rows), tile * width + min(tile, more_lines)
+    bottom = top + height + (1 if part < more_rows else 0)
+    right = left + width + (1 if tile < more_lines else 0)
+    return (top, bottom), (min(left * LANES, shape[1]), min(right * LANES, shape[1]))
+
+
 def padded_size(n: int) -> int:
     """Return ``n`` rounded up to a multiple of ``LANES``."""
     return -(-n // LANES) * LANES
@@ -33,4 +49,5 @@ def padded_size(n: int) -> int:
 
 # For compiled code.  Plans are made with the functions above, before kernels are loaded.
 cut = compiled()(columns_range)
+block_of = compiled()(unit_block)
 whole_lines = compiled()(padded_size)

@@ -127,10 +127,10 @@ def address_of(words: Array, index: int) -> Any:
 
 
 @compiled()
-def nanoseconds(barrier: Barrier, box: Array) -> int:
-    """Return the monotonic clock; ``box``, int64 (2,), is this worker's own."""
-    call(barrier.clock_gettime, (_CLOCK, box.ctypes.data))
-    now: int = box[0] * 1_000_000_000 + box[1]
+def nanoseconds(barrier: Barrier, timespec: Any) -> int:
+    """Return the monotonic clock; ``timespec`` is the address of two int64 of this worker."""
+    call(barrier.clock_gettime, (_CLOCK, timespec))
+    now: int = load(timespec) * 1_000_000_000 + load(timespec + np.uintp(8))
     return now
 
 

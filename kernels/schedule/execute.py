@@ -1,12 +1,18 @@
 """A schedule at work: compiled code that makes one worker's part of a step.
 
-Every worker, be it a thread of this process or of another that shares its memory, carries
-out the same command; they meet at barriers, and no Python runs in between.
+Every worker, a thread of this process or of another that shares its memory, executes the same
+command.  Workers meet at barriers, and no Python runs in between.
+
+Why no lock is needed: between two barriers no number is written by one worker and touched by
+another.  Units of one phase do not intersect, and a phase that reads what others wrote comes
+after a barrier (``Schedule.table`` says where one is needed).
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from hpcpgd.kernels.core.arithmetic import fma
 from hpcpgd.kernels.core.compiled import compiled
@@ -19,23 +25,14 @@ from hpcpgd.kernels.core.elementwise import (
     score,
 )
 from hpcpgd.kernels.core.network import FUNCTION, SLOPE, WIDTH, Array
-from hpcpgd.kernels.core.partition import LANES, cut, whole_lines
+from hpcpgd.kernels.core.partition import LANES, block_of, cut, whole_lines
 from hpcpgd.kernels.core.permutation import permuted_range
 from hpcpgd.kernels.core.views import activations_of, biases_of, deltas_of, matrix_at, weights_of
 from hpcpgd.kernels.schedule import units
 from hpcpgd.kernels.schedule.barrier import Barrier, nanoseconds, wait_at
-from hpcpgd.kernels.schedule.phases import BACK, FORWARD, KIND, LAYER, OUTPUT, PARTS, SYNC, TILES
-from hpcpgd.kernels.schedule.units import Memory, Span, Target
-
-# A command: what all workers of a process carry out next.  Its number has a cache line alone.
-NUMBER = 0
-OPCODE, BEGIN, END, COUNT, PARITY, LEARN, PACKED = range(8, 15)
-LOAD, LOAD_BEGIN, LOAD_END, POSITION, EPOCH = range(15, 20)
-COMMAND_WORDS = 24
-# Opcodes: phases of a schedule; the update of a whole vector; that of packed units; the end.
-PROPAGATE, DESCEND, APPLY, LEAVE = range(4)
-# The status that a worker reports for a command: a cache line of int64.
-STOP, BAD, WAITED, LOADED, BOX = range(5)
+from hpcpgd.kernels.schedule.command import APPLY, DESCEND, TIMESPEC
+from hpcpgd.kernels.schedule.phases import BACK, FORWARD, GRADIENT, OUTPUT, Span
+from hpcpgd.kernels.schedule.units import Memory, Target
 
 
 class Layout(NamedTuple):
@@ -69,7 +66,7 @@ class Layout(NamedTuple):
 class Source(NamedTuple):
     """The rows that minibatches are gathered from.
 
-    ``numbers = features * scale + offset``; a negative ``seed`` leaves the command as it is.
+    ``numbers = features * scale + offset``; a negative ``seed`` leaves the rows in their order.
     """
 
     features: Array
@@ -81,31 +78,40 @@ class Source(NamedTuple):
 
 
 @compiled()
-def timed_wait_at(barrier: Barrier, status: Array) -> None:
-    """Cross, and note the nanoseconds that it took."""
+def _timed_barrier(barrier: Barrier, status: Any, timespec: Any) -> None:
+    """Wait for all workers, and add the nanoseconds that it took."""
     if barrier.workers > 1:
-        begin = nanoseconds(barrier, status[BOX:])
+        begin = nanoseconds(barrier, timespec)
         wait_at(barrier)
-        status[WAITED] += nanoseconds(barrier, status[BOX:]) - begin
+        status.waited += nanoseconds(barrier, timespec) - begin
 
 
 @compiled()
-def _load(layout: Layout, memory: Memory, source: Source, command: Array, thread: int) -> None:
+def _load(layout: Layout, memory: Memory, source: Source, command: Any, thread: int) -> None:
     """Gather this thread's part of the rows that its process brings in."""
-    span = command[LOAD_END] - command[LOAD_BEGIN]
-    begin, end = cut(span, layout.threads, thread, 1)
-    begin, end = begin + command[LOAD_BEGIN], end + command[LOAD_BEGIN]
+    begin, end = cut(command.load_end - command.load_begin, layout.threads, thread, 1)
+    begin, end = begin + command.load_begin, end + command.load_begin
     numbers = memory.numbers[thread][: end - begin]
-    start = command[POSITION] + begin
+    start = command.position + begin
     if source.seed < 0:
         for i in range(numbers.size):
             numbers[i] = start + i
     else:
         rows = source.labels.size
-        permuted_range(rows, source.seed, source.stream, command[EPOCH], start, numbers)
+        permuted_range(rows, source.seed, source.stream, command.epoch, start, numbers)
     inputs = activations_of(layout.table, memory.activations, 0, begin, end)
     gather(source.features, numbers, source.scale, source.offset, inputs)
     gather_labels(source.labels, numbers, memory.labels[begin:end])
+
+
+@compiled()
+def _block(layout: Layout, phase: int, count: int, unit: int) -> Any:
+    """Return the rows and columns of a unit in its phase's result, each (start, stop)."""
+    what = layout.phases[phase]
+    fan_in, fan_out = layout.table[what.layer - 1, WIDTH], layout.table[what.layer, WIDTH]
+    height = fan_in if what.kind == GRADIENT else count
+    width = fan_in if what.kind == BACK else fan_out
+    return block_of((height, width), what.parts, what.tiles, unit)
 
 
 @compiled()
@@ -124,27 +130,21 @@ def _output(
 
 
 @compiled()
-def _target(
-    layout: Layout, memory: Memory, command: Array, phase: int, unit: int, place: int
-) -> Any:
+def _target(layout: Layout, memory: Memory, command: Any, phase: int, unit: int, place: int) -> Any:
     """Return the views (I, O) and (O,) that a unit of the gradient goes to, and its spans."""
-    layer, parts, tiles = (
-        layout.phases[phase, LAYER],
-        layout.phases[phase, PARTS],
-        layout.phases[phase, TILES],
-    )
-    top, bottom = cut(layout.table[layer - 1, WIDTH], parts, unit // tiles, 1)
-    left, right = cut(layout.table[layer, WIDTH], tiles, unit % tiles, LANES)
-    height, width = bottom - top, right - left
-    if command[PACKED]:
+    layer = layout.phases[phase].layer
+    rows, columns = _block(layout, phase, 0, unit)
+    height, width = rows[1] - rows[0], columns[1] - columns[0]
+    biased = width if rows[0] == 0 else 0  # the units of the first rows have the biases
+    if command.packed:
         dweight = matrix_at(memory.target, place, height, width)[:, 0:width]
         end = place + whole_lines(height * width)
-        dbias = memory.target[end : end + (width if top == 0 else 0)]
+        dbias = memory.target[end : end + biased]
     else:
-        dweight = weights_of(layout.table, memory.target, layer)[top:bottom, left:right]
-        biases = biases_of(layout.table, memory.target, layer)
-        dbias = biases[left : (right if top == 0 else left)]
-    return dweight, dbias, (top, bottom), (left, right)
+        whole = weights_of(layout.table, memory.target, layer)
+        dweight = whole[rows[0] : rows[1], columns[0] : columns[1]]
+        dbias = biases_of(layout.table, memory.target, layer)[columns[0] : columns[0] + biased]
+    return dweight, dbias, rows, columns
 
 
 @compiled()
@@ -155,52 +155,40 @@ def _packed(dweight: Array, dbias: Array) -> int:
 
 @compiled()
 def _gradient(
-    library: Any,
-    layout: Layout,
-    memory: Memory,
-    command: Array,
-    scales: Array,
-    phase: int,
-    unit: int,
-    place: int,
-    thread: int,
-) -> Any:
+    library: Any, layout: Layout, memory: Memory, command: Any,
+    phase: int, unit: int, place: int, thread: int,
+) -> Any:  # fmt: skip
     """Compute one unit of a gradient; return its size and whether its deltas are finite."""
     dweight, dbias, fan_in, columns = _target(layout, memory, command, phase, unit, place)
-    layer, rows = layout.phases[phase, LAYER], (0, command[COUNT])
-    target = Target(dweight, scales[0], scales[1], memory.scratch[thread])
+    layer, rows = layout.phases[phase].layer, (0, command.count)
+    target = Target(dweight, command.scale, command.before, memory.scratch[thread])
     if dweight.size > 0:
         units.gradient(library, layout.table, memory, layer, rows, fan_in, columns, target)
     finite = True
     if dbias.size > 0:
-        delta = deltas_of(layout.table, memory.deltas, layer, 0, command[COUNT])
+        delta = deltas_of(layout.table, memory.deltas, layer, 0, command.count)
         sums = memory.sums[thread][: dbias.size]
         finite = column_sums(delta, columns[0], sums)
         real = dbias.dtype.type
         for j in range(dbias.size):
             # Not dbias * 0: a NaN left in the buffer must not survive.
-            before = dbias[j] * real(scales[1]) if scales[1] != 0 else real(0)
-            dbias[j] = fma(real(scales[0]), sums[j], before)
+            before = dbias[j] * real(command.before) if command.before != 0 else real(0)
+            dbias[j] = fma(real(command.scale), sums[j], before)
     return _packed(dweight, dbias), finite
 
 
 @compiled()
 def _phase(
-    library: Any, layout: Layout, memory: Memory, command: Array, phase: int, unit: int
+    library: Any, layout: Layout, memory: Memory, command: Any, phase: int, unit: int
 ) -> None:
     """Compute one unit of a phase other than a gradient."""
-    kind, layer, parts, tiles = layout.phases[phase][:4]
-    rows = cut(command[COUNT], parts, unit // tiles, 1)
-    if rows[0] == rows[1]:
-        return
+    kind, layer = layout.phases[phase].kind, layout.phases[phase].layer
+    rows, columns = _block(layout, phase, command.count, unit)
+    if rows[0] == rows[1] or columns[0] == columns[1]:
+        return  # fewer rows or lines than workers
     if kind == OUTPUT:
-        _output(library, layout, memory, unit, rows, command[LEARN] != 0)
-        return
-    width = layout.table[layer if kind == FORWARD else layer - 1, WIDTH]
-    columns = cut(width, tiles, unit % tiles, LANES)
-    if columns[0] == columns[1]:
-        return
-    if kind == FORWARD:
+        _output(library, layout, memory, unit, rows, command.learn != 0)
+    elif kind == FORWARD:
         units.forward(library, layout.table, memory, layer, rows, columns)
     else:
         units.back(library, layout.table, memory, layer, rows, columns)
@@ -208,41 +196,34 @@ def _phase(
 
 @compiled()
 def _propagate(
-    library: Any,
-    barrier: Barrier,
-    layout: Layout,
-    memory: Memory,
-    command: Array,
-    scales: Array,
-    worker: int,
-    status: Array,
-) -> None:
-    """Compute this worker's units of the ordered phases."""
+    library: Any, barrier: Barrier, layout: Layout, memory: Memory, command: Any,
+    worker: int, status: Any, timespec: Any,
+) -> None:  # fmt: skip
+    """Compute this worker's units of the phases that the command names."""
     place = layout.places[worker]
-    for phase in range(command[BEGIN], command[END]):
+    for phase in range(command.begin, command.end):
         for unit in range(layout.bounds[phase, worker], layout.bounds[phase, worker + 1]):
-            if layout.phases[phase, KIND] <= BACK:
+            if layout.phases[phase].kind <= BACK:
                 _phase(library, layout, memory, command, phase, unit)
                 continue
             size, finite = _gradient(
-                library, layout, memory, command, scales, phase, unit, place, worker - layout.first
+                library, layout, memory, command, phase, unit, place, worker - layout.first
             )
             place += size
             if not finite:
-                status[BAD] = 1
-        if layout.phases[phase, SYNC] and phase + 1 < command[END]:
-            timed_wait_at(barrier, status)
+                status.bad = 1
+        # The command's last phase needs none: ``execute`` ends with a barrier.
+        if layout.phases[phase].sync and phase + 1 < command.end:
+            _timed_barrier(barrier, status, timespec)
 
 
 @compiled()
-def _apply(
-    layout: Layout, memory: Memory, command: Array, scales: Array, worker: int, status: Array
-) -> None:
+def _apply(layout: Layout, memory: Memory, command: Any, worker: int, status: Any) -> None:
     """Subtract this worker's packed units, times the rate, from the parameters."""
     place = layout.places[worker]
-    rate = memory.target.dtype.type(scales[0])
-    for phase in range(command[BEGIN], command[END]):
-        layer = layout.phases[phase, LAYER]
+    rate = memory.target.dtype.type(command.scale)
+    for phase in range(command.begin, command.end):
+        layer = layout.phases[phase].layer
         for unit in range(layout.bounds[phase, worker], layout.bounds[phase, worker + 1]):
             dweight, dbias, fan_in, columns = _target(layout, memory, command, phase, unit, place)
             weights = weights_of(layout.table, memory.parameters, layer)
@@ -256,37 +237,36 @@ def _apply(
             finite = descend(some, dbias, rate) and finite
             place += _packed(dweight, dbias)
             if not finite:
-                status[BAD] = 1
+                status.bad = 1
 
 
 @compiled()
 def execute(
-    library: Any,
-    barrier: Barrier,
-    layout: Layout,
-    memory: Memory,
-    source: Source,
-    command: Array,
-    scales: Array,
-    worker: int,
-) -> None:
-    """Carry out this worker's part of a command; all are done when it returns."""
-    status = memory.status[command[PARITY], worker]
-    status[BAD] = 0
-    status[WAITED] = 0
-    status[LOADED] = 0
-    if command[OPCODE] == DESCEND:
+    library: Any, barrier: Barrier, layout: Layout, memory: Memory, source: Source,
+    command: Any, worker: int,
+) -> None:  # fmt: skip
+    """Execute this worker's part of a command; when it returns, all workers have done theirs."""
+    # Two statuses take turns: who is fast may begin the next command, and clear its status,
+    # while who is slow still reads what the last one came to.
+    status = memory.status[command.parity, worker]
+    line = memory.status[command.parity, worker : worker + 1]
+    timespec = np.uintp(line.ctypes.data + TIMESPEC)
+    # The process asks, not each of its threads: the sum counts processes.
+    status.stop = command.stop if worker == layout.first else 0
+    status.bad, status.waited, status.loaded = 0, 0, 0
+    if command.opcode == DESCEND:
         begin, end = cut(memory.parameters.size, layout.threads, worker - layout.first, LANES)
-        rate = memory.target.dtype.type(scales[0])
+        rate = memory.target.dtype.type(command.scale)
         if not descend(memory.parameters[begin:end], memory.target[begin:end], rate):
-            status[BAD] = 1
-    elif command[OPCODE] == APPLY:
-        _apply(layout, memory, command, scales, worker, status)
+            status.bad = 1
+    elif command.opcode == APPLY:
+        _apply(layout, memory, command, worker, status)
     else:
-        if command[LOAD]:
-            begin = nanoseconds(barrier, status[BOX:])
+        if command.load:
+            begin = nanoseconds(barrier, timespec)
             _load(layout, memory, source, command, worker - layout.first)
-            status[LOADED] = nanoseconds(barrier, status[BOX:]) - begin
-            timed_wait_at(barrier, status)
-        _propagate(library, barrier, layout, memory, command, scales, worker, status)
-    timed_wait_at(barrier, status)
+            status.loaded = nanoseconds(barrier, timespec) - begin
+            _timed_barrier(barrier, status, timespec)
+        _propagate(library, barrier, layout, memory, command, worker, status, timespec)
+    # After it every status is complete and every number written: the leader may go on.
+    _timed_barrier(barrier, status, timespec)

@@ -15,17 +15,18 @@ the workers: threads of a rank, or all threads of all ranks that share memory.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from hpcpgd.kernels.core.network import Array, Network
-from hpcpgd.kernels.core.partition import LANES, block_range, columns_range
+from hpcpgd.kernels.core.partition import LANES, unit_block
+from hpcpgd.kernels.schedule.command import PHASE
 
 FORWARD, OUTPUT, BACK, GRADIENT = range(4)
-# Columns of the table of phases.
-KIND, LAYER, PARTS, TILES, SYNC = range(5)
+Span = tuple[int, int]  # the first and one after the last
 
 UNITS = 8  # of a product for each shard, where units are fixed: 32 with 4 shards
 PIECE = 2**19  # bytes of a gradient that are worth a message of their own
@@ -65,12 +66,10 @@ class Phase:
     grid: Grid
     first: int = 0
 
-    def rows(self, total: int, units: int) -> tuple[int, int]:
-        """Return the rows of the result, of ``total``, that the first ``units`` here span."""
-        begin, end = self.first // self.grid.tiles, (self.first + units - 1) // self.grid.tiles
-        return block_range(total, self.grid.parts, begin)[0], block_range(
-            total, self.grid.parts, end
-        )[1]
+    def block(self, network: Network, rows: int, unit: int) -> tuple[Span, Span]:
+        """Return the rows and the columns of a unit in the result for ``rows`` examples."""
+        m, n, _ = shape(network, self.kind, self.layer, rows)
+        return unit_block((m, n), self.grid.parts, self.grid.tiles, unit)
 
 
 @dataclass(frozen=True)
@@ -106,12 +105,14 @@ class Schedule:
 
     @cached_property
     def table(self) -> Array:
-        """The phases for compiled code, int64 (phases, 5)."""
-        rows = [(p.kind, p.layer, p.grid.parts, p.grid.tiles, 1) for p in self.phases]
-        table = np.array(rows, np.int64)
-        for n, (phase, after) in enumerate(zip(self.phases, self.phases[1:], strict=False)):
-            table[n, SYNC] = not self._same_rows(phase, after)
-        return table
+        """The phases for compiled code, records ``PHASE`` (phases,)."""
+        pairs = itertools.pairwise(self.phases)
+        syncs = [*(not self._same_rows(phase, after) for phase, after in pairs), True]
+        rows = [
+            (p.kind, p.layer, p.grid.parts, p.grid.tiles, sync)
+            for p, sync in zip(self.phases, syncs, strict=True)
+        ]
+        return np.array(rows, PHASE)
 
     def _same_rows(self, phase: Phase, after: Phase) -> bool:
         """Say whether each worker goes on with the rows, or the kind, that it had."""
@@ -142,11 +143,15 @@ def shape(network: Network, kind: int, layer: int, rows: int) -> tuple[int, int,
 
 def unit_flops(network: Network, phase: Phase, rows: int, unit: int) -> int:
     """Return the floating-point operations of one unit."""
-    m, n, k = shape(network, phase.kind, phase.layer, rows)
-    part, tile = divmod(unit, phase.grid.tiles)
-    top, bottom = block_range(m, phase.grid.parts, part)
-    left, right = columns_range(n, phase.grid.tiles, tile)
-    return 2 * (bottom - top) * (right - left) * k
+    (top, bottom), (left, right) = phase.block(network, rows, unit)
+    depth = shape(network, phase.kind, phase.layer, rows)[2]
+    return 2 * (bottom - top) * (right - left) * depth
+
+
+def unit_size(network: Network, phase: Phase, unit: int) -> Span:
+    """Return the numbers of ∂W and of ∂b in one unit of a gradient."""
+    (top, bottom), (left, right) = phase.block(network, 0, unit)
+    return (bottom - top) * (right - left), (right - left if top == 0 else 0)
 
 
 def products(network: Network) -> list[tuple[int, int]]:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from hpcpgd.kernels.core.network import LOSS_CODES, Array, Network, aligned_zeros
-from hpcpgd.kernels.core.partition import block_range, columns_range, padded_size
+from hpcpgd.kernels.core.partition import padded_size
 from hpcpgd.kernels.core.workspace import Allocate, Workspace
-from hpcpgd.kernels.schedule import execute as ex
-from hpcpgd.kernels.schedule.barrier import LINE, Barrier, make_barrier
-from hpcpgd.kernels.schedule.phases import GRADIENT, OUTPUT, Phase, Schedule, shape
+from hpcpgd.kernels.schedule.barrier import Barrier, make_barrier
+from hpcpgd.kernels.schedule.command import APPLY, DESCEND, PROPAGATE, STATUS, PassResult
+from hpcpgd.kernels.schedule.execute import Layout, Source
+from hpcpgd.kernels.schedule.phases import GRADIENT, OUTPUT, Phase, Schedule, Span, unit_size
 from hpcpgd.kernels.schedule.units import Memory
 from hpcpgd.kernels.schedule.worker_pool import Binding, WorkerPool
 
@@ -51,6 +52,7 @@ class Rows:
 
     Attributes
     ----------
+    source : Source
     begin, end : int
         Where they go.
     position : int
@@ -59,10 +61,11 @@ class Rows:
         From 1.
     """
 
+    source: Source
     begin: int
     end: int
     position: int
-    epoch: int
+    epoch: int = 0
 
 
 class ScheduledPlan:
@@ -103,27 +106,19 @@ class ScheduledPlan:
         self._blas = blas  # kept, so that the addresses stay valid
         self._library = backend.calls(blas, network.dtype)
         self._place = place
-        self._status = place.allocate(2 * schedule.workers * LINE, np.int64)
-        self._status = self._status.reshape(2, schedule.workers, LINE)
-        self._places, self.packed_size = _places(network, schedule, place)
-        self._layout = ex.Layout(
-            self.work.table,
-            schedule.table,
-            schedule.bounds,
-            self._places,
-            place.first,
-            place.threads,
+        self._status = place.allocate(2 * schedule.workers, STATUS).reshape(2, -1)
+        places, self.packed_size = _places(network, schedule, place)
+        self._layout = Layout(
+            self.work.table, schedule.table, schedule.bounds, places, place.first, place.threads,
             LOSS_CODES[network.loss],
-        )
+        )  # fmt: skip
         self._private = self._private_buffers()
         real = np.dtype(network.dtype).type
         nothing = np.zeros((0, network.widths[0]), np.uint8), np.zeros(0, np.int32)
-        self._no_rows = ex.Source(*nothing, real(1), real(0), -1, 0)
-        self._bound: tuple[Any, ...] = ()
+        self._source = Source(*nothing, real(1), real(0), -1, 0)
         self._binding: Binding | None = None
-        # Two commands' flags: who is fast may give the next while who is slow reads the last.
-        self._parity = 0
-        self._raised = 0
+        self._bound: tuple[Any, ...] = ()
+        self._parity = 0  # see ``execute``
 
     @property
     def scored(self) -> tuple[int, int]:
@@ -138,93 +133,98 @@ class ScheduledPlan:
         count = int(barrier.state[0])
         return count, count % barrier.workers > 0
 
-    def bind(self, parameters: Array, target: Array, source: ex.Source) -> None:
-        """Let the commands to come be about these; ``target`` receives gradients."""
-        objects = (parameters, target, source)
-        if not self._bound or any(a is not b for a, b in zip(objects, self._bound, strict=True)):
-            work = self.work
-            memory = Memory(
-                parameters,
-                target,
-                work.activations,
-                work.deltas,
-                work.labels,
-                work.predicted,
-                work.totals,
-                *self._private,
-                self._status,
-            )
-            arguments = (self._library, self._place.barrier, self._layout, memory, source)
-            self._bound = objects
-            self._binding = Binding(arguments, self._place.first)
-        if self._binding is not None:
-            self.pool.bind(self._binding)
+    @property
+    def is_shared(self) -> bool:
+        """Whether workers of other processes meet at the barrier, too."""
+        return self._place.threads < self._place.barrier.workers
 
-    def propagate(
+    def run(
         self,
-        phases: tuple[int, int],
+        parameters: Array,
+        target: Array,
+        phases: Span,
         count: int,
-        scales: tuple[float, float] = (1.0, 0.0),
-        rows: Rows | None = None,
         *,
+        rows: Rows | None = None,
+        scales: tuple[float, float] = (1.0, 0.0),
         packed: bool = False,
         learn: bool = True,
-    ) -> int:
-        """Run phases (first, one after the last) on ``count`` rows; return the flags.
+        stop: bool = False,
+    ) -> PassResult:
+        """Run phases (first, one after the last) on ``count`` rows; all workers do it alike.
 
-        Gradients become ``scales[0] * sum + scales[1] * before``.  All workers call it alike.
+        Parameters
+        ----------
+        parameters : ndarray, shape (size,)
+        target : ndarray
+            Receives the gradient: ``scales[0] * sum + scales[1] * what stood there``.
+        rows : Rows, optional
+            What to gather first; without them the rows of the last pass are still there.
+        packed : bool
+            Whether ``target`` holds this process's units alone, of ``packed_size`` numbers.
+        learn : bool
+            Whether deltas are needed.
+        stop : bool
+            Whether this process asks all to stop.
         """
         command = self.pool.command
-        command[ex.LEARN], command[ex.PACKED], command[ex.COUNT] = learn, packed, count
-        command[ex.LOAD] = rows is not None
+        command.learn, command.count = learn, count
+        command.load = rows is not None
         if rows is not None:
-            command[ex.LOAD_BEGIN], command[ex.LOAD_END] = rows.begin, rows.end
-            command[ex.POSITION], command[ex.EPOCH] = rows.position, rows.epoch
-        self.pool.scales[:] = scales
-        return self._execute(ex.PROPAGATE, phases)
+            self._source = rows.source
+            command.load_begin, command.load_end = rows.begin, rows.end
+            command.position, command.epoch = rows.position, rows.epoch
+        command.scale, command.before = scales
+        return self._execute(PROPAGATE, parameters, target, phases, packed, stop)
 
-    def descend(self, rate: float) -> int:
-        """Subtract ``rate`` times the target from the parameters; return the flags."""
-        self.pool.scales[0] = rate
-        return self._execute(ex.DESCEND, (0, 0))
-
-    def apply(self, rate: float) -> int:
-        """Subtract ``rate`` times the packed target from its blocks; return the flags."""
-        self.pool.scales[0] = rate
-        self.pool.command[ex.PACKED] = 1
-        return self._execute(ex.APPLY, (self.gradients, self.learning))
-
-    def raise_stop(self, flag: int) -> None:
-        """Let the next command's flags count ``flag`` for this process."""
-        self._raised = flag
-
-    def waited(self) -> tuple[float, float]:
-        """Return the seconds that thread 0 waited and gathered rows in the last command."""
-        words = self._status[self._parity, self._place.first]
-        return float(words[ex.WAITED]) * 1e-9, float(words[ex.LOADED]) * 1e-9
+    def update(
+        self, parameters: Array, target: Array, rate: float, *, packed: bool = False,
+        stop: bool = False,
+    ) -> PassResult:  # fmt: skip
+        """Subtract ``rate`` times the target, packed or whole, from the parameters."""
+        self.pool.command.scale = rate
+        phases = self.gradients, self.learning
+        return self._execute(APPLY if packed else DESCEND, parameters, target, phases, packed, stop)
 
     def gradient(self, parameters: Array, count: int, out: Array, add: bool) -> None:
         """Sum the gradient over the first ``count`` rows into ``out``, and their scores."""
-        self.bind(parameters, out, self._no_rows)
-        self.propagate((0, self.learning), count, (1.0, 1.0 if add else 0.0))
+        scales = (1.0, 1.0 if add else 0.0)
+        self.run(parameters, out, (0, self.learning), count, scales=scales)
 
-    def evaluate(self, parameters: Array, count: int) -> None:
+    def evaluate(self, parameters: Array, count: int, rows: Rows | None = None) -> None:
         """Predict the first ``count`` rows and add up loss and correct answers."""
-        self.bind(parameters, parameters, self._no_rows)
-        self.propagate((0, self.scoring), count, learn=False)
+        self.run(parameters, parameters, (0, self.scoring), count, rows=rows, learn=False)
 
     def close(self) -> None:
         """End the threads of the pool, and so those of all plans that use it."""
         self.pool.close()
 
-    def _execute(self, opcode: int, phases: tuple[int, int]) -> int:
+    def _execute(
+        self, opcode: int, parameters: Array, target: Array, phases: Span, packed: bool, stop: bool
+    ) -> PassResult:
+        self._bind(parameters, target)
         command = self.pool.command
         self._parity ^= 1
-        self._status[self._parity, self._place.first, ex.STOP] = self._raised
-        self._raised = 0
-        command[ex.OPCODE], command[ex.PARITY] = opcode, self._parity
-        command[ex.BEGIN], command[ex.END] = phases
-        return self.pool.lead()
+        command.opcode, command.parity, command.packed = opcode, self._parity, packed
+        command.begin, command.end = phases
+        command.stop = stop
+        stops, bad, waited, loaded = self.pool.lead()
+        return PassResult(stops, bad, waited * 1e-9, loaded * 1e-9)
+
+    def _bind(self, parameters: Array, target: Array) -> None:
+        """Let the pool's threads work on these, if they do not yet: they then meet once."""
+        objects = (parameters, target, self._source)
+        if not self._bound or any(a is not b for a, b in zip(objects, self._bound, strict=True)):
+            work = self.work
+            memory = Memory(
+                parameters, target, work.activations, work.deltas, work.labels, work.predicted,
+                work.totals, *self._private, self._status,
+            )  # fmt: skip
+            arguments = (self._library, self._place.barrier, self._layout, memory, self._source)
+            self._bound = objects
+            self._binding = Binding(arguments, self._place.first)
+        if self._binding is not None:
+            self.pool.bind(self._binding)
 
     def _private_buffers(self) -> tuple[Array, Array, Array]:
         """Return sums, scratch and numbers: a row for each thread of this process."""
@@ -234,15 +234,6 @@ class ScheduledPlan:
         scratch = aligned_zeros(threads * net.padded(largest), net.dtype)
         numbers = np.zeros((threads, self.work.capacity), np.int64)
         return sums.reshape(threads, -1), scratch.reshape(threads, -1), numbers
-
-
-def unit_size(network: Network, phase: Phase, unit: int) -> tuple[int, int]:
-    """Return the numbers of ∂W and of ∂b in one unit of a gradient."""
-    m, n, _ = shape(network, GRADIENT, phase.layer, 1)
-    part, tile = divmod(unit, phase.grid.tiles)
-    top, bottom = block_range(m, phase.grid.parts, part)
-    left, right = columns_range(n, phase.grid.tiles, tile)
-    return (bottom - top) * (right - left), (right - left if part == 0 else 0)
 
 
 def _largest_unit(network: Network, phase: Phase) -> int:

@@ -37,7 +37,7 @@ class Memory(NamedTuple):
     sums, scratch : ndarray, shape (threads, …)
         A row for each thread of this process.
     numbers : ndarray of int64, shape (threads, capacity)
-    status : * ndarray of int64, shape (2, workers, 8)
+    status : * ndarray of STATUS, shape (2, workers)
     """
 
     parameters: Array

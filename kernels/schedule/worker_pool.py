@@ -1,6 +1,6 @@
-"""Threads that carry out commands together with the one that gives them.
+"""Threads that execute commands together with the one that gives them.
 
-Between commands they wait in compiled code, first spinning, soon asleep: a command costs well
+Between commands they wait in compiled code, first spinning, soon asleep.  A command costs well
 under a microsecond while steps follow each other, and no second pool spins against that of
 a BLAS, which computes with one thread here.
 """
@@ -26,16 +26,8 @@ from hpcpgd.kernels.schedule.barrier import (
     make_barrier,
     wait_with_backoff,
 )
-from hpcpgd.kernels.schedule.execute import (
-    BAD,
-    COMMAND_WORDS,
-    LEAVE,
-    NUMBER,
-    OPCODE,
-    PARITY,
-    STOP,
-    execute,
-)
+from hpcpgd.kernels.schedule.command import COMMAND, LEAVE, Command
+from hpcpgd.kernels.schedule.execute import execute
 
 LEAD = -1  # in place of a number: the thread that gives the commands
 INTERNAL_ERROR = 70  # the program's exit code for it
@@ -43,67 +35,64 @@ INTERNAL_ERROR = 70  # the program's exit code for it
 
 @compiled()
 def _work(
-    library: Any,
-    barrier: Any,
-    layout: Any,
-    memory: Any,
-    source: Any,
-    command: Array,
-    scales: Array,
-    box: Array,
-    worker: int,
-    seen: int,
-) -> int:
-    """Give one command and carry it out with the other threads, or serve until one says to leave.
+    library: Any, barrier: Any, layout: Any, memory: Any, source: Any, commands: Array,
+    box: Array, worker: int, seen: int,
+) -> Any:  # fmt: skip
+    """Give one command and execute it with the other threads, or serve until one says to leave.
 
-    Leader and threads share this function: what a command is carried out with is by far
-    the largest of all compiled functions, and is compiled once.
+    Leader and threads share this function: ``execute`` is by far the largest of all compiled
+    functions, and so it is compiled once.
 
     Parameters
     ----------
+    commands : ndarray of COMMAND, shape (1,)
     box : ndarray of int64, shape (2,)
         This thread's own.
     seen : int
-        Number of the last command that this thread carried out; ``LEAD`` for the leader.
+        Number of the last command that this thread executed; ``LEAD`` for the leader.
 
     Returns
     -------
-    int
-        The number of the command to leave; for the leader how many workers raise the flags:
-        those of ``STOP``, and 2**32 times those of ``BAD``.
+    tuple of int
+        For the leader ``PassResult`` with times in nanoseconds; else the number of the
+        command to leave, and zeros.
     """
     leads = seen == LEAD
-    number = address_of(command, NUMBER)
+    command = commands[0]
+    number = address_of(commands, 0)
     if leads:
+        # Sequentially consistent: threads that see the number see the command's fields, too.
         exchange(number, load(number) + 1)
     while True:
         if not leads:
             seen = wait_with_backoff(barrier, number, seen, box)
-            if command[OPCODE] == LEAVE:
-                return seen
-        execute(library, barrier, layout, memory, source, command, scales, worker)
+            if command.opcode == LEAVE:
+                return seen, 0, 0, 0
+        execute(library, barrier, layout, memory, source, command, worker)
         if leads:
             break
-    status = memory.status[command[PARITY]]
-    flags = 0
-    for w in range(status.shape[0]):
-        flags += status[w, STOP] + (status[w, BAD] << 32)
-    return flags
+    stops, bad = 0, 0
+    for w in range(memory.status.shape[1]):
+        status = memory.status[command.parity, w]
+        stops += status.stop
+        bad += status.bad
+    own = memory.status[command.parity, worker]
+    return stops, bad, own.waited, own.loaded
 
 
 @compiled()
-def _await(barrier: Any, words: Array, index: int, old: int, box: Array) -> int:
-    return wait_with_backoff(barrier, address_of(words, index), old, box)
+def _await(barrier: Any, words: Array, old: int, box: Array) -> int:
+    return wait_with_backoff(barrier, address_of(words, 0), old, box)
 
 
 @compiled()
-def _publish(words: Array, index: int) -> None:
-    exchange(address_of(words, index), load(address_of(words, index)) + 1)
+def _publish(words: Array) -> None:
+    exchange(address_of(words, 0), load(address_of(words, 0)) + 1)
 
 
 @dataclass(frozen=True)
 class Binding:
-    """What commands are carried out on; the compiled code's arguments, made once.
+    """What commands work on; the compiled code's arguments, made once.
 
     Attributes
     ----------
@@ -122,16 +111,15 @@ class WorkerPool:
 
     Attributes
     ----------
-    command : ndarray of int64, shape (COMMAND_WORDS,)
-        What ``lead`` has carried out.
-    scales : ndarray of float64, shape (2,)
-        Factors of the command.
+    command : Command
+        What `lead` has executed.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.command = aligned_zeros(COMMAND_WORDS, np.int64)
-        self.scales = np.zeros(2)
+        self._commands = aligned_zeros(1, COMMAND)
+        self.command = Command.from_buffer(self._commands.data)
+        self._words = self._commands.view(np.int64)  # the first is the command's number
         self._bound: list[Binding | None] = [None]
         self._seen = aligned_zeros(LINE, np.int64)
         self._box = np.zeros(2, np.int64)
@@ -152,9 +140,9 @@ class WorkerPool:
         # stands in ``lead``, with all memory in place, until the whole job is aborted.
         self._closed = True
         self._bound[0] = None
-        self.command[OPCODE] = LEAVE
+        self.command.opcode = LEAVE
         if self._threads:
-            _publish(self.command, NUMBER)
+            _publish(self._words)
         for thread in self._threads:
             thread.join()
 
@@ -169,22 +157,22 @@ class WorkerPool:
         if len(self._threads) < self.size - 1:
             self._start()
         self._bound[0] = binding
-        self.command[OPCODE] = LEAVE
+        self.command.opcode = LEAVE
         target = int(self._seen[0]) + self.size - 1
-        _publish(self.command, NUMBER)
-        _await(self._wait, self._seen, 0, target - 1, self._box)
+        _publish(self._words)
+        _await(self._wait, self._seen, target - 1, self._box)
 
     def _load(self, binding: Binding) -> None:
         """Compile or load here what threads run: an error there could reach nobody."""
-        passed, leave = np.ones(LINE, np.int64), np.zeros(COMMAND_WORDS, np.int64)
+        passed, leave = np.ones(1, np.int64), np.zeros(1, COMMAND)
         _note(passed)
-        _publish(passed, 0)
-        _await(self._wait, passed, 0, 0, self._box)
-        leave[NUMBER], leave[OPCODE] = 1, LEAVE
-        _work(*binding.arguments, leave, self.scales, self._box, binding.first, 0)
+        _publish(passed)
+        _await(self._wait, passed, 0, self._box)
+        leave["number"], leave["opcode"] = 1, LEAVE
+        _work(*binding.arguments, leave, self._box, binding.first, 0)
 
     def _start(self) -> None:
-        shared = (self._wait, self.command, self.scales, self._seen, self._bound)
+        shared = (self._wait, self._commands, self._seen, self._bound)
         for member in range(1, self.size):
             # Daemons: a process that dies by another way than ``close`` waits for no thread.
             thread = threading.Thread(
@@ -193,27 +181,27 @@ class WorkerPool:
             thread.start()
             self._threads.append(thread)
 
-    def lead(self) -> int:
-        """Have the command carried out; return the flags (see ``_work``)."""
+    def lead(self) -> tuple[int, int, int, int]:
+        """Have the command executed; return what it came to (see ``_work``)."""
         binding = self._bound[0]
         if binding is None:
             raise RuntimeError("a pool must be bound before it is led")
-        flags: int = _work(
-            *binding.arguments, self.command, self.scales, self._box, binding.first, LEAD
+        result: tuple[int, int, int, int] = _work(
+            *binding.arguments, self._commands, self._box, binding.first, LEAD
         )
-        return flags
+        return result
 
 
 def _live(
-    wait: Any, command: Array, scales: Array, seen: Array, bound: list[Binding | None], member: int
+    wait: Any, commands: Array, seen: Array, bound: list[Binding | None], member: int
 ) -> None:
     """Serve binding after binding, until there is none."""
     box = np.zeros(2, np.int64)
     try:
-        number = _await(wait, command, NUMBER, 0, box)
+        number = _await(wait, commands.view(np.int64), 0, box)
         while (binding := bound[0]) is not None:
             _note(seen)
-            number = _work(*binding.arguments, command, scales, box, binding.first + member, number)
+            number, *_ = _work(*binding.arguments, commands, box, binding.first + member, number)
             del binding  # what it holds may be large
     except BaseException:  # the others wait at a barrier, where no exception reaches them
         traceback.print_exc()

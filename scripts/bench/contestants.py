@@ -14,13 +14,12 @@ from typing import Protocol
 import numpy as np
 
 from hpcpgd.config.run_config import GROUPED, RunConfig
-from hpcpgd.engines.base import HostEngine
+from hpcpgd.engines.host_engine import HostEngine
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.machine.resources import Resources
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.groups import Arena, make_group
-from hpcpgd.parallel.stop import StopRequest
-from hpcpgd.reductions.allreduce import AllreduceStep
+from hpcpgd.reductions.allreduce import Allreduce
 from hpcpgd.train.planning import make_trainer
 from hpcpgd.train.training_loop import Trainer
 from hpcpgd.train.warmup import warm_up
@@ -129,16 +128,8 @@ def _compiled_c(flags: tuple[str, ...], setting: Setting, threads: int) -> Runne
     """Put the C loops where the numba loops are; all else of the step stays."""
     trainer = make_trainer_of("loops", setting, threads)
     plan = cloops.Plan(setting.network, trainer.engine.capacity, flags)
-    engine = HostEngine(
-        plan,
-        setting.dataset,
-        trainer.sampler,
-        trainer.engine.parameters,
-        trainer.clock,
-        StopRequest(),
-    )
-    step = AllreduceStep(setting.comm, engine, trainer.sampler, trainer.clock)
-    return ProgramRunner(setting, replace(trainer, engine=engine, reduction=step))
+    reduction = Allreduce(trainer.context, HostEngine(trainer.context, plan))
+    return ProgramRunner(setting, replace(trainer, reduction=reduction))
 
 
 GEMM = Contestant("gemm", partial(_program, "gemm", "allreduce"))

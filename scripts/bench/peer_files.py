@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcpgd.data.sampler import Sampler
-from hpcpgd.engines.loader import make_loader
+from hpcpgd.engines.loader import load_rows, scaling_of
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.core.workspace import Workspace
 from scripts.bench.setting import SEED, Setting
@@ -30,12 +30,12 @@ def minibatches(setting: Setting) -> tuple[Array, Array]:
     count = min(max(RING_EXAMPLES // batch, 1), setting.steps)
     train = setting.dataset.train
     work, sampler = Workspace(network, batch, 1), Sampler(train.rows, batch, SEED)
-    loader, numbers = make_loader(setting.dataset, work), np.zeros(batch, np.int64)
+    scaling, numbers = scaling_of(setting.dataset, network.dtype), np.zeros(batch, np.int64)
     inputs = np.zeros((count, batch, network.widths[0]), np.float32)
     targets = np.zeros((count, batch, network.widths[-1]), np.float32)
     for step in range(count):
         sampler.numbers(1, step, numbers)
-        loader.load(train, numbers)
+        load_rows(train, numbers, scaling, work)
         inputs[step] = work.inputs
         targets[step, np.arange(batch), work.labels] = 1
     return inputs, targets

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd.engines.loader import make_loader
+from hpcpgd.engines.loader import load_rows, scaling_of
 from hpcpgd.kernels.backends import reference
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.parallel import mpi
@@ -36,7 +36,8 @@ def reference_gradient(setting: Setting) -> list[Array]:
     for view, first in zip(parts(network, parameters), firsts, strict=True):
         view[:] = first  # float64 already: `parts` made no copy
     plan = reference.Plan(network, setting.batch, 1, setting.blas)
-    make_loader(setting.dataset, plan.work).load(setting.dataset.train, setting.first_rows())
+    scaling = scaling_of(setting.dataset, network.dtype)
+    load_rows(setting.dataset.train, setting.first_rows(), scaling, plan.work)
     plan.gradient(parameters, setting.batch, gradient, False)
     return parts(network, gradient)
 

@@ -10,15 +10,13 @@ import pytest
 
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset, load, prepare
-from hpcpgd.engines import device_engine
-from hpcpgd.engines.context import ChunkLimits
+from hpcpgd.engines import context, device_engine
 from hpcpgd.engines.parameters import initial_parameters, make_network
 from hpcpgd.errors import DivergedError, UnavailableError
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.machine.gpu import ALONE, Gpu
 from hpcpgd.machine.resources import Resources
 from hpcpgd.parallel.mpi import MPI
-from hpcpgd.train import planning
 from hpcpgd.train.planning import make_trainer
 from hpcpgd.train.training_loop import Trainer
 from hpcpgd.train.warmup import warm_up
@@ -70,7 +68,7 @@ def test_a_slice_in_chunks_is_the_slice(digits: Dataset, monkeypatch: pytest.Mon
     expected = trained(whole)
     assert device.graphs == 2
     nbytes = 7 * whole.engine.network.bytes_per_row()
-    monkeypatch.setattr(planning, "DEVICE_CHUNK", ChunkLimits(nbytes, 8192))
+    monkeypatch.setattr(context, "DEVICE_CHUNK", (nbytes, 8192))
     cut, device = trainer(digits, config("cuda", batch_size="full"))
     assert cut.engine.capacity == 7
     np.testing.assert_allclose(trained(cut), expected, rtol=0, atol=1e-13)

@@ -38,50 +38,36 @@ def _row(trainer: Any, epoch: int, step: int, draw: random.Random) -> str:
 def _share(trainer: Any, step: int) -> tuple[int, int]:
     """Return the positions of rows that no other rank gathers, and that this one scores."""
     from hpcpgd.kernels.core.partition import block_range
-    from hpcpgd.reductions.shared import SharedEngine, group_rows
+    from hpcpgd.reductions.reproducible import Reproducible
 
-    engine, sampler, comm = trainer.engine, trainer.sampler, trainer.comm
-    group = getattr(engine, "group", None)
-    if group is None:
-        found: tuple[int, int] = sampler.slice(step, comm.size, comm.rank)
-        return found
-    begin, end = sampler.minibatch(step)
-    if isinstance(engine, SharedEngine):
-        begin, end = group_rows(sampler, step, comm.size, group)
-    elif group.size == 1:  # each gathers all rows, and begins with those of its units
-        schedule = engine.plan.schedule
-        grid, units = schedule.phases[0].grid, schedule.bounds[0][comm.rank : comm.rank + 2]
-        parts = units[0] // grid.tiles, (units[1] - 1) // grid.tiles
-        spans = [block_range(end - begin, grid.parts, int(part)) for part in parts]
-        return begin + spans[0][0], begin + spans[1][1]
+    begin, end = trainer.reduction.rows(step)
+    if trainer.context.arena is None:
+        return begin, end
+    group, comm = trainer.context.group, trainer.comm
+    if isinstance(trainer.reduction, Reproducible) and group.size == 1:
+        # Each gathers all rows, and begins with those of its units.
+        schedule = trainer.engine.plan.schedule
+        first, last = schedule.bounds[0][comm.rank : comm.rank + 2]
+        phase, network = schedule.phases[0], trainer.engine.network
+        blocks = [phase.block(network, end - begin, int(unit)) for unit in (first, last - 1)]
+        return begin + blocks[0][0][0], begin + blocks[1][0][1]
     first, last = block_range(end - begin, group.size, group.index)
     return begin + first, begin + last
 
 
 def _gradient(trainer: Any, epoch: int, step: int, draw: random.Random) -> str:
     """Put NaN into the gradient that this rank hands over in this step."""
-    engine = trainer.engine
+    from hpcpgd.engines.host_engine import SLOTS
+
     place = draw.random()
-    if not hasattr(engine, "partial_and_sum"):
-        partial = engine.partial
 
-        def outer(*arguments: Any) -> None:
-            partial(*arguments)
-            engine.partial = partial
-            engine._gradient[int(place * engine.network.size)] = np.nan
+    def spoil(piece: Any) -> None:
+        if piece.size > SLOTS:  # not the flags alone
+            del hooks["gradient"]
+            piece[int(place * min(piece.size, trainer.engine.network.size))] = np.nan
 
-        engine.partial = outer
-        return "the gradient"
-    send = engine._send
-
-    def sent(comm: Any, piece: Any, requests: Any) -> None:
-        if piece.size and piece is not engine._slots:
-            engine._send = send
-            piece[int(place * piece.size)] = np.nan
-        send(comm, piece, requests)
-
-    engine._send = sent
-    return "a piece of the gradient"
+    hooks["gradient"] = spoil
+    return "the gradient"
 
 
 def _flip(trainer: Any, epoch: int, step: int, draw: random.Random) -> str:

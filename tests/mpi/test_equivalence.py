@@ -12,7 +12,7 @@ import pytest
 
 from hpcpgd.config.run_config import GROUPED, RunConfig
 from hpcpgd.data import Dataset, load, prepare
-from hpcpgd.engines.context import ChunkLimits
+from hpcpgd.engines import context
 from hpcpgd.engines.parameters import initial_parameters, make_network
 from hpcpgd.errors import ReplicaError
 from hpcpgd.kernels.blas import blas_library
@@ -22,7 +22,6 @@ from hpcpgd.parallel import mpi
 from hpcpgd.parallel.groups import Arena, make_group
 from hpcpgd.parallel.mpi import MPI
 from hpcpgd.results.history import History
-from hpcpgd.train import planning
 from hpcpgd.train.planning import make_trainer
 from hpcpgd.train.warmup import warm_up
 from tests.emulation.build import compiler
@@ -186,7 +185,7 @@ def test_a_gpu_sums_layer_by_layer(
     exact, expected = reference(batch)
     if capacity:
         row = make_network(config("cuda", "float64", batch), 784, 10).bytes_per_row()
-        monkeypatch.setattr(planning, "DEVICE_CHUNK", ChunkLimits(capacity * row, 8192))
+        monkeypatch.setattr(context, "DEVICE_CHUNK", (capacity * row, 8192))
     on, device = emulated_gpu(comm, transport)
     parts, history = train(comm, config("cuda", "float64", batch, "overlap"), on=on)
     for part, truth in zip(parts, exact, strict=True):

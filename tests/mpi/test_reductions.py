@@ -20,7 +20,7 @@ from hpcpgd.parallel import mpi
 from hpcpgd.parallel.groups import Arena, make_group
 from hpcpgd.parallel.phase_clock import PhaseClock
 from hpcpgd.parallel.stop import StopRequest
-from hpcpgd.reductions.overlap import OverlapEngine
+from hpcpgd.reductions.overlap import Overlap
 from hpcpgd.train.planning import make_trainer
 from hpcpgd.train.same_on_all_ranks import require_same_machine
 from hpcpgd.train.training_loop import Trainer
@@ -183,7 +183,7 @@ def test_overlap_sends_every_number_once_and_early(comm: Any) -> None:
     )  # fmt: skip
     warm_up(trainer)
     engine: Any = trainer.engine
-    assert isinstance(engine, OverlapEngine)
+    assert isinstance(trainer.reduction, Overlap)
     spans = []
     for phase in engine.plan.schedule.phases:
         if phase.kind == 3:
@@ -198,8 +198,8 @@ def test_overlap_sends_every_number_once_and_early(comm: Any) -> None:
         assert (network.biases(covered, layer) == 1).all()
     assert spans[0][0] == network.offsets[-1][0]  # the output layer first
     trainer.run(1, lambda number, epoch: None)
-    assert engine.exposure.reductions == 3
-    assert 0 <= engine.exposure.hidden_share <= 1
+    assert trainer.reduction._reductions == 3
+    assert 0 <= trainer.reduction.hidden_share <= 1
 
 
 @pytest.mark.mpi

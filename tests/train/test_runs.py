@@ -114,9 +114,7 @@ def test_a_network_larger_than_the_memory(many: Many) -> None:
 CHUNKED = [("allreduce", 1), ("allreduce", 2), ("overlap", 2), ("shared", 2), ("reproducible", 2)]
 CHUNKS = """
 from hpcpgd.engines import context
-from hpcpgd.train import planning
-from hpcpgd.reductions import grouped
-planning.HOST_CHUNK = grouped.HOST_CHUNK = context.ChunkLimits({}, 1)
+context.HOST_CHUNK = ({}, 1)
 """
 
 

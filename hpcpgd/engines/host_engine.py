@@ -1,0 +1,131 @@
+"""An engine on a backend that computes in the host's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpcpgd.engines.context import RunContext
+from hpcpgd.engines.engine import Engine, Span
+from hpcpgd.engines.loader import load_rows, scaling_of
+from hpcpgd.kernels.core.elementwise import descend
+from hpcpgd.kernels.core.network import Array, aligned_zeros
+from hpcpgd.parallel.phase_clock import COMPUTE, DATA, UPDATE
+
+if TYPE_CHECKING:
+    from hpcpgd.parallel.mpi import MPI
+
+SLOTS = 16  # of flags behind the gradient: a whole cache line
+STOP = 0
+
+
+class HostEngine(Engine):
+    """An engine whose plan differentiates and scores rows that were brought to its buffers.
+
+    Parameters
+    ----------
+    context : RunContext
+    plan : Plan or ScheduledPlan
+        The backend.  Its buffers hold one chunk of this rank's slice.
+    numbers : int, optional
+        Length of the gradient that this rank sums; by default that of the flat vector.
+    """
+
+    def __init__(self, context: RunContext, plan: Any, numbers: int | None = None) -> None:
+        super().__init__(context, plan.work.capacity)
+        self.plan = plan
+        self.parameters = context.parameters
+        size = self.network.size if numbers is None else numbers
+        # The gradient, and slots that travel with it: each counts those that raise a flag.
+        self._sums = aligned_zeros(size + SLOTS, self.network.dtype)
+        self._gradient, self._slots = self._sums[:size], self._sums[size:]
+        self._stops = 0  # how many processes asked to stop in the step so far
+        self._dataset = context.dataset
+        self._numbers = np.zeros(self.capacity, np.int64)
+        self._real = np.dtype(self.network.dtype).type
+        self._scaling = scaling_of(context.dataset, self.network.dtype)
+
+    def warm_up(self, steps: Sequence[tuple[Span, float]]) -> None:
+        """Run every compiled function once, or load it from the cache."""
+        load_rows(self._dataset.train, self._sample(1, 0, 1), self._scaling, self.plan.work)
+        self.plan.gradient(self.parameters, 1, self._gradient, False)
+        self.plan.evaluate(self.parameters, 1)
+        self.plan.work.take_totals()
+        self._gradient[:] = 0
+        descend(self._gradient, self._gradient, self._real(0))
+
+    def partial(self, epoch: int, rows: Span) -> None:
+        """Sum the gradient over ``rows``, chunk by chunk; over none it is zero."""
+        begin, end = rows
+        self._stops = 0
+        for first in range(begin, max(end, begin + 1), self.plan.work.capacity):
+            count = min(self.plan.work.capacity, end - first)
+            self._add_chunk(epoch, first, count, first > begin)
+
+    def _add_chunk(self, epoch: int, first: int, count: int, add: bool) -> None:
+        """Sum the gradient over a chunk; ``add`` it to that of the chunks before."""
+        self._stops = int(self._stop.requested)
+        if count == 0:
+            self._gradient[:] = 0
+        else:
+            numbers = self._sample(epoch, first, count)
+            load_rows(self._dataset.train, numbers, self._scaling, self.plan.work)
+            self._clock.lap(DATA)
+            self.plan.gradient(self.parameters, count, self._gradient, add)
+        self._clock.lap(COMPUTE)
+
+    def summed(self) -> Array:
+        """Return the gradient and the flags that travel with it."""
+        self._slots[STOP] = self._stops
+        return self._sums
+
+    def learn_stop(self, comm: MPI.Comm) -> None:
+        """Read how many ranks asked to stop from the sum."""
+        self._stops = int(self._slots[STOP])
+
+    def update(self, rate: float) -> None:
+        """Subtract ``rate`` times the gradient from the parameters."""
+        finite = descend(self.parameters, self._gradient, self._real(rate))
+        self._end_step(not finite, self._stops)
+        self._clock.lap(UPDATE)
+
+    def score(self, split: str, first: int, count: int) -> None:
+        """Predict rows ``first …`` of a split and add up loss and correct answers."""
+        numbers = np.arange(first, first + count)
+        load_rows(getattr(self._dataset, split), numbers, self._scaling, self.plan.work)
+        self.plan.evaluate(self.parameters, count)
+
+    def predicted(self, count: int) -> Array:
+        """Return the classes that `score` predicted, int32 (count,)."""
+        return np.asarray(self.plan.work.predicted[:count])
+
+    def take_totals(self) -> Array:
+        """Return loss, correct answers and examples, float64 (8,), and start again at 0."""
+        return np.asarray(self.plan.work.take_totals())
+
+    def totals(self) -> Array:
+        """Return what `take_totals` would, and leave it as it is."""
+        return np.asarray(self.plan.work.totals.sum(axis=0))
+
+    def restore(self, steps: int, totals: Array, first: bool) -> None:
+        """Go on after ``steps`` with the sums of all ranks, kept by the first."""
+        self.steps = steps
+        if first:
+            self.plan.work.totals[0] = totals.sum(axis=0)
+
+    def close(self) -> None:
+        """End the threads of the plan."""
+        self.plan.close()
+
+    def _end_step(self, bad: int, stops: int) -> None:
+        if bad:
+            self.bad_step = self.steps
+        self.stopping = stops > 0
+        self.steps += 1
+
+    def _sample(self, epoch: int, first: int, count: int) -> Array:
+        numbers = self._numbers[:count]
+        self._sampler.numbers(epoch, first, numbers)
+        return numbers
