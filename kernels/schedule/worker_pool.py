@@ -68,9 +68,12 @@ def _work(
             seen = wait_with_backoff(barrier, number, seen, box)
             if command.opcode == LEAVE:
                 return seen, 0, 0, 0
+        # The leader cannot change the command under a thread that reads it: ``execute`` ends at
+        # a barrier, which the leader passes only after all threads came there.
         execute(library, barrier, layout, memory, source, command, worker)
         if leads:
             break
+    # Workers of other processes report in the same memory: all leaders see the same sums.
     stops, bad = 0, 0
     for w in range(memory.status.shape[1]):
         status = memory.status[command.parity, w]
@@ -120,10 +123,11 @@ class WorkerPool:
         self._commands = aligned_zeros(1, COMMAND)
         self.command = Command.from_buffer(self._commands.data)
         self._words = self._commands.view(np.int64)  # the first is the command's number
+        # A list of one: threads look into it after each binding, and share it with the pool.
         self._bound: list[Binding | None] = [None]
         self._seen = aligned_zeros(LINE, np.int64)
         self._box = np.zeros(2, np.int64)
-        self._wait = make_barrier(1)
+        self._wait = make_barrier(1)  # nobody meets there: its functions are what waits
         self._threads: list[threading.Thread] = []
         self._closed = False
 
@@ -157,6 +161,9 @@ class WorkerPool:
         if len(self._threads) < self.size - 1:
             self._start()
         self._bound[0] = binding
+        # Threads leave compiled code, take up the new binding in Python, and count themselves.
+        # Without this wait a fast leader could give a command before a thread knows the memory
+        # that it is about; the thread would execute it on the memory of before.
         self.command.opcode = LEAVE
         target = int(self._seen[0]) + self.size - 1
         _publish(self._words)
