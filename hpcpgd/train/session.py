@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
-from contextlib import closing, nullcontext
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
 
 from hpcpgd.checkpoint import resume
-from hpcpgd.checkpoint.run_files import files_of, with_run_file
+from hpcpgd.checkpoint.run_files import RunFiles, files_of, with_run_file
 from hpcpgd.checkpoint.state import State
 from hpcpgd.config.run_config import CHECKPOINT_EVERY, GROUPED, RunConfig
 from hpcpgd.data import Dataset
@@ -33,7 +33,7 @@ from hpcpgd.parallel.watchdog import Watchdog
 from hpcpgd.reductions import choose
 from hpcpgd.results.record import RunRecord, Scores, Segment
 from hpcpgd.train.checkpoint_timer import CheckpointTimer
-from hpcpgd.train.claim_files import Opened, open_run
+from hpcpgd.train.claim_files import open_run
 from hpcpgd.train.distribute import load_on_all
 from hpcpgd.train.planning import make_sampler, make_trainer
 from hpcpgd.train.progress import Progress, summary
@@ -49,8 +49,29 @@ from hpcpgd.train.warmup import compile_kernels
 from hpcpgd.train.writer import Writer
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins, the same on every rank but for the last.
+
+    Attributes
+    ----------
+    files : RunFiles
+    state : State or None
+        The checkpoint to go on from.
+    path : Path or None
+        Its file; rank 0 alone has it.
+    """
+
+    files: RunFiles
+    state: State | None
+    path: Path | None
+
+
 class Session:
     """One run.  Construction and ``run`` are collective.
+
+    Each stage hands what it made to the next: where the run begins, memory of groups, the
+    trainer with all that it was planned from, the writer.  Nothing is settled twice.
 
     Parameters
     ----------
@@ -76,10 +97,6 @@ class Session:
         self.first = ranks.rank == 0
         self.started = datetime.now(UTC)
         self.argv = list(argv)
-        # Whether the same command line leads to the same checkpoints.
-        self._found_again = (config.output, config.checkpoint_dir) != ("auto", "auto")
-        self._sizes = (1,) * ranks.size
-        self._opened: Opened | None = None
         self.stop = stop
         if self.first:
             stop.end_at = monotonic() + config.seconds("time_limit")
@@ -91,7 +108,6 @@ class Session:
         self.progress = Progress(config.quiet or not self.first, config.epochs)
         require_same_config(ranks.comm, config)
         self._name = secrets.token_hex(4)  # of the run, where it begins
-        self.files = files_of(config, self.started, self._name)
 
     def run(self) -> Path:
         """Train, test and write the run file.
@@ -103,64 +119,82 @@ class Session:
         """
         if self.ranks.node.rank == 0:
             shm_files.sweep()
-        arena = None
+        with ExitStack() as claims:
+            start = self._start(claims)
+            with self._memory_of_groups() as arena:
+                self._run(start, arena)
+        return start.files.run_file
+
+    def _start(self, claims: ExitStack) -> Start:
+        """Settle where the files are, and claim them until ``claims`` ends; collective."""
+        opened, name = None, b""
+        with mpi.agreed(self.ranks.comm):
+            if self.first:
+                files = files_of(self.config, self.started, self._name)
+                opened = open_run(self.config, files, self.argv)
+                claims.callback(opened.close)
+                name = os.fsencode(opened.files.run_file)
+        run_file = Path(os.fsdecode(mpi.bcast_bytes(self.ranks.comm, name)))
+        state = resume.on_all(self.ranks.comm, None if opened is None else opened.state)
+        path = None if opened is None else opened.path
+        return Start(with_run_file(self.config, run_file), state, path)
+
+    @contextmanager
+    def _memory_of_groups(self) -> Iterator[Arena | None]:
+        """Yield memory of this rank's group, if the reduction has groups; collective."""
+        if self.config.reduction not in GROUPED:
+            yield None
+            return
+        size = self.config.group_size
+        arena = Arena(self.ranks, make_group(self.ranks, None if size == "node" else int(size)))
         try:
-            state = self._found()
-            arena = self._arena()
-            self._run(arena, state)
+            yield arena
         except HpcpgdError as error:
             if error.agreed:  # else the others are elsewhere, and freeing could wait for them
                 _release(arena)
             raise
-        finally:
-            if self._opened is not None:
-                self._opened.close()
         _release(arena)
-        return self.files.run_file
 
-    def _found(self) -> State | None:
-        """Return the checkpoint to go on from; settle where the files are.  Collective."""
-        path = b""
-        with mpi.agreed(self.ranks.comm):
-            if self.first:
-                self._opened = open_run(self.config, self.files, self.argv)
-                path = os.fsencode(self._opened.files.run_file)
-        run_file = Path(os.fsdecode(mpi.bcast_bytes(self.ranks.comm, path)))
-        self.files = with_run_file(self.config, run_file)
-        state = None if self._opened is None else self._opened.state
-        return resume.on_all(self.ranks.comm, state)
-
-    def _run(self, arena: Arena | None, state: State | None) -> None:
+    def _run(self, start: Start, arena: Arena | None) -> None:
         fault_point("dataset")
         dataset = load_on_all(self.ranks, self.config, arena)
         network = make_network(self.config, dataset.n_in, dataset.n_classes)
-        self._require_same_run(dataset, network, state)
-        resources = self._claim(dataset, network, arena)
+        self._require_same_run(dataset, network, start)
+        resources = self._claim(dataset, network)
+        output = str(start.files.run_file)
+        config = replace(self.config, threads=resources.threads, output=output)
+        self._require_room_and_likeness(config, dataset, network, resources, arena)
+        state = start.state
         with (
             self.watch.during("compiling"),
             mpi.agreed(self.ranks.comm),  # a GPU may be too small
         ):
-            trainer = self._plan(dataset, network, resources, arena, state)
+            parameters = initial_parameters(network, config.seed) if not state else state.parameters
+            fault_point("planning", parameters)
+            trainer = make_trainer(
+                self.ranks.comm, config, dataset, network, parameters, resources, self.stop, arena
+            )
         with closing(trainer):  # its threads end before the arena's memory goes: on every path
-            self._run_planned(trainer, resources, arena, state)
+            self._run_planned(trainer, start)
 
-    def _run_planned(
-        self, trainer: Trainer, resources: Resources, arena: Arena | None, state: State | None
-    ) -> None:
-        dataset = trainer.dataset
+    def _run_planned(self, trainer: Trainer, start: Start) -> None:
+        context = trainer.context
+        resources, dataset = context.resources, context.dataset
         with self.watch.during("compiling"):
             seconds = compile_kernels(self.ranks, trainer, resources.gpu)
             notices = mpi.allgather_texts(self.ranks.comm, jit_cache.notice())
-        segment = make_segment(self.ranks, self.config, resources, arena, self.started, seconds)
-        record = self._record(dataset, segment, trainer, state)
+        segment = make_segment(
+            self.ranks, context.config, resources, context.arena, self.started, seconds
+        )
+        record = self._record(trainer, segment, start.state)
         self.progress.say(announcement(dataset, record, resources))
         for line in sorted(set("\n".join(notices).splitlines()) - {""}):
             self.progress.say(line)
         facts = machine_facts(provenance.blas_library(resources.blas))
-        writer = Writer(self.ranks.comm, self.watch, self.files, record, facts)
+        writer = Writer(self.ranks.comm, self.watch, start.files, record, facts)
         self._keep(trainer, writer)
-        if state is not None:
-            self._go_on(trainer, state, facts)
+        if start.state is not None:
+            self._go_on(trainer, start.state, facts)
         trainer.compare_replicas()
         self.stop.begin()  # from here on there is a file, which the end of the run must complete
         writer.write()
@@ -172,85 +206,52 @@ class Session:
         ):
             self._train(trainer, writer)
 
-    def _require_same_run(self, dataset: Dataset, network: Network, state: State | None) -> None:
+    def _require_same_run(self, dataset: Dataset, network: Network, start: Start) -> None:
         """Refuse a checkpoint of another run; collective."""
+        state, path = start.state, start.path
         if state is None:
             return
         steps = make_sampler(self.config, dataset.train.rows).steps
-        path = None if self._opened is None else self._opened.path  # rank 0 alone has it
         with mpi.agreed(self.ranks.comm):
             resume.require_same_run(path, state, self.config, network, dataset.sha256, steps)
         self.progress.say(
             f"continuing from step {state.steps} of {path}; --resume never starts anew"
         )
 
-    def _claim(self, dataset: Dataset, network: Network, arena: Arena | None) -> Resources:
-        """Return what this rank computes with, the same on all where it must be; collective."""
-        start, stop = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
-        resources = claim(self.ranks, self.config, network.flops_per_example * (stop - start))
-        output = str(self.files.run_file)
-        self.config = replace(self.config, threads=resources.threads, output=output)
-        self._ensure_memory(dataset, network, arena)
-        require_same_program(self.ranks.comm, resources.blas)
-        if self.config.reduction == "reproducible":
-            require_same_machine(self.ranks.comm, provenance.blas_library(resources.blas))
-        return resources
+    def _claim(self, dataset: Dataset, network: Network) -> Resources:
+        """Return what this rank computes with; collective."""
+        begin, end = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
+        return claim(self.ranks, self.config, network.flops_per_example * (end - begin))
 
-    def _arena(self) -> Arena | None:
-        """Return memory for groups of ranks, if the reduction has such; collective."""
-        if self.config.reduction not in GROUPED:
-            return None
-        size = self.config.group_size
-        group = make_group(self.ranks, None if size == "node" else int(size))
-        self._sizes = group.sizes
-        return Arena(self.ranks, group)
-
-    def _ensure_memory(self, dataset: Dataset, network: Network, arena: Arena | None) -> None:
-        """Refuse a network that the ranks of a node cannot hold; collective."""
+    def _require_room_and_likeness(
+        self, config: RunConfig, dataset: Dataset, network: Network, resources: Resources,
+        arena: Arena | None,
+    ) -> None:  # fmt: skip
+        """Refuse a network that a node cannot hold, and ranks that differ; collective."""
         # Parameters and gradient; with threads, backend loops has a gradient for each.
-        threads = int(self.config.threads) if self.config.backend == "loops" else 1
+        threads = int(config.threads) if config.backend == "loops" else 1
         confusion = 8 * dataset.n_classes**2 if dataset.test.rows else 0
         # Groups hold the parameters once, and ranks a block; but each makes the initial ones.
         vectors = 1 + threads if arena is None else 1 + 2 / arena.group.size
         nbytes = int(vectors * network.size * network.itemsize) + confusion
         ensure_memory(self.ranks, nbytes, "network")
+        require_same_program(self.ranks.comm, resources.blas)
+        if config.reduction == "reproducible":
+            require_same_machine(self.ranks.comm, provenance.blas_library(resources.blas))
 
-    def _plan(
-        self,
-        dataset: Dataset,
-        network: Network,
-        resources: Resources,
-        arena: Arena | None,
-        state: State | None,
-    ) -> Trainer:
-        if state is None:
-            parameters = initial_parameters(network, self.config.seed)
-        else:
-            parameters = state.parameters
-        fault_point("planning", parameters)
-        return make_trainer(
-            self.ranks.comm,
-            self.config,
-            dataset,
-            network,
-            parameters,
-            resources,
-            self.stop,
-            arena,
-        )
-
-    def _record(
-        self, dataset: Dataset, segment: Segment, trainer: Trainer, state: State | None
-    ) -> RunRecord:
+    def _record(self, trainer: Trainer, segment: Segment, state: State | None) -> RunRecord:
         """Return what the run file is written from, with the segments before this one."""
         before = [] if state is None else state.segments
         steps = 0 if state is None else state.steps
         segment.first_step, segment.last_step = steps + 1, steps
         segment.timing = trainer.timing
         run = self._name if state is None else state.run
+        arena = trainer.context.arena
+        sizes = (1,) * self.ranks.size if arena is None else arena.group.sizes
         return make_record(
-            run, self.config, self.argv, dataset, trainer, [*before, segment], self._sizes
-        )
+            run, trainer.context.config, self.argv, trainer.dataset, trainer,
+            [*before, segment], sizes,
+        )  # fmt: skip
 
     def _keep(self, trainer: Trainer, writer: Writer) -> None:
         """Let the trainer write checkpoints."""
@@ -266,7 +267,7 @@ class Session:
         trainer.elapsed = state.elapsed
         trainer.alike_at = state.steps
         trainer.engine.restore(state.steps, state.totals, self.first)
-        for change in resume.changes(state, self.config, facts):
+        for change in resume.changes(state, trainer.context.config, facts):
             self.progress.say(f"since the checkpoint {change}: numbers will differ by it")
 
     def _train(self, trainer: Trainer, writer: Writer) -> None:
@@ -279,7 +280,7 @@ class Session:
         except StoppedError as error:
             writer.record.parameters = trainer.engine.parameters
             writer.end(trainer, "stopped")
-            error.args = (f"{error}; {self._how_to_go_on(writer.newest)}",)
+            error.args = (f"{error}; {self._how_to_go_on(writer)}",)
             raise
         finally:
             self.progress.close()
@@ -289,29 +290,29 @@ class Session:
         if trainer.dataset.test.rows and trainer.dataset.has_accuracy:
             writer.record.test = test
         writer.end(trainer, "complete")
-        self._conclude(trainer, test)
+        self._conclude(trainer, test, writer.files.run_file)
 
-    def _how_to_go_on(self, newest: Path | None) -> str:
+    def _how_to_go_on(self, writer: Writer) -> str:
         """Say where the checkpoint is, and what takes it up."""
         if not self.first:
             return ""
         if self.config.checkpoint_every == "never":
-            return f"the weights so far are in {self.files.run_file}"
-        if not self._found_again:
-            return f"go on with the same command and --resume {newest}"
+            return f"the weights so far are in {writer.files.run_file}"
+        if (self.config.output, self.config.checkpoint_dir) == ("auto", "auto"):
+            # The same command line would have other names.
+            return f"go on with the same command and --resume {writer.newest}"
         again = "" if self.config.resume == "auto" else " with --resume auto"
-        return f"the checkpoint is {newest}: run again{again} to go on"
+        return f"the checkpoint is {writer.newest}: run again{again} to go on"
 
-    def _conclude(self, trainer: Trainer, test: Scores) -> None:
-        text = summary(trainer.history, test.loss, test.accuracy, str(self.files.run_file))
+    def _conclude(self, trainer: Trainer, test: Scores, run_file: Path) -> None:
+        text = summary(trainer.history, test.loss, test.accuracy, str(run_file))
         last, every = trainer.history.last.steps, trainer.sampler.steps
         if last < every:
             text = f"--max-steps: the last epoch has {last} of its {every} steps\n{text}"
         self.progress.say(text)
 
 
-def _release(arena: Arena | None) -> None:
+def _release(arena: Arena) -> None:
     """Give back the memory of groups; collective."""
-    if arena is not None:
-        arena.free()
-        arena.group.free()
+    arena.free()
+    arena.group.free()

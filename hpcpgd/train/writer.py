@@ -42,7 +42,7 @@ class Writer:
     ) -> None:
         self._comm = comm
         self._watch = watch
-        self._files = files
+        self.files = files
         self.record = record
         self.facts = facts
         self.newest: Path | None = None  # on rank 0, the checkpoint that it wrote last
@@ -57,7 +57,7 @@ class Writer:
         fault_point("run file", self.record.status)
         with self._watch.during("checkpoint"), mpi.agreed(self._comm):
             if self._comm.rank == 0:
-                write_run_file(self._files.run_file, self.record)
+                write_run_file(self.files.run_file, self.record)
 
     def checkpoint(self, trainer: Trainer) -> None:
         """Write a checkpoint between two steps, then the run file.
@@ -72,7 +72,7 @@ class Writer:
         with self._watch.during("checkpoint"), mpi.agreed(self._comm):
             if self._comm.rank == 0:
                 state = make_state(trainer, self.record, totals, self.facts)
-                self.newest = self._files.checkpoints.save(state)
+                self.newest = self.files.checkpoints.save(state)
         self.write()
 
     def end(self, trainer: Trainer, status: str) -> None:
