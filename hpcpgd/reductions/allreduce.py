@@ -8,8 +8,10 @@ from hpcpgd.engines.engine import Engine, Span
 from hpcpgd.engines.host_engine import HostEngine
 from hpcpgd.engines.scheduled_engine import ScheduledEngine
 from hpcpgd.kernels.backends.registry import SCHEDULED, make_plan
+from hpcpgd.kernels.core.network import Network
 from hpcpgd.kernels.schedule.phases import divided
 from hpcpgd.reductions.reduction import Reduction
+from hpcpgd.reductions.traffic import summed_bytes
 
 
 class Allreduce(Reduction):
@@ -50,3 +52,10 @@ def _engine(context: RunContext) -> Engine:
     threads, blas = resources.threads, resources.blas
     plan = make_plan(context.config.backend, context.network, capacity, threads, blas)
     return HostEngine(context, plan)
+
+
+def communicated(
+    network: Network, rows: int, sizes: tuple[int, ...], threads: int, on_device: bool
+) -> list[int]:
+    """Return the bytes of a step (see ``traffic.communicated``): the vector, gaps and all."""
+    return summed_bytes(network, sum(sizes), on_device, gaps=True)

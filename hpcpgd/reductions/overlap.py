@@ -18,10 +18,12 @@ from hpcpgd.engines.device_engine import DeviceEngine, make_device_engine
 from hpcpgd.engines.engine import Span
 from hpcpgd.engines.scheduled_engine import ScheduledEngine
 from hpcpgd.environment.fault_points import fault_point
+from hpcpgd.kernels.core.network import Network
 from hpcpgd.kernels.schedule.phases import in_pieces
 from hpcpgd.parallel import mpi
 from hpcpgd.reductions import allreduce
 from hpcpgd.reductions.reduction import Reduction
+from hpcpgd.reductions.traffic import summed_bytes
 
 REHEARSALS = 5
 
@@ -91,3 +93,10 @@ def make(context: RunContext) -> Reduction:
     schedule = in_pieces(context.network, capacity, resources.threads)
     plan = context.scheduled_plan(capacity, schedule)
     return Overlap(context, ScheduledEngine(context, plan))
+
+
+def communicated(
+    network: Network, rows: int, sizes: tuple[int, ...], threads: int, on_device: bool
+) -> list[int]:
+    """Return the bytes of a step (see ``traffic.communicated``): pieces have no gaps."""
+    return summed_bytes(network, sum(sizes), on_device, gaps=False)

@@ -20,7 +20,7 @@ import numpy as np
 from hpcpgd.engines.context import RunContext, chunk_rows
 from hpcpgd.engines.engine import Span
 from hpcpgd.engines.scheduled_engine import ScheduledEngine
-from hpcpgd.kernels.core.network import Array
+from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.core.partition import block_range
 from hpcpgd.kernels.core.workspace import Workspace
 from hpcpgd.kernels.schedule.phases import FORWARD, GRADIENT, OUTPUT, Schedule, fixed
@@ -29,11 +29,13 @@ from hpcpgd.parallel import mpi
 from hpcpgd.parallel.groups import Group
 from hpcpgd.reductions.group_memory import share_parameters, workers_of
 from hpcpgd.reductions.reduction import Reduction
+from hpcpgd.reductions.traffic import parameter_bytes
 
 if TYPE_CHECKING:
     from hpcpgd.parallel.mpi import MPI
 
 SCORE_ROWS = 512  # that are scored together
+FLAG_BYTES = 16  # two int64, which are summed over all ranks
 
 
 class Exchange:
@@ -181,3 +183,20 @@ def make(context: RunContext) -> Reduction:
     bring = exchange.rows if group.count > 1 else None
     engine = ScheduledEngine(context, plan, scorer, bring, apart=True)
     return Reproducible(context, engine, exchange)
+
+
+def communicated(
+    network: Network, rows: int, sizes: tuple[int, ...], threads: int, on_device: bool
+) -> list[int]:
+    """Return the bytes of a step (see ``traffic.communicated``): what groups send each other.
+
+    Activations and deltas of the hidden layers, the output layer's deltas alone, as its
+    activations are needed where they are, and all parameters.
+    """
+    if len(sizes) == 1:
+        return [0] * (network.depth + 1)
+    layers = []
+    for layer, nbytes in enumerate(parameter_bytes(network), 1):
+        numbers = rows * network.widths[layer] * (2 if layer < network.depth else 1)
+        layers.append(numbers * network.itemsize + nbytes)
+    return [FLAG_BYTES * sum(sizes), *layers]

@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
+
 from hpcpgd.data.sampler import Sampler
 from hpcpgd.engines.context import RunContext, chunk_rows
 from hpcpgd.engines.engine import Span
+from hpcpgd.engines.host_engine import SLOTS
 from hpcpgd.engines.scheduled_engine import ScheduledEngine
-from hpcpgd.kernels.core.partition import block_range
-from hpcpgd.kernels.schedule.phases import divided
+from hpcpgd.kernels.core.network import Network
+from hpcpgd.kernels.core.partition import block_range, padded_size
+from hpcpgd.kernels.schedule.phases import GRADIENT, divided, unit_size
 from hpcpgd.parallel.groups import Group
 from hpcpgd.reductions.group_memory import share_parameters, workers_of
 from hpcpgd.reductions.reduction import Reduction
+from hpcpgd.reductions.traffic import parameter_bytes
 
 
 class Shared(Reduction):
@@ -80,3 +85,30 @@ def make(context: RunContext) -> Reduction:
     few = chunk_rows(network, 1, context.evaluation_rows)
     scorer = context.scheduled_plan(few, divided(network, few, threads), pool=plan.pool)
     return Shared(context, ScheduledEngine(context, plan, scorer))
+
+
+def communicated(
+    network: Network, rows: int, sizes: tuple[int, ...], threads: int, on_device: bool
+) -> list[int]:
+    """Return the bytes of a step (see ``traffic.communicated``): every group's blocks."""
+    if len(sizes) == 1:
+        return [0] * (network.depth + 1)
+    filling = _filling(network, rows, sizes, threads) * network.itemsize
+    return [filling, *(nbytes * len(sizes) for nbytes in parameter_bytes(network))]
+
+
+def _filling(network: Network, rows: int, sizes: tuple[int, ...], threads: int) -> int:
+    """Return the numbers that fill up the groups' blocks and carry their flags."""
+    blocks, ends = min(sizes), np.cumsum([0, *sizes])
+    spans = [block_range(rows, sum(sizes), rank) for rank in range(sum(sizes))]
+    most = max(spans[end - 1][1] - spans[begin][0] for begin, end in itertools.pairwise(ends))
+    schedule = divided(network, most, blocks * threads)
+    units = [
+        size
+        for phase in schedule.phases
+        if phase.kind == GRADIENT
+        for unit in range(phase.grid.units)
+        for size in unit_size(network, phase, unit)
+    ]
+    filling: int = sum(padded_size(size) - size for size in units)
+    return (filling + SLOTS * blocks) * len(sizes)
