@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpcpgd.checkpoint.checkpoint_folder import Folder, load
 from hpcpgd.checkpoint.codec import decode, encode
@@ -15,9 +15,6 @@ from hpcpgd.config.run_config import RunConfig
 from hpcpgd.errors import ConfigError, DataError, printable, shown
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.parallel import mpi
-
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
 # Options that say which rows and which minibatches there are.
 DECISIVE = ("standardise", "train_rows", "test_fraction", "batch_size", "seed")
@@ -44,7 +41,7 @@ def find(config: RunConfig, folder: Folder) -> tuple[Path, State] | None:
     return path, load(path)
 
 
-def on_all(comm: MPI.Comm, state: State | None) -> State | None:
+def on_all(comm: mpi.Comm, state: State | None) -> State | None:
     """Return rank 0's state on every rank; collective."""
     body = mpi.bcast_bytes(comm, b"" if state is None else encode(state))
     if comm.rank == 0 or not body:

@@ -8,7 +8,6 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hpcpgd.cli.launcher import launcher_rank, launcher_size, mismatch
 from hpcpgd.doctor import (
@@ -32,9 +31,6 @@ from hpcpgd.parallel import mpi
 from hpcpgd.parallel.startup import Endings
 from hpcpgd.train.job import within
 
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
-
 PROGRAM = "hpcpgd doctor"
 NETWORK = Stage(
     "Allreduce",
@@ -54,7 +50,7 @@ def examine(report: Report, guardian: Guardian, folder: Path, endings: Endings) 
         return _unheard()
     code = 0
 
-    def body(world: MPI.Comm) -> None:
+    def body(world: mpi.Comm) -> None:
         nonlocal code
         guardian.enter(NETWORK)
         examination = _Examination(mpi.join(world), report)

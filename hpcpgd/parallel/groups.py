@@ -34,11 +34,11 @@ class Group:
         The first ranks of all groups; None on the others.
     """
 
-    members: mpi.MPI.Comm
+    members: mpi.Comm
     sizes: tuple[int, ...]
     number: int
-    peers: mpi.MPI.Comm | None
-    leaders: mpi.MPI.Comm | None
+    peers: mpi.Comm | None
+    leaders: mpi.Comm | None
 
     @property
     def index(self) -> int:

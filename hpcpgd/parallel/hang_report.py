@@ -11,12 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from hpcpgd.parallel import mpi
-
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
 ANSWER_SECONDS = 5.0  # seconds in which a rank must answer
 PAUSE = 0.05  # seconds between looks for answers
@@ -107,7 +103,7 @@ class Found:
 
 
 def roll_call(
-    comm: MPI.Comm, own: RankReport, hosts: Sequence[str], heard: tuple[int, bytes] | None
+    comm: mpi.Comm, own: RankReport, hosts: Sequence[str], heard: tuple[int, bytes] | None
 ) -> Found:
     """Tell all ranks of this one, and learn who answers; each rank runs this by itself.
 

@@ -37,6 +37,7 @@ except (ImportError, RuntimeError) as error:
     unloaded = errors.UnavailableError(f"MPI cannot be loaded: {error}: {MPI_CURE}")
     raise shortage(error) or unloaded from None
 
+Comm = MPI.Comm  # for the annotations of others
 PIECE = 2**30  # items of one call: counts stay below 2**31 for every MPI library
 LOOK_SECONDS = 0.002  # seconds between looks while another rank works for seconds
 patient_barriers = 0  # how many this process has entered

@@ -9,15 +9,11 @@ epoch for all its steps, so that measuring adds no message to a step.
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.parallel import mpi
-
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
 PHASES = ("data", "compute", "reduce", "wait", "update")
 DATA, COMPUTE, REDUCE, WAIT, UPDATE = range(5)
@@ -33,7 +29,7 @@ class PhaseClock:
         All ranks make the same number of reductions.
     """
 
-    def __init__(self, comm: MPI.Comm) -> None:
+    def __init__(self, comm: mpi.Comm) -> None:
         self._comm = comm
         self._durations = np.zeros(STEPS_KEPT)
         self._kept = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,13 +13,10 @@ from hpcpgd.errors import ReplicaError
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.parallel import mpi
 
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
-
 EVERY = 1000  # steps; at the end of each epoch and before each checkpoint besides
 
 
-def require_same_data(comm: MPI.Comm, arrays: Sequence[Array], name: str) -> None:
+def require_same_data(comm: mpi.Comm, arrays: Sequence[Array], name: str) -> None:
     """Compare the arrays of a dataset on all ranks that hold a copy; collective.
 
     Raises
@@ -38,7 +34,7 @@ def require_same_data(comm: MPI.Comm, arrays: Sequence[Array], name: str) -> Non
 
 
 def require_same_weights(
-    comm: MPI.Comm, network: Network, parameters: Array, step: int, same: int
+    comm: mpi.Comm, network: Network, parameters: Array, step: int, same: int
 ) -> None:
     """Compare the weights of all ranks after ``step``; collective, 16 bytes of messages.
 
@@ -63,7 +59,7 @@ def require_same_weights(
     )
 
 
-def _alike(comm: MPI.Comm, own: int) -> bool:
+def _alike(comm: mpi.Comm, own: int) -> bool:
     """Return whether all ranks have the same ``own``; collective."""
     box = np.array([own, ~own])  # the least of the complements is that of the largest
     mpi.allreduce_min(comm, box)
@@ -94,5 +90,5 @@ def _named(ranks: list[int]) -> str:
     return f"rank{'s' * several} {', '.join(map(str, ranks))} hold{'s' * (not several)}"
 
 
-def _most(comm: MPI.Comm) -> str:
+def _most(comm: mpi.Comm) -> str:
     return "rank 0" if comm.size == 2 else "most ranks"

@@ -16,16 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpcpgd.cli.launcher import complain
 from hpcpgd.config.run_config import HANG_TIMES
 from hpcpgd.errors import WatchdogError
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.hang_report import Location, RankReport, location_of, roll_call, stacks
-
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
 TICK = 1.0  # seconds between looks, less where a limit is short
 
@@ -74,7 +71,7 @@ class Watchdog:
         Seconds that a collective may take in each phase; the first is ``loading``.
     """
 
-    def __init__(self, program: str, comm: MPI.Comm, limits: Mapping[str, float]) -> None:
+    def __init__(self, program: str, comm: mpi.Comm, limits: Mapping[str, float]) -> None:
         self._heartbeat: Callable[[], Heartbeat] = _no_heartbeat
         self._asking = threading.Lock()
         self._program = program

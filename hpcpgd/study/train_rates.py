@@ -6,7 +6,7 @@ import io
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import numpy as np
@@ -22,9 +22,6 @@ from hpcpgd.train.job import on_world
 from hpcpgd.train.progress import Progress
 from hpcpgd.train.same_on_all_ranks import require_same_config
 
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
-
 PROGRAM = "hpcpgd study select"
 SCHEMA = "hpcpgd.selection/1"
 
@@ -34,7 +31,7 @@ def run(config: RunConfig) -> int:
     return on_world(PROGRAM, lambda world: select(world, config))
 
 
-def select(comm: MPI.Comm, config: RunConfig) -> Selection:
+def select(comm: mpi.Comm, config: RunConfig) -> Selection:
     """Train with each rate, choose, test once; collective over ``comm``.
 
     Raises

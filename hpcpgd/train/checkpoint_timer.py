@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from hpcpgd.config.option_types import Every
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.stop import StopRequest
-
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
 
 @dataclass
@@ -33,7 +29,7 @@ class CheckpointTimer:
         Writes one; collective.
     """
 
-    comm: MPI.Comm
+    comm: mpi.Comm
     request: StopRequest
     every: Every
     write: Callable[[], None]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from hpcpgd.data import Dataset, Split
@@ -15,12 +13,9 @@ from hpcpgd.kernels.core.workspace import TOTALS
 from hpcpgd.parallel import mpi
 from hpcpgd.results.record import Scores
 
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
-
 
 def evaluate(
-    comm: MPI.Comm, engine: Engine, dataset: Dataset, name: str, confusion: bool
+    comm: mpi.Comm, engine: Engine, dataset: Dataset, name: str, confusion: bool
 ) -> Scores:
     """Score the engine's parameters on a split, with or without its confusion matrix.
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from hpcpgd.cli.launcher import complain, launcher_rank, launcher_size, part
 from hpcpgd.config.run_config import RunConfig
@@ -18,9 +18,6 @@ from hpcpgd.machine import jit_cache
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.parallel.watchdog import Watchdog, farewell
-
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
 PROGRAM = "hpcpgd train"
 
@@ -33,7 +30,7 @@ def run(config: RunConfig | HpcpgdError, argv: Sequence[str], stop: StopRequest)
     for nobody.
     """
 
-    def body(world: MPI.Comm) -> None:
+    def body(world: mpi.Comm) -> None:
         if mpi.threads_may_call():
             stop.together(partial(mpi.abort, world))
         with mpi.agreed(world):
@@ -48,7 +45,7 @@ def run(config: RunConfig | HpcpgdError, argv: Sequence[str], stop: StopRequest)
 
 
 def on_world(
-    program: str, body: Callable[[MPI.Comm], object], own: HpcpgdError | None = None
+    program: str, body: Callable[[mpi.Comm], object], own: HpcpgdError | None = None
 ) -> int:
     """Start MPI, run ``body`` on the world communicator and return the exit code.
 
@@ -72,7 +69,7 @@ def on_world(
     return within(program, world, body)
 
 
-def within(program: str, world: MPI.Comm, body: Callable[[MPI.Comm], object]) -> int:
+def within(program: str, world: mpi.Comm, body: Callable[[mpi.Comm], object]) -> int:
     """Run ``body`` on the world communicator, end MPI and return the exit code, as above."""
     try:
         body(world)
@@ -97,7 +94,7 @@ def within(program: str, world: MPI.Comm, body: Callable[[MPI.Comm], object]) ->
     return 0
 
 
-def end_all(program: str, world: MPI.Comm, error: BaseException) -> NoReturn:
+def end_all(program: str, world: mpi.Comm, error: BaseException) -> NoReturn:
     """End the job for an unexpected error of this rank alone; not collective.
 
     Of too little memory one line tells, of a defect its traceback.
@@ -108,7 +105,7 @@ def end_all(program: str, world: MPI.Comm, error: BaseException) -> NoReturn:
     _end(program, world, short)
 
 
-def _end(program: str, world: MPI.Comm, error: HpcpgdError) -> NoReturn:
+def _end(program: str, world: mpi.Comm, error: HpcpgdError) -> NoReturn:
     if world.size > 1:
         error.args = (f"rank {world.rank}: {error}",)
     complain(program, error, True)
@@ -116,7 +113,7 @@ def _end(program: str, world: MPI.Comm, error: HpcpgdError) -> NoReturn:
 
 
 def train(
-    comm: MPI.Comm,
+    comm: mpi.Comm,
     config: RunConfig,
     argv: Sequence[str] = (),
     stop: StopRequest | None = None,

@@ -8,7 +8,7 @@ import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from llvmlite import binding
@@ -19,11 +19,8 @@ from hpcpgd.errors import ConfigError
 from hpcpgd.parallel import mpi
 from hpcpgd.version import __version__
 
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
-
-def require_same_config(comm: MPI.Comm, config: RunConfig) -> None:
+def require_same_config(comm: mpi.Comm, config: RunConfig) -> None:
     """Refuse ranks whose configurations differ; collective.
 
     Raises
@@ -82,7 +79,7 @@ def _sources() -> str:
     return digest.hexdigest()[:12]
 
 
-def require_same_program(comm: MPI.Comm, blas: Any) -> None:
+def require_same_program(comm: mpi.Comm, blas: Any) -> None:
     """Refuse ranks that run different programs or libraries; collective.
 
     Raises
@@ -94,7 +91,7 @@ def require_same_program(comm: MPI.Comm, blas: Any) -> None:
     _require_same(comm, program_facts(blas), cure)
 
 
-def require_same_machine(comm: MPI.Comm, blas_library: str) -> None:
+def require_same_machine(comm: mpi.Comm, blas_library: str) -> None:
     """Refuse ranks between which the same arithmetic may give other bits; collective.
 
     Raises
@@ -107,7 +104,7 @@ def require_same_machine(comm: MPI.Comm, blas_library: str) -> None:
     _require_same(comm, machine_facts(blas_library), cure)
 
 
-def _require_same(comm: MPI.Comm, facts: dict[str, str], cure: str) -> None:
+def _require_same(comm: mpi.Comm, facts: dict[str, str], cure: str) -> None:
     """Refuse facts that differ from rank 0's; collective."""
     own = "\n".join(facts.values())
     first = mpi.bcast_bytes(comm, own.encode()).decode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hpcpgd.checkpoint.run_files import RunFiles
 from hpcpgd.environment.fault_points import fault_point
@@ -13,9 +12,6 @@ from hpcpgd.results.record import RunRecord
 from hpcpgd.results.runfile import write_run_file
 from hpcpgd.train.recording import make_state
 from hpcpgd.train.training_loop import Trainer
-
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
 
 class Writer:
@@ -34,7 +30,7 @@ class Writer:
 
     def __init__(
         self,
-        comm: MPI.Comm,
+        comm: mpi.Comm,
         watch: Watchdog,
         files: RunFiles,
         record: RunRecord,

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +14,6 @@ from hpcpgd.doctor.allreduce_check import measure
 from hpcpgd.errors import UnavailableError
 from hpcpgd.parallel import mpi
 from hpcpgd.train.job import on_world
-
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
 PROGRAM = "hpcpgd.doctor.kit.allreduce_times"
 SIZES = (8, 2**10, 2**15, 2**20, 2**22, 2**24)  # bytes; a gradient of Net-1h has 3.3e6
@@ -28,7 +24,7 @@ def main() -> int:
     return guarded(PROGRAM, lambda: on_world(PROGRAM, _measure))
 
 
-def _measure(world: MPI.Comm) -> None:
+def _measure(world: mpi.Comm) -> None:
     ranks = mpi.join(world)
     names = {socket.gethostname(), os.environ.get("SLURMD_NODENAME", "")} - {""}
     told = mpi.allgather_texts(ranks.comm, " ".join(sorted(names)))
