@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hpcpgd.config.run_config import RunConfig
+from hpcpgd.data.dataset import Dataset
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.reductions.traffic import ProductCost
 from hpcpgd.results.history import History, Timing
@@ -114,11 +115,6 @@ class RunRecord:
     parameters : ndarray or None
         Flat vector; None before the end and after a divergence.
     test : Scores or None
-    mean, deviation : tuple of float
-        Of the columns, where they are standardised (`Dataset`).
-    class_names : tuple of str
-    data_notes : str
-        What was inferred as the dataset was read.
     """
 
     run: str
@@ -126,11 +122,7 @@ class RunRecord:
     network: Network
     argv: list[str]
     git_revision: str
-    dataset_name: str
-    dataset_sha256: str
-    scale: float
-    offset: float
-    split_rows: dict[str, int]
+    dataset: Dataset
     segments: list[Segment]
     costs: list[ProductCost]
     communicated: Array
@@ -138,7 +130,3 @@ class RunRecord:
     status: str = "running"
     parameters: Array | None = None
     test: Scores | None = None
-    mean: tuple[float, ...] = ()
-    deviation: tuple[float, ...] = ()
-    class_names: tuple[str, ...] = ()
-    data_notes: str = ""

@@ -18,6 +18,7 @@ import numpy as np
 
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.config.toml_file import parse
+from hpcpgd.data.dataset import SPLITS
 from hpcpgd.data.hdf5_heaps import opened
 from hpcpgd.data.safe_hdf5 import attribute
 from hpcpgd.engines.parameters import params_sha256
@@ -92,14 +93,14 @@ def _write_attributes(file: h5py.File, record: RunRecord) -> None:
         "gpu_model": last.gpu_model,
         "gpu_library": last.gpu_library,
         "precision": record.config.matmul_precision,
-        "dataset": record.dataset_name,
-        "dataset_sha256": record.dataset_sha256,
-        "dataset_notes": record.data_notes,
+        "dataset": record.dataset.name,
+        "dataset_sha256": record.dataset.sha256,
+        "dataset_notes": "; ".join(record.dataset.notes),
         "seed": record.config.seed,
         "n_parameters": network.n_parameters,
         "flops_per_example": network.flops_per_example,
     }
-    attributes |= {f"{split}_rows": rows for split, rows in record.split_rows.items()}
+    attributes |= {f"{split}_rows": getattr(record.dataset, split).rows for split in SPLITS}
     if record.parameters is not None:
         attributes["params_sha256"] = params_sha256(network, record.parameters)
     for name, value in attributes.items():
@@ -190,17 +191,17 @@ def _write_test(group: Any, test: Scores) -> None:
 
 
 def _write_model(group: Any, record: RunRecord, flat: Array) -> None:
-    network = record.network
-    group.attrs["input_scale"] = record.scale
-    group.attrs["input_offset"] = record.offset
+    network, data = record.network, record.dataset
+    group.attrs["input_scale"] = data.scale
+    group.attrs["input_offset"] = data.offset
     group.attrs["loss"] = network.loss
     group.dimensions = {"class": network.widths[-1]}
-    labels = list(record.class_names) or np.arange(network.widths[-1])
+    labels = list(data.class_names) or np.arange(network.widths[-1])
     put(group, "class_labels", ("class",), labels)
-    if record.mean:  # the network sees (x * input_scale + input_offset - mean) / deviation
-        group.dimensions["input"] = len(record.mean)
-        put(group, "input_mean", ("input",), record.mean)
-        put(group, "input_deviation", ("input",), record.deviation)
+    if data.mean:  # the network sees (x * input_scale + input_offset - mean) / deviation
+        group.dimensions["input"] = len(data.mean)
+        put(group, "input_mean", ("input",), data.mean)
+        put(group, "input_deviation", ("input",), data.deviation)
     for layer in range(1, network.depth + 1):
         weights, biases = network.weights(flat, layer), network.biases(flat, layer)
         part = group.create_group(f"layer{layer}")

@@ -14,7 +14,6 @@ from hpcpgd.checkpoint import resume
 from hpcpgd.checkpoint.state import State
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset
-from hpcpgd.data.dataset import SPLITS
 from hpcpgd.environment import provenance
 from hpcpgd.errors import printable
 from hpcpgd.kernels.backends.registry import DEVICE_BACKENDS
@@ -98,15 +97,7 @@ def make_record(
         network=network,
         argv=argv,
         git_revision=provenance.git_revision() if trainer.comm.rank == 0 else "",
-        dataset_name=dataset.name,
-        dataset_sha256=dataset.sha256,
-        scale=dataset.scale,
-        offset=dataset.offset,
-        mean=dataset.mean,
-        deviation=dataset.deviation,
-        class_names=dataset.class_names,
-        data_notes="; ".join(dataset.notes),
-        split_rows={split: getattr(dataset, split).rows for split in SPLITS},
+        dataset=dataset,
         segments=segments,
         costs=step_products(network, batch),
         communicated=communicated(
@@ -130,7 +121,7 @@ def make_state(trainer: Trainer, record: RunRecord, totals: Array, facts: dict[s
         run=record.run,
         run_file=str(Path(record.config.output).absolute()),
         config=resume.plain(record.config),
-        dataset_sha256=record.dataset_sha256,
+        dataset_sha256=record.dataset.sha256,
         facts=facts,
         network=record.network,
         steps=trainer.engine.steps,
@@ -145,17 +136,17 @@ def make_state(trainer: Trainer, record: RunRecord, totals: Array, facts: dict[s
 def announcement(dataset: Dataset, record: RunRecord, resources: Resources) -> str:
     """Return the first lines of a run."""
     segment, network, config = record.segments[-1], record.network, record.config
-    rows = record.split_rows
     name = dataset.name if dataset.name.isprintable() else ascii(dataset.name)
     gpu = resources.gpu
     where = f"BLAS {segment.blas_library}"
     if gpu is not None:
         where = f"{gpu.describe()}, {config.matmul_precision} products"
     scarce = " (more threads than cores)" if segment.oversubscribed else ""
-    data = f"data: {printable(record.data_notes)}\n" if record.data_notes else ""
+    data = f"data: {printable('; '.join(dataset.notes))}\n" if dataset.notes else ""
     return (
         f"hpcpgd {__version__}: {'-'.join(map(str, network.widths))} on {name}: "
-        f"{rows['train']} training, {rows['validation']} validation, {rows['test']} test rows\n"
+        f"{dataset.train.rows} training, {dataset.validation.rows} validation, "
+        f"{dataset.test.rows} test rows\n"
         f"{data}"
         f"ranks {segment.ranks} x threads {segment.threads}, nodes {segment.nodes}"
         f"{scarce}, backend {segment.backend}, "

@@ -17,6 +17,7 @@ import pytest
 import xarray as xr
 
 from hpcpgd.config.run_config import RunConfig
+from hpcpgd.data import Dataset, Split
 from hpcpgd.errors import OutputError
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.parallel import mpi
@@ -163,10 +164,11 @@ def record(ranks: int) -> RunRecord:
         [random.integers(0, 9, ranks) for _ in range(2)],
     )
     history = History([Epoch(*range(10))] * 2)
+    none = Split(np.zeros((0, 3), np.uint8), np.zeros(0, np.int32))
+    dataset = Dataset("digits", none, none, none, 2, 1.0, 0.0, True, "")
     return RunRecord(
-        "run", RunConfig(), network, [], "", "digits", "", 1.0, 0.0, {}, [segment],
-        step_products(network, 4), np.zeros(2, np.int64), history, "complete",
-        network.zeros(), None,
+        "run", RunConfig(), network, [], "", dataset, [segment], step_products(network, 4),
+        np.zeros(2, np.int64), history, "complete", network.zeros(), None,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from hpcpgd.checkpoint.resume import changes, plain, require_same_run
 from hpcpgd.checkpoint.seal import seal
 from hpcpgd.checkpoint.state import State
 from hpcpgd.config.resolve import resolve
+from hpcpgd.data import Dataset, Split
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.reductions.traffic import step_products
 from hpcpgd.results.history import Epoch, History, Timing
@@ -153,9 +154,13 @@ def read(folder: Path) -> None:
 
 def record(state: State) -> RunRecord:
     """Return the record of a run that a checkpoint is of."""
+    train, validation, test = (
+        Split(np.zeros((rows, NETWORK.widths[0]), np.uint8), np.zeros(rows, np.int32))
+        for rows in (8, 2, 2)
+    )
+    dataset = Dataset("digits", train, validation, test, NETWORK.widths[-1], 1.0, 0.0, True, "ab")
     return RunRecord(
-        state.run, CONFIG, NETWORK, ["--quiet"], "", "digits", "ab", 1.0, 0.0,
-        {"train": 8, "validation": 2, "test": 2}, state.segments, step_products(NETWORK, 4),
-        np.zeros(3, np.int64), state.history, "complete", state.parameters,
-        Scores(0.5, 0.5, np.ones((2, 2), np.int64)),
+        state.run, CONFIG, NETWORK, ["--quiet"], "", dataset, state.segments,
+        step_products(NETWORK, 4), np.zeros(3, np.int64), state.history, "complete",
+        state.parameters, Scores(0.5, 0.5, np.ones((2, 2), np.int64)),
     )  # fmt: skip
