@@ -66,6 +66,20 @@ def _sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path, named: object) -> None:
+    """Make a folder and those above it; ``named`` is what the message calls it.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{named}: {error.strerror}") from None
+
+
 def check_writable(path: Path, overwrite: bool, dataset: Path) -> None:
     """Refuse what a run file must not replace, and a folder that cannot take it.
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from hpcpgd.results.atomic import make_folder
 from hpcpgd.study.rows import PHASE_COLUMNS
 from hpcpgd.study.style import (
     COLOURS,
     HATCHES,
     MARKERS,
     logarithmic,
-    make_folder,
     new_figure,
     our_look,
     save,
@@ -55,7 +55,7 @@ def draw(points: list[Summary], kind: str, folder: Path, date: str) -> list[Path
 
     Machines never share a figure.
     """
-    make_folder(folder)
+    make_folder(folder, folder)
     paths = []
     machines = list(dict.fromkeys(p.machine for p in points))
     for number, machine in enumerate(machines):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hpcpgd.errors import DataError, OutputError
-from hpcpgd.results.atomic import write_atomically
+from hpcpgd.results.atomic import make_folder, write_atomically
 from hpcpgd.study.launchers import Launcher
 
 
@@ -91,10 +91,7 @@ class StudyFolder:
         OutputError
             If it cannot be made.
         """
-        try:
-            (self.path / "runs").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"--folder {self.path}: {error.strerror}") from None
+        make_folder(self.path / "runs", f"--folder {self.path}")
 
     def run_file(self, task: Task, repeat: int) -> Path:
         """Return where a finished run is."""

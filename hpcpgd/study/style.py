@@ -104,20 +104,6 @@ def new_figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height))
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder of figures.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: {error.strerror}") from None
-
-
 def logarithmic(axes: Any) -> None:
     """Make the vertical axis logarithmic, with plain numbers at its ticks."""
     from matplotlib.ticker import LogLocator, StrMethodFormatter

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from hpcpgd.results.atomic import make_folder
 from hpcpgd.study.paper.measured_rows import Results
 from hpcpgd.study.paper.paper_table import PaperRow
-from hpcpgd.study.style import COLOURS, logarithmic, make_folder, new_figure, our_look, save
+from hpcpgd.study.style import COLOURS, logarithmic, new_figure, our_look, save
 from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import SCALED, scaled_note
 
@@ -52,7 +53,7 @@ def look(row: PaperRow) -> dict[str, Any]:
 @our_look()
 def draw(results: Results, legend: Legend, folder: Path, caption: str) -> list[Path]:
     """Draw figures 5 to 10; return the files."""
-    make_folder(folder)
+    make_folder(folder, folder)
     values: dict[str, Values] = {
         SECONDS: lambda row, network: results.seconds(row.name, network),
         RATE: lambda row, network: results.gflops(row.name, network),

@@ -7,12 +7,12 @@ options; the #SBATCH lines hold checked words and numbers alone.
 from __future__ import annotations
 
 import math
-import re
 import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcpgd.checkpoint.run_files import word
 from hpcpgd.kernels.backends.registry import DEVICE_BACKENDS
 from hpcpgd.study.grid import Point
 from hpcpgd.study.slurm.site import Site
@@ -94,7 +94,7 @@ def array_script(name: str, array: Array, limit: float, site: Site, paths: Paths
     """
     minutes = math.ceil((limit + MARGIN_SECONDS) / 60)
     directives = [
-        f"--job-name=hpcpgd-{_word(name)}-{array.label}",
+        f"--job-name=hpcpgd-{word(name)}-{array.label}",
         *_nodes(array, site),
         f"--ntasks={array.ranks}",
         f"--cpus-per-task={array.threads}",
@@ -118,7 +118,7 @@ def array_script(name: str, array: Array, limit: float, site: Site, paths: Paths
 def report_script(name: str, site: Site, paths: Paths) -> str:
     """Return the script that ends a study: collect, then report."""
     directives = [
-        f"--job-name=hpcpgd-{_word(name)}-report", "--nodes=1", "--ntasks=1", "--cpus-per-task=1",
+        f"--job-name=hpcpgd-{word(name)}-report", "--nodes=1", "--ntasks=1", "--cpus-per-task=1",
         f"--time={REPORT_MINUTES}", *_common(site),
     ]  # fmt: skip
     python, study, folder = _quoted(site.python, paths.study, paths.folder)
@@ -128,11 +128,6 @@ def report_script(name: str, site: Site, paths: Paths) -> str:
         f"{python} -m hpcpgd.study collect {study} --folder {folder}\n"
         f"{python} -m hpcpgd.study report {result}\n"
     )
-
-
-def _word(text: str) -> str:
-    """Return what can stand in an #SBATCH line."""
-    return re.sub(r"[^\w.-]", "-", text, flags=re.ASCII)
 
 
 def _quoted(*texts: object) -> list[str]:
@@ -151,7 +146,7 @@ def _common(site: Site) -> list[str]:
         "partition": site.partition, "account": site.account, "qos": site.qos,
         "constraint": site.constraint, "mem-per-cpu": site.memory_per_cpu,
     }  # fmt: skip
-    given = [f"--{option}={word}" for option, word in words.items() if word]
+    given = [f"--{option}={value}" for option, value in words.items() if value]
     return ["--open-mode=append", *given, *site.options]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpcpgd.cli.launcher import say
 from hpcpgd.errors import ConfigError, UnavailableError
-from hpcpgd.results.atomic import write_atomically
+from hpcpgd.results.atomic import make_folder, write_atomically
 from hpcpgd.study.foreground import ended_by_signal
 from hpcpgd.study.grid import points
 from hpcpgd.study.runner import order
@@ -150,7 +150,7 @@ def _send(
 
     The report comes after all jobs ``before``: it knows the newest study file.
     """
-    own.make()
+    make_folder(own.logs, own.path)
     target = scripts[0].study
     target.parent.mkdir(parents=True, exist_ok=True)
     for source, kept in zip(files, (target, own.site), strict=True):
@@ -164,8 +164,8 @@ def _send(
         for script in scripts:
             earlier = [*before, *numbers]
             after = earlier if not script.names else (numbers[-1:] or before) if in_turn else []
-            log, array = own.log(script.path), bool(script.names)
-            numbers.append(queue.submit(script.path, log, after, array))
+            log = own.logs / script.path.stem
+            numbers.append(queue.submit(script.path, log, after, bool(script.names)))
             own.add(_record(script, numbers[-1]))
     except BaseException:  # signals too: no job is left that the record does not know
         with suppress(UnavailableError):
@@ -222,7 +222,7 @@ def _wait(study: StudyFile, place: StudyFolder, own: SlurmFiles, queue: Queue) -
     code = _tell(_states(study, place, own, queue), study, place)
     result = place.path / "study.h5"
     if not result.exists():
-        say(f"no {result}: see the last log in {shlex.quote(str(own.path / 'logs'))}")
+        say(f"no {result}: see the last log in {shlex.quote(str(own.logs))}")
         return 1
     say(f"{result}\n{place.path / 'figures'}")
     return code

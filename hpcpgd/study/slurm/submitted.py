@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcpgd.errors import DataError, OutputError
+from hpcpgd.errors import DataError
 from hpcpgd.results.atomic import write_atomically
 from hpcpgd.study.study_folder import Failure, Job, StudyFolder
 from hpcpgd.study.studyfile import StudyFile
@@ -39,22 +39,10 @@ class SlurmFiles:
         """Return where a script is; ``number`` tells submissions apart."""
         return self.path / f"{number:03d}-{label}.sh"
 
-    def log(self, script: Path) -> Path:
-        """Return how the logs of a script's jobs begin."""
-        return self.path / "logs" / script.stem
-
-    def make(self) -> None:
-        """Make the folders.
-
-        Raises
-        ------
-        OutputError
-            If they cannot be made.
-        """
-        try:
-            (self.path / "logs").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{self.path}: {error.strerror}") from None
+    @property
+    def logs(self) -> Path:
+        """The folder of the jobs' logs."""
+        return self.path / "logs"
 
     def read(self) -> dict[str, str]:
         """Return the run (or ``report``) of each job and array task ever submitted.
