@@ -45,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     def run() -> int:
         options = _parse(sys.argv[1:] if argv is None else argv)
         if options.kit is not None:
-            return _make_kit(options)
+            from hpcpgd.doctor.kit.first_contact import make
+
+            return make(options.kit, options.folder, options.launcher, options.with_names)
         report = Report(launcher_rank() == 0)
         report.say(f"hpcpgd {__version__} on {socket.gethostname()}, {_ranks()}")
         with Guardian(report.speaks) as guardian:
@@ -74,12 +76,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if options.kit is None and (options.launcher is not None or options.with_names):
         raise UsageError("--launcher and --with-names go with --kit DIR only")
     return options
-
-
-def _make_kit(options: argparse.Namespace) -> int:
-    from hpcpgd.doctor.kit.first_contact import Options, make
-
-    return make(Options(options.kit, options.folder, options.launcher, options.with_names))
 
 
 def _ranks() -> str:

@@ -112,18 +112,18 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.subcommands import RunOptions, run
+    from hpcpgd.study.subcommands import run
 
     a = arguments
-    return run(a.study, a.folder, RunOptions(a.launcher, a.task, a.retry_failed))
+    return run(a.study, a.folder, launcher=a.launcher, task=a.task, retry_failed=a.retry_failed)
 
 
 def _submit(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.slurm.submission import SubmitOptions, submit
+    from hpcpgd.study.slurm.submission import submit
 
     a = arguments
-    options = SubmitOptions(a.site, a.dry_run, a.wait, a.retry_failed)
-    return submit(a.study, a.folder, options)
+    told = {"dry_run": a.dry_run, "wait": a.wait, "retry_failed": a.retry_failed}
+    return submit(a.study, a.folder, a.site, **told)
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -157,8 +157,7 @@ def _paper(arguments: argparse.Namespace) -> int:
 
     a = arguments
     gpu = a.only == "gpu"
-    options = Options(a.quick, gpu, a.dataset, a.folder, a.python, a.retry_failed)
-    return paper(options)
+    return paper(Options(a.quick, gpu, a.dataset, a.folder, a.python, a.retry_failed))
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {

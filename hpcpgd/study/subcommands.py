@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,42 +58,30 @@ def plan(path: Path, folder: Path | None) -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """What ``hpcpgd study run`` was told.
+def run(
+    path: Path, folder: Path | None, *, launcher: str | None, task: str | None, retry_failed: bool
+) -> int:
+    """Run what is not done; exit 1 if a run did not end well.
 
-    Attributes
-    ----------
-    launcher : str or None
-        What starts the ranks, in place of this machine's ``mpiexec``.
-    task : str or None
-        The name of the only run to make, beside others that other processes make.
-    retry_failed : bool
+    ``launcher`` starts the ranks, in place of this machine's ``mpiexec``.  ``task`` names the
+    only run to make, beside others that other processes make.
     """
-
-    launcher: str | None
-    task: str | None
-    retry_failed: bool
-
-
-def run(path: Path, folder: Path | None, options: RunOptions) -> int:
-    """Run what is not done; exit 1 if a run did not end well."""
     size = launcher_size()
     if size is not None and size[1] > 1:
         raise UsageError("start it without mpiexec or srun: it starts the ranks of each run itself")
     study, place = open_study(path, folder)
-    launcher = launchers.find(options.launcher)
+    starter = launchers.find(launcher)
     jobs = order(points(study), study.repeats)
     place.make()
-    if options.task is not None:
-        jobs = [_named(jobs, options.task, path)]
-        execute_all(place, jobs, study.time_limit, launcher)
+    if task is not None:
+        jobs = [_named(jobs, task, path)]
+        execute_all(place, jobs, study.time_limit, starter)
     else:
         with place.locked():
             place.clean()
-            if options.retry_failed:
+            if retry_failed:
                 place.forget_failures(jobs)
-            execute_all(place, jobs, study.time_limit, launcher)
+            execute_all(place, jobs, study.time_limit, starter)
     bad = [f for job in jobs if (f := place.read_failure(job.task, job.repeat))]
     left = sum(not place.is_done(job.task, job.repeat) for job in jobs)
     stopped = f", {left} not made" if left else ""

@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -30,11 +30,10 @@ MOST = 14 * 60.0  # seconds, of the 15 minutes that slurm/first-contact.sbatch a
 RESERVE = 90.0  # of these, to draw, to tell and to pack
 
 
-@dataclass(frozen=True)
-class Options:
-    """What ``hpcpgd doctor --kit`` was told.
+def make(folder: Path, doctors: Path, launcher: str | None, with_names: bool) -> int:
+    """Make a kit; return 0, or 1 if a step failed.
 
-    Attributes
+    Parameters
     ----------
     folder : Path
         The kit's, which must not be there yet.
@@ -44,16 +43,6 @@ class Options:
         What starts the ranks, in place of this machine's ``mpiexec``.
     with_names : bool
         Leave names and paths as they are.
-    """
-
-    folder: Path
-    doctors: Path
-    launcher: str | None
-    with_names: bool
-
-
-def make(options: Options) -> int:
-    """Make a kit; return 0, or 1 if a step failed.
 
     Raises
     ------
@@ -63,7 +52,7 @@ def make(options: Options) -> int:
     size = launcher_size()
     if size is not None and size[1] > 1:
         raise UsageError("--kit: start it without mpiexec or srun: it starts ranks itself")
-    kit = _Kit(options)
+    kit = _Kit(folder, doctors, launcher, with_names)
     with ended_by_signal():
         kit.try_all()
         kit.tell()
@@ -73,12 +62,12 @@ def make(options: Options) -> int:
 class _Kit:
     """A kit in the making: a folder, its archive, and a folder that is not passed on."""
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
-        self.allocation = allocation.find(options.launcher)
-        self.folder, self.private, self.archive = _make_folders(options.folder)
+    def __init__(self, folder: Path, doctors: Path, launcher: str | None, with_names: bool) -> None:
+        self.with_names = with_names
+        self.allocation = allocation.find(launcher)
+        self.folder, self.private, self.archive = _make_folders(folder)
         end = time.monotonic() + _seconds() - RESERVE
-        self.trial = Trial(self.allocation, self.private, options.doctors.absolute(), end)
+        self.trial = Trial(self.allocation, self.private, doctors.absolute(), end)
         self.outcomes: list[Outcome] = []
         self.tables: list[tuple[str, str]] = []
 
@@ -110,7 +99,7 @@ class _Kit:
         share.text("SUMMARY.txt", self._summary(share))
         share.pack(self.archive)
         say(f"read {self.folder}/SUMMARY.txt; attach {self.archive} to a question")
-        if not self.options.with_names:
+        if not self.with_names:
             say(f"which node is node1 and so on stays in {self.private}/names.txt")
 
     def _scrubber(self) -> Callable[[str], str]:
@@ -124,7 +113,7 @@ class _Kit:
         numbered = private_names.numbered(hosts)
         text = "".join(f"{word} {host}\n" for host, word in numbered.items())
         write_atomically(self.private / "names.txt", text.encode())
-        if self.options.with_names:
+        if self.with_names:
             return str
         places = private_names.folders(self.folder, self.private, self.trial.doctors)
         return private_names.scrubber(numbered, hosts, places)
@@ -143,7 +132,7 @@ class _Kit:
             replace(one, line=share.scrubbed(one.line), odd=tuple(map(share.scrubbed, one.odd)))
             for one in self.outcomes
         ]
-        return summary(head, outcomes, a, self.tables, self.options.with_names)
+        return summary(head, outcomes, a, self.tables, self.with_names)
 
 
 def _seconds() -> float:

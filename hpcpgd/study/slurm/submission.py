@@ -48,53 +48,45 @@ class Script:
     study: Path
 
 
-@dataclass(frozen=True)
-class SubmitOptions:
-    """What ``hpcpgd study submit`` was told.
+def submit(
+    path: Path,
+    folder: Path | None,
+    site_file: Path,
+    *,
+    dry_run: bool,
+    wait: bool,
+    retry_failed: bool,
+) -> int:
+    """Submit what is neither done nor queued, and a report at the end.
 
-    Attributes
-    ----------
-    site : Path
-    dry_run : bool
-        Print the scripts of all that is not done, ask SLURM nothing.
-    wait : bool
-        Until all jobs of the study have ended.
-    retry_failed : bool
+    ``dry_run`` prints the scripts of all that is not done, and asks SLURM nothing.  ``wait``
+    returns when all jobs of the study have ended.
     """
-
-    site: Path
-    dry_run: bool
-    wait: bool
-    retry_failed: bool
-
-
-def submit(path: Path, folder: Path | None, options: SubmitOptions) -> int:
-    """Submit what is neither done nor queued, and a report at the end."""
     study, place = open_study(path, folder)
-    for file in (path, options.site):
+    for file in (path, site_file):
         if not file.is_file():
             raise ConfigError(f"{file}: expected a file, which is kept with the study")
-    site, own = read_site(options.site), files_of(place, study)
+    site, own = read_site(site_file), files_of(place, study)
     queue = Queue(site)
     if "\\" in str(place.path):
         raise ConfigError(f"--folder {place.path}: SLURM's log names take no backslash")
-    if options.dry_run:
+    if dry_run:
         states = _states(study, place, own, None)
         scripts = _scripts(study, site, own, place, _missing(states))
         say("\n".join(f"# {script.path}\n{script.text}" for script in scripts))
         return 0
     place.make()
     with place.locked(), ended_by_signal():
-        if options.retry_failed:
+        if retry_failed:
             place.forget_failures(order(points(study), study.repeats))
         states = _states(study, place, own, queue)
         wanted = _missing(states)
         if wanted or _lacks_report(place, own, queue):
             scripts = _scripts(study, site, own, place, wanted)
             before = _still_queued(own, queue)
-            _send(scripts, own, queue, (path, options.site), before, site.at_once == 1)
+            _send(scripts, own, queue, (path, site_file), before, site.at_once == 1)
     say(f"{len(wanted)} of {len(states)} runs submitted; in {place.path}")
-    return _wait(study, place, own, queue) if options.wait else 0
+    return _wait(study, place, own, queue) if wait else 0
 
 
 def _lacks_report(place: StudyFolder, own: SlurmFiles, queue: Queue) -> bool:
