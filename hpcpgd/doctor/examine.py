@@ -69,7 +69,7 @@ def _unheard() -> int:
     if launcher_size() is not None or launcher_rank() != 1:
         return 0
     report = Report(speaks=True)
-    report.add(*launcher_check.judge(launcher_check.World(mpi.implementation(), 1, 1), os.environ))
+    report.add(*launcher_check.judge(mpi.implementation(), 1, 1, os.environ))
     return report.code
 
 
@@ -86,8 +86,7 @@ class _Examination:
     def of_the_job(self, alone: bool) -> None:
         """Check what only all ranks together can tell; ``alone``: there are no others."""
         ranks, library = self.ranks, mpi.implementation()
-        world = launcher_check.World(library, ranks.size, ranks.nodes)
-        self._on_first(lambda: launcher_check.judge(world, os.environ))
+        self._on_first(lambda: launcher_check.judge(library, ranks.size, ranks.nodes, os.environ))
         if alone:
             return
         if ranks.size == 1 and launcher_size() is None and "SLURM_JOB_ID" not in os.environ:

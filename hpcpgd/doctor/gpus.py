@@ -46,10 +46,10 @@ def observe(ranks: int) -> Gpus:
     cupy = importlib.util.find_spec("cupy") is not None
     if not cupy:
         return Gpus(driver, cupy)
-    asked = ask("hpcpgd.doctor.gpu_facts", seconds=PROBE_SECONDS)
-    if asked.trouble:
-        return Gpus(driver, cupy, f"CuPy's probe: {asked.trouble}")
-    told: Mapping[str, Any] = json.loads(asked.out)
+    out, trouble = ask("hpcpgd.doctor.gpu_facts", seconds=PROBE_SECONDS)
+    if trouble:
+        return Gpus(driver, cupy, f"CuPy's probe: {trouble}")
+    told: Mapping[str, Any] = json.loads(out)
     devices = tuple((str(name), int(free), int(size)) for name, free, size in told["devices"])
     unaware = ""
     if devices and ranks > 1:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcpgd.cli.launcher import launcher_size, mismatch
-from hpcpgd.doctor.finding import Finding, ok, problem, warning
+from hpcpgd.doctor.finding import Finding, counted, ok, problem, warning
 from hpcpgd.doctor.probe import ask
 from hpcpgd.errors import ConfigError
 from hpcpgd.study.last_words import cure
@@ -20,33 +20,16 @@ SUBJECT = "MPI"
 PAIR_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
-class World:
-    """The ranks of this job.
-
-    Attributes
-    ----------
-    mpi : str
-    ranks, nodes : int
-    """
-
-    mpi: str
-    ranks: int
-    nodes: int
-
-
-def judge(seen: World, environ: Mapping[str, str]) -> list[Finding]:
-    """Say whether the launcher started what MPI sees."""
-    alone = mismatch(seen.ranks, environ)
+def judge(library: str, ranks: int, nodes: int, environ: Mapping[str, str]) -> list[Finding]:
+    """Say whether the launcher started the ranks and nodes that the MPI library sees."""
+    alone = mismatch(ranks, environ)
     if alone is not None:
         text, _, fitting = alone.partition("; ")
-        return [problem(SUBJECT, f"{text} ({seen.mpi})", fitting, ConfigError.exit_code)]
+        return [problem(SUBJECT, f"{text} ({library})", fitting, ConfigError.exit_code)]
     told = launcher_size(environ)
     said = "" if told is None else ", as the launcher says"
-    words = (
-        f"{seen.ranks} rank{'s' * (seen.ranks != 1)} on {seen.nodes} node{'s' * (seen.nodes != 1)}"
-    )
-    return [ok(SUBJECT, f"{words}{said} ({seen.mpi})")]
+    where = f"{counted(ranks, 'rank')} on {counted(nodes, 'node')}"
+    return [ok(SUBJECT, f"{where}{said} ({library})")]
 
 
 @dataclass(frozen=True)
@@ -73,10 +56,10 @@ def try_pair() -> Pair:
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which("mpiexec")
     if found is None:
         return Pair("")
-    asked = ask("hpcpgd.doctor.print_world_size", seconds=PAIR_SECONDS, launcher=(found, "-n", "2"))
+    pair = (found, "-n", "2")
+    out, trouble = ask("hpcpgd.doctor.print_world_size", seconds=PAIR_SECONDS, launcher=pair)
     # Two ranks that write at once may come without the line's end between them.
-    sizes = tuple(re.findall("size=([0-9]+)", asked.out))
-    return Pair(found, sizes, asked.trouble)
+    return Pair(found, tuple(re.findall("size=([0-9]+)", out)), trouble)
 
 
 def judge_pair(seen: Pair) -> list[Finding]:

@@ -6,26 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from hpcpgd.cli.launcher import without_launcher
 from hpcpgd.study.last_words import reason
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """What a probe said.
-
-    Attributes
-    ----------
-    out : str
-        Its standard output.
-    trouble : str
-        What went wrong, "" if nothing did.
-    """
-
-    out: str
-    trouble: str = ""
 
 
 def ask(
@@ -34,8 +17,16 @@ def ask(
     seconds: float,
     launcher: tuple[str, ...] = (),
     environ: Mapping[str, str] = os.environ,
-) -> ProbeResult:
-    """Run a module of ours, not as a rank of this job; past ``seconds`` it is killed."""
+) -> tuple[str, str]:
+    """Run a module of ours, not as a rank of this job; past ``seconds`` it is killed.
+
+    Returns
+    -------
+    out : str
+        Its standard output.
+    trouble : str
+        What went wrong, "" if nothing did.
+    """
     command = [*launcher, sys.executable, "-m", module, *words]
     try:
         done = subprocess.run(
@@ -49,10 +40,10 @@ def ask(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return ProbeResult("", f"no answer within {seconds:.0f} s")
+        return "", f"no answer within {seconds:.0f} s"
     except OSError as error:
-        return ProbeResult("", str(error))
+        return "", str(error)
     if done.returncode == 0:
-        return ProbeResult(done.stdout)
+        return done.stdout, ""
     said = reason(done.stderr)
-    return ProbeResult(done.stdout, f"it ended with {done.returncode}" + f": {said}" * bool(said))
+    return done.stdout, f"it ended with {done.returncode}" + f": {said}" * bool(said)

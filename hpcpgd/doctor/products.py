@@ -81,8 +81,8 @@ def observe(environ: Mapping[str, str] = os.environ) -> Products:
     except UnavailableError as error:
         return Products(refused=str(error))
     found = isinstance(blas, Blas)
-    asked = ask("hpcpgd.doctor.gemm_probe", *given, seconds=PROBE_SECONDS, environ=environ)
-    gflops, without, ratio = (0.0, 0.0, 1.0) if asked.trouble else json.loads(asked.out)
+    out, trouble = ask("hpcpgd.doctor.gemm_probe", *given, seconds=PROBE_SECONDS, environ=environ)
+    gflops, without, ratio = (0.0, 0.0, 1.0) if trouble else json.loads(out)
     return Products(
         blas=blas_library(blas) if found else "np.matmul",
         kernel=_kernel(blas.path) if found else "",
@@ -92,7 +92,7 @@ def observe(environ: Mapping[str, str] = os.environ) -> Products:
         gflops=gflops,
         without=without,
         ratio=ratio,
-        trouble=asked.trouble,
+        trouble=trouble,
     )
 
 

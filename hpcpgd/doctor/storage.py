@@ -124,12 +124,8 @@ class Cache:
 
     Attributes
     ----------
-    folder : str
-        The folder that jobs share, "" if the user has none.
-    read : bool
-        Whether jobs load kernels from it.
-    reason : str
-        Why jobs cannot add kernels to it, "" if they can.
+    folders : Folders
+        Those of this node.
     kernels : int
         How many there are for this version of the program.
     nbytes : int
@@ -137,39 +133,38 @@ class Cache:
         Age of the newest in seconds.
     """
 
-    folder: str
-    read: bool
-    reason: str
+    folders: Folders
     kernels: int = 0
     nbytes: int = 0
     newest: float = 0.0
 
 
 def observe_cache(folders: Folders) -> Cache:
-    """Look at the folder of compiled kernels; ``folders`` are those of this node."""
+    """Look at the folder of compiled kernels that jobs share."""
     files = []
     if folders.read:
         with suppress(OSError):  # gone meanwhile
             files = [path.stat() for path in Path(folders.shared).glob(f"*{SUFFIX}")]
     newest = time.time() - max((file.st_mtime for file in files), default=0.0)
     nbytes = sum(file.st_size for file in files)
-    return Cache(folders.shared, folders.read, folders.reason, len(files), nbytes, newest)
+    return Cache(folders, len(files), nbytes, newest)
 
 
 def judge_cache(seen: Cache) -> list[Finding]:
     """Say whether kernels are compiled once, or for every job anew."""
-    here = f"{seen.folder or 'no folder'}: "
+    folders = seen.folders
+    here = f"{folders.shared or 'no folder'}: "
     if seen.kernels:
         here += f"{seen.kernels} kernels, {seen.nbytes / 2**20:.1f} MiB, the newest "
         here += f"{_age(seen.newest)} old, will be used"
     else:
-        here += "no kernels yet" if seen.read else "will not be used"
-    if not seen.reason:
+        here += "no kernels yet" if folders.read else "will not be used"
+    if not folders.reason:
         return [ok(CACHE, here if seen.kernels else f"{here}: the first job compiles, 3 to 10 s")]
     if seen.kernels:
-        return [ok(CACHE, f"{here}; nothing is added: {seen.reason}")]
+        return [ok(CACHE, f"{here}; nothing is added: {folders.reason}")]
     cure = "set NUMBA_CACHE_DIR to a folder that you can write, or fill it: hpcpgd compile"
-    return [warning(CACHE, f"{here} ({seen.reason}): every job compiles anew, 3 to 10 s", cure)]
+    return [warning(CACHE, f"{here} ({folders.reason}): every job compiles anew, 3 to 10 s", cure)]
 
 
 def _age(seconds: float) -> str:

@@ -230,13 +230,10 @@ def test_what_slurm_tells(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_launchers() -> None:
-    alone = only(launcher_check.judge(launcher_check.World("MPICH", 1, 1), {"PMI_SIZE": "4"}))
+    alone = only(launcher_check.judge("MPICH", 1, 1, {"PMI_SIZE": "4"}))
     assert (alone.level, alone.code) == (PROBLEM, 78)
     assert "srun --mpi=pmi2" in alone.cure
-    assert (
-        only(launcher_check.judge(launcher_check.World("MPICH", 4, 1), {"PMI_SIZE": "4"})).level
-        == OK
-    )
+    assert only(launcher_check.judge("MPICH", 4, 1, {"PMI_SIZE": "4"})).level == OK
 
 
 @pytest.mark.parametrize(

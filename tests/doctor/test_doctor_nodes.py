@@ -182,15 +182,18 @@ def test_a_folder_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_cache_of_kernels() -> None:
-    empty = storage.Cache("/home/me/.cache", read=True, reason="")
+    folders = Folders("/home/me/.cache", read=True, write="", reason="")
+    empty = storage.Cache(folders)
     assert "the first job compiles" in only(storage.judge_cache(empty)).seen
     filled = replace(empty, kernels=5, nbytes=3 * 2**20, newest=7200.0)
     found = only(storage.judge_cache(filled))
     assert found.level == OK
     assert found.seen.endswith("5 kernels, 3.0 MiB, the newest 2 h old, will be used")
-    fixed = only(storage.judge_cache(replace(filled, reason="Read-only file system")))
+    full = replace(filled, folders=replace(folders, reason="Read-only file system"))
+    fixed = only(storage.judge_cache(full))
     assert (fixed.level, "will be used; nothing is added" in fixed.seen) == (OK, True)
-    lost = only(storage.judge_cache(replace(empty, read=False, reason="Permission denied")))
+    unread = replace(folders, read=False, reason="Permission denied")
+    lost = only(storage.judge_cache(storage.Cache(unread)))
     assert (lost.level, "(Permission denied): every job compiles" in lost.seen) == (WARNING, True)
 
 
