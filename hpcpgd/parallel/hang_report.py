@@ -17,17 +17,8 @@ from hpcpgd.parallel import mpi
 ANSWER_SECONDS = 5.0  # seconds in which a rank must answer
 PAUSE = 0.05  # seconds between looks for answers
 PACKAGE = Path(__file__).parents[1]
-WORKER_POOL = str(
-    PACKAGE / "kernels" / "schedule" / "worker_pool.py"
-)  # which calls compiled code that waits
-
-
-@dataclass(frozen=True)
-class Location:
-    """Where a thread is: ``waits`` says whether that is in a collective."""
-
-    where: str
-    waits: bool
+# Which calls compiled code that waits.
+WORKER_POOL = str(PACKAGE / "kernels" / "schedule" / "worker_pool.py")
 
 
 @dataclass(frozen=True)
@@ -36,21 +27,25 @@ class RankReport:
 
     Attributes
     ----------
-    place : Location
+    where : str
+        The function that its thread is in.
+    waits : bool
+        Whether that is in a collective.
     phase : str
     waited : float
         Seconds in its collective.
     """
 
-    place: Location
+    where: str
+    waits: bool
     phase: str
     waited: float
 
     def told(self) -> str:
         """Say it."""
-        if self.place.waits:
-            return f"waits in {self.place.where} for {self.waited:.0f} s"
-        return f"is in {self.place.where}"
+        if self.waits:
+            return f"waits in {self.where} for {self.waited:.0f} s"
+        return f"is in {self.where}"
 
     def to_bytes(self) -> bytes:
         """Return what ``from_bytes`` reads."""
@@ -59,8 +54,7 @@ class RankReport:
     @classmethod
     def from_bytes(cls, data: bytes) -> RankReport:
         """Return what another rank said."""
-        facts = json.loads(data)
-        return cls(Location(**facts.pop("place")), **facts)
+        return cls(**json.loads(data))
 
 
 @dataclass(frozen=True)
@@ -90,9 +84,9 @@ class Found:
                 f"{self._names(silent)} did not answer in {ANSWER_SECONDS:g} s: stopped, dead or "
                 "cut off; start the same command again, on other nodes if it comes again"
             )
-        away = [rank for rank, answer in self.answers.items() if not answer.place.waits]
+        away = [rank for rank, answer in self.answers.items() if not answer.waits]
         if away:
-            places = {self.answers[rank].place.where for rank in away}
+            places = {self.answers[rank].where for rank in away}
             return f"{self._names(away)} did not come to it, but was in {' and '.join(places)}"
         return "all ranks answer and wait, see their stacks: please report this"
 
@@ -135,8 +129,8 @@ def roll_call(
     return Found(dict(sorted(answers.items())), hosts)
 
 
-def location_of(frame: FrameType, waits: bool) -> Location:
-    """Return where ``frame`` is: the innermost function of this package.
+def location_of(frame: FrameType, waits: bool) -> tuple[str, bool]:
+    """Return the innermost function of this package in ``frame``, and whether it waits there.
 
     A thread waits for other ranks where it has called MPI, which one module does, or compiled
     code, of which ``waits`` says that somebody waits there.
@@ -151,7 +145,7 @@ def location_of(frame: FrameType, waits: bool) -> Location:
         line = frame.f_lineno
     name = f"{code.co_name} ({Path(code.co_filename).name}, line {line})"
     called = frame.f_code.co_filename
-    return Location(name, called == mpi.__file__ or (waits and called == WORKER_POOL))
+    return name, called == mpi.__file__ or (waits and called == WORKER_POOL)
 
 
 def stacks(watched: int) -> str:

@@ -22,7 +22,7 @@ from hpcpgd.cli.launcher import complain
 from hpcpgd.config.run_config import HANG_TIMES
 from hpcpgd.errors import WatchdogError
 from hpcpgd.parallel import mpi
-from hpcpgd.parallel.hang_report import Location, RankReport, location_of, roll_call, stacks
+from hpcpgd.parallel.hang_report import RankReport, location_of, roll_call, stacks
 
 TICK = 1.0  # seconds between looks, less where a limit is short
 
@@ -122,24 +122,24 @@ class Watchdog:
         tick = min(TICK, min(self._limits.values()) / 10)
         before, waited, mark = time.monotonic(), 0.0, None
         while not self._closing.wait(tick):
-            place, seen = self._look()
+            where, waits, seen = self._look()
             now = time.monotonic()
             # A job that was suspended as a whole has not waited for that long.
             waited = waited + min(now - before, 2 * tick) if seen == mark else 0.0
-            before, mark = now, seen if place.waits else None
+            before, mark = now, seen if waits else None
             heard = mpi.poll_bytes(self._comm)
             if waited > self._limits[self._phase] or heard is not None:
-                self._end(RankReport(place, self._phase, waited), heard)
+                self._end(RankReport(where, waits, self._phase, waited), heard)
 
-    def _look(self) -> tuple[Location, Any]:
-        """Return where the watched thread is, and what is the same while it stays there."""
+    def _look(self) -> tuple[str, bool, Any]:
+        """Return where the watched thread is, whether it waits, what is the same meanwhile."""
         frame = sys._current_frames()[self._watched]
         with self._asking:
             count, waits = self._heartbeat()
         # A patient barrier looks and sleeps in turns: that is one wait.
         patient = frame.f_code is mpi.patient_barrier.__code__
         line = mpi.patient_barriers if patient else frame.f_lasti
-        return location_of(frame, waits), (id(frame), patient, line, count)
+        return *location_of(frame, waits), (id(frame), patient, line, count)
 
     def _end(self, own: RankReport, heard: tuple[int, bytes] | None) -> None:
         """Call all ranks, say what was found, end the job."""

@@ -18,7 +18,6 @@ from hpcpgd.parallel import mpi
 from hpcpgd.parallel.hang_report import (
     WORKER_POOL,
     Found,
-    Location,
     RankReport,
     location_of,
     stacks,
@@ -27,7 +26,7 @@ from hpcpgd.parallel.watchdog import Watchdog
 from tests.helpers.support import environment, mpiexec, processes, python, wait_until
 
 HOSTS = ("n1, process 10", "n1, process 11", "n2, process 12", "n2, process 13")
-WAITS = RankReport(Location("sum_in_place (mpi.py, line 9)", True), "step", 600.0)
+WAITS = RankReport("sum_in_place (mpi.py, line 9)", True, "step", 600.0)
 
 
 def found(**others: RankReport | None) -> Found:
@@ -47,7 +46,7 @@ def test_ranks_that_do_not_answer_are_named() -> None:
 
 
 def test_else_those_that_are_elsewhere() -> None:
-    away = RankReport(Location("save (folder.py, line 58)", False), "checkpoint", 0.0)
+    away = RankReport("save (folder.py, line 58)", False, "checkpoint", 0.0)
     expected = "rank 0 (n1, process 10) did not come to it, but was in save (folder.py, line 58)"
     assert found(r0=away).culprits() == expected
     assert found(r0=away).worst == WAITS
@@ -62,9 +61,9 @@ def test_a_thread_waits_where_it_has_called_mpi_or_says_so() -> None:
     names: dict[str, Any] = {}
     exec(compile("import sys\ndef lead(): return sys._getframe()", WORKER_POOL, "exec"), names)
     in_compiled_code = names["lead"]()
-    assert not location_of(in_compiled_code, False).waits
-    assert location_of(in_compiled_code, True).waits
-    assert not location_of(sys._getframe(), True).waits  # others do, this one is elsewhere
+    assert not location_of(in_compiled_code, False)[1]
+    assert location_of(in_compiled_code, True)[1]
+    assert not location_of(sys._getframe(), True)[1]  # others do, this one is elsewhere
     seen = []
 
     class Request:
@@ -74,8 +73,9 @@ def test_a_thread_waits_where_it_has_called_mpi_or_says_so() -> None:
 
     request: Any = Request()
     mpi.progress([request])
-    assert seen[0].waits
-    assert re.fullmatch(r"progress \(mpi\.py, line \d+\)", seen[0].where)
+    where, waits = seen[0]
+    assert waits
+    assert re.fullmatch(r"progress \(mpi\.py, line \d+\)", where)
 
 
 def test_the_stacks_begin_with_that_of_the_thread_that_is_watched() -> None:
@@ -93,11 +93,11 @@ def test_a_patient_barrier_is_one_wait() -> None:
     watch: Any = object.__new__(Watchdog)
     watch._watched, watch._asking = worker.ident, threading.Lock()
     watch._heartbeat = lambda: (None, False)
-    wait_until(lambda: watch._look()[0].where.startswith("patient_barrier"), 10)
+    wait_until(lambda: watch._look()[0].startswith("patient_barrier"), 10)
     places, marks = set(), set()
     for _ in range(2000):
-        place, mark = watch._look()
-        places.add(place.where)
+        where, _, mark = watch._look()
+        places.add(where)
         marks.add(mark)
     arrived.acquire()
     worker.join()
