@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 
 from hpcpgd.cli.launcher import without_launcher
+from hpcpgd.environment.programs import run_program
 from hpcpgd.study.last_words import reason
 
 
@@ -29,16 +30,7 @@ def ask(
     """
     command = [*launcher, sys.executable, "-m", module, *words]
     try:
-        done = subprocess.run(
-            command,
-            env=without_launcher(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            check=False,
-        )
+        done = run_program(command, seconds, without_launcher(environ))
     except subprocess.TimeoutExpired:
         return "", f"no answer within {seconds:.0f} s"
     except OSError as error:

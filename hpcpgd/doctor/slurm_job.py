@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hpcpgd.doctor.finding import Finding, counted, ok, warning
+from hpcpgd.environment.programs import answer_of
 from hpcpgd.environment.step_shell import in_step_shell
 
 SUBJECT = "SLURM"
@@ -57,7 +56,8 @@ def observe(environ: Mapping[str, str]) -> Job | None:
     number = environ.get("SLURM_JOB_ID")
     if number is None:
         return None
-    told = _ask(number)
+    words = answer_of(("scontrol", "--oneliner", "show", "job", number), ASK_SECONDS).split()
+    told = dict(word.split("=", 1) for word in words if "=" in word)  # none where none can ask
     end = told.get("EndTime", "Unknown")
     left = None
     if told.get("TimeLimit") != "UNLIMITED":
@@ -72,24 +72,6 @@ def observe(environ: Mapping[str, str]) -> Job | None:
         told.get("Requeue", "1") != "0",
         in_step_shell(environ),
     )
-
-
-def _ask(job: str) -> dict[str, str]:
-    """Return what the controller says of a job, nothing where it cannot be asked."""
-    if shutil.which("scontrol") is None:
-        return {}
-    try:
-        done = subprocess.run(
-            ["scontrol", "--oneliner", "show", "job", job],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=ASK_SECONDS,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return dict(word.split("=", 1) for word in done.stdout.split() if "=" in word)
 
 
 def judge(job: Job | None, ranks: int, cores: int, library: str) -> list[Finding]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import platform
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from hpcpgd.environment.programs import answer_of
+
+ASK_SECONDS = 10.0
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -19,21 +21,14 @@ def cpu_model() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     elif sys.platform == "darwin":
-        return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+        command = ("sysctl", "-n", "machdep.cpu.brand_string")
+        return answer_of(command, ASK_SECONDS).strip() or platform.machine()
     return platform.processor() or platform.machine()
 
 
 def has_driver() -> bool:
     """Return whether NVIDIA's driver is here."""
     return DRIVER.exists() or shutil.which("nvidia-smi") is not None
-
-
-def _output(*command: str) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
 
 
 def git_revision() -> str:
@@ -44,9 +39,8 @@ def git_revision() -> str:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""
-    return _output(
-        "git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"
-    )
+    options = ("--always", "--dirty", "--abbrev=40", "--exclude=*")
+    return answer_of(("git", "-C", str(root), "describe", *options), ASK_SECONDS).strip()
 
 
 def blas_library(blas: Any, kernel: bool = True) -> str:

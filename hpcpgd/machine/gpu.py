@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hpcpgd.cli.launcher import without_launcher
+from hpcpgd.environment.programs import run_program
 from hpcpgd.errors import UnavailableError
 from hpcpgd.kernels.device.cublas import CublasError
 from hpcpgd.parallel import mpi
@@ -197,16 +198,8 @@ def why_mpi_is_not_gpu_aware() -> str:
         What went wrong, "" if it works.
     """
     command = [sys.executable, "-m", "hpcpgd.machine.gpu_probe"]
-    environment = without_launcher(os.environ)
     try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=PROBE_SECONDS,
-            check=False,
-        )
+        done = run_program(command, PROBE_SECONDS, without_launcher(os.environ))
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"MPI's probe: {error}"
     if done.returncode == 0:

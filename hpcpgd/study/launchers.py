@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcpgd.cli.launcher import LAUNCHER_PREFIXES, without_launcher
+from hpcpgd.environment.programs import answer_of, run_program
 from hpcpgd.environment.step_shell import in_step_shell
 from hpcpgd.errors import UnavailableError, UsageError
 
@@ -60,13 +61,7 @@ class Launcher:
         if not self.in_allocation or job is None:
             return False
         question = ["squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T"]
-        try:
-            asked = subprocess.run(
-                question, capture_output=True, text=True, timeout=ASK_SECONDS, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return True
-        return asked.stdout.split()[:1] != ["RUNNING"]
+        return answer_of(question, ASK_SECONDS).split()[:1] != ["RUNNING"]
 
 
 def find(named: str | None) -> Launcher:
@@ -115,14 +110,7 @@ def _free_of_cores(mpiexec: str) -> tuple[str, ...]:
     As MPICH's does by itself.  Open MPI's binds a rank to one core, with all its threads.
     """
     try:
-        asked = subprocess.run(
-            [mpiexec, "--version"],
-            capture_output=True,
-            text=True,
-            timeout=ASK_SECONDS,
-            env=without_launcher(os.environ),
-            check=False,
-        )
+        asked = run_program([mpiexec, "--version"], ASK_SECONDS, without_launcher(os.environ))
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UnavailableError(f"{mpiexec}: {error}") from None
     open_mpi = any(name in asked.stdout for name in ("Open MPI", "OpenRTE"))

@@ -7,7 +7,6 @@ import os
 import pwd
 import re
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import hpcpgd
+from hpcpgd.environment.programs import answer_of
 
 ASK_SECONDS = 20.0
 USER_VARIABLES = ("USER", "LOGNAME", "SLURM_JOB_USER")
@@ -63,15 +63,10 @@ def homes() -> list[str]:
 
 def hosts_of_job() -> list[str]:
     """Return the nodes that SLURM gave to this job, in its order, then this machine."""
-    hosts = []
-    if "SLURM_JOB_NODELIST" in os.environ:
-        ask = ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]]
-        with suppress(OSError, subprocess.SubprocessError):
-            done = subprocess.run(
-                ask, capture_output=True, text=True, timeout=ASK_SECONDS, check=True
-            )
-            hosts = done.stdout.split()
-    return [*hosts, socket.gethostname()]
+    if "SLURM_JOB_NODELIST" not in os.environ:
+        return [socket.gethostname()]
+    ask = ("scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"])
+    return [*answer_of(ask, ASK_SECONDS).split(), socket.gethostname()]
 
 
 def numbered(hosts: Iterable[str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hpcpgd.environment.programs import run_program
 from hpcpgd.environment.provenance import cpu_model
 from hpcpgd.errors import DataError
 from hpcpgd.study.grid import Point, digest, network_name
@@ -53,9 +54,7 @@ def _versions(row: PaperRow, python: str, where: str) -> str:
     """Ask a program for its versions; return "" if it knows them, or its complaint."""
     command = [python, str(programs() / LIBRARIES[row.backend]), "--versions", "--device", where]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
-        )
+        done = run_program(command, PROBE_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{python}: {error}"
     if done.returncode == 0 and done.stdout.strip():

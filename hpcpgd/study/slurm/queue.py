@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from hpcpgd.environment.programs import run_program
 from hpcpgd.errors import ConfigError, UnavailableError
 from hpcpgd.study.grid import digest
 from hpcpgd.study.slurm.site import Site
@@ -92,16 +93,7 @@ class Queue:
 
     def _call(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         try:
-            return subprocess.run(
-                command,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=SECONDS,
-                check=False,
-            )
+            return run_program(command, SECONDS, self._environment)
         except FileNotFoundError:
             raise UnavailableError(
                 f"{command[0]} is not installed here: submit from a login node of the cluster, "
