@@ -25,6 +25,7 @@ from hpcpgd.results.netcdf import put
 from hpcpgd.study.grid import points
 from hpcpgd.study.read_run import read_row
 from hpcpgd.study.rows import UNITS, Row, failed_row
+from hpcpgd.study.runner import order
 from hpcpgd.study.study_folder import StudyFolder
 from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.summary import Summary, summarise
@@ -49,13 +50,12 @@ def gather(study: StudyFile, folder: StudyFolder, machine: str | None) -> list[R
     """
     rows: list[Row] = []
     for point in points(study):
-        for repeat in range(1, study.repeats + 1):
-            failure = folder.read_failure(point, repeat)
-            path = folder.run_file(point, repeat)
+        for job in order([point], study.repeats):
+            failure, path = folder.read_failure(job), folder.run_file(job)
             if path.exists():
-                rows.append(read_row(path, point, repeat, study.warmup_epochs, machine))
+                rows.append(read_row(path, point, job.repeat, study.warmup_epochs, machine))
             elif failure is not None:
-                rows.append(failed_row(point, repeat, failure, machine or ""))
+                rows.append(failed_row(point, job.repeat, failure, machine or ""))
     # A run that failed early does not know its processor: that of the folder's other runs.
     known = next((row.machine for row in rows if row.machine), cpu_model())
     return _told_apart([row if row.machine else replace(row, machine=known) for row in rows])

@@ -17,7 +17,7 @@ def execute_all(place: StudyFolder, jobs: list[Job], time_limit: float, launcher
     """Run what is not done, with a bar; failures are told as they come."""
     from tqdm import tqdm
 
-    done = sum(place.is_done(job.task, job.repeat) for job in jobs)
+    done = sum(place.is_done(job) for job in jobs)
     with (
         ended_by_signal(),
         tqdm(total=len(jobs), initial=done, unit="run", disable=None, file=sys.stderr) as bar,
@@ -31,7 +31,7 @@ def execute_all(place: StudyFolder, jobs: list[Job], time_limit: float, launcher
         try:
             execute(place, jobs, time_limit, launcher, told)
         except (KeyboardInterrupt, SystemExit):  # the run under way has been ended
-            made = sum(place.is_done(job.task, job.repeat) for job in jobs)
+            made = sum(place.is_done(job) for job in jobs)
             bar.write(f"{made} of {len(jobs)} runs are done: run again to go on", file=sys.stderr)
             raise
 

@@ -61,25 +61,24 @@ def execute(
         If the launcher starts nothing.
     """
     for job in jobs:
-        if folder.is_done(job.task, job.repeat):
+        if folder.is_done(job):
             continue
         failure = _run(folder, job, launcher, time_limit)
         if failure is not None and launcher.was_cancelled():
             return
-        if folder.run_file(job.task, job.repeat).exists():  # by another attempt, meanwhile
+        if folder.run_file(job).exists():  # by another attempt, meanwhile
             failure = None
         if failure is not None:
             _require_launcher(job, launcher, failure)
-            folder.write_failure(job.task, job.repeat, failure)
+            folder.write_failure(job, failure)
         report(job, failure)
 
 
 def _run(folder: StudyFolder, job: Job, launcher: Launcher, time_limit: float) -> Failure | None:
-    task, repeat = job.task, job.repeat
-    unfinished = folder.running_file(task, repeat)
-    code, error = _outcome(task, launcher, unfinished, time_limit)
+    unfinished = folder.running_file(job)
+    code, error = _outcome(job.task, launcher, unfinished, time_limit)
     if code == 0 and unfinished.exists():
-        unfinished.replace(folder.run_file(task, repeat))
+        unfinished.replace(folder.run_file(job))
         return None
     if code == 0:
         return Failure("failed", 0, "it ended well and left no result")

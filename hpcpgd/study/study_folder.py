@@ -40,11 +40,6 @@ class Task(Protocol):
         """
 
 
-def run_name(task: Task, repeat: int) -> str:
-    """Return the name of one run."""
-    return f"{task.key}-{repeat:03d}"
-
-
 @dataclass(frozen=True)
 class Job:
     """One process to run."""
@@ -55,7 +50,7 @@ class Job:
     @property
     def name(self) -> str:
         """What tells it from all others of the study; its files are named so."""
-        return run_name(self.task, self.repeat)
+        return f"{self.task.key}-{self.repeat:03d}"
 
 
 @dataclass(frozen=True)
@@ -93,14 +88,14 @@ class StudyFolder:
         """
         make_folder(self.path / "runs", f"--folder {self.path}")
 
-    def run_file(self, task: Task, repeat: int) -> Path:
+    def run_file(self, job: Job) -> Path:
         """Return where a finished run is."""
-        return self.path / "runs" / f"{run_name(task, repeat)}{task.suffix}"
+        return self.path / "runs" / f"{job.name}{job.task.suffix}"
 
-    def running_file(self, task: Task, repeat: int) -> Path:
+    def running_file(self, job: Job) -> Path:
         """Return where an attempt at a run writes before it has finished: each time another."""
         # Not the number of this process: another host may have it, too.
-        name = f".{run_name(task, repeat)}-{secrets.token_hex(4)}.running{task.suffix}"
+        name = f".{job.name}-{secrets.token_hex(4)}.running{job.task.suffix}"
         return self.path / "runs" / name
 
     def clean(self) -> None:
@@ -108,26 +103,25 @@ class StudyFolder:
         for path in (self.path / "runs").glob(".*.running.*"):
             path.unlink(missing_ok=True)
 
-    def failure_file(self, task: Task, repeat: int) -> Path:
+    def failure_file(self, job: Job) -> Path:
         """Return where a failed run is told of."""
-        return self.run_file(task, repeat).with_suffix(".failed.json")
+        return self.run_file(job).with_suffix(".failed.json")
 
-    def is_done(self, task: Task, repeat: int) -> bool:
+    def is_done(self, job: Job) -> bool:
         """Return whether a run has finished, well or not."""
-        files = (self.run_file(task, repeat), self.failure_file(task, repeat))
-        return any(path.exists() for path in files)
+        return self.run_file(job).exists() or self.failure_file(job).exists()
 
-    def write_failure(self, task: Task, repeat: int, failure: Failure) -> None:
+    def write_failure(self, job: Job, failure: Failure) -> None:
         """Keep what is known of a run that did not end well."""
         data = json.dumps(asdict(failure), indent=1).encode()
-        write_atomically(self.failure_file(task, repeat), data)
+        write_atomically(self.failure_file(job), data)
 
     def forget_failures(self, jobs: Iterable[Job]) -> None:
         """Let what did not end well be run once more."""
         for job in jobs:
-            self.failure_file(job.task, job.repeat).unlink(missing_ok=True)
+            self.failure_file(job).unlink(missing_ok=True)
 
-    def read_failure(self, task: Task, repeat: int) -> Failure | None:
+    def read_failure(self, job: Job) -> Failure | None:
         """Return what is known of a failed run, None if it has not failed.
 
         Raises
@@ -135,7 +129,7 @@ class StudyFolder:
         DataError
             If the file is no such note.
         """
-        path = self.failure_file(task, repeat)
+        path = self.failure_file(job)
         if not path.exists():
             return None
         try:

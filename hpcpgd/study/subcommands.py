@@ -39,9 +39,9 @@ def plan(path: Path, folder: Path | None) -> int:
     lines, left = [], 0.0
     for point in found:
         cost, c = costs.of(point), point.config
-        repeats = range(1, study.repeats + 1)
-        done = sum(place.is_done(point, repeat) for repeat in repeats)
-        failed = sum(place.failure_file(point, repeat).exists() for repeat in repeats)
+        jobs = order([point], study.repeats)
+        done = sum(place.is_done(job) for job in jobs)
+        failed = sum(place.failure_file(job).exists() for job in jobs)
         left += cost.seconds * (study.repeats - done)
         lines.append((
             c.backend, c.reduction, network_name(c.hidden), str(cost.rows), str(c.batch_size),
@@ -82,8 +82,8 @@ def run(
             if retry_failed:
                 place.forget_failures(jobs)
             execute_all(place, jobs, study.time_limit, starter)
-    bad = [f for job in jobs if (f := place.read_failure(job.task, job.repeat))]
-    left = sum(not place.is_done(job.task, job.repeat) for job in jobs)
+    bad = [f for job in jobs if (f := place.read_failure(job))]
+    left = sum(not place.is_done(job) for job in jobs)
     stopped = f", {left} not made" if left else ""
     say(f"{len(jobs) - len(bad) - left} of {len(jobs)} runs ended well{stopped}; in {place.path}")
     return 1 if bad or left else 0

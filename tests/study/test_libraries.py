@@ -21,7 +21,7 @@ from hpcpgd.study.grid import Point
 from hpcpgd.study.paper.contest import programs
 from hpcpgd.study.paper.paper_table import LIBRARIES
 from hpcpgd.study.paper.problem import Problems
-from hpcpgd.study.study_folder import StudyFolder
+from hpcpgd.study.study_folder import Job, StudyFolder
 from tests.helpers.support import MINI, python
 
 PYTHON = os.environ.get("HPCPGD_TEST_LIBRARIES", "")
@@ -45,7 +45,7 @@ def problem(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for batch in BATCHES:
         flags = point(batch).flags()
         done = python(
-            "-m", "hpcpgd.train", *flags, "--output", str(place.run_file(point(batch), 1))
+            "-m", "hpcpgd.train", *flags, "--output", str(place.run_file(Job(point(batch), 1)))
         )
         assert done.code == 0, done.err
     problems = Problems(place, load(str(MINI), seed=0))

@@ -22,7 +22,7 @@ from hpcpgd.study.paper.paper_table import ROW
 from hpcpgd.study.read_run import read_row
 from hpcpgd.study.rows import Row
 from hpcpgd.study.runner import order
-from hpcpgd.study.study_folder import Failure, StudyFolder
+from hpcpgd.study.study_folder import Failure, Job, StudyFolder
 from tests.helpers.support import python
 from tests.study.test_study_paper import row
 
@@ -163,9 +163,9 @@ def test_bad_results_of_a_library(text: str, tmp_path: Path) -> None:
 def test_bad_notes_of_failures(text: str, tmp_path: Path) -> None:
     place = StudyFolder(tmp_path)
     place.make()
-    place.failure_file(POINT, 1).write_text(text)
+    place.failure_file(Job(POINT, 1)).write_text(text)
     with pytest.raises(DataError, match="no note of a failed run"):
-        place.read_failure(POINT, 1)
+        place.read_failure(Job(POINT, 1))
 
 
 def test_a_program_that_leaves_no_result_has_failed(tmp_path: Path) -> None:
@@ -174,4 +174,4 @@ def test_a_program_that_leaves_no_result_has_failed(tmp_path: Path) -> None:
     nothing = Launcher(("/bin/true",), in_allocation=False)
     execute_all(place, order([POINT], 1), 20, nothing)
     wanted = Failure("failed", 0, "it ended well and left no result")
-    assert place.read_failure(POINT, 1) == wanted
+    assert place.read_failure(Job(POINT, 1)) == wanted

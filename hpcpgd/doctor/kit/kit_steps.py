@@ -161,6 +161,6 @@ class Trial:
         except UnavailableError as error:  # on so many nodes; on fewer it may start ranks
             bad[point.key] = f"{job.name}: {error}"
             return
-        failure = self.runs.read_failure(point, repeat)
+        failure = self.runs.read_failure(job)
         if failure is not None:
             bad[point.key] = f"{job.name}: {failure.status}: {failure.error}"

@@ -12,7 +12,7 @@ from hpcpgd.study.paper.problem import FIRST
 from hpcpgd.study.paper.tasks import Tasks, name_of
 from hpcpgd.study.read_run import read_row
 from hpcpgd.study.rows import Row, failed_row
-from hpcpgd.study.study_folder import Failure, StudyFolder
+from hpcpgd.study.study_folder import Failure, Job, StudyFolder
 from hpcpgd.study.summary import Summary, summarise
 
 
@@ -44,14 +44,14 @@ def _not_run(p: PaperPoint, repeat: int, failure: Failure, machine: str) -> Row:
 
 
 def _row(p: PaperPoint, tasks: Tasks, place: StudyFolder, repeat: int, machine: str) -> Row | None:
-    task = tasks.of[name_of(p)]
-    failure, path = place.read_failure(task, repeat), place.run_file(task, repeat)
+    job = Job(tasks.of[name_of(p)], repeat)
+    failure, path = place.read_failure(job), place.run_file(job)
     if failure is not None:
         return _not_run(p, repeat, failure, machine)
     if not path.exists():
         return None
-    if isinstance(task, LibraryTask):
-        ours = read_row(place.run_file(p.point, FIRST), p.point, FIRST, WARM_UP, None)
+    if isinstance(job.task, LibraryTask):
+        ours = read_row(place.run_file(Job(p.point, FIRST)), p.point, FIRST, WARM_UP, None)
         return read_library_row(path, p.row, ours, repeat)
     return replace(read_row(path, p.point, repeat, WARM_UP, None), paper_row=p.row.name)
 

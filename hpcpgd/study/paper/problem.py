@@ -18,7 +18,7 @@ from hpcpgd.engines.parameters import initial_parameters, make_network
 from hpcpgd.errors import DataError
 from hpcpgd.results.atomic import write_atomically
 from hpcpgd.study.grid import Point, digest
-from hpcpgd.study.study_folder import StudyFolder
+from hpcpgd.study.study_folder import Job, StudyFolder
 from hpcpgd.train.planning import make_sampler
 
 FIRST = 1  # the repeat whose losses the libraries must find
@@ -86,7 +86,7 @@ class Problems:
         return path
 
     def _losses(self, point: Point) -> list[float]:
-        path = self._place.run_file(point, FIRST)
+        path = self._place.run_file(Job(point, FIRST))
         if not path.exists():
             said = f"{point.config.backend}, batch {point.config.batch_size}"
             raise DataError(f"no run of {said} has ended well: no losses to compare with")

@@ -16,7 +16,7 @@ from hpcpgd.checkpoint.run_files import word
 from hpcpgd.kernels.backends.registry import DEVICE_BACKENDS
 from hpcpgd.study.grid import Point
 from hpcpgd.study.slurm.site import Site
-from hpcpgd.study.study_folder import run_name
+from hpcpgd.study.study_folder import Job
 
 MARGIN_SECONDS = 120.0  # of an allocation beyond the time limit of its run
 REPORT_MINUTES = 30
@@ -67,7 +67,7 @@ def arrays(points: Sequence[Point], repeats: int, wanted: Collection[str]) -> li
     groups: dict[tuple[int, int, bool], list[str]] = {}
     for repeat in range(1, repeats + 1):
         for point in points:
-            name, config = run_name(point, repeat), point.config
+            name, config = Job(point, repeat).name, point.config
             if name in wanted:
                 threads = 1 if config.threads == "auto" else int(config.threads)
                 size = (point.ranks, threads, config.backend in DEVICE_BACKENDS)

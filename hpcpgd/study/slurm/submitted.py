@@ -99,7 +99,7 @@ def run_states(
 ) -> list[RunState]:
     """Return the state of every run, from its files and the queue."""
     queued = {record[job]: (job, state) for job, state in queue.items() if job in record}
-    return [_state(job, place, place.read_failure(job.task, job.repeat), queued) for job in jobs]
+    return [_state(job, place, place.read_failure(job), queued) for job in jobs]
 
 
 def _state(
@@ -107,7 +107,7 @@ def _state(
 ) -> RunState:
     if failure is not None:
         return RunState(job.name, failure.status, f"exit code {failure.code}: {failure.error}")
-    if place.is_done(job.task, job.repeat):
+    if place.is_done(job):
         return RunState(job.name, DONE, "")
     if job.name in queued:
         number, told = queued[job.name]
