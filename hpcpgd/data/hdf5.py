@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import mmap
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import h5py
 import numpy as np
 
-from hpcpgd.data import checks, guard
+from hpcpgd.data import checks, guard, packed, safe_hdf5
 from hpcpgd.data.array_names import recognise
 from hpcpgd.data.checks import Named
 from hpcpgd.data.dataset import Array
+from hpcpgd.data.hdf5_heaps import require_sound_heaps
 from hpcpgd.data.reading import Reading
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import DataError
-
-if TYPE_CHECKING:
-    import h5py
 
 LONGEST_LABEL = 256  # characters
 MOST_NAMES = 1000  # of datasets and groups: more is no dataset to train with
@@ -37,8 +35,6 @@ def read(path: Path) -> Reading:
         If the file is missing, damaged, held open by a writer, or if a name leads elsewhere:
         soft and external links, virtual datasets, external storage.
     """
-    from hpcpgd.data import packed, safe_hdf5  # h5py is slow to import
-
     guard.file_size(path)
     with guard.refuse_bad_file(path), _opened(path) as file:
         keys = recognise(_names(file, path), path)
@@ -75,8 +71,6 @@ def _opened(path: Path) -> h5py.File:
         If another program holds it open for writing.
     """
     fault_point("parsing")
-    import h5py
-
     try:
         return h5py.File(path, "r", locking="best-effort")  # some file systems have no locks
     except BlockingIOError:
@@ -87,8 +81,6 @@ def _opened(path: Path) -> h5py.File:
 
 def _names(file: h5py.File, path: Path) -> list[str]:
     """Return the names of all datasets but the scales of dimensions, of groups one level deep."""
-    import h5py
-
     names: list[str] = []
     for name in file:
         if isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(
@@ -104,8 +96,6 @@ def _names(file: h5py.File, path: Path) -> list[str]:
 
 def _is_scale(file: h5py.File, name: str) -> bool:
     """Return whether a dataset of this file only counts a dimension, as xarray writes them."""
-    import h5py
-
     *groups, last = name.split("/")
     here = file[groups[0]] if groups else file
     if not isinstance(here.get(last, getlink=True), h5py.HardLink):
@@ -114,23 +104,17 @@ def _is_scale(file: h5py.File, name: str) -> bool:
 
 
 def _has_texts(dataset: h5py.Dataset) -> bool:
-    import h5py
-
     return h5py.check_string_dtype(dataset.dtype) is not None
 
 
 def _require_sound_heaps(path: Path) -> None:
     """Refuse damage on which libhdf5 would loop forever as it reads texts."""
-    from hpcpgd.data.hdf5_heaps import require_sound_heaps
-
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         require_sound_heaps(data, path)
 
 
 def _texts(dataset: h5py.Dataset, path: Path) -> Array:
     """Return texts (rows,) as an array of ``str``, which has the longest one's width."""
-    from hpcpgd.data import safe_hdf5
-
     texts = list(safe_hdf5.texts(dataset))
     longest = max(map(len, texts), default=0)
     if longest > LONGEST_LABEL:
@@ -143,8 +127,6 @@ def _texts(dataset: h5py.Dataset, path: Path) -> Array:
 
 def _class_names(file: h5py.File, name: str | None, path: Path) -> tuple[str, ...]:
     """Return the texts of the array that names the classes, none if it is no such."""
-    from hpcpgd.data import safe_hdf5
-
     if name is None:
         return ()
     dataset = safe_hdf5.dataset(file, name, f"{path}: {name}")

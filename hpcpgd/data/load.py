@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcpgd.data import csvfile, digits, guard, hdf5, idx, idx_names, locate, npz, synthetic
+from hpcpgd.data import csvfile, digits, guard, idx, idx_names, locate, npz, synthetic
 from hpcpgd.data.assemble import assemble
 from hpcpgd.data.dataset import RawData
 from hpcpgd.data.reading import Reading
@@ -119,11 +119,15 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
+def _read_hdf5(path: Path) -> Reading:
+    from hpcpgd.data import hdf5  # h5py is slow to import
+
+    return hdf5.read(path)
+
+
 _READERS: dict[str, Callable[[Path], Reading]] = {
     ".npz": npz.read,
-    ".h5": hdf5.read,
-    ".hdf5": hdf5.read,
-    ".nc": hdf5.read,
+    **dict.fromkeys((".h5", ".hdf5", ".nc"), _read_hdf5),
     "folder": idx.read_folder,
 }
 _CURES = {
