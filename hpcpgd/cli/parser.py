@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from hpcpgd.cli.launcher import launcher_rank
-from hpcpgd.errors import UsageError
+from hpcpgd.errors import UsageError, nearest
+
+
+def require_command(argv: Sequence[str], commands: Iterable[str]) -> None:
+    """Refuse a first word that is neither a flag nor one of the commands.
+
+    Raises
+    ------
+    UsageError
+        With the nearest of them.
+    """
+    known = [*commands]
+    if argv and not argv[0].startswith("-") and argv[0] not in known:
+        hint = nearest(argv[0], known)
+        raise UsageError(f"unknown command {argv[0]!r}: expected {', '.join(known)}{hint}")
 
 
 class OneLineParser(argparse.ArgumentParser):

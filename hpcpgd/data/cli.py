@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hpcpgd.cli.launcher import guarded, say
-from hpcpgd.cli.parser import OneLineParser
+from hpcpgd.cli.parser import OneLineParser, require_command
 from hpcpgd.data import fetch
 from hpcpgd.data.info import describe
 from hpcpgd.data.load import check_name, load
-from hpcpgd.errors import UsageError, nearest
+from hpcpgd.errors import nearest
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,11 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    if argv and not argv[0].startswith("-") and argv[0] not in _COMMANDS:
-        known = ", ".join(_COMMANDS)
-        raise UsageError(
-            f"unknown command {argv[0]!r}: expected {known}{nearest(argv[0], _COMMANDS)}"
-        )
+    require_command(argv, _COMMANDS)
     parser = OneLineParser(
         prog="hpcpgd data", description="Fetch and describe datasets.", allow_abbrev=False
     )

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hpcpgd.cli.launcher import guarded
-from hpcpgd.cli.parser import OneLineParser
-from hpcpgd.errors import DataError, UsageError, nearest
+from hpcpgd.cli.parser import OneLineParser, require_command
+from hpcpgd.errors import DataError, UsageError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,10 +33,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    if argv and not argv[0].startswith("-") and argv[0] not in _COMMANDS:
-        words = (*_COMMANDS, "select")
-        known, hint = ", ".join(words), nearest(argv[0], words)
-        raise UsageError(f"unknown command {argv[0]!r}: expected {known}{hint}")
+    require_command(argv, (*_COMMANDS, "select"))
     parser = OneLineParser(
         prog="hpcpgd study",
         description="Scaling studies.",
