@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from hpcpgd.data import checks, guard
 from hpcpgd.data.checks import Named
 from hpcpgd.data.columns import INDEX_NAMES
 from hpcpgd.data.dataset import Array
-from hpcpgd.data.lines import lines, opened
 from hpcpgd.data.reading import Reading
 from hpcpgd.data.text_table import Table, scan
 from hpcpgd.errors import DataError
@@ -71,22 +69,19 @@ def _parse(table: Table) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
         converters[table.columns.label] = lambda cell: codes.setdefault(
             dialect.original(cell.strip()), len(codes)
         )
-    with opened(table.path) as file:
-        body = islice(lines(file, table.path), bool(table.columns.names), None)
-        texts = (dialect.plain(line) for _, line in body)
-        try:
-            values: npt.NDArray[np.float64] = np.loadtxt(
-                texts,
-                np.float64,
-                comments=None,
-                delimiter=dialect.separator,
-                converters=converters,
-                ndmin=2,
-                encoding=None,
-            )
-        except ValueError as error:
-            _diagnose(table)
-            raise DataError(f"{table.path}: {guard.one_line(error)}") from error
+    try:
+        values: npt.NDArray[np.float64] = np.loadtxt(
+            (dialect.plain(line) for _, line in table.body()),
+            np.float64,
+            comments=None,
+            delimiter=dialect.separator,
+            converters=converters,
+            ndmin=2,
+            encoding=None,
+        )
+    except ValueError as error:
+        _diagnose(table)
+        raise DataError(f"{table.path}: {guard.one_line(error)}") from error
     if values.shape[1] != table.columns.count:
         _diagnose(table)
     names = tuple(sorted(codes))

@@ -72,11 +72,13 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, known in sums.items():
-            if not _is_right(pooch, folder / name, known):
-                _check_writable(folder)
+            path = folder / name
+            if not path.is_file() or pooch.file_hash(str(path)) != known:
+                with tempfile.TemporaryFile(dir=folder):
+                    pass  # OSError before anything is downloaded
                 _from_any(pooch, folder, name, known, mirrors)
                 # pooch leaves the mode of a temporary file; data are shared on a cluster
-                (folder / name).chmod(0o644)
+                path.chmod(0o644)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
@@ -90,16 +92,6 @@ def _import_pooch() -> ModuleType:
         ) from None
     pooch.get_logger().setLevel("WARNING")
     return pooch  # type: ignore[no-any-return]  # pooch has no types
-
-
-def _is_right(pooch: ModuleType, path: Path, known: str) -> bool:
-    return path.is_file() and pooch.file_hash(str(path)) == known
-
-
-def _check_writable(folder: Path) -> None:
-    """Raise OSError before anything is downloaded in vain."""
-    with tempfile.TemporaryFile(dir=folder):
-        pass
 
 
 def _from_any(

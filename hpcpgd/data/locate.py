@@ -24,13 +24,9 @@ def user_folders(name: str) -> list[Path]:
     ``$HPCPGD_DATA/<name>``, then ``hpcpgd/<name>`` in the user's cache; a user without a
     home has no cache.
     """
-    bases = []
-    if data := os.environ.get("HPCPGD_DATA"):
-        bases.append(Path(data))
-    cache = user_cache()
-    if cache is not None:
-        bases.append(cache)
-    return [base / name for base in bases]
+    data = os.environ.get("HPCPGD_DATA")
+    bases = (Path(data) if data else None, user_cache())
+    return [base / name for base in bases if base is not None]
 
 
 def locate(name: str) -> Path:

@@ -25,12 +25,14 @@ class Table(NamedTuple):
     columns: Columns
     rows: int
 
+    def body(self) -> Iterator[tuple[int, str]]:
+        """Yield the number and the text of each line below the header."""
+        with opened(self.path) as file:
+            yield from islice(lines(file, self.path), bool(self.columns.names), None)
+
     def content(self) -> Iterator[tuple[int, list[str]]]:
         """Yield the number and the cells of each line below the header."""
-        with opened(self.path) as file:
-            body = islice(lines(file, self.path), bool(self.columns.names), None)
-            for number, line in body:
-                yield number, self.dialect.cells(line)
+        return ((number, self.dialect.cells(line)) for number, line in self.body())
 
     def cell(self, row: int, column: int) -> str:
         """Return ``PATH: line 7, column 2 ('age'): '1e39'`` for a message."""
