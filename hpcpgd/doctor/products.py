@@ -71,7 +71,7 @@ class Products:
 
 def observe(environ: Mapping[str, str] = os.environ) -> Products:
     """Find the library and measure it, in processes of their own."""
-    from hpcpgd.environment.provenance import blas_library
+    from hpcpgd.environment.provenance import blas_library, blas_pool
     from hpcpgd.kernels.blas.blas_library import Blas
     from hpcpgd.machine.resources import find_blas
 
@@ -85,7 +85,7 @@ def observe(environ: Mapping[str, str] = os.environ) -> Products:
     gflops, without, ratio = (0.0, 0.0, 1.0) if trouble else json.loads(out)
     return Products(
         blas=blas_library(blas) if found else "np.matmul",
-        kernel=_kernel(blas.path) if found else "",
+        kernel=blas_pool(blas.path).get("architecture") or "" if found else "",
         stand_in=not found,
         avx512=_has_avx512(),
         variables=given,
@@ -94,15 +94,6 @@ def observe(environ: Mapping[str, str] = os.environ) -> Products:
         ratio=ratio,
         trouble=trouble,
     )
-
-
-def _kernel(path: str) -> str:
-    """Return the kernel that the library at ``path`` says it uses."""
-    from threadpoolctl import threadpool_info
-
-    name = Path(path).name
-    pools = (pool for pool in threadpool_info() if Path(pool["filepath"]).name == name)
-    return next((pool.get("architecture") or "" for pool in pools), "")
 
 
 def _has_avx512() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import shutil
 import sys
@@ -43,16 +44,30 @@ def git_revision() -> str:
     return answer_of(("git", "-C", str(root), "describe", *options), ASK_SECONDS).strip()
 
 
+def hash_of_sources(folder: Path) -> str:
+    """Return the hexadecimal SHA-256 of the names and texts of a package's modules."""
+    digest = hashlib.sha256()
+    # In a checkout the kernels are behind a symbolic link, into which rglob does not go.
+    for path in sorted({*folder.rglob("*.py"), *(folder / "kernels").rglob("*.py")}):
+        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def blas_pool(path: str) -> dict[str, Any]:
+    """Return what threadpoolctl knows of the BLAS library at ``path``, nothing if it does not."""
+    from threadpoolctl import threadpool_info
+
+    name = Path(path).name
+    pools = (pool for pool in threadpool_info() if Path(pool["filepath"]).name == name)
+    return next(pools, {})
+
+
 def blas_library(blas: Any, kernel: bool = True) -> str:
     """Name the BLAS that ``blas`` calls: version, file, and the kernel that it has chosen."""
     if blas is None:
         return "none"
-    from threadpoolctl import threadpool_info
-
-    name = Path(blas.path).name
-    for pool in threadpool_info():
-        if Path(pool["filepath"]).name == name:
-            chosen = pool.get("architecture") if kernel else None
-            parts = (pool["internal_api"], pool["version"], chosen)
-            return " ".join(str(part) for part in parts if part) + f" ({name})"
-    return name
+    name, pool = Path(blas.path).name, blas_pool(blas.path)
+    if not pool:
+        return name
+    parts = (pool["internal_api"], pool["version"], pool.get("architecture") if kernel else None)
+    return " ".join(str(part) for part in parts if part) + f" ({name})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import hashlib
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 
+from hpcpgd.environment.provenance import hash_of_sources
 from hpcpgd.environment.user_dirs import user_cache
 from hpcpgd.errors import UnavailableError
 from hpcpgd.kernels.core.kernel_files import DISK
@@ -47,11 +47,7 @@ class Folders:
 
 def sources_hash() -> str:
     """Return a short hash of the kernels' sources."""
-    digest = hashlib.sha256()
-    folder = Path(__file__).parents[1] / "kernels"
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+    return hash_of_sources(Path(__file__).parents[1] / "kernels")[:16]
 
 
 def shared_folder() -> Path | None:
@@ -95,9 +91,6 @@ def _judged(folder: Path) -> tuple[bool, str]:
         # No bits for the group: some systems give it all by default.
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o755, exist_ok=True)
-    except OSError as error:
-        return False, error.strerror or str(error)
-    try:
         refused = _untrusted(folder)
         return (False, refused) if refused else (True, _unwritable(folder))
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import sys
 import tomllib
@@ -57,8 +56,9 @@ def machine_facts(blas_library: str) -> dict[str, str]:
 
 def program_facts(blas: Any) -> dict[str, str]:
     """Return what must be one on all ranks of a job: what they run."""
+    sources = provenance.hash_of_sources(Path(__file__).parents[1])[:12]
     return {
-        "hpcpgd": f"{__version__} with sources {_sources()}",
+        "hpcpgd": f"{__version__} with sources {sources}",
         "Python": platform.python_version(),
         "numpy": np.__version__,
         "numba": version("numba"),
@@ -67,16 +67,6 @@ def program_facts(blas: Any) -> dict[str, str]:
         "the BLAS": provenance.blas_library(blas, kernel=False),
         "the byte order": sys.byteorder,
     }
-
-
-def _sources() -> str:
-    """Return a short hash of the package's sources."""
-    digest = hashlib.sha256()
-    root = Path(__file__).parents[1]
-    # In a checkout the kernels are behind a symbolic link, into which rglob does not go.
-    for path in sorted({*root.rglob("*.py"), *(root / "kernels").rglob("*.py")}):
-        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def require_same_program(comm: mpi.Comm, blas: Any) -> None:
