@@ -67,8 +67,7 @@ def _first(names: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, int
 
 def launcher_rank(environ: Mapping[str, str] = os.environ) -> int:
     """Return this process's rank as the launcher numbers it, 0 without a launcher."""
-    found = _first(RANK_VARIABLES, environ)
-    return found[1] if found else 0
+    return _rank_or_none(environ) or 0
 
 
 def launcher_size(environ: Mapping[str, str] = os.environ) -> tuple[str, int] | None:

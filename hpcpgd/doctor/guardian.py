@@ -11,7 +11,6 @@ import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import NoReturn
 
 from hpcpgd.doctor.finding import problem
@@ -66,12 +65,7 @@ class Guardian:
     def __enter__(self) -> Guardian:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.dismiss()
         os.close(self._pipe)
         os.waitpid(self._child, 0)

@@ -146,10 +146,8 @@ def claim_gpu(ranks: mpi.Ranks, backend: str) -> Gpu:
     UnavailableError
         On every rank, if some rank has no GPU.
     """
-    found: list[Any] = []
     with mpi.agreed(ranks.comm):
-        found.append(open_device(backend, ranks.node.rank))
-    device = found[0]
+        device = open_device(backend, ranks.node.rank)
     free = device.free_bytes()
     sharing = _sharing(ranks, device)  # collective: nobody allocates before all have looked
     return Gpu(device, device.name, sharing, free, *_transport(ranks, device))

@@ -136,11 +136,6 @@ def same_machine(comm: MPI.Comm, identity: bytes) -> MPI.Comm:
     return found
 
 
-def duplicate(comm: MPI.Comm) -> MPI.Comm:
-    """Return a communicator of the same ranks with messages of its own; collective."""
-    return comm.Dup()
-
-
 def leave(ranks: Ranks) -> None:
     """Free the communicators of ``join``."""
     ranks.node.Free()

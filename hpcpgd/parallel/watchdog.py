@@ -79,7 +79,7 @@ class Watchdog:
         self._phase = next(iter(limits))
         self._watched = threading.get_ident()
         self._closing = threading.Event()
-        self._comm = mpi.duplicate(comm)
+        self._comm = comm.Dup()  # with messages of its own
         self._hosts = mpi.allgather_texts(comm, f"{socket.gethostname()}, process {os.getpid()}")
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
         if comm.size > 1 and mpi.threads_may_call():
