@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hpcpgd.doctor.finding import Finding, Place, counted, in_words, ok, warning
+from hpcpgd.doctor.slurm_job import number
 from hpcpgd.environment.cgroup import limits
 from hpcpgd.machine.cores import (
     affinity,
@@ -34,7 +34,7 @@ class RankCores:
     ----------
     machine : str
         The same for ranks of one machine.
-    cores : tuple of int
+    cores : sequence of int
         That it may run on.
     available : int
         Cores of the machine that the job may use.
@@ -45,7 +45,7 @@ class RankCores:
     """
 
     machine: str
-    cores: tuple[int, ...]
+    cores: Sequence[int]
     available: int
     quota: float
     share: float
@@ -57,8 +57,7 @@ def available(environ: Mapping[str, str] = os.environ) -> int:
     for words in limits("cpuset.cpus.effective"):
         usable &= {cpu for span in ",".join(words).split(",") for cpu in _numbers(span)}
     count = len(cores_of(sorted(usable)))
-    of_job = environ.get("SLURM_CPUS_ON_NODE", "")
-    return min(count, int(of_job)) if of_job.isdecimal() else count
+    return min(count, number(environ, "SLURM_CPUS_ON_NODE", count))
 
 
 def _numbers(span: str) -> range:
@@ -73,8 +72,8 @@ def observe(ranks: mpi.Ranks) -> RankCores:
     machine = mpi.same_machine(ranks.comm, identity)
     share = fair_share(machine, ranks.node.size)
     machine.Free()
-    own = tuple(cores_of(affinity()))
-    return RankCores(identity.decode().strip(), own, available(), quota(), share)
+    cores = cores_of(affinity())
+    return RankCores(identity.decode().strip(), cores, available(), quota(), share)
 
 
 def threads(seen: Sequence[RankCores]) -> int:
@@ -126,8 +125,3 @@ def _of_machine(seen: Sequence[RankCores], who: str) -> Finding | None:
 
 def _cores(numbers: set[int]) -> str:
     return f"core {min(numbers)}" if len(numbers) == 1 else f"{len(numbers)} cores"
-
-
-def facts(row: dict[str, Any]) -> RankCores:
-    """Return what another rank observed, from its fields."""
-    return RankCores(**{**row, "cores": tuple(row["cores"])})

@@ -92,7 +92,7 @@ class _Examination:
         if ranks.size == 1 and launcher_size() is None and "SLURM_JOB_ID" not in os.environ:
             self._on_first(lambda: launcher_check.judge_pair(launcher_check.try_pair()))
         rows = mpi.allgather_texts(ranks.comm, json.dumps(asdict(core_binding.observe(ranks))))
-        seen = [core_binding.facts(json.loads(row)) for row in rows]
+        seen = [core_binding.RankCores(**json.loads(row)) for row in rows]
         self.threads = core_binding.threads(seen)
         fewest = min(len(one.cores) for one in seen)
         crowded = min(one.share for one in seen) < 1

@@ -46,17 +46,18 @@ class Job:
     shell: bool = False
 
 
-def _number(environ: Mapping[str, str], name: str) -> int:
+def number(environ: Mapping[str, str], name: str, otherwise: int) -> int:
+    """Return the whole number that a variable holds, ``otherwise`` where it holds none."""
     text = environ.get(name, "")
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isdecimal() else otherwise
 
 
 def observe(environ: Mapping[str, str]) -> Job | None:
     """Return what is seen, None outside of a job."""
-    number = environ.get("SLURM_JOB_ID")
-    if number is None:
+    job = environ.get("SLURM_JOB_ID")
+    if job is None:
         return None
-    words = answer_of(("scontrol", "--oneliner", "show", "job", number), ASK_SECONDS).split()
+    words = answer_of(("scontrol", "--oneliner", "show", "job", job), ASK_SECONDS).split()
     told = dict(word.split("=", 1) for word in words if "=" in word)  # none where none can ask
     end = told.get("EndTime", "Unknown")
     left = None
@@ -64,10 +65,10 @@ def observe(environ: Mapping[str, str]) -> Job | None:
         with suppress(ValueError):  # Unknown, None, NONE
             left = datetime.fromisoformat(end).timestamp() - time.time()
     return Job(
-        _number(environ, "SLURM_NTASKS"),
+        number(environ, "SLURM_NTASKS", 0),
         "SLURM_STEP_NUM_TASKS" in environ,
-        _number(environ, "SLURM_CPUS_PER_TASK"),
-        _number(environ, "SRUN_CPUS_PER_TASK"),
+        number(environ, "SLURM_CPUS_PER_TASK", 0),
+        number(environ, "SRUN_CPUS_PER_TASK", 0),
         left,
         told.get("Requeue", "1") != "0",
         in_step_shell(environ),

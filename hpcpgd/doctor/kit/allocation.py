@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from hpcpgd.doctor.finding import counted
+from hpcpgd.doctor.slurm_job import number
 from hpcpgd.errors import UnavailableError
 from hpcpgd.study import launchers
 from hpcpgd.study.launchers import Launcher
@@ -73,16 +75,11 @@ def find(named: str | None, environ: Mapping[str, str] = os.environ) -> Allocati
         lacking = "no launcher for several nodes was named" if named is None else "this is no job"
         cure = "submit slurm/first-contact.sbatch, or give --launcher in a job of SLURM"
         return Allocation(launcher, 1, _cores(), 1, f"{lacking}: {cure}")
-    nodes = _number(environ, "SLURM_JOB_NUM_NODES")
+    nodes = number(environ, "SLURM_JOB_NUM_NODES", 1)
     tasks = re.findall(r"(\d+)(?:\(x\d+\))?", environ.get("SLURM_TASKS_PER_NODE", "1"))
-    lacking = f"the job has {nodes} node{'s' * (nodes != 1)}: sbatch --nodes=4"
-    threads = _number(environ, "SLURM_CPUS_PER_TASK")
+    lacking = f"the job has {counted(nodes, 'node')}: sbatch --nodes=4"
+    threads = number(environ, "SLURM_CPUS_PER_TASK", 1)
     return Allocation(launcher, nodes, min(map(int, tasks)), threads, lacking)
-
-
-def _number(environ: Mapping[str, str], name: str) -> int:
-    text = environ.get(name, "")
-    return int(text) if text.isdecimal() else 1
 
 
 def _cores() -> int:

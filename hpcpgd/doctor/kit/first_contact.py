@@ -152,18 +152,14 @@ def _make_folders(kit: Path) -> tuple[Path, Path, Path]:
     """
     try:
         folder = kit.absolute()
-        _refuse(folder)
-        private = folder.with_name(f"{folder.name}-private")
-        archive = folder.with_name(f"{folder.name}.tar.gz")
-        _refuse(private)
-        _refuse(archive)
+        private, archive = Path(f"{folder}-private"), Path(f"{folder}.tar.gz")
+        for path in (folder, private, archive):
+            if os.path.lexists(path):
+                raise OutputError(
+                    f"--kit: {path} is there already: give another name, or remove it"
+                )
         private.mkdir()
         folder.mkdir()
     except OSError as error:
         raise OutputError(f"--kit {kit}: cannot be made: {error.strerror}") from None
     return folder, private, archive
-
-
-def _refuse(path: Path) -> None:
-    if os.path.lexists(path):
-        raise OutputError(f"--kit: {path} is there already: give another name, or remove it")
