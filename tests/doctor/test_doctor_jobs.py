@@ -216,7 +216,7 @@ def test_a_slurm_job_that_fits() -> None:
 
 def test_what_slurm_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     told = {"EndTime": "2001-01-01T00:00:00", "TimeLimit": "01:00:00", "Requeue": "0"}
-    monkeypatch.setattr(slurm_job, "_ask", lambda number: told)
+    monkeypatch.setattr(slurm_job, "answer_of", lambda *_: " ".join(map("=".join, told.items())))
     environ = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_CPUS_PER_TASK": "2"}
     seen = slurm_job.observe(environ)
     assert seen is not None
