@@ -17,11 +17,12 @@ from hpcpgd.study.paper.paper_table import (  # fmt: skip
     ROW,
     PaperRow,
 )
-from hpcpgd.study.paper.verdict import NOT_RUN, Verdict, over, said
+from hpcpgd.study.paper.verdict import Seen, Verdict, judged
 
 CONSTANT = 1.1  # largest over smallest time, within which times are called constant
 PAPER_CORES = 32
 LITTLE = 2.0  # times slower that is still called a little
+NO_GPU = ("GPU not run here", True)  # is said, and counts for nothing
 
 
 def judge(results: Results, cores: int) -> list[Verdict]:
@@ -43,40 +44,32 @@ def judge(results: Results, cores: int) -> list[Verdict]:
 
 
 def _constant(results: Results, letter: str, claim: str, rows: tuple[str, ...]) -> Verdict:
-    texts, good, found = [], True, False
+    seen: Seen = []
     for row in rows:
         for network in NETWORKS:
             times = list(results.seconds(row, network).values())
-            if len(times) < 2:
-                continue
-            found = True
-            spread = max(times) / min(times)
-            good &= spread <= CONSTANT
-            texts.append(f"{row} {network} {spread:.2f}")
-    text = f"largest over smallest: {said(texts)}" if found else ""
-    return Verdict(letter, claim, text, over(found, good))
+            if len(times) > 1:
+                spread = max(times) / min(times)
+                seen.append((f"{row} {network} {spread:.2f}", spread <= CONSTANT))
+    return judged(letter, claim, seen, what="largest over smallest: ")
 
 
 def _falls(results: Results) -> Verdict:
     """Compare the smallest and the largest batch of the rows parallel over examples."""
-    texts, good, found = [], True, set()
+    seen: Seen = []
+    on_gpu = False
     for row in (MULTICORE, GPU):
         for network in NETWORKS:
             times = results.seconds(row, network)
-            if len(times) < 2:
-                continue
-            found.add(row)
-            ratio = times[max(times)] / times[min(times)]
-            good &= ratio < 1 / CONSTANT
-            texts.append(f"{row} {network} {ratio:.2f}")
+            if len(times) > 1:
+                on_gpu = on_gpu or row == GPU
+                ratio = times[max(times)] / times[min(times)]
+                seen.append((f"{row} {network} {ratio:.2f}", ratio < 1 / CONSTANT))
+    if seen and not on_gpu:
+        seen.append(NO_GPU)
     claim = "example-parallel and GPU time falls with the batch size"
-    text = f"time at the largest batch over the smallest: {said(texts)}" if found else ""
-    return Verdict("b", claim, _without_gpu(text, found), over(bool(found), good, GPU in found))
-
-
-def _without_gpu(text: str, found: set[str]) -> str:
-    """Say that a claim about the GPU was tried on other rows alone."""
-    return f"{text}; GPU not run here" if found and GPU not in found else text
+    what = "time at the largest batch over the smallest: "
+    return judged("b", claim, seen, whole=on_gpu, what=what)
 
 
 def _ratios(results: Results, slow: str, fast: str) -> dict[str, list[float]]:
@@ -92,11 +85,10 @@ def _ratios(results: Results, slow: str, fast: str) -> dict[str, list[float]]:
 
 def _gpu_beats(results: Results) -> Verdict:
     found = _ratios(results, MULTICORE, GPU)
-    texts = [f"{network} at least x{min(r):.1f}" for network, r in found.items()]
-    good = all(min(r) > 1 for r in found.values())
+    seen = [(f"{network} at least x{min(r):.1f}", min(r) > 1) for network, r in found.items()]
     whole = all(len(r) == len(results.batches) for r in found.values())
     claim = "the GPU beats multicore at every batch size"
-    return Verdict("c", claim, said(texts), over(bool(found), good, whole))
+    return judged("c", claim, seen, whole=whole)
 
 
 def _mean_speedups(results: Results, cores: int) -> Verdict:
@@ -105,25 +97,22 @@ def _mean_speedups(results: Results, cores: int) -> Verdict:
     every = [value for values in ratios.values() for value in values]
     claim = "mean speedup 10 with 32 cores, 25 on the GPU"
     if not every:
-        return Verdict("e", claim, "", NOT_RUN)
+        return judged("e", claim, [])
     mean = float(np.mean(every))
     text = (
         f"multicore x{mean:.2f} with {cores} cores, efficiency {mean / cores:.2f} "
         f"(the paper's {10 / PAPER_CORES:.2f})"
     )
-    good = mean / cores >= 10 / PAPER_CORES
     gpu = [v for r in _ratios(results, NAIVE, GPU).values() for v in r]
-    if gpu:
-        text += f"; GPU x{np.mean(gpu):.0f}"
-        good &= float(np.mean(gpu)) >= 25
-    else:
-        text += "; GPU not run here"
-    return Verdict("e", claim, text, over(True, good, bool(gpu)))
+    on_gpu = (f"GPU x{np.mean(gpu):.0f}", float(np.mean(gpu)) >= 25) if gpu else NO_GPU
+    seen = [(text, mean / cores >= 10 / PAPER_CORES), on_gpu]
+    return judged("e", claim, seen, whole=bool(gpu))
 
 
 def _blas_against_examples(results: Results) -> Verdict:
     """Compare Fast Parallel and the libraries' parallel rows with Multicore Parallel."""
-    texts, good, found = [], True, set()
+    seen: Seen = []
+    kinds = set()
     rows = [ROW[FAST_PARALLEL], *(r for r in LIBRARY_ROWS if r.parallel)]
     for network in NETWORKS:
         examples = _means(results, ROW[MULTICORE], network)
@@ -131,14 +120,14 @@ def _blas_against_examples(results: Results) -> Verdict:
         for name, blas in others.items():
             if examples is None or blas is None:
                 continue
-            found.add("library" if ROW[name].foreign else name)
-            good &= blas[0] < examples[0] and blas[1] > examples[1]
-            texts.append(
+            kinds.add("library" if ROW[name].foreign else name)
+            text = (
                 f"{name} {network}: x{blas[0]:.2f} against x{examples[0]:.2f}, "
                 f"{blas[1]:.1f} against {examples[1]:.1f} GFLOP/s"
             )
+            seen.append((text, blas[0] < examples[0] and blas[1] > examples[1]))
     claim = "BLAS and library rows speed up less than example-parallel, but win in GFLOPS"
-    return Verdict("f", claim, said(texts), over(bool(found), good, len(found) == 2))
+    return judged("f", claim, seen, whole=len(kinds) == 2)
 
 
 def _means(results: Results, row: PaperRow, network: str) -> tuple[float, float] | None:
@@ -152,12 +141,12 @@ def _means(results: Results, row: PaperRow, network: str) -> tuple[float, float]
 
 def _blas_serial(results: Results) -> Verdict:
     found = _ratios(results, NAIVE, FAST)
-    texts = [f"x{np.median(r):.2f} ({network})" for network, r in found.items()]
-    good, whole = all(5 <= np.median(r) <= 20 for r in found.values()), False
+    middle = {network: float(np.median(ratios)) for network, ratios in found.items()}
+    seen = [(f"x{ratio:.2f} ({network})", 5 <= ratio <= 20) for network, ratio in middle.items()]
     for row in (r for r in LIBRARY_ROWS if not (r.parallel or r.on_gpu)):
         for network, ratios in _ratios(results, FAST, row.name).items():
-            texts.append(f"{row.name} x{np.median(ratios):.2f} faster still ({network})")
-            good &= bool(1 <= np.median(ratios) <= LITTLE)
-            whole = bool(found)
+            ratio = float(np.median(ratios))
+            text = f"{row.name} x{ratio:.2f} faster still ({network})"
+            seen.append((text, 1 <= ratio <= LITTLE))
     claim = "BLAS serial about 10 times naive serial, a little slower than the library's serial"
-    return Verdict("i", claim, said(texts), over(bool(texts), good, whole))
+    return judged("i", claim, seen, whole=0 < len(found) < len(seen))

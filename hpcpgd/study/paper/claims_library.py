@@ -15,7 +15,7 @@ from hpcpgd.study.paper.paper_table import (  # fmt: skip
     ROW,
     PaperRow,
 )
-from hpcpgd.study.paper.verdict import Verdict, over, said
+from hpcpgd.study.paper.verdict import Seen, Verdict, judged
 
 PAPERS_OWN = (NAIVE, MULTICORE, GPU, FAST, FAST_PARALLEL)
 LARGE = (512, 1024)
@@ -36,7 +36,7 @@ def _fastest(
 
 def library_at_large(results: Results) -> Verdict:
     """Claim (g): compare the fastest library with the fastest of the paper's own rows."""
-    texts, good = [], True
+    seen: Seen = []
     libraries = tuple(row.name for row in LIBRARY_ROWS)
     for network in NETWORKS:
         for batch in LARGE:
@@ -44,14 +44,13 @@ def library_at_large(results: Results) -> Verdict:
             own, theirs = _fastest(results, PAPERS_OWN, network, batch)
             if not (library and own):
                 continue
-            good &= time < theirs
             text = f"{network} batch {batch}: {library} {time:.3g} s, {own} {theirs:.3g} s"
             ours = results.seconds(OUR_BEST, network).get(batch)
-            texts.append(text + (f", {OUR_BEST} {ours:.3g} s" if ours else ""))
+            seen.append((text + (f", {OUR_BEST} {ours:.3g} s" if ours else ""), time < theirs))
     claim = "the library has the lowest time at large batches"
     asked = len(NETWORKS) * len({*LARGE} & {*results.batches})
     fair = _as_much_on_the_gpu(results)
-    return Verdict("g", claim, said(texts), over(bool(texts) and fair, good, len(texts) == asked))
+    return judged("g", claim, seen, whole=len(seen) == asked, fair=fair)
 
 
 def _as_much_on_the_gpu(results: Results) -> bool:
@@ -66,27 +65,27 @@ def _as_much_on_the_gpu(results: Results) -> bool:
 
 def own_kernels(results: Results) -> Verdict:
     """Claim (h): compare our CUDA kernels with the libraries on the GPU."""
-    texts, good, found, whole = [], True, False, True
+    seen: Seen = []
+    whole = True
     for network in NETWORKS:
         own, ours = results.seconds(GPU, network), _growth(results, ROW[GPU], network)
         for row in (r for r in LIBRARY_ROWS if r.on_gpu):
             theirs, growth = results.seconds(row.name, network), _growth(results, row, network)
             if NEAR not in own or NEAR not in theirs:
                 continue
-            found = True
-            good &= own[NEAR] < theirs[NEAR]
+            good = own[NEAR] < theirs[NEAR]
             text = f"{network} batch {NEAR}: own {own[NEAR]:.3g} s, {row.name} {theirs[NEAR]:.3g} s"
             if ours is None or growth is None:
                 whole = False
             else:
-                good &= growth > ours
+                good = good and growth > ours
                 text += (
                     f"; speedup at batch {max(own)} over that at {min(own)}: own x{ours:.1f}, "
                     f"{row.name} x{growth:.1f}"
                 )
-            texts.append(text)
+            seen.append((text, good))
     claim = "own CUDA kernels beat the library's GPU near batch 128, whose speedup grows fastest"
-    return Verdict("h", claim, said(texts), over(found, good, whole))
+    return judged("h", claim, seen, whole=whole)
 
 
 def _growth(results: Results, row: PaperRow, network: str) -> float | None:
@@ -97,7 +96,7 @@ def _growth(results: Results, row: PaperRow, network: str) -> float | None:
 
 def odd_widths(results: Results) -> Verdict:
     """Claim (j), as far as times tell: conflicts themselves need a profiler."""
-    texts, good, found = [], True, False
+    seen: Seen = []
     for width in ODD_WIDTHS:
         losses = {}
         for batch in results.batches:
@@ -106,12 +105,11 @@ def odd_widths(results: Results) -> Verdict:
                 losses[batch] = whole.gflops / odd.gflops
         if len(losses) < 2:
             continue
-        found = True
         least, most = losses[min(losses)], losses[max(losses)]
-        good &= most > LOSES and most > least
-        texts.append(
+        text = (
             f"an operation at width {width} takes x{least:.2f} (batch {min(losses)}) to "
             f"x{most:.2f} (batch {max(losses)}) of its time at width {FULL_WIDTH}"
         )
+        seen.append((text, most > LOSES and most > least))
     claim = "GPU bank conflicts grow with the batch, and widths off multiples of 32 lose"
-    return Verdict("j", claim, said(texts), over(found, good))
+    return judged("j", claim, seen)

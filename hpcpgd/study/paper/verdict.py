@@ -17,16 +17,22 @@ class Verdict:
     verdict: str
 
 
-def said(texts: list[str]) -> str:
-    """Join what is said of several rows and networks."""
-    return "; ".join(texts)
+Seen = list[
+    tuple[str, bool]
+]  # what was seen of a row or network, and whether the claim holds there
 
 
-def over(found: bool, good: bool, whole: bool = True) -> str:
-    """Return the verdict, where nothing was ``found`` that the claim was not run.
+def judged(
+    letter: str, claim: str, seen: Seen, *, whole: bool = True, fair: bool = True, what: str = ""
+) -> Verdict:
+    """Return the verdict on a claim.
 
-    Not the ``whole`` of what it speaks of can break it, but cannot make it hold.
+    Where nothing was seen, or the comparison is not ``fair``, it was not run.  Not the ``whole``
+    of what it speaks of can break it, but cannot make it hold.  ``what`` is said before the
+    numbers.
     """
-    if not found or (good and not whole):
-        return NOT_RUN
-    return HOLDS if good else DOES_NOT
+    good = all(holds for _, holds in seen)
+    numbers = what * bool(seen) + "; ".join(text for text, _ in seen)
+    if not (seen and fair) or (good and not whole):
+        return Verdict(letter, claim, numbers, NOT_RUN)
+    return Verdict(letter, claim, numbers, HOLDS if good else DOES_NOT)
