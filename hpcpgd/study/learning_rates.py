@@ -18,15 +18,15 @@ class Selection:
 
     Attributes
     ----------
-    rates, accuracies, losses : tuple of float
-        Validation accuracy and loss after the last epoch; NaN where training diverged.
+    accuracies, losses : tuple of float
+        Of each of ``RATES``: validation accuracy and loss after the last epoch; NaN where
+        training diverged.
     best : int
         Index of the chosen rate.
     test_accuracy, test_loss : float
         Of the chosen model, on the test set.
     """
 
-    rates: tuple[float, ...]
     accuracies: tuple[float, ...]
     losses: tuple[float, ...]
     best: int
@@ -43,7 +43,7 @@ def best_of(rates: Sequence[float], accuracies: Sequence[float]) -> int | None:
 def table(config: RunConfig, choice: Selection) -> str:
     """Return the rates with their accuracies, the chosen one marked."""
     lines = ["learning rate  validation accuracy  validation loss"]
-    for i, rate in enumerate(choice.rates):
+    for i, rate in enumerate(RATES):
         accuracy, loss = choice.accuracies[i], choice.losses[i]
         known = "diverged" if np.isnan(accuracy) else f"{100 * accuracy:.2f} %"
         mark = "  chosen" if i == choice.best else ""

@@ -56,7 +56,7 @@ def select(comm: mpi.Comm, config: RunConfig) -> Selection:
         if not dataset.validation.rows or not dataset.has_accuracy:
             raise ConfigError(f"dataset {dataset.name}: has no validation rows to choose by")
         if config.output != "auto" and ranks.rank == 0:
-            _check_output(config)
+            check_writable(Path(config.output), config.overwrite, Path(config.dataset))
     groups = min(ranks.size, len(RATES))
     group = ranks.rank * groups // ranks.size
     own = mpi.split(ranks, group)
@@ -76,10 +76,6 @@ def select(comm: mpi.Comm, config: RunConfig) -> Selection:
     mpi.leave(own)
     mpi.leave(ranks)
     return choice
-
-
-def _check_output(config: RunConfig) -> None:
-    check_writable(Path(config.output), config.overwrite, Path(config.dataset))
 
 
 @dataclass
@@ -145,7 +141,7 @@ def _choose(ranks: mpi.Ranks, own: mpi.Ranks, candidates: dict[int, Candidate]) 
             tested[:] = scores.accuracy, scores.loss
     mpi.allreduce_sum(ranks.comm, tested)
     accuracies, losses = (tuple(map(float, row)) for row in shown)
-    return Selection(RATES, accuracies, losses, best, float(tested[0]), float(tested[1]))
+    return Selection(accuracies, losses, best, float(tested[0]), float(tested[1]))
 
 
 def _write(config: RunConfig, choice: Selection) -> None:
@@ -160,10 +156,10 @@ def _write(config: RunConfig, choice: Selection) -> None:
     with h5py.File(image, "w") as file:
         file.attrs["schema"] = SCHEMA
         file.attrs["config"] = config.to_toml()
-        file.attrs["chosen_learning_rate"] = choice.rates[choice.best]
+        file.attrs["chosen_learning_rate"] = RATES[choice.best]
         file.attrs["test_accuracy"] = choice.test_accuracy
         file.attrs["test_loss"] = choice.test_loss
-        file["learning_rate"] = np.array(choice.rates)
+        file["learning_rate"] = np.array(RATES)
         file["validation_accuracy"] = np.array(choice.accuracies)
         file["validation_loss"] = np.array(choice.losses)
     write_atomically(Path(config.output), image.getbuffer())
