@@ -5,12 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from hpcpgd.cli.launcher import guarded
 from hpcpgd.cli.parser import OneLineParser, require_command
 from hpcpgd.errors import DataError, UsageError
+
+# Where the function of each command is, which has its name and takes its flags.
+_MODULES = {
+    "plan": "subcommands",
+    "run": "subcommands",
+    "submit": "slurm.submission",
+    "status": "slurm.submission",
+    "collect": "subcommands",
+    "report": "subcommands",
+    "paper": "paper.paper_command",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,9 +33,11 @@ def main(argv: list[str] | None = None) -> int:
             from hpcpgd.study import select
 
             return select.main(words[1:])
-        arguments = _parse(words)
+        arguments = vars(_parse(words))
+        command = arguments.pop("command")
         try:
-            return _COMMANDS[arguments.command](arguments)
+            module = import_module(f"hpcpgd.study.{_MODULES[command]}")
+            return int(getattr(module, command)(**arguments))
         except OSError as error:  # such as a folder that this user may not enter
             where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
             raise DataError(f"{where}{error.strerror or error}") from None
@@ -33,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    require_command(argv, (*_COMMANDS, "select"))
+    require_command(argv, (*_MODULES, "select"))
     parser = OneLineParser(
         prog="hpcpgd study",
         description="Scaling studies.",
@@ -53,13 +66,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parts = {}
     for name, text in texts.items():
         parts[name] = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        parts[name].add_argument("study", type=Path, metavar="STUDY.toml")
+        parts[name].add_argument("path", type=Path, metavar="STUDY.toml")
         parts[name].add_argument("--folder", type=Path, metavar="DIR", help=folder)
     for name in ("run", "submit"):
         parts[name].add_argument("--retry-failed", action="store_true", help=retry)
     one = parts["submit"]
     text = "what the cluster wants to be told"
-    one.add_argument("--site", type=Path, required=True, metavar="SITE.toml", help=text)
+    one.add_argument(
+        "--site", dest="site_file", type=Path, required=True, metavar="SITE.toml", help=text
+    )
     one.add_argument("--dry-run", action="store_true", help="print the scripts and stop")
     one.add_argument("--wait", action="store_true", help="wait until all have ended")
     parts["run"].add_argument(
@@ -76,6 +91,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     one.add_argument(
         "--also",
         action="append",
+        type=_labelled,
         default=[],
         metavar="LABEL=DIR",
         help="runs of the same study on another machine; repeatable",
@@ -83,7 +99,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     one.add_argument("--label", help="of this machine (default: its processor)")
     text = "draw the figures and print the tables of a study file"
     one = commands.add_parser("report", help=text, description=text, allow_abbrev=False)
-    one.add_argument("file", type=Path, metavar="STUDY.h5")
+    one.add_argument("path", type=Path, metavar="STUDY.h5")
     folder = "default: figures beside study.h5, NAME.figures beside NAME.h5"
     one.add_argument("--figures", type=Path, metavar="DIR", help=folder)
     text = "run Table 1 of the paper, draw its figures 5 to 10, judge its ten claims"
@@ -102,67 +118,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _plan(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.subcommands import plan
-
-    return plan(arguments.study, arguments.folder)
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.subcommands import run
-
-    a = arguments
-    return run(a.study, a.folder, launcher=a.launcher, task=a.task, retry_failed=a.retry_failed)
-
-
-def _submit(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.slurm.submission import submit
-
-    a = arguments
-    told = {"dry_run": a.dry_run, "wait": a.wait, "retry_failed": a.retry_failed}
-    return submit(a.study, a.folder, a.site, **told)
-
-
-def _status(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.slurm.submission import status
-
-    return status(arguments.study, arguments.folder)
-
-
-def _collect(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.subcommands import collect
-
-    also = [_labelled(text) for text in arguments.also]
-    return collect(arguments.study, arguments.folder, arguments.output, arguments.label, also)
-
-
 def _labelled(text: str) -> tuple[str, Path]:
     label, sign, folder = text.partition("=")
     if not (label and sign and folder):
         raise UsageError(f"--also {text}: expected LABEL=DIR")
     return label, Path(folder)
-
-
-def _report(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.subcommands import report
-
-    return report(arguments.file, arguments.figures)
-
-
-def _paper(arguments: argparse.Namespace) -> int:
-    from hpcpgd.study.paper.paper_command import Options, paper
-
-    a = arguments
-    gpu = a.only == "gpu"
-    return paper(Options(a.quick, gpu, a.dataset, a.folder, a.python, a.retry_failed))
-
-
-_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "plan": _plan,
-    "run": _run,
-    "submit": _submit,
-    "status": _status,
-    "collect": _collect,
-    "report": _report,
-    "paper": _paper,
-}

@@ -81,11 +81,18 @@ class Options:
         return StudyFolder(self.folder or Path("-".join(["hpcpgd-study-paper", *words])))
 
 
-def paper(options: Options) -> int:
+def paper(
+    quick: bool,
+    only: str | None,
+    dataset: str | None,
+    folder: Path | None,
+    python: str | None,
+    retry_failed: bool,
+) -> int:
     """Run what is not done; exit 1 if a run did not end well, rows that cannot run apart."""
+    options = Options(quick, only == "gpu", dataset, folder, python, retry_failed)
     name = options.dataset or find_dataset()
     check_name(name)
-    python = options.python
     if python is not None and shutil.which(python) is None:
         raise UsageError(f"--library-python {python}: no program is there")
     options.place.make()
