@@ -75,6 +75,12 @@ def launcher_size(environ: Mapping[str, str] = os.environ) -> tuple[str, int] | 
     return _first(SIZE_VARIABLES, environ)
 
 
+def several_ranks() -> bool:
+    """Return whether the launcher says that it started more ranks than this one."""
+    size = launcher_size()
+    return size is not None and size[1] > 1
+
+
 def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment for a process that must not think it is a rank of this job."""
     return {k: v for k, v in environ.items() if not k.startswith(LAUNCHER_PREFIXES)}
@@ -175,8 +181,7 @@ def let_speak(speaks: bool, speaker: int = 0) -> None:
     not yet read.  A speaker that has left was heard, as it waits for that; where that cannot be
     seen, such as from another node, ``HEARING_SECONDS`` must do.
     """
-    size = launcher_size()
-    if (size is None or size[1] <= 1) and launcher_rank() == 0:
+    if not several_ranks() and launcher_rank() == 0:
         return
     if speaks:
         with suppress(OSError, ValueError, AttributeError):  # no standard error
@@ -185,7 +190,7 @@ def let_speak(speaks: bool, speaker: int = 0) -> None:
     for number in (signal.SIGTERM, signal.SIGUSR1):  # which the launcher may send now
         with suppress(ValueError):  # not the main thread
             signal.signal(number, signal.SIG_DFL)
-    here = _first(LOCAL_SIZE_VARIABLES, os.environ)
+    size, here = launcher_size(), _first(LOCAL_SIZE_VARIABLES, os.environ)
     all_here = size is not None and here is not None and here[1] == size[1]
     end = time.monotonic() + HEARING_SECONDS
     while (left := end - time.monotonic()) > 0:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
-from hpcpgd.cli.launcher import launcher_rank, launcher_size, part
+from hpcpgd.cli.launcher import launcher_rank, launcher_size, part, several_ranks
 from hpcpgd.environment.memory_limits import few, too_little
 from hpcpgd.errors import UnavailableError
 from hpcpgd.parallel.stop import attended
@@ -66,9 +66,9 @@ class Endings:
 
     def at_failure(self) -> NoReturn:
         """End this process in the place of MPI, which has said why it cannot start."""
-        size, low = launcher_size(), few()
+        low = few()
         causes = [f"{low}, which may be too little"] if low else []
-        if size is not None and size[1] > 1:
+        if several_ranks():
             causes.append("if mpirun or srun is not of mpi4py's MPI library, take its own")
         cure = "; ".join([*causes, "hpcpgd doctor looks for other causes"])
         error = UnavailableError(f"MPI_Init failed, its own words stand above: {cure}")

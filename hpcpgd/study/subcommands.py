@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcpgd.checkpoint.run_files import companion
-from hpcpgd.cli.launcher import launcher_size, say
+from hpcpgd.cli.launcher import say, several_ranks
 from hpcpgd.environment.memory_limits import physical_memory
 from hpcpgd.errors import DataError, OutputError, UsageError, nearest
 from hpcpgd.machine.cores import usable_cores
@@ -66,8 +66,7 @@ def run(
     ``launcher`` starts the ranks, in place of this machine's ``mpiexec``.  ``task`` names the
     only run to make, beside others that other processes make.
     """
-    size = launcher_size()
-    if size is not None and size[1] > 1:
+    if several_ranks():
         raise UsageError("start it without mpiexec or srun: it starts the ranks of each run itself")
     study, place = open_study(path, folder)
     starter = launchers.find(launcher)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hpcpgd.cli.launcher import guarded, launcher_rank, launcher_size, say
+from hpcpgd.cli.launcher import guarded, launcher_rank, say, several_ranks
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import HpcpgdError, UnavailableError
 from hpcpgd.parallel.stop import StopRequest
@@ -52,9 +52,8 @@ def _together(argv: Sequence[str] | None, stop: StopRequest) -> int:
     except (HpcpgdError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        size = launcher_size()
         asked_for = isinstance(error, SystemExit) and not error.code  # --help, --version
-        if asked_for or size is None or size[1] <= 1:
+        if asked_for or not several_ranks():
             raise
         from hpcpgd.parallel import mpi
         from hpcpgd.train import job
@@ -68,8 +67,7 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
     try:
         config, print_config = parse(words)
     except HpcpgdError as error:
-        size = launcher_size()
-        if size is None or size[1] <= 1:
+        if not several_ranks():
             raise
         config, print_config = error, False
     if print_config and not isinstance(config, HpcpgdError):

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 
-from hpcpgd.cli.launcher import launcher_size, say
+from hpcpgd.cli.launcher import say, several_ranks
 from hpcpgd.doctor import slurm_job
 from hpcpgd.doctor.finding import counted
 from hpcpgd.doctor.kit import allocation, private_names
@@ -49,8 +49,7 @@ def make(folder: Path, doctors: Path, launcher: str | None, with_names: bool) ->
     HpcpgdError
         If it cannot be begun, or its files cannot be written.
     """
-    size = launcher_size()
-    if size is not None and size[1] > 1:
+    if several_ranks():
         raise UsageError("--kit: start it without mpiexec or srun: it starts ranks itself")
     kit = _Kit(folder, doctors, launcher, with_names)
     with ended_by_signal():
