@@ -108,11 +108,6 @@ class Summary:
         """Ranks times threads."""
         return self.ranks * self.threads
 
-    @property
-    def label(self) -> str:
-        """Name the point among others of its series."""
-        return f"{self.backend} {self.ranks}x{self.threads}"
-
 
 def interval(values: Array) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of the median."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpcpgd.checkpoint.run_files import RunFiles
@@ -14,10 +15,11 @@ from hpcpgd.train.recording import make_state
 from hpcpgd.train.training_loop import Trainer
 
 
+@dataclass
 class Writer:
     """Writes on rank 0 for all; each method is collective and raises a failure on every rank.
 
-    Parameters
+    Attributes
     ----------
     comm : Comm
     watch : Watchdog
@@ -26,22 +28,16 @@ class Writer:
         What the run file is written from.
     facts : dict of str to str
         What the bits hang on, for the checkpoints.
+    newest : Path or None
+        On rank 0, the checkpoint that it wrote last.
     """
 
-    def __init__(
-        self,
-        comm: mpi.Comm,
-        watch: Watchdog,
-        files: RunFiles,
-        record: RunRecord,
-        facts: dict[str, str],
-    ) -> None:
-        self._comm = comm
-        self._watch = watch
-        self.files = files
-        self.record = record
-        self.facts = facts
-        self.newest: Path | None = None  # on rank 0, the checkpoint that it wrote last
+    comm: mpi.Comm
+    watch: Watchdog
+    files: RunFiles
+    record: RunRecord
+    facts: dict[str, str]
+    newest: Path | None = None
 
     def write(self) -> None:
         """Write the run file.
@@ -51,8 +47,8 @@ class Writer:
         OutputError
         """
         fault_point("run file", self.record.status)
-        with self._watch.during("checkpoint"), mpi.agreed(self._comm):
-            if self._comm.rank == 0:
+        with self.watch.during("checkpoint"), mpi.agreed(self.comm):
+            if self.comm.rank == 0:
                 write_run_file(self.files.run_file, self.record)
 
     def checkpoint(self, trainer: Trainer) -> None:
@@ -63,10 +59,10 @@ class Writer:
         OutputError
         """
         totals = trainer.engine.totals()
-        mpi.allreduce_sum(self._comm, totals)
+        mpi.allreduce_sum(self.comm, totals)
         self.record.segments[-1].last_step = trainer.engine.steps
-        with self._watch.during("checkpoint"), mpi.agreed(self._comm):
-            if self._comm.rank == 0:
+        with self.watch.during("checkpoint"), mpi.agreed(self.comm):
+            if self.comm.rank == 0:
                 state = make_state(trainer, self.record, totals, self.facts)
                 self.newest = self.files.checkpoints.save(state)
         self.write()

@@ -53,7 +53,8 @@ def make(folder: Path, doctors: Path, launcher: str | None, with_names: bool) ->
         raise UsageError("--kit: start it without mpiexec or srun: it starts ranks itself")
     kit = _Kit(folder, doctors, launcher, with_names)
     with ended_by_signal():
-        kit.try_all()
+        for name, step in kit.trial.steps():  # whose files and names stay in the private folder
+            kit.attempt(name, step, kit.trial.end)
         kit.tell()
     return int(any(one.status == FAILED for one in kit.outcomes))
 
@@ -74,11 +75,6 @@ class _Kit:
         """Make a step, and say what became of it."""
         self.outcomes.append(attempt(name, step, end))
         say(tried(self.outcomes[-1:]))
-
-    def try_all(self) -> None:
-        """Try everything; files and names stay in the private folder."""
-        for name, step in self.trial.steps():
-            self.attempt(name, step, self.trial.end)
 
     def tell(self) -> None:
         """Put into the folder what may be passed on, and pack it."""

@@ -136,10 +136,11 @@ def check_rows(raw: RawData, size: Size) -> None:
         raise DataError(f"{raw.name}: {left} rows to train on, expected {wanted} or more")
 
 
+@dataclass(frozen=True)
 class Plan:
     """All points of a study on one machine.
 
-    Parameters
+    Attributes
     ----------
     dataset : str
         Name or path.
@@ -151,31 +152,26 @@ class Plan:
     rows : tuple of PaperRow
     """
 
-    def __init__(
-        self, dataset: str, raw: RawData, size: Size, cores: int, rows: tuple[PaperRow, ...]
-    ) -> None:
-        self._dataset = dataset
-        self._n_in, self._classes = raw.train.features.shape[1], raw.n_classes
-        self._available = raw.train.rows
-        self._size = size
-        self._cores = cores
-        self._rows = rows
-        self._compared = ROW[GEMM] if ROW[GEMM] in rows else ROW[CUDA]
+    dataset: str
+    raw: RawData
+    size: Size
+    cores: int
+    rows: tuple[PaperRow, ...]
 
     def points(self) -> list[PaperPoint]:
         """Return every point once: rows of the same shape side by side."""
-        found = [self.point(row, shape) for shape in self._shapes() for row in self._rows]
-        if any(row.name == GPU for row in self._rows):
-            odd = [Shape((width,), batch) for width in ODD_WIDTHS for batch in self._size.batches]
+        found = [self.point(row, shape) for shape in self._shapes() for row in self.rows]
+        if any(row.name == GPU for row in self.rows):
+            odd = [Shape((width,), batch) for width in ODD_WIDTHS for batch in self.size.batches]
             found += [self.point(ROW[GPU], shape) for shape in odd]
         return found
 
     def _shapes(self) -> list[Shape]:
         found = [
-            Shape(hidden, batch) for hidden in NETWORKS.values() for batch in self._size.batches
+            Shape(hidden, batch) for hidden in NETWORKS.values() for batch in self.size.batches
         ]
-        if self._size.axes:
-            rows = [n for n in AXIS_ROWS if n < self._available]
+        if self.size.axes:
+            rows = [n for n in AXIS_ROWS if n < self.raw.train.rows]
             found += [Shape(hidden, AXIS_BATCH, n) for hidden in NETWORKS.values() for n in rows]
             widths = [(w,) * len(hidden) for hidden in NETWORKS.values() for w in AXIS_WIDTHS]
             found += [Shape(hidden, AXIS_BATCH) for hidden in widths]
@@ -183,15 +179,16 @@ class Plan:
 
     def point(self, row: PaperRow, shape: Shape) -> PaperPoint:
         """Return one point; that of a library is our own run of the same problem."""
-        ours = self._compared if row.foreign else row
+        compared = ROW[GEMM] if ROW[GEMM] in self.rows else ROW[CUDA]
+        ours = compared if row.foreign else row
         given: dict[str, Any] = {
-            "dataset": self._dataset,
+            "dataset": self.dataset,
             "train_rows": shape.train_rows,
-            "epochs": self._size.epochs,
+            "epochs": self.size.epochs,
             "learning_rate": RATE,
             "backend": ours.backend,
             "reduction": "allreduce",
-            "threads": self._cores if ours.parallel else 1,
+            "threads": self.cores if ours.parallel else 1,
             "batch_size": shape.batch,
             "hidden": shape.hidden,
         }
@@ -201,10 +198,11 @@ class Plan:
 
     def _limit(self, config: RunConfig, row: PaperRow) -> dict[str, int]:
         """Return fewer steps where an epoch would take too long, of one epoch alone."""
-        rows = self._available if config.train_rows == "all" else int(config.train_rows)
-        work = make_network(config, self._n_in, self._classes).flops_per_example / 1e9
-        rate = ASSUMED_GFLOPS[row.backend] * (self._cores if row.parallel else 1)
-        if work * rows / rate <= self._size.epoch_limit:
+        rows = self.raw.train.rows if config.train_rows == "all" else int(config.train_rows)
+        network = make_network(config, self.raw.train.features.shape[1], self.raw.n_classes)
+        work = network.flops_per_example / 1e9
+        rate = ASSUMED_GFLOPS[row.backend] * (self.cores if row.parallel else 1)
+        if work * rows / rate <= self.size.epoch_limit:
             return {}
-        steps = int(self._size.epoch_limit * rate / (work * int(config.batch_size)))
+        steps = int(self.size.epoch_limit * rate / (work * int(config.batch_size)))
         return {"epochs": 1, "max_steps": max(steps, 1)}
