@@ -81,6 +81,12 @@ def several_ranks() -> bool:
     return size is not None and size[1] > 1
 
 
+def ranks_here() -> int | None:
+    """Return how many ranks the launcher started on this machine, if it says."""
+    found = _first(LOCAL_SIZE_VARIABLES, os.environ)
+    return found[1] if found else None
+
+
 def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment for a process that must not think it is a rank of this job."""
     return {k: v for k, v in environ.items() if not k.startswith(LAUNCHER_PREFIXES)}
@@ -190,8 +196,8 @@ def let_speak(speaks: bool, speaker: int = 0) -> None:
     for number in (signal.SIGTERM, signal.SIGUSR1):  # which the launcher may send now
         with suppress(ValueError):  # not the main thread
             signal.signal(number, signal.SIG_DFL)
-    size, here = launcher_size(), _first(LOCAL_SIZE_VARIABLES, os.environ)
-    all_here = size is not None and here is not None and here[1] == size[1]
+    size = launcher_size()
+    all_here = size is not None and ranks_here() == size[1]
     end = time.monotonic() + HEARING_SECONDS
     while (left := end - time.monotonic()) > 0:
         if all_here and rank_is_gone(speaker, size[1] if size else 1, _rank_or_none):

@@ -10,13 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from hpcpgd.cli.launcher import (
-    LOCAL_SIZE_VARIABLES,
-    guarded,
-    launcher_rank,
-    launcher_size,
-    let_speak,
-)
+from hpcpgd.cli.launcher import guarded, launcher_rank, launcher_size, let_speak, ranks_here
 from hpcpgd.cli.parser import OneLineParser
 from hpcpgd.doctor import limits, shared_memory
 from hpcpgd.doctor.finding import problem
@@ -85,8 +79,7 @@ def _ranks() -> str:
 
 def _examine(report: Report, guardian: Guardian, folder: Path) -> int:
     """Look at what may kill MPI, start MPI, and go on with all ranks."""
-    local = next((os.environ[name] for name in LOCAL_SIZE_VARIABLES if name in os.environ), "1")
-    ranks = int(local) if local.isdecimal() else 1
+    ranks = ranks_here() or 1
     report.add(*limits.judge())
     if report.code:
         report.verdict()
