@@ -10,15 +10,7 @@ import numpy as np
 
 from hpcpgd.results.atomic import make_folder
 from hpcpgd.study.rows import PHASE_COLUMNS
-from hpcpgd.study.style import (
-    COLOURS,
-    HATCHES,
-    MARKERS,
-    logarithmic,
-    new_figure,
-    our_look,
-    save,
-)
+from hpcpgd.study.style import COLOURS, HATCHES, MARKERS, logarithmic, new_figure, our_look, save
 from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import SCALED, scaled_note, varying
 

@@ -12,16 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from hpcpgd.errors import (
-    DataError,
-    DivergedError,
-    HpcpgdError,
-    OutputError,
-    ReplicaError,
-    StoppedError,
-    UnavailableError,
-    WatchdogError,
-)
+from hpcpgd import errors
 from hpcpgd.study.last_words import cure, reason
 from hpcpgd.study.launchers import Launcher
 from hpcpgd.study.study_folder import Failure, Job, StudyFolder, Task
@@ -32,8 +23,8 @@ TRIAL_SECONDS = 60.0
 SPOKEN = frozenset(
     error.exit_code
     for error in (
-        *(HpcpgdError, DivergedError, DataError, WatchdogError, OutputError, StoppedError),
-        ReplicaError,
+        *(errors.HpcpgdError, errors.DivergedError, errors.DataError, errors.WatchdogError),
+        *(errors.OutputError, errors.StoppedError, errors.ReplicaError),
     )
 )
 
@@ -83,7 +74,7 @@ def _run(folder: StudyFolder, job: Job, launcher: Launcher, time_limit: float) -
     if code == 0:
         return Failure("failed", 0, "it ended well and left no result")
     unfinished.unlink(missing_ok=True)
-    status = {DivergedError.exit_code: "diverged", None: "timed out"}.get(code, "failed")
+    status = {errors.DivergedError.exit_code: "diverged", None: "timed out"}.get(code, "failed")
     return Failure(status, -1 if code is None else code, error)
 
 
@@ -104,7 +95,9 @@ def _require_launcher(job: Job, launcher: Launcher, failure: Failure) -> None:
         start = shlex.join(words)
         told = error.partition(" error: ")[2] or error or f"it ended with {code}"
         look = cure(told) or f"{start} python -m hpcpgd.doctor says more"
-        raise UnavailableError(f"{start} starts no ranks of mpi4py's MPI here: {told}: {look}")
+        raise errors.UnavailableError(
+            f"{start} starts no ranks of mpi4py's MPI here: {told}: {look}"
+        )
 
 
 def _outcome(
@@ -113,7 +106,7 @@ def _outcome(
     """Run a task; what keeps it from being started counts as its own failure."""
     try:
         command = task.command(launcher, output)
-    except DataError as error:
+    except errors.DataError as error:
         return error.exit_code, str(error)
     return run_limited(command, time_limit, launcher.environment())
 

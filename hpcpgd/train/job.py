@@ -113,10 +113,7 @@ def _end(program: str, world: mpi.Comm, error: HpcpgdError) -> NoReturn:
 
 
 def train(
-    comm: mpi.Comm,
-    config: RunConfig,
-    argv: Sequence[str] = (),
-    stop: StopRequest | None = None,
+    comm: mpi.Comm, config: RunConfig, argv: Sequence[str] = (), stop: StopRequest | None = None
 ) -> Path:
     """Train as ``config`` says and return the run file's path; collective over ``comm``.
 

@@ -5,19 +5,9 @@ from __future__ import annotations
 from hpcpgd.config.run_config import NETWORKS
 from hpcpgd.study.paper.measured_rows import Results
 from hpcpgd.study.paper.paper_rows import ODD_WIDTHS
-from hpcpgd.study.paper.paper_table import (  # fmt: skip
-    FAST,
-    FAST_PARALLEL,
-    GPU,
-    LIBRARY_ROWS,
-    MULTICORE,
-    NAIVE,
-    ROW,
-    PaperRow,
-)
+from hpcpgd.study.paper.paper_table import GPU, LIBRARY_ROWS, PAPERS_OWN, ROW, PaperRow
 from hpcpgd.study.paper.verdict import Seen, Verdict, judged
 
-PAPERS_OWN = (NAIVE, MULTICORE, GPU, FAST, FAST_PARALLEL)
 LARGE = (512, 1024)
 NEAR = 128
 OUR_BEST = "gemm parallel"

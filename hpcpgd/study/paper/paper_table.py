@@ -44,6 +44,7 @@ LIBRARIES = {"pytensor": "pytensor_cpu.py", "keras-jax": "keras_jax.py", "pytorc
 
 NAIVE, MULTICORE, GPU = "Naive Serial", "Multicore Parallel", "GPU Parallel"
 FAST, FAST_PARALLEL = "Fast Serial", "Fast Parallel"
+PAPERS_OWN = (NAIVE, MULTICORE, GPU, FAST, FAST_PARALLEL)
 GEMM, CUDA = "gemm serial", "cuda"
 ROWS = (
     PaperRow(NAIVE, "loops"),
