@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hpcpgd.environment.provenance import cpu_model
 from hpcpgd.study.grid import network_name
 from hpcpgd.study.paper.contest import LibraryTask, read_library_row
 from hpcpgd.study.paper.paper_rows import AXIS_BATCH, WARM_UP, PaperPoint
@@ -16,12 +17,8 @@ from hpcpgd.study.study_folder import Failure, Job, StudyFolder
 from hpcpgd.study.summary import Summary, summarise
 
 
-def gather(
-    points: list[PaperPoint], tasks: Tasks, place: StudyFolder, repeats: int, machine: str
-) -> list[Row]:
+def gather(points: list[PaperPoint], tasks: Tasks, place: StudyFolder, repeats: int) -> list[Row]:
     """Return a row for each run that has ended; for a point that cannot run here, one.
-
-    ``machine`` is where those have failed that do not know it.
 
     Raises
     ------
@@ -30,24 +27,24 @@ def gather(
     """
     found = []
     for p in points:
-        ended = [_row(p, tasks, place, repeat, machine) for repeat in range(1, repeats + 1)]
+        ended = [_row(p, tasks, place, repeat) for repeat in range(1, repeats + 1)]
         rows = [row for row in ended if row is not None]
         if not rows and p.row.name in tasks.absent:
-            rows = [_not_run(p, 0, tasks.absent[p.row.name], machine)]
+            rows = [_not_run(p, 0, tasks.absent[p.row.name])]
         found += rows
     return found
 
 
-def _not_run(p: PaperPoint, repeat: int, failure: Failure, machine: str) -> Row:
-    row = replace(failed_row(p.point, repeat, failure, machine), paper_row=p.row.name)
+def _not_run(p: PaperPoint, repeat: int, failure: Failure) -> Row:
+    row = replace(failed_row(p.point, repeat, failure, cpu_model()), paper_row=p.row.name)
     return replace(row, backend=p.row.backend, reduction="none") if p.row.foreign else row
 
 
-def _row(p: PaperPoint, tasks: Tasks, place: StudyFolder, repeat: int, machine: str) -> Row | None:
+def _row(p: PaperPoint, tasks: Tasks, place: StudyFolder, repeat: int) -> Row | None:
     job = Job(tasks.of[name_of(p)], repeat)
     failure, path = place.read_failure(job), place.run_file(job)
     if failure is not None:
-        return _not_run(p, repeat, failure, machine)
+        return _not_run(p, repeat, failure)
     if not path.exists():
         return None
     if isinstance(job.task, LibraryTask):

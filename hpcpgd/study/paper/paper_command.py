@@ -113,13 +113,13 @@ def _run(options: Options, name: str) -> tuple[list[Row], bar_charts.Legend, str
     cores = usable_cores()
     points = Plan(name, raw, size, cores, chosen).points()
     tasks = make_tasks(points, absent_rows(chosen, python), python, cores, Problems(place, raw))
-    require_one_machine(gather(points, tasks, place, size.repeats, cpu_model()), place.path)
+    require_one_machine(gather(points, tasks, place, size.repeats), place.path)
     jobs = tasks.jobs(size.repeats)
     if options.retry_failed:
         place.forget_failures(jobs)
     place.clean()
     execute_all(place, jobs, size.time_limit, launchers.find(None))
-    rows = gather(points, tasks, place, size.repeats, cpu_model())
+    rows = gather(points, tasks, place, size.repeats)
     run = {row.paper_row for row in rows if row.status == "complete"}
     absent = {row: why.status for row, why in tasks.absent.items() if row not in run}
     return rows, bar_charts.Legend(cores, chosen, absent), name
