@@ -68,12 +68,8 @@ def _numbers(span: str) -> range:
 
 def observe(ranks: mpi.Ranks) -> RankCores:
     """Return what is seen of this rank; collective."""
-    identity = machine_identity()
-    machine = mpi.same_machine(ranks.comm, identity)
-    share = fair_share(machine, ranks.node.size)
-    machine.Free()
-    cores = cores_of(affinity())
-    return RankCores(identity.decode().strip(), cores, available(), quota(), share)
+    machine, cores = machine_identity().decode().strip(), cores_of(affinity())
+    return RankCores(machine, cores, available(), quota(), fair_share(ranks))
 
 
 def threads(seen: Sequence[RankCores]) -> int:

@@ -7,7 +7,6 @@ import re
 import socket
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -61,18 +60,19 @@ def machine_identity() -> bytes:
         return socket.gethostname().encode()
 
 
-def fair_share(machine: Any, sharers: int) -> float:
-    """Return this rank's share, in cores, of the cores that it may use.
+def fair_share(ranks: mpi.Ranks) -> float:
+    """Return this rank's share, in cores, of the cores that it may use; collective.
 
     A core that several ranks of the machine may use counts in parts; a quota is divided
-    evenly over the ``sharers``, ranks of one node.  Below 1, there are more ranks than cores.
-    Collective over ``machine``.
+    evenly over the ranks of a node.  Below 1, there are more ranks than cores.
     """
+    machine = mpi.same_machine(ranks.comm, machine_identity())
     mine = np.zeros(MAX_CORES, np.uint8)
     mine[cores_of(affinity())] = 1
     users = mpi.allgather(machine, mine).astype(np.int64).sum(axis=0)
+    machine.Free()
     share = float(np.sum(1.0 / users[mine > 0]))
-    return min(share, quota() / sharers)
+    return min(share, quota() / ranks.node.size)
 
 
 def fair_threads(share: float) -> int:

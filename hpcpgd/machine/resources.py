@@ -13,7 +13,7 @@ from hpcpgd.errors import UnavailableError
 from hpcpgd.kernels.backends.registry import DEVICE_BACKENDS
 from hpcpgd.kernels.blas import blas_library
 from hpcpgd.kernels.blas.numpy_gemm import MatmulStandIn
-from hpcpgd.machine.cores import fair_share, fair_threads, machine_identity
+from hpcpgd.machine.cores import fair_share, fair_threads
 from hpcpgd.machine.gpu import Gpu, claim_gpu
 from hpcpgd.parallel import mpi
 
@@ -93,9 +93,7 @@ def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
     UnavailableError
         The same on every rank.
     """
-    machine = mpi.same_machine(ranks.comm, machine_identity())
-    share = fair_share(machine, ranks.node.size)
-    machine.Free()
+    share = fair_share(ranks)
     threads = config.threads
     if threads == "auto" and (config.backend in DEVICE_BACKENDS or _one_at_a_time(config)):
         threads = 1

@@ -86,10 +86,10 @@ def test_the_lowest_rank_speaks_where_several_fail(comm: Any) -> None:
 
 
 def test_fair_share_of_the_cores(comm: Any) -> None:
-    machine = mpi.same_machine(comm, cores.machine_identity())
+    ranks = mpi.join(comm)
     usable = min(physical_cores(), cores.quota())
-    assert cores.fair_share(machine, comm.size) == pytest.approx(usable / comm.size)
-    machine.Free()
+    assert cores.fair_share(ranks) == pytest.approx(usable / comm.size)
+    mpi.leave(ranks)
 
 
 def test_ranks_of_one_machine_find_each_other(comm: Any) -> None:
