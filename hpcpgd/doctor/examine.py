@@ -31,7 +31,6 @@ from hpcpgd.parallel import mpi
 from hpcpgd.parallel.startup import Endings
 from hpcpgd.train.job import within
 
-PROGRAM = "hpcpgd doctor"
 NETWORK = Stage(
     "Allreduce",
     120.0,
@@ -61,7 +60,7 @@ def examine(report: Report, guardian: Guardian, folder: Path, endings: Endings) 
         code = report.code
         mpi.leave(examination.ranks)
 
-    return within(PROGRAM, world, body) or code
+    return within(endings.program, world, body) or code
 
 
 def _unheard() -> int:

@@ -121,11 +121,8 @@ def _table(file: Any, name: str, dimension: str, rows: list[Any], units: dict[st
     group.dimensions = {dimension: len(rows)}
     put(group, dimension, (dimension,), np.arange(len(rows)))
     for column in fields(rows[0]):
-        values: Any = [getattr(row, column.name) for row in rows]
-        if isinstance(values[0], bool):  # netCDF knows no booleans
-            values = np.array(values, np.int8)
-        numbers = not isinstance(values[0], str)
-        about = {"units": units.get(column.name, "1")} if numbers else {}
+        values = [getattr(row, column.name) for row in rows]
+        about = {} if isinstance(values[0], str) else {"units": units.get(column.name, "1")}
         put(group, column.name, (dimension,), values, **about)
 
 
