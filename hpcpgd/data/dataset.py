@@ -134,6 +134,12 @@ class Dataset:
         return columns
 
 
+def splits_of(data: RawData | Dataset) -> dict[str, Split]:
+    """Return the splits that are there by their names, in the order of ``SPLITS``."""
+    splits = {name: getattr(data, name) for name in SPLITS}
+    return {name: split for name, split in splits.items() if split is not None}
+
+
 def sha256(raw: RawData) -> str:
     """Return the hexadecimal SHA-256 of the arrays of `raw`, whatever file held them.
 
@@ -141,11 +147,9 @@ def sha256(raw: RawData) -> str:
     order, in the order train, validation, test, features before labels.
     """
     digest = hashlib.sha256()
-    for name in ("train", "validation", "test"):
-        split: Split | None = getattr(raw, name)
-        if split is not None:
-            _add(digest, f"x_{name}", split.features)
-            _add(digest, f"y_{name}", split.labels)
+    for name, split in splits_of(raw).items():
+        _add(digest, f"x_{name}", split.features)
+        _add(digest, f"y_{name}", split.labels)
     return digest.hexdigest()
 
 

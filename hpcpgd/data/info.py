@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hpcpgd.data.checks import extent
-from hpcpgd.data.dataset import RawData, Split, sha256
+from hpcpgd.data.dataset import RawData, Split, sha256, splits_of
 from hpcpgd.errors import printable
 
 _MOST_CLASSES = 20  # listed one by one; more are summed up
@@ -13,8 +13,7 @@ _MOST_CLASSES = 20  # listed one by one; more are summed up
 
 def describe(raw: RawData) -> str:
     """Return a short aligned table: rows, inputs, dtype, classes, counts, scale and hash."""
-    splits = {"train": raw.train, "validation": raw.validation, "test": raw.test}
-    there = {name: split for name, split in splits.items() if split is not None}
+    there = splits_of(raw)
     facts = [
         ("dataset", raw.name if raw.name.isprintable() else ascii(raw.name)),
         *((name, f"{split.rows} rows") for name, split in there.items()),

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcpgd.data import guard
-from hpcpgd.data.dataset import SPLITS, Array, Dataset, Split
+from hpcpgd.data.dataset import Array, Dataset, Split, splits_of
 from hpcpgd.errors import DataError
 
 ROUNDING = 4 * float(np.finfo(np.float64).eps)  # of a value that would be the same otherwise
@@ -37,7 +37,7 @@ def standardised(dataset: Dataset, dtype: str) -> Dataset:
         If the new features do not fit in memory, a column's range has no finite value, or
         ``dtype`` does not hold a new value.
     """
-    splits = {name: getattr(dataset, name) for name in SPLITS}
+    splits = splits_of(dataset)
     cells = sum(split.features.size for split in splits.values())
     guard.ensure_fits(cells * np.dtype(dtype).itemsize, f"{dataset.name} standardised")
     mean, divisor, constant = _moments(dataset)

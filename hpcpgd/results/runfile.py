@@ -18,7 +18,7 @@ import numpy as np
 
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.config.toml_file import parse
-from hpcpgd.data.dataset import SPLITS
+from hpcpgd.data.dataset import splits_of
 from hpcpgd.data.hdf5_heaps import opened
 from hpcpgd.data.safe_hdf5 import attribute
 from hpcpgd.engines.parameters import params_sha256
@@ -100,7 +100,7 @@ def _write_attributes(file: h5py.File, record: RunRecord) -> None:
         "n_parameters": network.n_parameters,
         "flops_per_example": network.flops_per_example,
     }
-    attributes |= {f"{split}_rows": getattr(record.dataset, split).rows for split in SPLITS}
+    attributes |= {f"{name}_rows": split.rows for name, split in splits_of(record.dataset).items()}
     if record.parameters is not None:
         attributes["params_sha256"] = params_sha256(network, record.parameters)
     for name, value in attributes.items():
@@ -121,9 +121,7 @@ def _write_segments(file: Any, record: RunRecord) -> None:
     group.dimensions = {"segment": len(record.segments)}
     put(group, "segment", ("segment",), np.arange(1, len(record.segments) + 1))
     for name in SEGMENT_COLUMNS:
-        values = [getattr(segment, name) for segment in record.segments]
-        flags = isinstance(values[0], bool)  # netCDF knows no booleans
-        put(group, name, ("segment",), np.array(values, np.int8) if flags else values)
+        put(group, name, ("segment",), [getattr(segment, name) for segment in record.segments])
     for number, segment in enumerate(record.segments, 1):
         ranks = file.create_group(f"ranks/segment{number}")
         ranks.dimensions = {"rank": len(segment.places)}

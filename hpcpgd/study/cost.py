@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hpcpgd.data import Dataset
+from hpcpgd.data.dataset import Dataset, splits_of
 from hpcpgd.engines.parameters import make_network
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.study.grid import Point
@@ -86,7 +86,7 @@ class Costs:
 
 
 def _bytes(dataset: Dataset) -> int:
-    splits = (dataset.train, dataset.validation, dataset.test)
+    splits = splits_of(dataset).values()
     return sum(split.features.nbytes + split.labels.nbytes for split in splits)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset, Split
-from hpcpgd.data.dataset import SPLITS
+from hpcpgd.data.dataset import splits_of
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.machine.node_memory import ensure_memory
@@ -85,9 +85,9 @@ def _facts(dataset: Dataset | None) -> bytes:
     """Return everything but the arrays as JSON, empty where there is no dataset."""
     if dataset is None:
         return b""
-    names = [name for name in Dataset.__dataclass_fields__ if name not in SPLITS]
+    splits = splits_of(dataset)
+    names = [name for name in Dataset.__dataclass_fields__ if name not in splits]
     facts: dict[str, Any] = {name: getattr(dataset, name) for name in names}
-    splits = {name: getattr(dataset, name) for name in SPLITS}
     facts["splits"] = {
         name: (*split.features.shape, split.features.dtype.str) for name, split in splits.items()
     }
