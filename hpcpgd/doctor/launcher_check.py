@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from hpcpgd.cli.launcher import launcher_size, mismatch
 from hpcpgd.doctor.finding import Finding, counted, ok, problem, warning
 from hpcpgd.doctor.probe import ask
 from hpcpgd.errors import ConfigError
 from hpcpgd.study.last_words import cure
+from hpcpgd.study.launchers import mpiexec_here
 
 SUBJECT = "MPI"
 PAIR_SECONDS = 30.0
@@ -52,8 +49,7 @@ class Pair:
 
 def try_pair() -> Pair:
     """Start two ranks with the ``mpiexec`` beside this Python, else with that in PATH."""
-    beside = Path(sys.executable).with_name("mpiexec")
-    found = str(beside) if os.access(beside, os.X_OK) else shutil.which("mpiexec")
+    found = mpiexec_here()
     if found is None:
         return Pair("")
     pair = (found, "-n", "2")

@@ -93,9 +93,14 @@ def find(named: str | None) -> Launcher:
     return launcher
 
 
-def _mpiexec() -> str:
+def mpiexec_here() -> str | None:
+    """Return the ``mpiexec`` beside this Python, else that in PATH; None without one."""
     beside = Path(sys.executable).with_name("mpiexec")
-    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    return str(beside) if os.access(beside, os.X_OK) else shutil.which("mpiexec")
+
+
+def _mpiexec() -> str:
+    found = mpiexec_here()
     if found is None:
         raise UnavailableError(
             "no mpiexec was found beside Python or in PATH: load the site's MPI module, "
