@@ -71,7 +71,7 @@ def submit(
     if "\\" in str(place.path):
         raise ConfigError(f"--folder {place.path}: SLURM's log names take no backslash")
     if dry_run:
-        states = _states(study, place, own, None)
+        states = run_states(study, place, own, None)
         scripts = _scripts(study, site, own, place, _missing(states))
         say("\n".join(f"# {script.path}\n{script.text}" for script in scripts))
         return 0
@@ -79,7 +79,7 @@ def submit(
     with place.locked(), ended_by_signal():
         if retry_failed:
             place.forget_failures(order(points(study), study.repeats))
-        states = _states(study, place, own, queue)
+        states = run_states(study, place, own, queue)
         wanted = _missing(states)
         if wanted or _lacks_report(place, own, queue):
             scripts = _scripts(study, site, own, place, wanted)
@@ -107,13 +107,6 @@ def _still_queued(own: SlurmFiles, queue: Queue) -> list[str]:
 
 def _missing(states: list[RunState]) -> set[str]:
     return {s.name for s in states if s.state == MISSING}
-
-
-def _states(
-    study: StudyFile, place: StudyFolder, own: SlurmFiles, queue: Queue | None
-) -> list[RunState]:
-    jobs = order(points(study), study.repeats)
-    return run_states(jobs, place, own.read(), {} if queue is None else queue.states())
 
 
 def _scripts(
@@ -179,10 +172,10 @@ def status(path: Path, folder: Path | None) -> int:
     own = files_of(place, study)
     queue = Queue(read_site(own.site)) if own.site.exists() else None
     try:
-        states = _states(study, place, own, queue)
+        states = run_states(study, place, own, queue)
     except UnavailableError as error:
         say(f"from the files alone, as SLURM does not answer: {error}")
-        states = _states(study, place, own, None)
+        states = run_states(study, place, own, None)
     return _tell(states, study, place)
 
 
@@ -211,7 +204,7 @@ def _wait(study: StudyFile, place: StudyFolder, own: SlurmFiles, queue: Queue) -
         if not left:
             break
         time.sleep(POLL_SECONDS)
-    code = _tell(_states(study, place, own, queue), study, place)
+    code = _tell(run_states(study, place, own, queue), study, place)
     result = place.path / "study.h5"
     if not result.exists():
         say(f"no {result}: see the last log in {shlex.quote(str(own.logs))}")

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from hpcpgd.errors import DataError
 from hpcpgd.results.atomic import write_atomically
+from hpcpgd.study.grid import points
+from hpcpgd.study.runner import order
+from hpcpgd.study.slurm.queue import Queue
 from hpcpgd.study.study_folder import Failure, Job, StudyFolder
 from hpcpgd.study.studyfile import StudyFile
 
@@ -95,10 +98,12 @@ class RunState:
 
 
 def run_states(
-    jobs: list[Job], place: StudyFolder, record: dict[str, str], queue: dict[str, str]
+    study: StudyFile, place: StudyFolder, own: SlurmFiles, queue: Queue | None
 ) -> list[RunState]:
-    """Return the state of every run, from its files and the queue."""
-    queued = {record[job]: (job, state) for job, state in queue.items() if job in record}
+    """Return the state of every run, from its files and, where it can be asked, the queue."""
+    jobs, record = order(points(study), study.repeats), own.read()
+    told = {} if queue is None else queue.states()
+    queued = {record[job]: (job, state) for job, state in told.items() if job in record}
     return [_state(job, place, place.read_failure(job), queued) for job in jobs]
 
 
