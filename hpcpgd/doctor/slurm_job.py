@@ -57,8 +57,9 @@ def observe(environ: Mapping[str, str]) -> Job | None:
     job = environ.get("SLURM_JOB_ID")
     if job is None:
         return None
+    # Nothing is told where SLURM cannot be asked.
     words = answer_of(("scontrol", "--oneliner", "show", "job", job), ASK_SECONDS).split()
-    told = dict(word.split("=", 1) for word in words if "=" in word)  # none where none can ask
+    told = dict(word.split("=", 1) for word in words if "=" in word)
     end = told.get("EndTime", "Unknown")
     left = None
     if told.get("TimeLimit") != "UNLIMITED":

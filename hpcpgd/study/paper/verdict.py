@@ -17,9 +17,8 @@ class Verdict:
     verdict: str
 
 
-Seen = list[
-    tuple[str, bool]
-]  # what was seen of a row or network, and whether the claim holds there
+# What was seen of a row or network, and whether the claim holds there.
+Seen = list[tuple[str, bool]]
 
 
 def judged(
@@ -27,9 +26,9 @@ def judged(
 ) -> Verdict:
     """Return the verdict on a claim.
 
-    Where nothing was seen, or the comparison is not ``fair``, it was not run.  Not the ``whole``
-    of what it speaks of can break it, but cannot make it hold.  ``what`` is said before the
-    numbers.
+    Where nothing was seen, or the comparison is not ``fair``, it was not run.  Less than the
+    ``whole`` of what it speaks of can break it, but cannot make it hold.  ``what`` is said
+    before the numbers.
     """
     good = all(holds for _, holds in seen)
     numbers = what * bool(seen) + "; ".join(text for text, _ in seen)
