@@ -7,7 +7,7 @@ from typing import Any
 
 from hpcpgd.config.run_config import GROUPED, REDUCTIONS, SHARDS, RunConfig
 from hpcpgd.errors import ConfigError
-from hpcpgd.kernels.backends.registry import DEVICE_BACKENDS
+from hpcpgd.kernels.backends.registry import BACKENDS
 
 
 def _check_rate(config: RunConfig) -> None:
@@ -27,10 +27,11 @@ def _check_rate(config: RunConfig) -> None:
 def _check_precision(config: RunConfig) -> None:
     """Refuse products in another type than the run's, but for TF32 where it exists."""
     precision, dtype = config.matmul_precision, config.dtype
-    if precision == "tf32" and (config.backend, dtype) != ("cuda", "float32"):
+    able = [name for name, backend in BACKENDS.items() if "tf32" in backend.precisions]
+    if precision == "tf32" and (config.backend not in able or dtype != "float32"):
         raise ConfigError(
             f"matmul-precision tf32 does not go with backend {config.backend} and dtype {dtype}: "
-            "it needs backend cuda and dtype float32"
+            f"it needs backend {' or '.join(able)} and dtype float32"
         )
     if precision not in (dtype, "tf32"):
         raise ConfigError(
@@ -77,20 +78,22 @@ def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
     if "dtype" in flags and values.get("matmul_precision") == toml.get("dtype", "auto"):
         values.pop("matmul_precision", None)  # it followed the dtype that is overridden
     if values.get("dtype", "auto") == "auto":
-        values["dtype"] = "float64" if values.get("backend") == "reference" else "float32"
+        values["dtype"] = BACKENDS[values.get("backend", RunConfig.backend)].precisions[0]
     if values.get("matmul_precision", "auto") == "auto":
         values["matmul_precision"] = values["dtype"]
     config = RunConfig(**values)
     _check_rate(config)
     _check_precision(config)
     _check_reduction(config)
-    if config.backend in DEVICE_BACKENDS and config.threads not in ("auto", 1):
+    backend = BACKENDS[config.backend]
+    if backend.on_device and config.threads not in ("auto", 1):
         raise ConfigError(
             f"backend {config.backend} computes on a GPU, one host thread a rank: "
             f"leave threads out (now {config.threads})"
         )
-    if config.backend == "reference" and config.dtype == "float32":
-        raise ConfigError("backend reference computes in float64 only: leave dtype out")
+    if config.dtype not in backend.precisions:
+        only = " and ".join(backend.precisions)
+        raise ConfigError(f"backend {config.backend} computes in {only} only: leave dtype out")
     if config.output_activation == "softmax" and config.loss == "mse":
         raise ConfigError(
             "loss mse does not go with output-activation softmax: "

@@ -10,18 +10,12 @@ from threadpoolctl import threadpool_limits
 
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.errors import UnavailableError
-from hpcpgd.kernels.backends.registry import DEVICE_BACKENDS
+from hpcpgd.kernels.backends.registry import BACKENDS
 from hpcpgd.kernels.blas import blas_library
 from hpcpgd.kernels.blas.numpy_gemm import MatmulStandIn
 from hpcpgd.machine.cores import fair_share, fair_threads
 from hpcpgd.machine.gpu import Gpu, claim_gpu
 from hpcpgd.parallel import mpi
-
-# Backends whose products the BLAS divides over its own threads, if they are large enough.
-THREADED_BY_BLAS = ("reference", "gemv")
-# Floating-point operations of a rank's slice below which waking a team of threads (0.1 ms a
-# step) costs more than the threads save.
-WORTH_A_TEAM = {"gemm": 50e6, "loops": 10e6}
 
 
 @dataclass(frozen=True)
@@ -53,29 +47,24 @@ def find_blas(backend: str) -> Any:
     Raises
     ------
     UnavailableError
-        If the named library cannot be used, or if ``gemv`` finds none.
+        If the named library cannot be used, or if none is found and nothing can stand in.
     """
-    if backend == "loops" or backend in DEVICE_BACKENDS:
+    traits = BACKENDS[backend]
+    if not traits.blas:
         return None
-    # NumPy, which backend reference calls, cannot be told to use another library.
-    path = os.environ.get("HPCPGD_BLAS") if backend != "reference" else None
+    path = None if traits.through_numpy else os.environ.get("HPCPGD_BLAS")
     try:
         found = blas_library.find(path)
     except OSError as error:
         raise UnavailableError(f"HPCPGD_BLAS={path}: {error}") from None
     if found is not None:
         return found
-    if backend == "gemv":
+    if traits.blas not in MatmulStandIn.ROUTINES:
         raise UnavailableError(
-            "backend gemv: no BLAS with cblas_sgemv was found; install scipy-openblas32 "
-            "or name a library in HPCPGD_BLAS"
+            f"backend {backend}: no BLAS with cblas_s{traits.blas} was found; install "
+            "scipy-openblas32 or name a library in HPCPGD_BLAS"
         )
     return MatmulStandIn()
-
-
-def _one_at_a_time(config: RunConfig) -> bool:
-    """Say whether the reduction wants backends of single examples on one thread."""
-    return config.reduction == "reproducible" and config.backend in ("loops", "gemv")
 
 
 def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
@@ -94,17 +83,18 @@ def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
         The same on every rank.
     """
     share = fair_share(ranks)
-    threads = config.threads
-    if threads == "auto" and (config.backend in DEVICE_BACKENDS or _one_at_a_time(config)):
+    threads, backend = config.threads, BACKENDS[config.backend]
+    one_at_a_time = config.reduction == "reproducible" and not backend.scheduled
+    if threads == "auto" and (backend.on_device or one_at_a_time):
         threads = 1
     if threads == "auto":
         # The same on all ranks: the rank with the fewest cores sets the pace anyway.
         fewest = -mpi.allreduce_max(ranks.comm, -float(fair_threads(share)))
-        threads = int(fewest) if flops >= WORTH_A_TEAM.get(config.backend, 0) else 1
+        threads = int(fewest) if flops >= backend.worth_a_team else 1
     threads = int(threads)
     oversubscribed = mpi.allreduce_max(ranks.comm, float(threads > share + 1e-6)) > 0
     with mpi.agreed(ranks.comm):
         blas = find_blas(config.backend)
-    threadpool_limits(threads if config.backend in THREADED_BY_BLAS else 1, user_api="blas")
-    gpu = claim_gpu(ranks, config.backend) if config.backend in DEVICE_BACKENDS else None
+    threadpool_limits(1 if backend.own_threads else threads, user_api="blas")
+    gpu = claim_gpu(ranks, config.backend) if backend.on_device else None
     return Resources(threads, oversubscribed, blas, gpu)

@@ -7,7 +7,7 @@ from hpcpgd.engines.device_engine import make_device_engine
 from hpcpgd.engines.engine import Engine, Span
 from hpcpgd.engines.host_engine import HostEngine
 from hpcpgd.engines.scheduled_engine import ScheduledEngine
-from hpcpgd.kernels.backends.registry import SCHEDULED, make_plan
+from hpcpgd.kernels.backends.registry import BACKENDS, make_plan
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.kernels.schedule.phases import divided
 from hpcpgd.reductions.reduction import Reduction
@@ -46,7 +46,7 @@ def _engine(context: RunContext) -> Engine:
     capacity, resources = context.capacity, context.resources
     if resources.gpu is not None:
         return make_device_engine(context, resources.gpu, capacity)
-    if context.config.backend in SCHEDULED:
+    if BACKENDS[context.config.backend].scheduled:
         schedule = divided(context.network, capacity, resources.threads)
         return ScheduledEngine(context, context.scheduled_plan(capacity, schedule))
     threads, blas = resources.threads, resources.blas

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 
 from hpcpgd.data.dataset import Dataset, splits_of
 from hpcpgd.engines.parameters import make_network
+from hpcpgd.kernels.backends.registry import BACKENDS
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.study.grid import Point
 from hpcpgd.train.load_dataset import load_dataset
 
-# 10⁹ operations a second that one core may reach, for want of a measurement: the order of
-# magnitude on an AVX-512 machine.
-ASSUMED_GFLOPS = {"reference": 20.0, "loops": 30.0, "gemv": 10.0, "gemm": 150.0}
-ASSUMED_GPU_GFLOPS = 10_000.0
 START_SECONDS = 3.0  # of a run: launcher, MPI, imports, kernels from the cache
 
 
@@ -67,11 +64,11 @@ class Costs:
         return Cost(gflop, seconds, memory, rows)
 
     def _gflops(self, point: Point) -> float:
-        config = point.config
-        if config.backend not in ASSUMED_GFLOPS:
-            return ASSUMED_GPU_GFLOPS
+        config, backend = point.config, BACKENDS[point.config.backend]
+        if backend.on_device:
+            return backend.gflops
         threads = self._cores if config.threads == "auto" else int(config.threads)
-        return ASSUMED_GFLOPS[config.backend] * min(point.ranks * threads, self._cores)
+        return backend.gflops * min(point.ranks * threads, self._cores)
 
     def _shape(self, point: Point) -> tuple[int, int, int, int]:
         """Return training rows, inputs, classes and bytes of a point's dataset."""

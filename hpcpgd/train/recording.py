@@ -16,7 +16,7 @@ from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset
 from hpcpgd.environment import provenance
 from hpcpgd.errors import printable
-from hpcpgd.kernels.backends.registry import DEVICE_BACKENDS
+from hpcpgd.kernels.backends.registry import BACKENDS
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.kernels.core.workspace import TOTALS
 from hpcpgd.machine.cores import affinity
@@ -106,7 +106,7 @@ def make_record(
             batch,
             sizes,
             own.threads,
-            on_device=own.backend in DEVICE_BACKENDS,
+            on_device=BACKENDS[own.backend].on_device,
         ),
         history=trainer.history,
     )

@@ -21,6 +21,7 @@ from hpcpgd.engines.parameters import initial_parameters, make_network
 from hpcpgd.environment import provenance
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import DivergedError, HpcpgdError, StoppedError
+from hpcpgd.kernels.backends.registry import BACKENDS
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.machine import jit_cache
 from hpcpgd.machine.gpu import device_errors
@@ -228,8 +229,10 @@ class Session:
         arena: Arena | None,
     ) -> None:  # fmt: skip
         """Refuse a network that a node cannot hold, and ranks that differ; collective."""
-        # Parameters and gradient; with threads, backend loops has a gradient for each.
-        threads = int(config.threads) if config.backend == "loops" else 1
+        # Parameters and gradient; threads that follow no schedule have a gradient each.
+        backend = BACKENDS[config.backend]
+        private = backend.own_threads and not backend.scheduled
+        threads = int(config.threads) if private else 1
         confusion = 8 * dataset.n_classes**2 if dataset.test.rows else 0
         # Groups hold the parameters once, and ranks a block; but each makes the initial ones.
         vectors = 1 + threads if arena is None else 1 + 2 / arena.group.size

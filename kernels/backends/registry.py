@@ -1,20 +1,50 @@
-"""The backends by name, and the plan that each makes."""
+"""The backends by name: what each can do, and the plan that it makes."""
 
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+
+@dataclass(frozen=True)
+class BackendTraits:
+    """What a backend can do and what it needs, known without its module."""
+
+    module: str  # is imported where a plan is made
+    gflops: float  # 10⁹ operations a second of a core or GPU, until measured: an order of magnitude
+    on_device: bool = False  # computes on a GPU, with one host thread a rank
+    units: bool = False  # offers units of products, which schedules deal to workers
+    scheduled: bool = False  # all its plans work by a schedule: it has no ``Plan`` of its own
+    in_pieces: bool = False  # parts of its gradient are complete before others are computed
+    own_threads: bool = False  # divides its work over threads; else its BLAS may over its own
+    # Floating-point operations of a rank's slice below which waking these threads (0.1 ms a
+    # step) costs more than they save.
+    worth_a_team: float = 0.0
+    blas: str = ""  # the routine of CBLAS that it cannot do without, "" if it calls none
+    through_numpy: bool = False  # NumPy calls it: nobody can choose the library
+    precisions: tuple[str, ...] = ("float32", "float64")  # of products, its default dtype first
+
+
 BACKENDS = {
-    "reference": "hpcpgd.kernels.backends.reference",
-    "loops": "hpcpgd.kernels.backends.loops",
-    "gemv": "hpcpgd.kernels.backends.gemv",
-    "gemm": "hpcpgd.kernels.backends.gemm",
-    "cuda-loops": "hpcpgd.kernels.backends.cuda_loops",
-    "cuda": "hpcpgd.kernels.backends.cuda",
-}
-SCHEDULED = ("gemm",)  # whose every plan works by a schedule
-DEVICE_BACKENDS = ("cuda-loops", "cuda")
+    "reference": BackendTraits(
+        "hpcpgd.kernels.backends.reference", 20.0,
+        blas="gemm", through_numpy=True, precisions=("float64",),
+    ),
+    "loops": BackendTraits(
+        "hpcpgd.kernels.backends.loops", 30.0, units=True, own_threads=True, worth_a_team=10e6
+    ),
+    "gemv": BackendTraits("hpcpgd.kernels.backends.gemv", 10.0, units=True, blas="gemv"),
+    "gemm": BackendTraits(
+        "hpcpgd.kernels.backends.gemm", 150.0, units=True, scheduled=True, in_pieces=True,
+        own_threads=True, worth_a_team=50e6, blas="gemm",
+    ),
+    "cuda-loops": BackendTraits("hpcpgd.kernels.backends.cuda_loops", 10_000.0, on_device=True),
+    "cuda": BackendTraits(
+        "hpcpgd.kernels.backends.cuda", 10_000.0, on_device=True, in_pieces=True,
+        precisions=("float32", "float64", "tf32"),
+    ),
+}  # fmt: skip
 
 
 class Plan(Protocol):
@@ -35,15 +65,13 @@ class Plan(Protocol):
 
 def make_plan(backend: str, network: Any, capacity: int, threads: int, blas: Any) -> Plan:
     """Return a plan of a backend in the host's memory for up to ``capacity`` rows."""
-    if backend in SCHEDULED:
+    if BACKENDS[backend].scheduled:
         from hpcpgd.kernels.schedule.phases import divided
         from hpcpgd.kernels.schedule.scheduled_plan import single_process
 
         schedule, place = divided(network, capacity, threads), single_process(threads)
-        made: Plan = make_scheduled_plan(backend, network, capacity, blas, schedule, place)
-        return made
-    plan: Plan = importlib.import_module(BACKENDS[backend]).Plan(network, capacity, threads, blas)
-    return plan
+        return make_scheduled_plan(backend, network, capacity, blas, schedule, place)
+    return _module(backend).Plan(network, capacity, threads, blas)
 
 
 def make_scheduled_plan(
@@ -58,10 +86,13 @@ def make_scheduled_plan(
     """Return a plan of a backend with units that works by ``schedule``."""
     from hpcpgd.kernels.schedule.scheduled_plan import ScheduledPlan
 
-    module = importlib.import_module(BACKENDS[backend])
-    return ScheduledPlan(network, capacity, module, blas, schedule, place, pool)
+    return ScheduledPlan(network, capacity, _module(backend), blas, schedule, place, pool)
 
 
 def make_device_plan(backend: str, network: Any, capacity: int, device: Any, precision: str) -> Any:
     """Return a plan of a backend on a GPU for up to ``capacity`` rows."""
-    return importlib.import_module(BACKENDS[backend]).Plan(network, capacity, device, precision)
+    return _module(backend).Plan(network, capacity, device, precision)
+
+
+def _module(backend: str) -> Any:
+    return importlib.import_module(BACKENDS[backend].module)

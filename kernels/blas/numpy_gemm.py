@@ -60,7 +60,7 @@ def _gemm(real: Any) -> Any:
 
 
 class MatmulStandIn:
-    """A stand-in for ``Blas`` that offers GEMM alone.
+    """A stand-in for ``Blas`` that offers ``ROUTINES`` alone.
 
     Attributes
     ----------
@@ -68,6 +68,7 @@ class MatmulStandIn:
         What takes the library's place.
     """
 
+    ROUTINES = ("gemm",)
     path = "numpy.matmul (NumPy's BLAS exports no usable symbol)"
 
     def __init__(self) -> None:

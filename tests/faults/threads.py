@@ -20,7 +20,7 @@ from typing import Any
 
 from hpcpgd.config.run_config import GROUPED, REDUCTIONS
 from hpcpgd.errors import INTERRUPTED, DivergedError, StoppedError
-from hpcpgd.kernels.backends.registry import DEVICE_BACKENDS
+from hpcpgd.kernels.backends.registry import BACKENDS
 from tests.faults.jobs import Ended, finish, start
 from tests.faults.series import OUTLIVED
 
@@ -32,7 +32,7 @@ WAYS = [
     (reduction, backend)
     for reduction, backends in REDUCTIONS.items()
     for backend in backends
-    if backend not in DEVICE_BACKENDS
+    if not BACKENDS[backend].on_device
 ]
 GROUPS = ("node", "node", "1", "2")
 STOPS = {0, StoppedError.exit_code}

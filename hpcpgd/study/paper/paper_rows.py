@@ -15,8 +15,8 @@ from hpcpgd.data import RawData, load
 from hpcpgd.data.prepare import VALIDATION_PARTS
 from hpcpgd.engines.parameters import make_network
 from hpcpgd.errors import DataError
+from hpcpgd.kernels.backends.registry import BACKENDS
 from hpcpgd.results.atomic import write_atomically
-from hpcpgd.study.cost import ASSUMED_GFLOPS
 from hpcpgd.study.grid import Point
 from hpcpgd.study.paper.paper_table import CUDA, GEMM, GPU, ROW, PaperRow
 
@@ -201,7 +201,7 @@ class Plan:
         rows = self.raw.train.rows if config.train_rows == "all" else int(config.train_rows)
         network = make_network(config, self.raw.train.features.shape[1], self.raw.n_classes)
         work = network.flops_per_example / 1e9
-        rate = ASSUMED_GFLOPS[row.backend] * (self.cores if row.parallel else 1)
+        rate = BACKENDS[row.backend].gflops * (self.cores if row.parallel else 1)
         if work * rows / rate <= self.size.epoch_limit:
             return {}
         steps = int(self.size.epoch_limit * rate / (work * int(config.batch_size)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcpgd.checkpoint.run_files import word
-from hpcpgd.kernels.backends.registry import DEVICE_BACKENDS
+from hpcpgd.kernels.backends.registry import BACKENDS
 from hpcpgd.study.grid import Point
 from hpcpgd.study.slurm.site import Site
 from hpcpgd.study.study_folder import Job
@@ -70,7 +70,7 @@ def arrays(points: Sequence[Point], repeats: int, wanted: Collection[str]) -> li
             name, config = Job(point, repeat).name, point.config
             if name in wanted:
                 threads = 1 if config.threads == "auto" else int(config.threads)
-                size = (point.ranks, threads, config.backend in DEVICE_BACKENDS)
+                size = (point.ranks, threads, BACKENDS[config.backend].on_device)
                 groups.setdefault(size, []).append(name)
     return [
         Array(*size, tuple(names[begin : begin + MOST]))
