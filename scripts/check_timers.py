@@ -50,7 +50,9 @@ def measure(steps: int) -> tuple[float, float, float, float]:
     from scripts.bench.setting import RATE, Setting, load_data, make_network
 
     setting = Setting(mpi.MPI.COMM_SELF, load_data(), make_network("net-1h"), 128, None)
-    config = RunConfig(backend="gemm", batch_size=128, dtype="float32", learning_rate=RATE)
+    config = RunConfig(
+        backend="gemm", batch_size=128, dtype="float32", learning_rate=RATE, reduction="allreduce"
+    )
     trainer = make_trainer(
         setting.comm, config, setting.dataset, setting.network, setting.parameters(),
         Resources(1, False, find_blas("gemm")),

@@ -24,7 +24,7 @@ from scripts.bench.launcher import find_mpiexec
 
 PAGE = mmap.PAGESIZE
 DONTDUMP = 16  # MADV_DONTDUMP
-REDUCTIONS = ("allreduce", "shared", "reproducible")
+MEASURED = ("allreduce", "shared", "reproducible")
 
 
 def proportional_bytes(array: Any) -> int:
@@ -47,7 +47,8 @@ def proportional_bytes(array: Any) -> int:
 
 def held(ranks: Any, dataset_name: str, reduction: str) -> dict[str, tuple[int, int]]:
     """Return the bytes of each array and those that all ranks hold of it; collective."""
-    from hpcpgd.config.run_config import GROUPED, RunConfig
+    from hpcpgd.config.reduction_table import REDUCTIONS
+    from hpcpgd.config.run_config import RunConfig
     from hpcpgd.engines.parameters import initial_parameters, make_network
     from hpcpgd.machine.resources import Resources, find_blas
     from hpcpgd.parallel import mpi
@@ -59,7 +60,7 @@ def held(ranks: Any, dataset_name: str, reduction: str) -> dict[str, tuple[int, 
         dataset=dataset_name, hidden=(1024, 1024), dtype="float32", matmul_precision="float32",
         batch_size=128, reduction=reduction, max_steps=3, epochs=1,
     )  # fmt: skip
-    arena = Arena(ranks, make_group(ranks, None)) if reduction in GROUPED else None
+    arena = Arena(ranks, make_group(ranks, None)) if REDUCTIONS[reduction].grouped else None
     dataset = load_on_all(ranks, config, arena)
     network = make_network(config, dataset.n_in, dataset.n_classes)
     trainer = make_trainer(
@@ -86,7 +87,7 @@ def measure(dataset: str) -> None:
 
     ranks = mpi.join(mpi.start())
     jit_cache.share_folder(ranks)
-    for reduction in REDUCTIONS:
+    for reduction in MEASURED:
         found = held(ranks, dataset, reduction)
         if ranks.rank == 0:
             for name, (size, total) in found.items():

@@ -11,6 +11,7 @@ from hpcpgd.checkpoint.checkpoint_folder import Folder, load
 from hpcpgd.checkpoint.codec import decode, encode
 from hpcpgd.checkpoint.state import State
 from hpcpgd.checkpoint.wrong_file import problem
+from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.errors import ConfigError, DataError, printable, shown
 from hpcpgd.kernels.core.network import Network
@@ -100,7 +101,7 @@ def changes(state: State, config: RunConfig, facts: dict[str, str]) -> list[str]
     """Return what is another than when the checkpoint was written, and moves numbers."""
     options = plain(config)
     pairs = {name: (state.config.get(name), options[name]) for name in TELLING}
-    if config.reduction == "reproducible":
+    if REDUCTIONS[config.reduction].same_bits:
         pairs |= {name: (state.facts.get(name, "unknown"), facts[name]) for name in facts}
     return [
         printable(f"{name} was {_shown(a)}, is {_shown(b)}")

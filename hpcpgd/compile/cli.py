@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpcpgd.cli.launcher import guarded, say
 from hpcpgd.cli.parser import OneLineParser
+from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.errors import OutputError, UsageError, nearest
+from hpcpgd.kernels.backends.registry import BACKENDS
 
 if TYPE_CHECKING:
     from hpcpgd.parallel.mpi import MPI
@@ -33,22 +35,21 @@ class Variant(NamedTuple):
     features: str
 
 
-# Schedules differ between reductions, the kernels that work by them do not.
-WAYS = (
-    ("gemm", "allreduce", 2), ("loops", "allreduce", 2), ("gemv", "allreduce", 1),
-    ("reference", "allreduce", 1), ("loops", "reproducible", 1), ("gemv", "reproducible", 1),
-)  # fmt: skip
-BACKENDS = tuple(dict.fromkeys(backend for backend, _, _ in WAYS))
+COMPILED = [name for name in REDUCTIONS["allreduce"].backends if not BACKENDS[name].on_device]
 DTYPES = ("float32", "float64")
 FEATURES = ("uint8", "float32", "float64")
 
 
 def variants(backends: Sequence[str], dtypes: Sequence[str]) -> list[Variant]:
     """Return the trainings that together call every kernel."""
+    ways = [(name, "allreduce", 2 if BACKENDS[name].own_threads else 1) for name in COMPILED]
+    # Schedules differ between reductions, the kernels that work by them do not.
+    unscheduled = [name for name in COMPILED if not BACKENDS[name].scheduled]
+    ways += [(name, "reproducible", 1) for name in unscheduled if BACKENDS[name].units]
     return [
         Variant(*way, dtype, features)
-        for way in WAYS if way[0] in backends
-        for dtype in dtypes if dtype == "float64" or way[0] != "reference"
+        for way in ways if way[0] in backends
+        for dtype in dtypes if dtype in BACKENDS[way[0]].precisions
         for features in FEATURES
     ]  # fmt: skip
 
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> list[Variant]:
     parser = OneLineParser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
-    for flag, names in (("--backend", BACKENDS), ("--dtype", DTYPES)):
+    for flag, names in (("--backend", COMPILED), ("--dtype", DTYPES)):
         parser.add_argument(
             flag,
             action="append",
@@ -69,7 +70,7 @@ def _parse(argv: Sequence[str] | None) -> list[Variant]:
         )
     options = parser.parse_args(argv)
     chosen = []
-    for flag, names in (("backend", BACKENDS), ("dtype", DTYPES)):
+    for flag, names in (("backend", COMPILED), ("dtype", DTYPES)):
         words = getattr(options, flag) or names
         for word in words:
             if word not in names:
@@ -123,7 +124,7 @@ def fill(comm: MPI.Comm, wanted: Sequence[Variant]) -> None:
 
 def _compile(alone: Any, variant: Variant) -> None:
     """Make the trainer of one variant on a few rows, and call all its kernels."""
-    from hpcpgd.config.run_config import GROUPED, RunConfig
+    from hpcpgd.config.run_config import RunConfig
     from hpcpgd.data import load, prepare
     from hpcpgd.engines.parameters import initial_parameters, make_network
     from hpcpgd.machine.resources import Resources, find_blas
@@ -138,7 +139,7 @@ def _compile(alone: Any, variant: Variant) -> None:
     dataset = replace(dataset, train=replace(split, features=split.features.astype(features)))
     network = make_network(config, dataset.n_in, dataset.n_classes)
     resources = Resources(threads, False, find_blas(backend))
-    arena = Arena(alone, make_group(alone, None)) if reduction in GROUPED else None
+    arena = Arena(alone, make_group(alone, None)) if REDUCTIONS[reduction].grouped else None
     trainer = make_trainer(
         alone.comm, config, dataset, network, initial_parameters(network, 0), resources, None, arena
     )

@@ -1,4 +1,5 @@
 """The configuration of a run: its options, their types, the command line, TOML, which go together.
 
-May import ``data``, ``cli`` and what lies below them, and the names of backends from ``kernels``.
+The table of reductions lies here, too.
+May import ``data``, ``cli`` and what lies below them, and the table of backends from ``kernels``.
 """

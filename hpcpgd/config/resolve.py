@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from hpcpgd.config.run_config import GROUPED, REDUCTIONS, SHARDS, RunConfig
+from hpcpgd.config.reduction_table import REDUCTIONS
+from hpcpgd.config.run_config import SHARDS, RunConfig
 from hpcpgd.errors import ConfigError
 from hpcpgd.kernels.backends.registry import BACKENDS
 
@@ -41,28 +42,39 @@ def _check_precision(config: RunConfig) -> None:
 
 
 def _check_reduction(config: RunConfig) -> None:
-    """Refuse a reduction that the backend, the threads or another option contradict."""
-    reduction, backend = config.reduction, config.backend
-    if reduction in REDUCTIONS and backend not in REDUCTIONS[reduction]:
-        able = [name for name, backends in REDUCTIONS.items() if backend in backends]
+    """Refuse a reduction that the backend or the threads contradict."""
+    if config.reduction == "auto":  # which becomes one that goes with both
+        return
+    name, backend, traits = config.reduction, config.backend, REDUCTIONS[config.reduction]
+    if backend not in traits.backends:
+        able = [other for other, row in REDUCTIONS.items() if backend in row.backends]
         raise ConfigError(
-            f"reduction {reduction} does not go with backend {backend}: use reduction "
-            f"{' or '.join(able)}, or backend {' or '.join(REDUCTIONS[reduction])}"
+            f"reduction {name} does not go with backend {backend}: use reduction "
+            f"{' or '.join(able)}, or backend {' or '.join(traits.backends)}"
         )
-    if reduction == "reproducible" and backend != "gemm" and config.threads not in ("auto", 1):
+    scheduled = [other for other in traits.backends if BACKENDS[other].scheduled]
+    if traits.same_bits and backend not in scheduled and config.threads not in ("auto", 1):
         raise ConfigError(
-            f"reduction reproducible with backend {backend} computes with one thread a rank "
-            f"(now {config.threads}): leave threads out, or use backend gemm"
+            f"reduction {name} with backend {backend} computes with one thread a rank "
+            f"(now {config.threads}): leave threads out, or use backend {' or '.join(scheduled)}"
         )
-    if config.shards != SHARDS and reduction != "reproducible":
+
+
+def _check_units_and_groups(config: RunConfig) -> None:
+    """Refuse shards and group sizes that mean nothing to the reduction."""
+    reduction = config.reduction
+    same_bits = [name for name, row in REDUCTIONS.items() if row.same_bits]
+    if config.shards != SHARDS and reduction not in same_bits:
+        names = " or ".join(same_bits)
         raise ConfigError(
-            f"shards {config.shards} mean something to reduction reproducible alone "
-            f"(now {reduction}): leave shards out, or use --reduction reproducible"
+            f"shards {config.shards} mean something to reduction {names} alone "
+            f"(now {reduction}): leave shards out, or use --reduction {names}"
         )
-    if config.group_size != "node" and reduction not in (*GROUPED, "auto"):
+    grouped = [name for name, row in REDUCTIONS.items() if row.grouped]
+    if config.group_size != "node" and reduction not in (*grouped, "auto"):
         raise ConfigError(
-            f"group-size {config.group_size} means something to reductions shared and "
-            f"reproducible alone (now {reduction}): leave it out, or use one of these"
+            f"group-size {config.group_size} means something to reductions "
+            f"{' and '.join(grouped)} alone (now {reduction}): leave it out, or use one of these"
         )
 
 
@@ -85,6 +97,7 @@ def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
     _check_rate(config)
     _check_precision(config)
     _check_reduction(config)
+    _check_units_and_groups(config)
     backend = BACKENDS[config.backend]
     if backend.on_device and config.threads not in ("auto", 1):
         raise ConfigError(

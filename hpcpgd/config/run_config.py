@@ -12,20 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from hpcpgd.config.option_types import Choice, Duration, Flag, Integer, Integers, Kind, Real, Text
+from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.toml_file import read_document
 from hpcpgd.data import check_name
 from hpcpgd.errors import ConfigError, HpcpgdError, UsageError, nearest, shown
 from hpcpgd.kernels.backends.registry import BACKENDS
 
 NETWORKS = {"net-1h": (1024,), "net-2h": (1024, 1024)}
-# Each reduction with the backends whose phases it can schedule.
-REDUCTIONS: dict[str, tuple[str, ...]] = {
-    "allreduce": tuple(BACKENDS),
-    "overlap": ("gemm", "cuda"),
-    "shared": ("gemm",),
-    "reproducible": ("gemm", "loops", "gemv"),
-}
-GROUPED = ("shared", "reproducible")  # reductions to which groups of ranks mean something
 SHARDS = 4
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear")
 PRECISIONS = ("float32", "float64", "tf32")

@@ -8,6 +8,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.errors import UnavailableError
 from hpcpgd.kernels.backends.registry import BACKENDS
@@ -84,7 +85,7 @@ def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
     """
     share = fair_share(ranks)
     threads, backend = config.threads, BACKENDS[config.backend]
-    one_at_a_time = config.reduction == "reproducible" and not backend.scheduled
+    one_at_a_time = REDUCTIONS[config.reduction].same_bits and not backend.scheduled
     if threads == "auto" and (backend.on_device or one_at_a_time):
         threads = 1
     if threads == "auto":

@@ -5,7 +5,8 @@ May import ``engines`` and what lies below it.
 
 from __future__ import annotations
 
-from hpcpgd.config.run_config import REDUCTIONS, RunConfig
+from hpcpgd.config.reduction_table import REDUCTIONS
+from hpcpgd.config.run_config import RunConfig
 
 
 def choose(config: RunConfig, most_on_node: int) -> str:
@@ -19,5 +20,5 @@ def choose(config: RunConfig, most_on_node: int) -> str:
     """
     if config.reduction != "auto":
         return config.reduction
-    able = config.backend in REDUCTIONS["shared"] and config.group_size != 1
+    able = config.backend in REDUCTIONS["shared"].backends and config.group_size != 1
     return "shared" if able and most_on_node > 1 else "allreduce"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.engines.host_engine import SLOTS
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.schedule.phases import (
@@ -87,7 +88,7 @@ def communicated(
     ndarray of int64, shape (L + 1,)
         For each layer; in place 0 what belongs to none: flags, and what fills up lines.
     """
-    module = importlib.import_module(f"hpcpgd.reductions.{reduction}")
+    module = importlib.import_module(REDUCTIONS[reduction].module)
     found = np.zeros(network.depth + 1, np.int64)
     if sum(sizes) > 1:
         found[:] = module.communicated(network, rows, sizes, threads, on_device)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from hpcpgd.config.run_config import GROUPED, RunConfig
+from hpcpgd.config.reduction_table import REDUCTIONS
+from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset
 from hpcpgd.data.sampler import Sampler
 from hpcpgd.engines.context import RunContext
@@ -46,11 +47,11 @@ def make_trainer(
     UnavailableError
         On this rank, if its GPU has too little memory; on all, if shared memory has.
     """
-    if (config.reduction in GROUPED) != (arena is not None):
+    if REDUCTIONS[config.reduction].grouped != (arena is not None):
         raise ValueError(f"reduction {config.reduction}: memory of groups given or missing")
     context = RunContext(
         comm, config, dataset, network, parameters, resources,
         make_sampler(config, dataset.train.rows), PhaseClock(comm), request or StopRequest(), arena,
     )  # fmt: skip
-    reduction = importlib.import_module(f"hpcpgd.reductions.{config.reduction}").make(context)
+    reduction = importlib.import_module(REDUCTIONS[config.reduction].module).make(context)
     return Trainer(context, reduction)

@@ -12,6 +12,7 @@ import numpy as np
 
 from hpcpgd.checkpoint import resume
 from hpcpgd.checkpoint.state import State
+from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset
 from hpcpgd.environment import provenance
@@ -71,7 +72,7 @@ def make_segment(
         compile_seconds=compile_seconds,
         oversubscribed=resources.oversubscribed,
         group_size=1 if arena is None else max(arena.group.sizes),
-        shards=config.shards if config.reduction == "reproducible" else 0,
+        shards=config.shards if REDUCTIONS[config.reduction].same_bits else 0,
         hidden_share=np.nan,
         places=_places(ranks, gpu),
     )

@@ -15,7 +15,8 @@ from time import monotonic
 from hpcpgd.checkpoint import resume
 from hpcpgd.checkpoint.run_files import RunFiles, files_of, with_run_file
 from hpcpgd.checkpoint.state import State
-from hpcpgd.config.run_config import CHECKPOINT_EVERY, GROUPED, RunConfig
+from hpcpgd.config.reduction_table import REDUCTIONS
+from hpcpgd.config.run_config import CHECKPOINT_EVERY, RunConfig
 from hpcpgd.data import Dataset
 from hpcpgd.engines.parameters import initial_parameters, make_network
 from hpcpgd.environment import provenance
@@ -104,7 +105,7 @@ class Session:
         most = int(mpi.allreduce_max(ranks.comm, float(ranks.node.size)))
         reduction = choose(config, most)
         # What ``auto`` became may have no groups: the record must be a configuration, too.
-        size = config.group_size if reduction in GROUPED else "node"
+        size = config.group_size if REDUCTIONS[reduction].grouped else "node"
         self.config = replace(config, reduction=reduction, group_size=size)
         self.progress = Progress(config.quiet or not self.first, config.epochs)
         require_same_config(ranks.comm, config)
@@ -143,7 +144,7 @@ class Session:
     @contextmanager
     def _memory_of_groups(self) -> Iterator[Arena | None]:
         """Yield memory of this rank's group, if the reduction has groups; collective."""
-        if self.config.reduction not in GROUPED:
+        if not REDUCTIONS[self.config.reduction].grouped:
             yield None
             return
         size = self.config.group_size
@@ -239,7 +240,7 @@ class Session:
         nbytes = int(vectors * network.size * network.itemsize) + confusion
         ensure_memory(self.ranks, nbytes, "network")
         require_same_program(self.ranks.comm, resources.blas)
-        if config.reduction == "reproducible":
+        if REDUCTIONS[config.reduction].same_bits:
             require_same_machine(self.ranks.comm, provenance.blas_library(resources.blas))
 
     def _record(self, trainer: Trainer, segment: Segment, state: State | None) -> RunRecord:

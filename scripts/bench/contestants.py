@@ -13,7 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
-from hpcpgd.config.run_config import GROUPED, RunConfig
+from hpcpgd.config.reduction_table import REDUCTIONS
+from hpcpgd.config.run_config import RunConfig
 from hpcpgd.engines.host_engine import HostEngine
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.machine.resources import Resources
@@ -107,7 +108,7 @@ def make_trainer_of(
         dtype="float32", reduction=reduction,
     )  # fmt: skip
     arena = None
-    if reduction in GROUPED:
+    if REDUCTIONS[reduction].grouped:
         ranks = mpi.join(setting.comm)
         arena = Arena(ranks, make_group(ranks, None))
     trainer = make_trainer(

@@ -57,7 +57,7 @@ class Ours:
     ) -> Trainer:
         config = RunConfig(
             backend=backend, batch_size=setting.batch, seed=SEED, learning_rate=rate,
-            dtype="float32", matmul_precision=precision,
+            dtype="float32", matmul_precision=precision, reduction="allreduce",
         )  # fmt: skip
         resources = Resources(1, False, None, gpu)
         trainer = make_trainer(

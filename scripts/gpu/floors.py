@@ -59,7 +59,7 @@ class Loops:
         self._setting = setting
         config = RunConfig(
             backend="loops", batch_size=setting.batch, seed=SEED, learning_rate=RATE,
-            dtype="float32", matmul_precision="float32",
+            dtype="float32", matmul_precision="float32", reduction="allreduce",
         )  # fmt: skip
         resources = Resources(threads, False, None)
         self._trainer = make_trainer(

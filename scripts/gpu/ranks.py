@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hpcpgd.cli.launcher import without_launcher
-from hpcpgd.config.run_config import REDUCTIONS as SUPPORTED
+from hpcpgd.config.reduction_table import REDUCTIONS as SUPPORTED
 from hpcpgd.machine.gpu import claim_gpu
 from hpcpgd.parallel import mpi
 from scripts.bench.launcher import find_mpiexec
@@ -33,7 +33,7 @@ def part(ranks: mpi.Ranks, path: Path) -> None:
     gpu = claim_gpu(ranks, "cuda")
     for way in WAYS:
         for reduction in REDUCTIONS:
-            if way[0] in SUPPORTED[reduction]:
+            if way[0] in SUPPORTED[reduction].backends:
                 made = make(ranks.comm, "digits", way, gpu, reduction)
                 found[f"{way[0]} {reduction}"] = trained(made)
     if ranks.rank == 0:

@@ -54,7 +54,7 @@ def trainer(digits: Dataset, config: RunConfig, free: int = 2**40) -> tuple[Trai
 
 def config(backend: str, **others: Any) -> RunConfig:
     values: dict[str, Any] = {"hidden": (12,), "batch_size": 48, "epochs": 2, "dtype": "float64"}
-    values |= {"matmul_precision": "float64", "learning_rate": 0.5}
+    values |= {"matmul_precision": "float64", "learning_rate": 0.5, "reduction": "allreduce"}
     return RunConfig(backend=backend, **(values | others))
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcpgd.config.run_config import GROUPED, REDUCTIONS
+from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.errors import INTERRUPTED, DivergedError, StoppedError
 from hpcpgd.kernels.backends.registry import BACKENDS
 from tests.faults.jobs import Ended, finish, start
@@ -30,8 +30,8 @@ LIMIT = 300.0  # seconds of a job: cores are shared, and the first may compile a
 INTERNAL = 70
 WAYS = [
     (reduction, backend)
-    for reduction, backends in REDUCTIONS.items()
-    for backend in backends
+    for reduction, traits in REDUCTIONS.items()
+    for backend in traits.backends
     if not BACKENDS[backend].on_device
 ]
 GROUPS = ("node", "node", "1", "2")
@@ -87,7 +87,7 @@ class Job:
         self._draw, self._folder = draw, folder
         self.ranks = draw.randint(1, 4)
         trainings = [self._training() for _ in range(TRAININGS - 1)]
-        bare = self._words([way for way in WAYS if way[0] in GROUPED])
+        bare = self._words([way for way in WAYS if REDUCTIONS[way[0]].grouped])
         self.deed = draw.choice((*ENDS, *DEEDS))
         self._plan = {
             "join": join, "trainings": trainings, "last": self._last(), "bare": bare,
@@ -148,11 +148,12 @@ class Job:
     def _words(self, ways: list[tuple[str, str]], *end: str) -> list[str]:
         draw = self._draw
         reduction, backend = draw.choice(ways)
-        alone = reduction == "reproducible" and backend != "gemm"
+        traits = REDUCTIONS[reduction]
+        alone = traits.same_bits and not BACKENDS[backend].scheduled
         return [
             *("--reduction", reduction, "--backend", backend, "--quiet", "--overwrite"),
             *("--threads", "1" if alone else str(draw.randint(1, 4))),
-            *("--group-size", draw.choice(GROUPS) if reduction in GROUPED else "node"),
+            *("--group-size", draw.choice(GROUPS) if traits.grouped else "node"),
             *("--train-rows", "120", "--batch-size", "37", "--checkpoint-every", "never"),
             *("--resume", "never", "--output", str(self._folder / "r.h5"), *end),
         ]

@@ -16,7 +16,7 @@ import numpy as np
 
 from hpcpgd.checkpoint.checkpoint_folder import Folder, load
 from hpcpgd.checkpoint.state import State
-from hpcpgd.config.run_config import GROUPED
+from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.errors import DivergedError, ReplicaError
 from tests.faults.jobs import Ended, finish, start
 from tests.faults.kind import Kind, Trial
@@ -28,7 +28,6 @@ WORDS = (
     "--train-rows", str(ROWS), "--batch-size", str(BATCH), "--epochs", str(EPOCHS), "--threads",
     "1", "--quiet", "--checkpoint-every", str(EVERY), "--hidden", "24,16",
 )  # fmt: skip
-PRIVATE = ("allreduce", "overlap")
 # With ``reproducible`` groups of several ranks gather rows that another group may score.
 SIZES = {"shared": ("node", "2", "1"), "reproducible": ("node", "1")}
 COPIES = (
@@ -100,8 +99,8 @@ def nan_trial(trial: Trial) -> str:
     """Let one rank compute NaN; return what is wrong, "" if nothing is."""
     draw, what = trial.draw, "row"
     words: tuple[str, ...] = ("--activation", draw.choice(("sigmoid", "tanh", "relu")))
-    reduction = draw.choice((*PRIVATE, *GROUPED))
-    if reduction in PRIVATE:  # else no rank has a gradient of its own
+    reduction = draw.choice([*REDUCTIONS])
+    if not REDUCTIONS[reduction].grouped:  # else no rank has a gradient of its own
         what = draw.choice(("row", "gradient"))
     else:
         words += ("--group-size", draw.choice(SIZES[reduction]))

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcpgd.config.run_config import GROUPED, RunConfig
+from hpcpgd.config.reduction_table import REDUCTIONS
+from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset, load, prepare
 from hpcpgd.engines import context
 from hpcpgd.engines.parameters import initial_parameters, make_network
@@ -68,7 +69,7 @@ def train(
 @contextmanager
 def sharing(comm: Any, config: RunConfig) -> Iterator[Arena | None]:
     """Yield the memory of this rank's group where the reduction has groups."""
-    if config.reduction not in GROUPED:
+    if not REDUCTIONS[config.reduction].grouped:
         yield None
         return
     ranks = mpi.join(comm)

@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.doctor.allreduce_check import duration
 from hpcpgd.doctor.finding import counted
 from hpcpgd.doctor.kit.allocation import Allocation
@@ -103,8 +104,9 @@ class Results:
 
 
 def same_bits(rows: Sequence[Row]) -> Outcome:
-    """Say whether all runs with reduction ``reproducible`` have the same weights."""
-    runs = [row for row in rows if row.reduction == "reproducible" and row.status == "complete"]
+    """Say whether all runs whose reduction has the same bits have the same weights."""
+    ended = [row for row in rows if row.status == "complete"]
+    runs = [row for row in ended if REDUCTIONS[row.reduction].same_bits]
     groups: dict[str, list[str]] = {}
     for row in runs:
         places = groups.setdefault(row.params_sha256, [])

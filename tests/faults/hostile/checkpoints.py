@@ -62,7 +62,7 @@ def make_state(epochs: int) -> State:
     )  # fmt: skip
 
 
-GIVEN = {"epochs": 2, "hidden": (2,), "threads": 1, "batch_size": 4}
+GIVEN = {"epochs": 2, "hidden": (2,), "threads": 1, "batch_size": 4, "reduction": "allreduce"}
 CONFIG = resolve(GIVEN, {})
 GOOD = bytes(encode(make_state(1)))
 SEGMENTS = repr(decode(memoryview(GOOD)).segments)
