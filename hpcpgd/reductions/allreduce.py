@@ -39,10 +39,11 @@ def make(context: RunContext) -> Reduction:
     UnavailableError
         On this rank, if its GPU has too little memory.
     """
-    return Allreduce(context, _engine(context))
+    return Allreduce(context, private_engine(context))
 
 
-def _engine(context: RunContext) -> Engine:
+def private_engine(context: RunContext) -> Engine:
+    """Return the engine of a rank that has all memory to itself."""
     capacity, resources = context.capacity, context.resources
     if resources.gpu is not None:
         return make_device_engine(context, resources.gpu, capacity)
