@@ -15,7 +15,7 @@ from hpcpgd.kernels.core.compiled import compiled
 from hpcpgd.kernels.core.elementwise import add_bias_and_activate, hidden_delta
 from hpcpgd.kernels.core.network import FUNCTION, SLOPE, Array
 from hpcpgd.kernels.core.views import activations_of, biases_of, deltas_of, weights_of
-from hpcpgd.kernels.schedule.units import Memory, Span, Target, offer
+from hpcpgd.kernels.schedule.units import Memory, Span, Target, back, forward, gradient, offer
 
 THIN = 64  # columns of deltas up to which rows are propagated back panel by panel
 PANEL = 64  # rows
@@ -79,4 +79,4 @@ def _gradient(
     gemm(library.blas, (True, False), (target.alpha, target.beta), some, block, target.dweight)
 
 
-offer(GemmCalls, _forward, _back, _gradient)
+offer(GemmCalls, {forward: _forward, back: _back, gradient: _gradient})

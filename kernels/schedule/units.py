@@ -8,13 +8,14 @@ Letters: B rows, I fan_in, O fan_out; ``rows`` and ``columns`` are (start, stop)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from numba import types
-from numba.extending import overload
+from numba.core.typing.templates import AbstractTemplate, infer_global
 
 from hpcpgd.kernels.core.arithmetic import fma
-from hpcpgd.kernels.core.compiled import compiled
+from hpcpgd.kernels.core.compiled import Kernel, compiled
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.kernels.core.views import matrix_at
 
@@ -110,51 +111,37 @@ def gradient(
     """Algorithm 4: ∂W of ``layer``, summed over ``rows``, in ``fan_in`` and ``columns``."""
 
 
-def offer(kind: type, own_forward: Any, own_back: Any, own_gradient: Any) -> None:
-    """Let compiled code that is given a library of ``kind`` call these three."""
+def offer(kind: type, kernels: dict[Callable[..., None], Kernel]) -> None:
+    """Let compiled code that is given a library of ``kind`` call a backend's kernels.
 
-    def is_ours(library: Any) -> bool:
-        return isinstance(library, types.BaseNamedTuple) and library.instance_class is kind
+    Parameters
+    ----------
+    kind : type
+        A NamedTuple, the first argument of every call.
+    kernels : dict
+        What is called in place of each function.
+    """
+    for function, kernel in kernels.items():
+        infer_global(function, types.Function(_template(kind, function, kernel)))
 
-    @overload(forward)
-    def choose_forward(
-        library: Any, table: Any, memory: Any, layer: Any, rows: Any, columns: Any
-    ) -> Any:
-        def unit(library: Any, table: Any, memory: Any, layer: Any, rows: Any, columns: Any) -> Any:
-            own_forward(library, table, memory, layer, rows, columns)
 
-        return unit if is_ours(library) else None
+def _template(kind: type, function: Callable[..., None], kernel: Kernel) -> type[AbstractTemplate]:
+    """Return how numba types a call of ``function``: as the same call of ``kernel``.
 
-    @overload(back)
-    def choose_back(
-        library: Any, table: Any, memory: Any, layer: Any, rows: Any, columns: Any
-    ) -> Any:
-        def unit(library: Any, table: Any, memory: Any, layer: Any, rows: Any, columns: Any) -> Any:
-            own_back(library, table, memory, layer, rows, columns)
+    numba's ``overload`` would compile one more function between the two, to machine code.
+    """
+    callee = types.Dispatcher(kernel.linked)
 
-        return unit if is_ours(library) else None
+    class Template(AbstractTemplate):
+        key = function
 
-    @overload(gradient)
-    def choose_gradient(
-        library: Any,
-        table: Any,
-        memory: Any,
-        layer: Any,
-        rows: Any,
-        fan_in: Any,
-        columns: Any,
-        target: Any,
-    ) -> Any:
-        def unit(
-            library: Any,
-            table: Any,
-            memory: Any,
-            layer: Any,
-            rows: Any,
-            fan_in: Any,
-            columns: Any,
-            target: Any,
-        ) -> Any:
-            own_gradient(library, table, memory, layer, rows, fan_in, columns, target)
+        def generic(self, args: Any, kws: Any) -> Any:
+            library = args[0]
+            if isinstance(library, types.BaseNamedTuple) and library.instance_class is kind:
+                return callee.get_call_type(self.context, args, kws)
+            return None
 
-        return unit if is_ours(library) else None
+        def get_impl_key(self, sig: Any) -> Any:
+            return callee.get_impl_key(sig)
+
+    return Template

@@ -1,0 +1,210 @@
+"""One example at a time: what backends ``loops`` and ``gemv`` have in common.
+
+A backend offers its own ``multiply_transposed``, ``multiply`` and ``add_outer``, and the
+``UNITS`` of this file, for the type of its library (``schedule.units.offer``).
+
+Letters: I fan_in, O fan_out; ``rows`` and ``columns`` are (start, stop).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hpcpgd.kernels.core.activations import activate, multiply_by_slope, softmax
+from hpcpgd.kernels.core.compiled import Kernel, compiled
+from hpcpgd.kernels.core.elementwise import add, copy, score
+from hpcpgd.kernels.core.network import FUNCTION, LOSS_CODES, SLOPE, SOFTMAX, Array, Network
+from hpcpgd.kernels.core.views import activations_of, biases_of, deltas_of, weights_of
+from hpcpgd.kernels.core.workspace import Workspace
+from hpcpgd.kernels.schedule import units
+from hpcpgd.kernels.schedule.units import Memory, Span, Target, add_scaled, scratch_of
+
+
+def multiply_transposed(
+    library: Any, weights: Array, begin: int, x: Array, biases: Array, z: Array
+) -> None:
+    """Compute ``z = Wᵀ x + b``, eq. (4), in the columns from ``begin`` on that ``z`` has.
+
+    weights (I, O), x (I,), biases (O,), z (columns,).
+    """
+
+
+def multiply(library: Any, weights: Array, delta: Array, back: Array) -> None:
+    """Compute ``W δ``, algorithm 4: weights (I, O), delta (O,), back (I,)."""
+
+
+def add_outer(library: Any, x: Array, delta: Array, dweight: Array) -> None:
+    """Add ``a δᵀ``, algorithm 4, to dweight (I, O): x (I,), delta (O,)."""
+
+
+@compiled()
+def _forward_layer(
+    library: Any, table: Array, parameters: Array, layer: int, begin: int, x: Array, z: Array
+) -> None:
+    """Algorithm 3, one layer: activations ``z``, from column ``begin`` on, from all of ``x``."""
+    weights, biases = weights_of(table, parameters, layer), biases_of(table, parameters, layer)
+    multiply_transposed(library, weights, begin, x, biases, z)
+    if table[layer, FUNCTION] == SOFTMAX:
+        softmax(z)
+    else:
+        activate(table[layer, FUNCTION], z)
+
+
+@compiled()
+def _forward(library: Any, table: Array, parameters: Array, activations: Array, row: int) -> None:
+    """Algorithm 3 for the example in ``row``."""
+    for l in range(1, table.shape[0]):
+        x = activations_of(table, activations, l - 1, row, row + 1)[0]
+        z = activations_of(table, activations, l, row, row + 1)[0]
+        _forward_layer(library, table, parameters, l, 0, x, z)
+
+
+@compiled()
+def _backward(
+    library: Any,
+    table: Array,
+    parameters: Array,
+    activations: Array,
+    label: int,
+    deltas: Array,
+    row: int,
+    out: Array,
+) -> None:
+    """Algorithm 4 for the example in ``row``: add its gradient to ``out``."""
+    last = table.shape[0] - 1
+    a = activations_of(table, activations, last, row, row + 1)[0]
+    delta = deltas_of(table, deltas, last, row, row + 1)[0]
+    copy(a, delta)
+    delta[label] -= a.dtype.type(1)
+    multiply_by_slope(table[last, SLOPE], a, delta)
+    for l in range(last, 0, -1):
+        x = activations_of(table, activations, l - 1, row, row + 1)[0]
+        add(biases_of(table, out, l), delta)
+        add_outer(library, x, delta, weights_of(table, out, l))
+        if l > 1:
+            back = deltas_of(table, deltas, l - 1, row, row + 1)[0]
+            multiply(library, weights_of(table, parameters, l), delta, back)
+            multiply_by_slope(table[l - 1, SLOPE], x, back)
+            delta = back
+
+
+@compiled()
+def _propagate(
+    library: Any,
+    table: Array,
+    loss: int,
+    parameters: Array,
+    activations: Array,
+    labels: Array,
+    predicted: Array,
+    totals: Array,
+    deltas: Array,
+    start: int,
+    stop: int,
+    learn: bool,
+    out: Array,
+) -> None:
+    last = table.shape[0] - 1
+    for row in range(start, stop):
+        _forward(library, table, parameters, activations, row)
+        a = activations_of(table, activations, last, row, row + 1)
+        here = slice(row, row + 1)
+        score(loss, table[last, FUNCTION], a, labels[here], predicted[here], totals)
+        if learn:
+            _backward(library, table, parameters, activations, labels[row], deltas, row, out)
+
+
+@compiled()
+def _forward_unit(
+    library: Any, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+) -> None:
+    begin, end = columns
+    a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
+    outputs = activations_of(table, memory.activations, layer, rows[0], rows[1])
+    for row in range(a.shape[0]):
+        z = outputs[row][begin:end]
+        _forward_layer(library, table, memory.parameters, layer, begin, a[row], z)
+
+
+@compiled()
+def _back_unit(
+    library: Any, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+) -> None:
+    begin, end = columns
+    weights = weights_of(table, memory.parameters, layer)[begin:end]  # (I, O)
+    a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
+    delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])
+    backs = deltas_of(table, memory.deltas, layer - 1, rows[0], rows[1])
+    for row in range(a.shape[0]):
+        back = backs[row][begin:end]
+        multiply(library, weights, delta[row], back)
+        multiply_by_slope(table[layer - 1, SLOPE], a[row][begin:end], back)
+
+
+@compiled()
+def _gradient_unit(
+    library: Any,
+    table: Array,
+    memory: Memory,
+    layer: int,
+    rows: Span,
+    fan_in: Span,
+    columns: Span,
+    target: Target,
+) -> None:
+    a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
+    delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])
+    sums = scratch_of(target)
+    for row in range(a.shape[0]):
+        x, d = a[row][fan_in[0] : fan_in[1]], delta[row][columns[0] : columns[1]]
+        add_outer(library, x, d, sums)
+    add_scaled(target, sums)
+
+
+UNITS: dict[Callable[..., None], Kernel] = {
+    units.forward: _forward_unit,
+    units.back: _back_unit,
+    units.gradient: _gradient_unit,
+}
+
+
+class ExamplePlan:
+    """What the plans of both backends share: buffers, and the way through them.
+
+    Parameters
+    ----------
+    network : Network
+    capacity : int
+        Rows that the buffers hold.
+    threads : int
+        Threads that call ``propagate`` at the same time.
+    library : NamedTuple
+        Its type decides whose products are called.
+    """
+
+    def __init__(self, network: Network, capacity: int, threads: int, library: Any) -> None:
+        self.network = network
+        self.work = Workspace(network, capacity, threads)
+        self._library = library
+        self._loss = LOSS_CODES[network.loss]
+
+    def propagate(
+        self, parameters: Array, rows: Span, thread: int = 0, out: Array | None = None
+    ) -> None:
+        """Predict ``rows`` and add up their scores; add their gradient to ``out`` if given."""
+        work = self.work
+        _propagate(
+            self._library,
+            work.table,
+            self._loss,
+            parameters,
+            work.activations,
+            work.labels,
+            work.predicted,
+            work.totals[thread],
+            work.deltas,
+            *rows,
+            out is not None,
+            parameters if out is None else out,
+        )
