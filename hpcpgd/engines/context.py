@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset
@@ -13,12 +13,10 @@ from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.schedule.phases import Schedule
 from hpcpgd.kernels.schedule.scheduled_plan import ScheduledPlan, WorkerRange, single_process
 from hpcpgd.machine.resources import Resources
+from hpcpgd.parallel import mpi
 from hpcpgd.parallel.groups import Arena, Group
 from hpcpgd.parallel.phase_clock import PhaseClock
 from hpcpgd.parallel.stop import StopRequest
-
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
 # Bytes of activations and deltas that a plan holds at once, and rows that are worth a chunk of
 # their own where minibatches are smaller.  Larger slices are worked through in chunks.
@@ -49,7 +47,7 @@ class RunContext:
         Memory of this rank's group, where the reduction has groups.
     """
 
-    comm: MPI.Comm
+    comm: mpi.Comm
     config: RunConfig
     dataset: Dataset
     network: Network

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from hpcpgd.kernels.device.device_plan import DevicePlan, Move
 from hpcpgd.machine.gpu import ALONE, STAGED, Gpu, device_errors
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_clock import COMPUTE, UPDATE
-
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
 TF32_GENERATION = 80  # compute capability, times ten
 CHECK_EVERY = 256  # steps between looks for NaN and Inf: each look waits for the GPU
@@ -114,7 +111,7 @@ class DeviceEngine(Engine):
         self._device.synchronize()
         return self._exposed((0, self.network.size))
 
-    def learn_stop(self, comm: MPI.Comm) -> None:
+    def learn_stop(self, comm: mpi.Comm) -> None:
         """Ask the other ranks every ``CHECK_EVERY`` steps: a flag of a step would have to wait."""
         if (self.steps + 1) % CHECK_EVERY == 0:
             raised = np.array([self._stop.requested], np.int64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpcpgd.engines.context import RunContext
 from hpcpgd.environment.fault_points import fault_point
@@ -16,9 +16,6 @@ from hpcpgd.kernels.core.network import Array
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_clock import COMPUTE
 from hpcpgd.parallel.watchdog import Heartbeat
-
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
 Span = tuple[int, int]  # positions in the order of an epoch: first, and one after the last
 
@@ -73,10 +70,10 @@ class Engine(ABC):
         """Return what MPI sums over the ranks, once the gradient is complete."""
 
     @abstractmethod
-    def learn_stop(self, comm: MPI.Comm) -> None:
+    def learn_stop(self, comm: mpi.Comm) -> None:
         """Learn, after the sum, whether some rank was asked to stop; collective."""
 
-    def sum(self, comm: MPI.Comm) -> None:
+    def sum(self, comm: mpi.Comm) -> None:
         """Replace the gradient by its sum over the ranks, in place; collective."""
         whole = self.summed()
         self._clock.lap(COMPUTE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +12,8 @@ from hpcpgd.engines.engine import Engine, Span
 from hpcpgd.engines.loader import load_rows, scaling_of
 from hpcpgd.kernels.core.elementwise import descend
 from hpcpgd.kernels.core.network import Array, aligned_zeros
+from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_clock import COMPUTE, DATA, UPDATE
-
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
 SLOTS = 16  # of flags behind the gradient: a whole cache line
 STOP = 0
@@ -81,7 +79,7 @@ class HostEngine(Engine):
         self._slots[STOP] = self._stops
         return self._sums
 
-    def learn_stop(self, comm: MPI.Comm) -> None:
+    def learn_stop(self, comm: mpi.Comm) -> None:
         """Read how many ranks asked to stop from the sum."""
         self._stops = int(self._slots[STOP])
 

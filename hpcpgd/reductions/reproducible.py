@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,9 +29,6 @@ from hpcpgd.parallel.groups import Group
 from hpcpgd.reductions.group_memory import share_parameters, workers_of
 from hpcpgd.reductions.reduction import Reduction
 from hpcpgd.reductions.traffic import parameter_bytes
-
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
 SCORE_ROWS = 512  # that are scored together
 FLAG_BYTES = 16  # two int64, which are summed over all ranks
@@ -107,7 +103,7 @@ class Exchange:
         for unit in range(bounds[begin], bounds[end]):
             yield self._schedule.phases[phase].block(self._network, count, unit)
 
-    def _swap(self, leaders: MPI.Comm, views: list[list[Array]]) -> None:
+    def _swap(self, leaders: mpi.Comm, views: list[list[Array]]) -> None:
         """Fill every group's views with what that group has in its own; collective over leaders."""
         counts = [sum(view.size for view in mine) for mine in views]
         mine = [view.ravel() for view in views[self._group.number]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.run_config import RunConfig
@@ -12,13 +11,11 @@ from hpcpgd.data.sampler import Sampler
 from hpcpgd.engines.context import RunContext
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.machine.resources import Resources
+from hpcpgd.parallel import mpi
 from hpcpgd.parallel.groups import Arena
 from hpcpgd.parallel.phase_clock import PhaseClock
 from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.train.training_loop import Trainer
-
-if TYPE_CHECKING:
-    from hpcpgd.parallel.mpi import MPI
 
 
 def make_sampler(config: RunConfig, rows: int) -> Sampler:
@@ -28,7 +25,7 @@ def make_sampler(config: RunConfig, rows: int) -> Sampler:
 
 
 def make_trainer(
-    comm: MPI.Comm,
+    comm: mpi.Comm,
     config: RunConfig,
     dataset: Dataset,
     network: Network,
