@@ -21,7 +21,7 @@ from pathlib import Path
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.study.grid import Point
 from hpcpgd.study.launchers import Launcher
-from hpcpgd.study.slurm.script import Array, Paths, array_script, report_script
+from hpcpgd.study.slurm.script import Array, array_script, report_script
 from hpcpgd.study.slurm.site import Site
 
 MANY, FEW = 10_000, 300
@@ -80,18 +80,18 @@ def one(number: int, draw: random.Random, folder: Path) -> str:
     log.unlink(missing_ok=True)
     variables = (("HPCPGD_A", text(draw)), ("NUMBA_CACHE_DIR", text(draw)))
     site = Site(python=str(stub), partition="p", environment=variables)
-    paths = Paths(Path(text(draw)), Path(text(draw)))
+    study, folder_of_runs = Path(text(draw)), Path(text(draw))
     name = text(draw)
     names = tuple(text(draw) for _ in range(3))
-    array = array_script(name, Array(2, 3, False, names), 60, site, paths)
-    report = report_script(name, site, paths)
+    array = array_script(name, Array(2, 3, False, names), 60, site, study, folder_of_runs)
+    report = report_script(name, site, study, folder_of_runs)
     pick = draw.randrange(3)
-    run = ["-m", "hpcpgd.study", "run", str(paths.study), "--folder", str(paths.folder),
+    run = ["-m", "hpcpgd.study", "run", str(study), "--folder", str(folder_of_runs),
            "--launcher", "srun --cpu-bind=cores", "--task", names[pick]]  # fmt: skip
     wanted = [
         [run],
-        [["-m", "hpcpgd.study", "collect", str(paths.study), "--folder", str(paths.folder)],
-         ["-m", "hpcpgd.study", "report", str(paths.folder / "study.h5")]],
+        [["-m", "hpcpgd.study", "collect", str(study), "--folder", str(folder_of_runs)],
+         ["-m", "hpcpgd.study", "report", str(folder_of_runs / "study.h5")]],
     ]  # fmt: skip
     environment = {"PATH": "/usr/bin:/bin", "STUB_LOG": str(log), "SLURM_ARRAY_TASK_ID": str(pick)}
     for script, expected, count in zip((array, report), wanted, (7, 7), strict=True):

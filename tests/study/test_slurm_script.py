@@ -11,17 +11,17 @@ import pytest
 from hpcpgd.errors import ConfigError, UnavailableError, UsageError
 from hpcpgd.study import launchers
 from hpcpgd.study.grid import points
-from hpcpgd.study.slurm.script import MOST, Array, Paths, array_script, arrays, report_script
+from hpcpgd.study.slurm.script import MOST, Array, array_script, arrays, report_script
 from hpcpgd.study.slurm.site import Site, read
 from hpcpgd.study.studyfile import StudyFile
 from tests.helpers.support import ROOT, Done, environment, run
 
-PATHS = Paths(Path("my study.toml"), Path("runs"))
+PATHS = (Path("my study.toml"), Path("runs"))
 ARRAY = Array(6, 4, False, ("a-001", "b-001"))
 
 
 def lines(site: Site, array: Array = ARRAY, limit: float = 600) -> list[str]:
-    return array_script("strong", array, limit, site, PATHS).splitlines()
+    return array_script("strong", array, limit, site, *PATHS).splitlines()
 
 
 def test_what_an_array_asks_for() -> None:
@@ -69,7 +69,7 @@ def test_the_site_s_environment_comes_before_the_run() -> None:
     assert places == sorted(places)
     assert found[-2].startswith("exec '/opt/py 3/python' -m hpcpgd.study run")
     assert "--launcher mpirun " in found[-1]
-    assert report_script("s", site, PATHS).count("'/opt/py 3/python' -m hpcpgd.study") == 2
+    assert report_script("s", site, *PATHS).count("'/opt/py 3/python' -m hpcpgd.study") == 2
 
 
 def study(**grid: list[object]) -> StudyFile:

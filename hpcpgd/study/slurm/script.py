@@ -24,22 +24,6 @@ MOST = 1000  # tasks of an array: SLURM's usual limit
 
 
 @dataclass(frozen=True)
-class Paths:
-    """What the scripts of a study name.
-
-    Attributes
-    ----------
-    study : Path
-        Its file.
-    folder : Path
-        Its runs.
-    """
-
-    study: Path
-    folder: Path
-
-
-@dataclass(frozen=True)
 class Array:
     """Runs of the same size: one array of jobs.
 
@@ -79,7 +63,9 @@ def arrays(points: Sequence[Point], repeats: int, wanted: Collection[str]) -> li
     ]
 
 
-def array_script(name: str, array: Array, limit: float, site: Site, paths: Paths) -> str:
+def array_script(
+    name: str, array: Array, limit: float, site: Site, study: Path, folder: Path
+) -> str:
     """Return the script of an array.
 
     Parameters
@@ -90,7 +76,10 @@ def array_script(name: str, array: Array, limit: float, site: Site, paths: Paths
     limit : float
         Seconds of one run.
     site : Site
-    paths : Paths
+    study : Path
+        Its file.
+    folder : Path
+        Its runs.
     """
     minutes = math.ceil((limit + MARGIN_SECONDS) / 60)
     directives = [
@@ -105,27 +94,27 @@ def array_script(name: str, array: Array, limit: float, site: Site, paths: Paths
         *_common(site),
     ]
     names = "\n".join(f"    {shlex.quote(run)}" for run in array.names)
-    python, study, folder = _quoted(site.python, paths.study, paths.folder)
+    python, file, runs = _quoted(site.python, study, folder)
     return (
         f"{_head(directives, site)}\n"
         f"names=(\n{names}\n)\n"
-        f"exec {python} -m hpcpgd.study run {study} --folder {folder} \\\n"
+        f"exec {python} -m hpcpgd.study run {file} --folder {runs} \\\n"
         f"    --launcher {shlex.quote(_launcher(site))} "
         '--task "${names[$SLURM_ARRAY_TASK_ID]}"\n'
     )
 
 
-def report_script(name: str, site: Site, paths: Paths) -> str:
+def report_script(name: str, site: Site, study: Path, folder: Path) -> str:
     """Return the script that ends a study: collect, then report."""
     directives = [
         f"--job-name=hpcpgd-{word(name)}-report", "--nodes=1", "--ntasks=1", "--cpus-per-task=1",
         f"--time={REPORT_MINUTES}", *_common(site),
     ]  # fmt: skip
-    python, study, folder = _quoted(site.python, paths.study, paths.folder)
-    result = shlex.quote(str(paths.folder / "study.h5"))
+    python, file, runs = _quoted(site.python, study, folder)
+    result = shlex.quote(str(folder / "study.h5"))
     return (
         f"{_head(directives, site)}\n"
-        f"{python} -m hpcpgd.study collect {study} --folder {folder}\n"
+        f"{python} -m hpcpgd.study collect {file} --folder {runs}\n"
         f"{python} -m hpcpgd.study report {result}\n"
     )
 

@@ -16,7 +16,7 @@ from hpcpgd.study.foreground import ended_by_signal
 from hpcpgd.study.grid import points
 from hpcpgd.study.runner import order
 from hpcpgd.study.slurm.queue import Queue
-from hpcpgd.study.slurm.script import Paths, array_script, arrays, report_script
+from hpcpgd.study.slurm.script import array_script, arrays, report_script
 from hpcpgd.study.slurm.site import Site
 from hpcpgd.study.slurm.site import read as read_site
 from hpcpgd.study.slurm.submitted import (
@@ -113,14 +113,14 @@ def _scripts(
     study: StudyFile, site: Site, own: SlurmFiles, place: StudyFolder, wanted: set[str]
 ) -> list[Script]:
     number = own.submissions()
-    paths = Paths(own.study(number), place.path)
+    file = own.study(number)
     found = []
     for array in arrays(points(study), study.repeats, wanted):
-        text = array_script(study.name, array, study.time_limit, site, paths)
+        text = array_script(study.name, array, study.time_limit, site, file, place.path)
         number += 1
-        found.append(Script(own.script(array.label, number), text, array.names, paths.study))
-    report = report_script(study.name, site, paths)
-    return [*found, Script(own.script(REPORT, number + 1), report, (), paths.study)]
+        found.append(Script(own.script(array.label, number), text, array.names, file))
+    report = report_script(study.name, site, file, place.path)
+    return [*found, Script(own.script(REPORT, number + 1), report, (), file)]
 
 
 def _send(
