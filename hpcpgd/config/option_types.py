@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import time
-from typing import Any
+from typing import Any, ClassVar
 
 from hpcpgd.errors import nearest
 
@@ -19,21 +19,38 @@ class Kind:
     ----------
     metavar : str
         The value's name in the help text.
+    word : str or None
+        What stands in place of a value, such as ``auto``.
+    read : callable
+        Turns a flag's text into the value that TOML would hold; raises ``ValueError`` for others.
     """
 
     metavar: str
+    word: str | None = None
+    read: ClassVar[Any] = str
 
     def expected(self) -> str:
         """Say what a value must be, for an error message."""
-        return "a value"
+        return self.described() + (f", or '{self.word}'" if self.word else "")
+
+    def described(self) -> str:
+        """Say what a value is that is not the word."""
+        raise NotImplementedError
 
     def from_text(self, text: str) -> Any:
-        """Turn a flag's text into the value that TOML would hold."""
-        return text
+        """Turn a flag's text into the value that TOML would hold; leave other texts alone."""
+        try:
+            return self.read(text)
+        except ValueError:
+            return text
 
     def check(self, value: Any) -> Any:
         """Return the value if it is valid, else raise ``ValueError``."""
-        raise ValueError
+        return value if self.word is not None and value == self.word else self.valid(value)
+
+    def valid(self, value: Any) -> Any:
+        """Return a value that is not the word, as ``check`` does."""
+        raise NotImplementedError
 
 
 UNLIMITED = 2**62  # beyond any count; fits the kernels' 64-bit integers
@@ -51,23 +68,14 @@ class Integer(Kind):
     word: str | None = None
     maximum: int = UNLIMITED
     metavar: str = "N"
+    read = int  # plain numbers, and those with underscores
 
-    def expected(self) -> str:
-        """Name the range and the word."""
-        word = f", or '{self.word}'" if self.word else ""
-        return f"a whole number, {_range(self.minimum, self.maximum)}{word}"
+    def described(self) -> str:
+        """Name the range."""
+        return f"a whole number, {_range(self.minimum, self.maximum)}"
 
-    def from_text(self, text: str) -> Any:
-        """Read a number written plainly or with underscores; leave words alone."""
-        try:
-            return int(text)
-        except ValueError:
-            return text
-
-    def check(self, value: Any) -> int | str:
-        """Return the number or the word."""
-        if self.word is not None and value == self.word:
-            return self.word
+    def valid(self, value: Any) -> int:
+        """Return the number."""
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError
         if value > UNLIMITED:
@@ -86,25 +94,16 @@ class Real(Kind):
     include_above: bool = False
     word: str | None = None
     metavar: str = "X"
+    read = float
 
-    def expected(self) -> str:
-        """Name the interval and the word."""
+    def described(self) -> str:
+        """Name the interval."""
         low = f"{'at least' if self.include_above else 'above'} {self.above:g}"
         high = f" and below {self.below:g}" if self.below < math.inf else ""
-        word = f", or '{self.word}'" if self.word else ""
-        return f"a number {low}{high}{word}"
+        return f"a number {low}{high}"
 
-    def from_text(self, text: str) -> Any:
-        """Read a number; leave words alone."""
-        try:
-            return float(text)
-        except ValueError:
-            return text
-
-    def check(self, value: Any) -> float | str:
-        """Return the number or the word."""
-        if self.word is not None and value == self.word:
-            return self.word
+    def valid(self, value: Any) -> float:
+        """Return the number."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError
         try:
@@ -125,11 +124,11 @@ class Choice(Kind):
     choices: tuple[str, ...]
     metavar: str = ""
 
-    def expected(self) -> str:
+    def described(self) -> str:
         """List the words."""
         return "one of " + ", ".join(self.choices)
 
-    def check(self, value: Any) -> str:
+    def valid(self, value: Any) -> str:
         """Return the word, or raise ``ValueError`` with the nearest one."""
         if value not in self.choices:
             raise ValueError(nearest(value, self.choices) if isinstance(value, str) else "")
@@ -145,24 +144,22 @@ class Integers(Kind):
     most: int = 1000
     metavar: str = "N,N,..."
 
-    def expected(self) -> str:
+    def described(self) -> str:
         """Name the range."""
         each = _range(self.minimum, self.maximum)
         return f"at most {self.most} whole numbers, each {each}, such as 1024,1024"
 
-    def from_text(self, text: str) -> Any:
+    @staticmethod
+    def read(text: str) -> list[int]:
         """Split at the commas."""
-        try:
-            return [int(part) for part in text.split(",")]
-        except ValueError:
-            return text
+        return [int(part) for part in text.split(",")]
 
-    def check(self, value: Any) -> tuple[int, ...]:
+    def valid(self, value: Any) -> tuple[int, ...]:
         """Return the numbers as a tuple."""
         if not isinstance(value, list | tuple) or not 1 <= len(value) <= self.most:
             raise ValueError
         one = Integer(self.minimum, maximum=self.maximum)
-        return tuple(int(one.check(item)) for item in value)
+        return tuple(one.valid(item) for item in value)
 
 
 @dataclass(frozen=True)
@@ -172,11 +169,11 @@ class Text(Kind):
     metavar: str
     validate: Callable[[str], object] | None = None
 
-    def expected(self) -> str:
+    def described(self) -> str:
         """Name what alone is refused."""
         return "a text that is not empty"
 
-    def check(self, value: Any) -> str:
+    def valid(self, value: Any) -> str:
         """Return the text."""
         if not isinstance(value, str) or not value or "\0" in value:
             raise ValueError
@@ -206,13 +203,12 @@ class Duration(Kind):
     word: str | None = None
     metavar: str = "TIME"
 
-    def expected(self) -> str:
+    def described(self) -> str:
         """Name the units."""
         steps = "a number of steps such as 500, or " if self.steps else ""
-        word = f", or '{self.word}'" if self.word else ""
-        return f"{steps}a time such as 90s, 10min, 2h or SLURM's 1-12:00:00{word}"
+        return f"{steps}a time such as 90s, 10min, 2h or SLURM's 1-12:00:00"
 
-    def check(self, value: Any) -> str:
+    def valid(self, value: Any) -> str:
         """Return the text."""
         if self.steps and isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
@@ -220,8 +216,7 @@ class Duration(Kind):
             value = value.isoformat()
         if not isinstance(value, str):
             raise ValueError
-        if value != self.word:
-            self.parse(value)
+        self.parse(value)
         return value
 
     def parse(self, text: str) -> Every:
@@ -255,11 +250,11 @@ class Flag(Kind):
 
     metavar: str = ""
 
-    def expected(self) -> str:
+    def described(self) -> str:
         """Name the two values."""
         return "true or false"
 
-    def check(self, value: Any) -> bool:
+    def valid(self, value: Any) -> bool:
         """Return the boolean."""
         if not isinstance(value, bool):
             raise ValueError

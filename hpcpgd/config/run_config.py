@@ -180,9 +180,14 @@ def flag_name(key: str) -> str:
     return "--" + key.replace("_", "-")
 
 
-def _checked(key: str, value: Any, origin: str, error: type[HpcpgdError]) -> Any:
-    """Return a valid value or raise ``error``: seen, where, expected, nearest."""
+def kind_of(key: str) -> Kind:
+    """Return the kind of a field's value, or of ``network``'s."""
     kind: Kind = Choice(tuple(NETWORKS)) if key == "network" else FIELDS[key].metadata["kind"]
+    return kind
+
+
+def checked(kind: Kind, value: Any, origin: str, error: type[HpcpgdError] = ConfigError) -> Any:
+    """Return a valid value or raise ``error``: seen, where, expected, nearest."""
     try:
         return kind.check(value)
     except ValueError as problem:
@@ -239,7 +244,7 @@ def read_toml(path: str) -> dict[str, Any]:
         if key not in FIELDS and key != "network":
             raise ConfigError(f"{path}: [train]: unknown key '{key}'{_suggestion(key)}")
     where = f"{path}: [train] "
-    values = {k: _checked(k, v, where + k, ConfigError) for k, v in table.items()}
+    values = {k: checked(kind_of(k), v, where + k) for k, v in table.items()}
     return _merge(values, path)
 
 
@@ -263,7 +268,7 @@ def from_flags(texts: dict[str, Any]) -> dict[str, Any]:
     """Check the flags that were given: field name to text (or True for a switch)."""
     values = {}
     for key, text in texts.items():
-        kind: Kind = Text("") if key == "network" else FIELDS[key].metadata["kind"]
+        kind = kind_of(key)
         value = kind.from_text(text) if isinstance(text, str) else text
-        values[key] = _checked(key, value, flag_name(key), UsageError)
+        values[key] = checked(kind, value, flag_name(key), UsageError)
     return _merge(values, "command line")

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcpgd.config.option_types import Choice, Duration, Integer, Kind, Text
-from hpcpgd.config.run_config import FIELDS, NETWORKS, meant, read_tables
-from hpcpgd.errors import ConfigError, HpcpgdError, nearest, shown
+from hpcpgd.config.run_config import FIELDS, checked, kind_of, meant, read_tables
+from hpcpgd.errors import ConfigError, nearest, shown
 
 KINDS = ("strong", "weak", "sweep")
 # Set by the study itself.
@@ -127,23 +127,11 @@ def _kind(key: str, where: str) -> Kind:
     if key not in known:
         more = "; the study itself sets it" if key in OURS else meant(key, known)
         raise ConfigError(f"{where.rstrip()}: unknown key '{key}'{more}")
-    if key == "network":
-        return Choice(tuple(NETWORKS))
-    if key == "ranks" or key in PER_RANK:
-        return RANKS
-    kind: Kind = FIELDS[key].metadata["kind"]
-    return kind
+    return RANKS if key == "ranks" or key in PER_RANK else kind_of(key)
 
 
 def _value(key: str, value: Any, where: str) -> Any:
-    kind = _kind(key, where)
-    try:
-        return kind.check(value)
-    except ValueError as problem:
-        text = f"{where}{key}: expected {kind.expected()}, got {shown(value)}{problem}"
-        raise ConfigError(text) from None
-    except HpcpgdError as problem:
-        raise ConfigError(f"{where}{key}: {problem}") from None
+    return checked(_kind(key, where), value, where + key)
 
 
 def _column(key: str, values: Any, where: str) -> list[Any]:

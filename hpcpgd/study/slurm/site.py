@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcpgd.config.option_types import Choice, Flag, Integer, Kind, Text
-from hpcpgd.config.run_config import read_tables
+from hpcpgd.config.run_config import checked, read_tables
 from hpcpgd.errors import ConfigError, nearest, shown
 
 TABLES = ("site", "environment")
@@ -23,11 +23,11 @@ class Plain(Kind):
 
     metavar: str = "WORD"
 
-    def expected(self) -> str:
+    def described(self) -> str:
         """Name what can stand in an #SBATCH line."""
         return "a word of letters, digits and _.@:+/,=%^&|()[]*-"
 
-    def check(self, value: Any) -> str:
+    def valid(self, value: Any) -> str:
         """Return the word."""
         if not isinstance(value, str) or not PLAIN.fullmatch(value):
             raise ValueError
@@ -41,11 +41,11 @@ class Lines(Kind):
     one: Kind
     metavar: str = "LIST"
 
-    def expected(self) -> str:
+    def described(self) -> str:
         """Name a list of what its parts may be."""
         return f"a list, each {self.one.expected()}"
 
-    def check(self, value: Any) -> tuple[str, ...]:
+    def valid(self, value: Any) -> tuple[str, ...]:
         """Return the texts."""
         if not isinstance(value, list):
             raise ValueError
@@ -128,12 +128,7 @@ def _value(path: Path, key: str, value: Any) -> Any:
     if key not in KEYS:
         hint = nearest(key, KEYS) or f"; the keys are {', '.join(KEYS)}"
         raise ConfigError(f"{path}: [site]: unknown key '{key}'{hint}")
-    kind: Kind = KEYS[key].metadata["kind"]
-    try:
-        return kind.check(value)
-    except ValueError as problem:
-        text = f"{path}: [site] {key}: expected {kind.expected()}, got {shown(value)}{problem}"
-        raise ConfigError(text) from None
+    return checked(KEYS[key].metadata["kind"], value, f"{path}: [site] {key}")
 
 
 def _variable(path: Path, name: str, value: Any) -> tuple[str, str]:
