@@ -47,31 +47,21 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
-class RawData:
-    """A dataset as its files have it, checked but not yet split.
+class Data:
+    """What is known of a dataset before and after the split of one run.
 
     Attributes
     ----------
     name : str
         What the user asked for.
     train : Split
-        The training rows, with those that may become validation rows.
     validation, test : Split or None
-        Where the data bring their own.
     n_classes : int
         Number of classes.
     scale, offset : float
         Training uses ``features * scale + offset``.
     has_accuracy : bool
         False where the labels mean nothing (synthetic data).
-    test_fraction : float
-        Part of the rows to hold out for testing where the user names none.
-    notes : tuple of str
-        What was inferred as the files were read.
-    class_names : tuple of str
-        What the files call the classes 0, 1 and so on; empty for those numbers themselves.
-    range_note : str
-        Says that training may suffer from the range of the features as they are; else empty.
     """
 
     name: str
@@ -82,6 +72,27 @@ class RawData:
     scale: float
     offset: float
     has_accuracy: bool
+
+
+@dataclass(frozen=True, eq=False)
+class RawData(Data):
+    """A dataset as its files have it, checked but not yet split.
+
+    The training rows are with those that may become validation rows; ``validation`` and
+    ``test`` are there where the data bring their own.
+
+    Attributes
+    ----------
+    test_fraction : float
+        Part of the rows to hold out for testing where the user names none.
+    notes : tuple of str
+        What was inferred as the files were read.
+    class_names : tuple of str
+        What the files call the classes 0, 1 and so on; empty for those numbers themselves.
+    range_note : str
+        Says that training may suffer from the range of the features as they are; else empty.
+    """
+
     test_fraction: float = 0.0
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
@@ -89,21 +100,13 @@ class RawData:
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(Data):
     """A dataset ready for training; a split that it lacks has 0 rows.
 
     Attributes
     ----------
-    name : str
-        What the user asked for.
     train, validation, test : Split
         The rows, all with the same number of columns and the same dtype.
-    n_classes : int
-        Number of classes.
-    scale, offset : float
-        Training uses ``features * scale + offset``.
-    has_accuracy : bool
-        False where the labels mean nothing (synthetic data).
     sha256 : str
         Hash of the data before the split (see `sha256`), so independent of the seed.
     notes, class_names : tuple of str
@@ -113,14 +116,8 @@ class Dataset:
         features here are standardised by them; else empty.
     """
 
-    name: str
-    train: Split
     validation: Split
     test: Split
-    n_classes: int
-    scale: float
-    offset: float
-    has_accuracy: bool
     sha256: str
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
@@ -134,7 +131,7 @@ class Dataset:
         return columns
 
 
-def splits_of(data: RawData | Dataset) -> dict[str, Split]:
+def splits_of(data: Data) -> dict[str, Split]:
     """Return the splits that are there by their names, in the order of ``SPLITS``."""
     splits = {name: getattr(data, name) for name in SPLITS}
     return {name: split for name, split in splits.items() if split is not None}
