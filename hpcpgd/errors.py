@@ -33,10 +33,10 @@ class HpcpgdError(Exception):
     """
 
     exit_code = 70
-    agreed = False
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, agreed: bool = False) -> None:
         super().__init__(printable(message))
+        self.agreed = agreed
 
 
 class UsageError(HpcpgdError):

@@ -328,9 +328,7 @@ def agreed(comm: MPI.Comm) -> Iterator[None]:
     name, message = data.decode("utf-8", "surrogateescape").split("\n", 1)
     if root > 0:
         message = f"rank {root}: {message}"
-    agreement: errors.HpcpgdError = getattr(errors, name)(message)
-    agreement.agreed = True
-    raise agreement from error
+    raise getattr(errors, name)(message, agreed=True) from error
 
 
 def try_sum(comm: MPI.Comm, array: Any) -> bool:

@@ -27,9 +27,10 @@ def require_same_data(comm: mpi.Comm, arrays: Sequence[Array], name: str) -> Non
     if comm.size == 1 or _alike(comm, own := _digest(*arrays)):
         return
     _, others = _majority(mpi.allgather(comm, np.array([own])))
-    raise _agreed(
+    raise ReplicaError(
         f"{_named(others)} other rows of dataset {name} than {_most(comm)}: memory or links may "
-        "be faulty: leave the node out"
+        "be faulty: leave the node out",
+        agreed=True,
     )
 
 
@@ -52,10 +53,11 @@ def require_same_weights(
     rows = mpi.allgather(comm, np.array([_digest(parameters[span]) for span in spans]))
     usual, others = _majority(rows)
     layer = 1 + int(np.argmax((rows[others] != usual).any(axis=0)))
-    raise _agreed(
+    raise ReplicaError(
         f"{_named(others)} other weights in layer {layer} than {_most(comm)}: first seen after "
         f"step {step}, alike after step {same}; memory or links may be faulty: leave the node "
-        "out and go on from the last checkpoint"
+        "out and go on from the last checkpoint",
+        agreed=True,
     )
 
 
@@ -64,12 +66,6 @@ def _alike(comm: mpi.Comm, own: int) -> bool:
     box = np.array([own, ~own])  # the least of the complements is that of the largest
     mpi.allreduce_min(comm, box)
     return bool(box[0] == ~box[1])
-
-
-def _agreed(message: str) -> ReplicaError:
-    error = ReplicaError(message)
-    error.agreed = True
-    return error
 
 
 def _digest(*arrays: Array) -> int:

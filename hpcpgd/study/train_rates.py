@@ -131,9 +131,8 @@ def _choose(ranks: mpi.Ranks, own: mpi.Ranks, candidates: dict[int, Candidate]) 
     mpi.allreduce_sum(ranks.comm, shown)
     best = best_of(RATES, shown[0])
     if best is None:
-        error = DivergedError("training diverged with every learning rate")
-        error.agreed = True  # all ranks see the same accuracies
-        raise error
+        # All ranks see the same accuracies.
+        raise DivergedError("training diverged with every learning rate", agreed=True)
     tested = np.zeros(2)
     if best in candidates:
         scores = candidates[best].trainer.test()
