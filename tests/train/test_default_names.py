@@ -15,7 +15,7 @@ import pytest
 from hpcpgd.checkpoint import run_files
 from hpcpgd.config.flags import parse
 from hpcpgd.environment import batch_system
-from hpcpgd.study.paper.paper_command import Options
+from hpcpgd.study.paper.paper_command import place_of
 from hpcpgd.study.subcommands import figures_of
 from hpcpgd.train.claim_files import open_run
 from tests.helpers.many import Case, together
@@ -59,7 +59,7 @@ def test_folders_beside_files_are_as_many_as_the_files() -> None:
 
 def test_the_paper_on_two_datasets_has_two_folders() -> None:
     names = (None, "mnist", "/data/some digits.npz")
-    found = [Options(True, False, name, None, None, False).place.path.name for name in names]
+    found = [place_of(True, False, name, None).path.name for name in names]
     assert found == [f"hpcpgd-study-paper-quick{end}" for end in ("", "-mnist", "-some-digits.npz")]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hpcpgd.checkpoint.run_files import word
 from hpcpgd.cli.launcher import say
+from hpcpgd.config.run_config import NETWORKS
 from hpcpgd.data import check_name, load
 from hpcpgd.environment.provenance import cpu_model
 from hpcpgd.errors import DataError, UsageError
@@ -27,7 +27,6 @@ from hpcpgd.study.paper.paper_rows import (
     QUICK,
     WARM_UP,
     Plan,
-    Size,
     check_rows,
     draw_rows,
     find_dataset,
@@ -35,50 +34,19 @@ from hpcpgd.study.paper.paper_rows import (
 from hpcpgd.study.paper.paper_table import rows as table_rows
 from hpcpgd.study.paper.problem import Problems
 from hpcpgd.study.paper.tasks import absent_rows, make_tasks
-from hpcpgd.study.paper.texts import claims_text, times_table
+from hpcpgd.study.paper.verdict import claims_text
 from hpcpgd.study.rows import Row
 from hpcpgd.study.study_folder import StudyFolder
 from hpcpgd.study.studyfile import StudyFile
-from hpcpgd.study.summary import FEWEST
-from hpcpgd.study.tables import SCALED, failures
+from hpcpgd.study.summary import FEWEST, Summary
+from hpcpgd.study.tables import SCALED, aligned, failures, scaled_note, time
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the command line said.
-
-    Attributes
-    ----------
-    quick : bool
-        Few rows, one repeat.
-    only_gpu : bool
-        Rows that need a device alone.
-    dataset : str or None
-    folder : Path or None
-    python : str or None
-        The interpreter that has the libraries; None is our own.
-    retry_failed : bool
-        Run once more what failed or timed out.
-    """
-
-    quick: bool
-    only_gpu: bool
-    dataset: str | None
-    folder: Path | None
-    python: str | None
-    retry_failed: bool
-
-    @property
-    def size(self) -> Size:
-        """How much is run."""
-        return QUICK if self.quick else FULL
-
-    @property
-    def place(self) -> StudyFolder:
-        """Where the runs are."""
-        words = ["quick"] * self.quick + ["gpu"] * self.only_gpu
-        words += [word(Path(self.dataset).name)] if self.dataset else []
-        return StudyFolder(self.folder or Path("-".join(["hpcpgd-study-paper", *words])))
+def place_of(quick: bool, only_gpu: bool, dataset: str | None, folder: Path | None) -> StudyFolder:
+    """Return where the runs are; ``folder`` and ``dataset`` are those of the command line."""
+    words = ["quick"] * quick + ["gpu"] * only_gpu
+    words += [word(Path(dataset).name)] if dataset else []
+    return StudyFolder(folder or Path("-".join(["hpcpgd-study-paper", *words])))
 
 
 def paper(
@@ -89,40 +57,55 @@ def paper(
     python: str | None,
     retry_failed: bool,
 ) -> int:
-    """Run what is not done; exit 1 if a run did not end well, rows that cannot run apart."""
-    options = Options(quick, only == "gpu", dataset, folder, python, retry_failed)
-    name = options.dataset or find_dataset()
+    """Run what is not done; exit 1 if a run did not end well, rows that cannot run apart.
+
+    Parameters
+    ----------
+    quick : bool
+        Few rows, one repeat.
+    only : str or None
+        ``gpu`` for the rows that need a device alone.
+    dataset : str or None
+    folder : Path or None
+    python : str or None
+        The interpreter that has the libraries; None is our own.
+    retry_failed : bool
+        Run once more what failed or timed out.
+    """
+    size, only_gpu = QUICK if quick else FULL, only == "gpu"
+    place = place_of(quick, only_gpu, dataset, folder)
+    name = dataset or find_dataset()
     check_name(name)
     if python is not None and shutil.which(python) is None:
         raise UsageError(f"--library-python {python}: no program is there")
-    options.place.make()
-    with options.place.locked():
-        rows, legend, name = _run(options, name)
-    return _tell(options, rows, legend, name)
-
-
-def _run(options: Options, name: str) -> tuple[list[Row], bar_charts.Legend, str]:
-    """Run what is not done; return all rows, and the dataset's name."""
-    size, place, chosen = options.size, options.place, table_rows(options.only_gpu)
-    python = options.python or sys.executable
-    raw = load(name, seed=0)
-    if size.rows is not None:
-        name = str(draw_rows(raw, size.rows, place.path))
+    place.make()
+    with place.locked():
         raw = load(name, seed=0)
-    check_rows(raw, size)
-    cores = usable_cores()
-    points = Plan(name, raw, size, cores, chosen).points()
-    tasks = make_tasks(points, absent_rows(chosen, python), python, cores, Problems(place, raw))
+        if size.rows is not None:
+            name = str(draw_rows(raw, size.rows, place.path))
+            raw = load(name, seed=0)
+        check_rows(raw, size)
+        plan = Plan(name, raw, size, usable_cores(), table_rows(only_gpu))
+        rows, absent = _run(plan, place, python or sys.executable, retry_failed)
+    return _tell(plan, place.path, rows, bar_charts.Legend(plan.cores, plan.rows, absent))
+
+
+def _run(
+    plan: Plan, place: StudyFolder, python: str, retry_failed: bool
+) -> tuple[list[Row], dict[str, str]]:
+    """Run what is not done; return all rows, and why some of the table's cannot run here."""
+    size, points = plan.size, plan.points()
+    problems = Problems(place, plan.raw)
+    tasks = make_tasks(points, absent_rows(plan.rows, python), python, plan.cores, problems)
     require_one_machine(gather(points, tasks, place, size.repeats), place.path)
     jobs = tasks.jobs(size.repeats)
-    if options.retry_failed:
+    if retry_failed:
         place.forget_failures(jobs)
     place.clean()
     execute_all(place, jobs, size.time_limit, launchers.find(None))
     rows = gather(points, tasks, place, size.repeats)
     run = {row.paper_row for row in rows if row.status == "complete"}
-    absent = {row: why.status for row, why in tasks.absent.items() if row not in run}
-    return rows, bar_charts.Legend(cores, chosen, absent), name
+    return rows, {row: why.status for row, why in tasks.absent.items() if row not in run}
 
 
 def require_one_machine(rows: list[Row], folder: Path) -> None:
@@ -141,9 +124,9 @@ def require_one_machine(rows: list[Row], folder: Path) -> None:
         )
 
 
-def _tell(options: Options, rows: list[Row], legend: bar_charts.Legend, name: str) -> int:
+def _tell(plan: Plan, folder: Path, rows: list[Row], legend: bar_charts.Legend) -> int:
     """Write the study file, draw, print; return the exit code."""
-    size, folder = options.size, options.place.path
+    size = plan.size
     bad = [row for row in rows if row.status != "complete" and row.paper_row not in legend.absent]
     study = StudyFile("paper", "sweep", size.repeats, WARM_UP, size.time_limit)
     write(folder / "study.h5", study, rows, len(rows))
@@ -152,7 +135,7 @@ def _tell(options: Options, rows: list[Row], legend: bar_charts.Legend, name: st
         seen = failures(bad).splitlines() or absent.splitlines()
         raise DataError(f"{folder}: no run ended well: {seen[0]}")
     results = Results(rows, size.batches)
-    caption = _caption(options, legend, name)
+    caption = _caption(plan)
     drawn = bar_charts.draw(results, legend, folder / "figures", caption)
     if size.axes:
         drawn += axes.draw(results, legend, folder / "figures", caption)
@@ -162,7 +145,7 @@ def _tell(options: Options, rows: list[Row], legend: bar_charts.Legend, name: st
     if size.repeats < FEWEST:
         claims = f"a trial: {size.repeats} run a point says little of its spread\n{claims}"
     head = f"{caption}; {results.rows} training rows an epoch"
-    texts = (head, times_table(results, legend), claims, absent, failures(bad))
+    texts = (head, _times_table(results, legend), claims, absent, failures(bad))
     report = "\n\n".join(text for text in texts if text) + "\n"
     write_atomically(folder / "report.txt", report.encode())
     files = [folder / "study.h5", folder / "report.txt", *drawn]
@@ -170,12 +153,30 @@ def _tell(options: Options, rows: list[Row], legend: bar_charts.Legend, name: st
     return 1 if bad else 0
 
 
-def _caption(options: Options, legend: bar_charts.Legend, name: str) -> str:
-    size = options.size
+def _times_table(results: Results, legend: bar_charts.Legend) -> str:
+    """Return the time per epoch of every row, network and batch size."""
+    head = ("time per epoch", "network", *(f"batch {batch}" for batch in results.batches))
+    lines, points = [], []
+    for network in NETWORKS:
+        for row in legend.rows:
+            found = results.over_batches(row.name, network)
+            points += list(found.values())
+            missing = legend.absent.get(row.name, "-")
+            cells = [_cell(found[b]) if b in found else missing for b in results.batches]
+            lines.append((row.name, network, *cells))
+    note = scaled_note(points)
+    return aligned(head, lines) + (f"\n{note}" if note else "")
+
+
+def _cell(point: Summary) -> str:
+    return time(point.median) + (SCALED if point.scaled else "")
+
+
+def _caption(plan: Plan) -> str:
     return (
-        f"{cpu_model()}, {legend.cores} cores, {datetime.now(UTC):%Y-%m-%d}; {Path(name).name}, "
-        f"float32; {size.repeats} run(s) of "
-        f"{size.epochs - WARM_UP} epochs, medians"
+        f"{cpu_model()}, {plan.cores} cores, {datetime.now(UTC):%Y-%m-%d}; "
+        f"{Path(plan.dataset).name}, float32; {plan.size.repeats} run(s) of "
+        f"{plan.size.epochs - WARM_UP} epochs, medians"
     )
 
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from hpcpgd.config.run_config import RunConfig
-from hpcpgd.data import Dataset, RawData, prepare
+from hpcpgd.data import RawData, prepare
 from hpcpgd.data.checks import numeric
 from hpcpgd.data.guard import refuse_bad_file
 from hpcpgd.data.safe_hdf5 import dataset
@@ -51,7 +51,8 @@ class Problems:
         return path
 
     def _arrays(self, config: RunConfig) -> dict[str, Any]:
-        data = self._prepared(config)
+        rows = None if config.train_rows == "all" else int(config.train_rows)
+        data = prepare(self._raw, seed=config.seed, train_rows=rows, test_fraction=None)
         network = make_network(config, data.n_in, data.n_classes)
         flat = initial_parameters(network, config.seed)
         sampler = make_sampler(config, data.train.rows)
@@ -66,10 +67,6 @@ class Problems:
             found[f"weights{layer}"] = network.weights(flat, layer)
             found[f"biases{layer}"] = network.biases(flat, layer)
         return found
-
-    def _prepared(self, config: RunConfig) -> Dataset:
-        rows = None if config.train_rows == "all" else int(config.train_rows)
-        return prepare(self._raw, seed=config.seed, train_rows=rows, test_fraction=None)
 
     def expect(self, name: str, points: tuple[Point, ...]) -> Path:
         """Write the losses that our own runs of ``points`` found, by batch size.

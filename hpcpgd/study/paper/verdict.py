@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 HOLDS, DOES_NOT, NOT_RUN = "holds", "does not", "not run here"
@@ -19,6 +20,14 @@ class Verdict:
 
 # What was seen of a row or network, and whether the claim holds there.
 Seen = list[tuple[str, bool]]
+
+
+def claims_text(verdicts: Sequence[Verdict]) -> str:
+    """Return a line for each claim of the paper's section 6."""
+    return "\n".join(
+        f"({v.letter}) {v.verdict}: {v.claim}" + (f": {v.numbers}" if v.numbers else "")
+        for v in verdicts
+    )
 
 
 def judged(
