@@ -89,7 +89,7 @@ class _Examination:
         if alone:
             return
         if ranks.size == 1 and launcher_size() is None and "SLURM_JOB_ID" not in os.environ:
-            self._on_first(lambda: launcher_check.judge_pair(launcher_check.try_pair()))
+            self._on_first(launcher_check.try_pair)
         rows = mpi.allgather_texts(ranks.comm, json.dumps(asdict(core_binding.observe(ranks))))
         seen = [core_binding.RankCores(**json.loads(row)) for row in rows]
         self.threads = core_binding.threads(seen)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from hpcpgd.cli.launcher import launcher_size, mismatch
 from hpcpgd.doctor.finding import Finding, counted, ok, problem, warning
@@ -29,46 +28,29 @@ def judge(library: str, ranks: int, nodes: int, environ: Mapping[str, str]) -> l
     return [ok(SUBJECT, f"{where}{said} ({library})")]
 
 
-@dataclass(frozen=True)
-class Pair:
-    """What two ranks saw that the ``mpiexec`` of this machine started.
-
-    Attributes
-    ----------
-    mpiexec : str
-        "" if there is none.
-    sizes : tuple of str
-        The MPI world's size, as each rank sees it.
-    trouble : str
-    """
-
-    mpiexec: str
-    sizes: tuple[str, ...] = ()
-    trouble: str = ""
-
-
-def try_pair() -> Pair:
-    """Start two ranks with the ``mpiexec`` beside this Python, else with that in PATH."""
-    found = mpiexec_here()
-    if found is None:
-        return Pair("")
-    pair = (found, "-n", "2")
-    out, trouble = ask("hpcpgd.doctor.print_world_size", seconds=PAIR_SECONDS, launcher=pair)
-    # Two ranks that write at once may come without the line's end between them.
-    return Pair(found, tuple(re.findall("size=([0-9]+)", out)), trouble)
-
-
-def judge_pair(seen: Pair) -> list[Finding]:
-    """Say whether that ``mpiexec`` starts ranks that see each other."""
-    if not seen.mpiexec:
+def try_pair() -> list[Finding]:
+    """Say whether the ``mpiexec`` of this machine starts two ranks that see each other."""
+    mpiexec = mpiexec_here()
+    if mpiexec is None:
         load = "load the site's MPI module, or pip install 'hpcpgd[mpich]', to start several ranks"
         return [warning("mpiexec", "none beside Python or in PATH", load)]
-    if seen.sizes == ("2", "2") and not seen.trouble:
-        return [ok("mpiexec", f"two ranks of {seen.mpiexec} see each other")]
-    if seen.sizes == ("1", "1"):
-        text = f"two ranks of {seen.mpiexec} are each alone: it is not of mpi4py's MPI library"
+    pair = (mpiexec, "-n", "2")
+    out, trouble = ask("hpcpgd.doctor.print_world_size", seconds=PAIR_SECONDS, launcher=pair)
+    # Two ranks that write at once may come without the line's end between them.
+    return [judge_pair(mpiexec, re.findall("size=([0-9]+)", out), trouble)]
+
+
+def judge_pair(mpiexec: str, sizes: list[str], trouble: str) -> Finding:
+    """Say whether two ranks of ``mpiexec`` see each other.
+
+    ``sizes`` are those of their MPI world, as each sees it; ``trouble`` is what went wrong.
+    """
+    if sizes == ["2", "2"] and not trouble:
+        return ok("mpiexec", f"two ranks of {mpiexec} see each other")
+    if sizes == ["1", "1"]:
+        text = f"two ranks of {mpiexec} are each alone: it is not of mpi4py's MPI library"
         other = "use the mpiexec of that library: the site's MPI module, or that beside Python"
-        return [warning("mpiexec", text, other)]
-    text = f"{seen.mpiexec} -n 2 does not work here: {seen.trouble or ' '.join(seen.sizes)}"
-    known = cure(seen.trouble)
-    return [warning("mpiexec", text, known or "start ranks as the site says, or by srun")]
+        return warning("mpiexec", text, other)
+    text = f"{mpiexec} -n 2 does not work here: {trouble or ' '.join(sizes)}"
+    known = cure(trouble)
+    return warning("mpiexec", text, known or "start ranks as the site says, or by srun")

@@ -237,18 +237,22 @@ def test_launchers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pair", "says"),
+    ("sizes", "trouble", "says"),
     [
-        (launcher_check.Pair(""), "none beside Python"),
-        (launcher_check.Pair("/bin/mpiexec", ("1", "1")), "each alone"),
-        (launcher_check.Pair("/bin/mpiexec", (), "it ended with 1: not as root"), "not as root"),
-        (launcher_check.Pair("/bin/mpiexec", ("2", "2")), "see each other"),
+        (["1", "1"], "", "each alone"),
+        ([], "it ended with 1: not as root", "not as root"),
+        (["2", "2"], "", "see each other"),
     ],
 )
-def test_the_mpiexec_of_this_machine(pair: launcher_check.Pair, says: str) -> None:
-    found = only(launcher_check.judge_pair(pair))
-    assert (found.level == OK) == (pair.sizes == ("2", "2"))
+def test_the_mpiexec_of_this_machine(sizes: list[str], trouble: str, says: str) -> None:
+    found = launcher_check.judge_pair("/bin/mpiexec", sizes, trouble)
+    assert (found.level == OK) == (sizes == ["2", "2"])
     assert says in found.seen
+
+
+def test_a_machine_without_mpiexec(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher_check, "mpiexec_here", lambda: None)
+    assert "none beside Python" in only(launcher_check.try_pair()).seen
 
 
 def sums(**changes: object) -> allreduce_check.Sums:

@@ -6,7 +6,6 @@ import pytest
 
 from hpcpgd.doctor import launcher_check
 from hpcpgd.study.last_words import LONGEST, cure, reason
-from tests.helpers.findings import only
 
 RULE = "-" * 74 + "\n"
 AS_ROOT = f"""prterun has detected an attempt to run as root.
@@ -60,6 +59,6 @@ def test_the_line_that_says_why(said: str, told: str) -> None:
 
 def test_root_is_told_what_open_mpi_needs() -> None:
     assert cure("killed") == ""
-    found = only(launcher_check.judge_pair(launcher_check.Pair("mpiexec", (), reason(AS_ROOT))))
+    found = launcher_check.judge_pair("mpiexec", [], reason(AS_ROOT))
     assert "an attempt to run as root" in found.seen
     assert "OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" in found.cure
