@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,8 @@ def select(comm: mpi.Comm, config: RunConfig) -> Selection:
     resources = claim(ranks, one, 0.0)
     numbers = range(*block_range(len(RATES), groups, group))
     with ExitStack() as threads:  # the best rate's trainer is used once more, for the test
-        candidates = _train_all(own, one, dataset, network, resources, numbers, threads)
-        choice = _choose(ranks, own, candidates)
+        trainers = _train_all(own, one, dataset, network, resources, numbers, threads)
+        choice = _choose(ranks, own, trainers)
     progress.say(table(config, choice))
     with mpi.agreed(ranks.comm):
         if config.output != "auto" and ranks.rank == 0:
@@ -76,15 +76,6 @@ def select(comm: mpi.Comm, config: RunConfig) -> Selection:
     mpi.leave(own)
     mpi.leave(ranks)
     return choice
-
-
-@dataclass
-class Candidate:
-    """A rate and what training with it led to; ``trainer`` is kept for the test."""
-
-    accuracy: float
-    loss: float
-    trainer: Any
 
 
 def _train_all(
@@ -95,16 +86,17 @@ def _train_all(
     resources: Any,
     numbers: range,
     threads: ExitStack,
-) -> dict[int, Candidate]:
+) -> dict[int, Any]:
     """Train this group's rates, one after the other; collective over the group.
 
-    The threads of all trainers end with ``threads``.
+    Returns the trainer of each rate by its number, None where training diverged.  The threads
+    of all trainers end with ``threads``.
     """
     from hpcpgd.engines.parameters import initial_parameters
     from hpcpgd.train.planning import make_trainer
     from hpcpgd.train.warmup import compile_kernels
 
-    found = {}
+    found: dict[int, Any] = {}
     for number in numbers:
         one = replace(config, learning_rate=RATES[number])
         parameters = initial_parameters(network, config.seed)
@@ -114,28 +106,29 @@ def _train_all(
         compile_kernels(own, trainer, resources.gpu)
         try:
             trainer.run(config.epochs, lambda epoch, scores: None)
+            found[number] = trainer
         except DivergedError:  # raised on all ranks of the group
-            found[number] = Candidate(np.nan, np.nan, None)
-            continue
-        last = trainer.history.last
-        found[number] = Candidate(last.validation_accuracy, last.validation_loss, trainer)
+            found[number] = None
     return found
 
 
-def _choose(ranks: mpi.Ranks, own: mpi.Ranks, candidates: dict[int, Candidate]) -> Selection:
+def _choose(ranks: mpi.Ranks, own: mpi.Ranks, trainers: dict[int, Any]) -> Selection:
     """Agree on the best rate, and let its group open the test set; collective."""
     shown = np.zeros((2, len(RATES)))
-    for number, candidate in candidates.items():
-        if own.rank == 0:
-            shown[:, number] = candidate.accuracy, candidate.loss
+    for number, trainer in trainers.items():
+        if own.rank == 0 and trainer is None:
+            shown[:, number] = np.nan
+        elif own.rank == 0:
+            last = trainer.history.last
+            shown[:, number] = last.validation_accuracy, last.validation_loss
     mpi.allreduce_sum(ranks.comm, shown)
     best = best_of(RATES, shown[0])
     if best is None:
         # All ranks see the same accuracies.
         raise DivergedError("training diverged with every learning rate", agreed=True)
     tested = np.zeros(2)
-    if best in candidates:
-        scores = candidates[best].trainer.test()
+    if best in trainers:
+        scores = trainers[best].test()
         if own.rank == 0:
             tested[:] = scores.accuracy, scores.loss
     mpi.allreduce_sum(ranks.comm, tested)
