@@ -184,14 +184,12 @@ class Trainer:
 
     def _stopped(self) -> StoppedError:
         made = len(self.history)
-        error = StoppedError(f"stopped after {self.engine.steps} steps, in epoch {made}")
-        error.agreed = True
-        return error
+        text = f"stopped after {self.engine.steps} steps, in epoch {made}"
+        return StoppedError(text, agreed=True)
 
     def _diverged(self, where: str) -> DivergedError:
-        error = DivergedError(f"NaN or Inf in {where}: lower the learning rate (now {self.rate:g})")
-        error.agreed = True
-        return error
+        text = f"NaN or Inf in {where}: lower the learning rate (now {self.rate:g})"
+        return DivergedError(text, agreed=True)
 
     def _epoch(self, seconds: float, steps: int) -> Epoch:
         totals = self.engine.take_totals()
