@@ -71,6 +71,11 @@ class RunContext:
         return self.memory.group
 
     @property
+    def group_sizes(self) -> tuple[int, ...]:
+        """Ranks of every group; without groups each rank is one."""
+        return (1,) * int(self.comm.size) if self.arena is None else self.group.sizes
+
+    @property
     def evaluation_rows(self) -> int:
         """Rows of the larger evaluation that fall to a rank."""
         rows = max(self.dataset.validation.rows, self.dataset.test.rows)
@@ -90,9 +95,9 @@ class RunContext:
 
         Without ``place`` its workers are the threads of this rank.
         """
-        threads, oversubscribed = self.resources.threads, self.resources.oversubscribed
+        resources, backend = self.resources, self.config.backend
+        place = place or single_process(resources.threads, resources.oversubscribed)
         plan: ScheduledPlan = make_scheduled_plan(
-            self.config.backend, self.network, capacity, self.resources.blas, schedule,
-            place or single_process(threads, oversubscribed), pool,
-        )  # fmt: skip
+            backend, self.network, capacity, resources.blas, schedule, place, pool
+        )
         return plan

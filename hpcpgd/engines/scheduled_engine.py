@@ -120,9 +120,8 @@ class ScheduledEngine(HostEngine):
 
     def update(self, rate: float) -> None:
         """Subtract ``rate`` times the gradient from the parameters."""
-        result = self.plan.update(
-            self.parameters, self._gradient, rate, packed=self._packed, stop=self._stops > 0
-        )
+        stop = self._stops > 0
+        result = self.plan.update(self.parameters, self._gradient, rate, self._packed, stop)
         self._end_step(result.bad, result.stops)
         self._lap(UPDATE, result)
 
@@ -194,10 +193,10 @@ class ScheduledEngine(HostEngine):
                 self._exchange(first, count)
                 self._clock.lap_reduction()
                 first, load = first + 1, None
+        phases, stop = (first, plan.learning), self._stop.requested
         result = plan.run(
-            self.parameters, target, (first, plan.learning), count, rows=load, scales=scales,
-            packed=packed, stop=self._stop.requested,
-        )  # fmt: skip
+            self.parameters, target, phases, count, load, scales, packed=packed, stop=stop
+        )
         self._lap(COMPUTE, result)
         return result
 

@@ -46,9 +46,10 @@ def make_trainer(
     """
     if REDUCTIONS[config.reduction].grouped != (arena is not None):
         raise ValueError(f"reduction {config.reduction}: memory of groups given or missing")
+    sampler, clock = make_sampler(config, dataset.train.rows), PhaseClock(comm)
+    stop = request or StopRequest()
     context = RunContext(
-        comm, config, dataset, network, parameters, resources,
-        make_sampler(config, dataset.train.rows), PhaseClock(comm), request or StopRequest(), arena,
-    )  # fmt: skip
+        comm, config, dataset, network, parameters, resources, sampler, clock, stop, arena
+    )
     reduction = importlib.import_module(REDUCTIONS[config.reduction].module).make(context)
     return Trainer(context, reduction)

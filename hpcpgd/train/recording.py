@@ -13,8 +13,8 @@ import numpy as np
 from hpcpgd.checkpoint import resume
 from hpcpgd.checkpoint.state import State
 from hpcpgd.config.reduction_table import REDUCTIONS
-from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset
+from hpcpgd.engines.context import RunContext
 from hpcpgd.environment import provenance
 from hpcpgd.errors import printable
 from hpcpgd.kernels.backends.registry import BACKENDS
@@ -24,7 +24,6 @@ from hpcpgd.machine.cores import affinity
 from hpcpgd.machine.gpu import HOST, Gpu
 from hpcpgd.machine.resources import Resources
 from hpcpgd.parallel import mpi
-from hpcpgd.parallel.groups import Arena
 from hpcpgd.reductions.traffic import communicated, step_products
 from hpcpgd.results.record import RankPlace, RunRecord, Segment
 from hpcpgd.train.training_loop import Trainer
@@ -41,14 +40,10 @@ def _places(ranks: mpi.Ranks, gpu: Gpu | None) -> list[RankPlace]:
 
 
 def make_segment(
-    ranks: mpi.Ranks,
-    config: RunConfig,
-    resources: Resources,
-    arena: Arena | None,
-    started: datetime,
-    compile_seconds: float,
+    ranks: mpi.Ranks, context: RunContext, started: datetime, compile_seconds: float
 ) -> Segment:
     """Return this start of the run, before its first step; collective."""
+    config, resources = context.config, context.resources
     gpu = resources.gpu
     return Segment(
         first_step=1,
@@ -71,43 +66,28 @@ def make_segment(
         ranks_per_gpu=0 if gpu is None else gpu.sharing,
         compile_seconds=compile_seconds,
         oversubscribed=resources.oversubscribed,
-        group_size=1 if arena is None else max(arena.group.sizes),
+        group_size=max(context.group_sizes),
         shards=config.shards if REDUCTIONS[config.reduction].same_bits else 0,
         hidden_share=np.nan,
         places=_places(ranks, gpu),
     )
 
 
-def make_record(
-    run: str,
-    config: RunConfig,
-    argv: list[str],
-    dataset: Dataset,
-    trainer: Trainer,
-    segments: list[Segment],
-    sizes: tuple[int, ...],
-) -> RunRecord:
-    """Return what the file of ``run`` is written from.
-
-    ``sizes`` are the ranks of the groups, one each where there are none.
-    """
-    network, batch, own = trainer.engine.network, trainer.sampler.batch_size, segments[-1]
+def make_record(run: str, argv: list[str], trainer: Trainer, segments: list[Segment]) -> RunRecord:
+    """Return what the file of ``run`` is written from."""
+    context, batch, this = trainer.context, trainer.sampler.batch_size, segments[-1]
+    network, on_device = context.network, BACKENDS[this.backend].on_device
     return RunRecord(
         run=run,
-        config=config,
+        config=context.config,
         network=network,
         argv=argv,
         git_revision=provenance.git_revision() if trainer.comm.rank == 0 else "",
-        dataset=dataset,
+        dataset=context.dataset,
         segments=segments,
         costs=step_products(network, batch),
         communicated=communicated(
-            network,
-            own.reduction,
-            batch,
-            sizes,
-            own.threads,
-            on_device=BACKENDS[own.backend].on_device,
+            network, this.reduction, batch, context.group_sizes, this.threads, on_device
         ),
         history=trainer.history,
     )

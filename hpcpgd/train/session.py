@@ -165,7 +165,10 @@ class Session:
         resources = self._claim(dataset, network)
         output = str(start.files.run_file)
         config = replace(self.config, threads=resources.threads, output=output)
-        self._require_room_and_likeness(config, dataset, network, resources, arena)
+        self._require_room(config, dataset, network, arena)
+        require_same_program(self.ranks.comm, resources.blas)
+        if REDUCTIONS[config.reduction].same_bits:
+            require_same_machine(self.ranks.comm, provenance.blas_library(resources.blas))
         state = start.state
         with (
             self.watch.during("compiling"),
@@ -185,9 +188,7 @@ class Session:
         with self.watch.during("compiling"):
             seconds = compile_kernels(self.ranks, trainer, resources.gpu)
             notices = mpi.allgather_texts(self.ranks.comm, jit_cache.notice())
-        segment = make_segment(
-            self.ranks, context.config, resources, context.arena, self.started, seconds
-        )
+        segment = make_segment(self.ranks, context, self.started, seconds)
         record = self._record(trainer, segment, start.state)
         self.progress.say(announcement(dataset, record, resources))
         for line in sorted(set("\n".join(notices).splitlines()) - {""}):
@@ -225,11 +226,10 @@ class Session:
         begin, end = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
         return claim(self.ranks, self.config, network.flops_per_example * (end - begin))
 
-    def _require_room_and_likeness(
-        self, config: RunConfig, dataset: Dataset, network: Network, resources: Resources,
-        arena: Arena | None,
-    ) -> None:  # fmt: skip
-        """Refuse a network that a node cannot hold, and ranks that differ; collective."""
+    def _require_room(
+        self, config: RunConfig, dataset: Dataset, network: Network, arena: Arena | None
+    ) -> None:
+        """Refuse a network that the ranks of a node cannot hold; collective."""
         # Parameters and gradient; threads that follow no schedule have a gradient each.
         backend = BACKENDS[config.backend]
         private = backend.own_threads and not backend.scheduled
@@ -239,9 +239,6 @@ class Session:
         vectors = 1 + threads if arena is None else 1 + 2 / arena.group.size
         nbytes = int(vectors * network.size * network.itemsize) + confusion
         ensure_memory(self.ranks, nbytes, "network")
-        require_same_program(self.ranks.comm, resources.blas)
-        if REDUCTIONS[config.reduction].same_bits:
-            require_same_machine(self.ranks.comm, provenance.blas_library(resources.blas))
 
     def _record(self, trainer: Trainer, segment: Segment, state: State | None) -> RunRecord:
         """Return what the run file is written from, with the segments before this one."""
@@ -250,12 +247,7 @@ class Session:
         segment.first_step, segment.last_step = steps + 1, steps
         segment.timing = trainer.timing
         run = self._name if state is None else state.run
-        arena = trainer.context.arena
-        sizes = (1,) * self.ranks.size if arena is None else arena.group.sizes
-        return make_record(
-            run, trainer.context.config, self.argv, trainer.dataset, trainer,
-            [*before, segment], sizes,
-        )  # fmt: skip
+        return make_record(run, self.argv, trainer, [*before, segment])
 
     def _keep(self, trainer: Trainer, writer: Writer) -> None:
         """Let the trainer write checkpoints."""

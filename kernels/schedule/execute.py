@@ -77,6 +77,26 @@ class Source(NamedTuple):
     stream: int
 
 
+class Work(NamedTuple):
+    """What a command is about, but for the command: all that workers of a process share.
+
+    Attributes
+    ----------
+    library : NamedTuple
+        What the backend's units call; its type says which backend's they are.
+    barrier : Barrier
+    layout : Layout
+    memory : Memory
+    source : Source
+    """
+
+    library: Any
+    barrier: Barrier
+    layout: Layout
+    memory: Memory
+    source: Source
+
+
 @compiled()
 def _timed_barrier(barrier: Barrier, status: Any, timespec: Any) -> None:
     """Wait for all workers, and add the nanoseconds that it took."""
@@ -87,8 +107,9 @@ def _timed_barrier(barrier: Barrier, status: Any, timespec: Any) -> None:
 
 
 @compiled()
-def _load(layout: Layout, memory: Memory, source: Source, command: Any, thread: int) -> None:
+def _load(work: Work, command: Any, thread: int) -> None:
     """Gather this thread's part of the rows that its process brings in."""
+    layout, memory, source = work.layout, work.memory, work.source
     begin, end = cut(command.load_end - command.load_begin, layout.threads, thread, 1)
     begin, end = begin + command.load_begin, end + command.load_begin
     numbers = memory.numbers[thread][: end - begin]
@@ -115,12 +136,11 @@ def _block(layout: Layout, phase: int, count: int, unit: int) -> Any:
 
 
 @compiled()
-def _output(
-    library: Any, layout: Layout, memory: Memory, part: int, rows: Span, learn: bool
-) -> None:
+def _output(work: Work, part: int, rows: Span, learn: bool) -> None:
     """Compute outputs of ``rows``, their scores and, to learn from, their deltas."""
+    layout, memory = work.layout, work.memory
     table, last = layout.table, layout.table.shape[0] - 1
-    units.forward(library, table, memory, last, rows, (0, table[last, WIDTH]))
+    units.forward(work.library, table, memory, last, rows, (0, table[last, WIDTH]))
     a = activations_of(table, memory.activations, last, rows[0], rows[1])
     labels, predicted = memory.labels[rows[0] : rows[1]], memory.predicted[rows[0] : rows[1]]
     score(layout.loss, table[last, FUNCTION], a, labels, predicted, memory.totals[part])
@@ -154,16 +174,14 @@ def _packed(dweight: Array, dbias: Array) -> int:
 
 
 @compiled()
-def _gradient(
-    library: Any, layout: Layout, memory: Memory, command: Any,
-    phase: int, unit: int, place: int, thread: int,
-) -> Any:  # fmt: skip
+def _gradient(work: Work, command: Any, phase: int, unit: int, place: int, thread: int) -> Any:
     """Compute one unit of a gradient; return its size and whether its deltas are finite."""
+    layout, memory = work.layout, work.memory
     dweight, dbias, fan_in, columns = _target(layout, memory, command, phase, unit, place)
     layer, rows = layout.phases[phase].layer, (0, command.count)
     target = Target(dweight, command.scale, command.before, memory.scratch[thread])
     if dweight.size > 0:
-        units.gradient(library, layout.table, memory, layer, rows, fan_in, columns, target)
+        units.gradient(work.library, layout.table, memory, layer, rows, fan_in, columns, target)
     finite = True
     if dbias.size > 0:
         delta = deltas_of(layout.table, memory.deltas, layer, 0, command.count)
@@ -178,48 +196,44 @@ def _gradient(
 
 
 @compiled()
-def _phase(
-    library: Any, layout: Layout, memory: Memory, command: Any, phase: int, unit: int
-) -> None:
+def _phase(work: Work, command: Any, phase: int, unit: int) -> None:
     """Compute one unit of a phase other than a gradient."""
+    layout, memory = work.layout, work.memory
     kind, layer = layout.phases[phase].kind, layout.phases[phase].layer
     rows, columns = _block(layout, phase, command.count, unit)
     if rows[0] == rows[1] or columns[0] == columns[1]:
         return  # fewer rows or lines than workers
     if kind == OUTPUT:
-        _output(library, layout, memory, unit, rows, command.learn != 0)
+        _output(work, unit, rows, command.learn != 0)
     elif kind == FORWARD:
-        units.forward(library, layout.table, memory, layer, rows, columns)
+        units.forward(work.library, layout.table, memory, layer, rows, columns)
     else:
-        units.back(library, layout.table, memory, layer, rows, columns)
+        units.back(work.library, layout.table, memory, layer, rows, columns)
 
 
 @compiled()
-def _propagate(
-    library: Any, barrier: Barrier, layout: Layout, memory: Memory, command: Any,
-    worker: int, status: Any, timespec: Any,
-) -> None:  # fmt: skip
+def _propagate(work: Work, command: Any, worker: int, status: Any, timespec: Any) -> None:
     """Compute this worker's units of the phases that the command names."""
+    layout = work.layout
     place = layout.places[worker]
     for phase in range(command.begin, command.end):
         for unit in range(layout.bounds[phase, worker], layout.bounds[phase, worker + 1]):
             if layout.phases[phase].kind <= BACK:
-                _phase(library, layout, memory, command, phase, unit)
+                _phase(work, command, phase, unit)
                 continue
-            size, finite = _gradient(
-                library, layout, memory, command, phase, unit, place, worker - layout.first
-            )
+            size, finite = _gradient(work, command, phase, unit, place, worker - layout.first)
             place += size
             if not finite:
                 status.bad = 1
         # The command's last phase needs none: ``execute`` ends with a barrier.
         if layout.phases[phase].sync and phase + 1 < command.end:
-            _timed_barrier(barrier, status, timespec)
+            _timed_barrier(work.barrier, status, timespec)
 
 
 @compiled()
-def _apply(layout: Layout, memory: Memory, command: Any, worker: int, status: Any) -> None:
+def _apply(work: Work, command: Any, worker: int, status: Any) -> None:
     """Subtract this worker's packed units, times the rate, from the parameters."""
+    layout, memory = work.layout, work.memory
     place = layout.places[worker]
     rate = memory.target.dtype.type(command.scale)
     for phase in range(command.begin, command.end):
@@ -241,11 +255,9 @@ def _apply(layout: Layout, memory: Memory, command: Any, worker: int, status: An
 
 
 @compiled()
-def execute(
-    library: Any, barrier: Barrier, layout: Layout, memory: Memory, source: Source,
-    command: Any, worker: int,
-) -> None:  # fmt: skip
+def execute(work: Work, command: Any, worker: int) -> None:
     """Execute this worker's part of a command; when it returns, all workers have done theirs."""
+    barrier, layout, memory = work.barrier, work.layout, work.memory
     # Two statuses take turns: who is fast may begin the next command, and clear its status,
     # while who is slow still reads what the last one came to.
     status = memory.status[command.parity, worker]
@@ -260,13 +272,13 @@ def execute(
         if not descend(memory.parameters[begin:end], memory.target[begin:end], rate):
             status.bad = 1
     elif command.opcode == APPLY:
-        _apply(layout, memory, command, worker, status)
+        _apply(work, command, worker, status)
     else:
         if command.load:
             begin = nanoseconds(barrier, timespec)
-            _load(layout, memory, source, command, worker - layout.first)
+            _load(work, command, worker - layout.first)
             status.loaded = nanoseconds(barrier, timespec) - begin
             _timed_barrier(barrier, status, timespec)
-        _propagate(library, barrier, layout, memory, command, worker, status, timespec)
+        _propagate(work, command, worker, status, timespec)
     # After it every status is complete and every number written: the leader may go on.
     _timed_barrier(barrier, status, timespec)

@@ -12,10 +12,10 @@ from hpcpgd.kernels.core.partition import padded_size
 from hpcpgd.kernels.core.workspace import Allocate, Workspace
 from hpcpgd.kernels.schedule.barrier import Barrier, make_barrier
 from hpcpgd.kernels.schedule.command import APPLY, DESCEND, PROPAGATE, STATUS, PassResult
-from hpcpgd.kernels.schedule.execute import Layout, Source
+from hpcpgd.kernels.schedule.execute import Layout, Source, Work
 from hpcpgd.kernels.schedule.phases import GRADIENT, OUTPUT, Phase, Schedule, Span, unit_size
 from hpcpgd.kernels.schedule.units import Memory
-from hpcpgd.kernels.schedule.worker_pool import Binding, WorkerPool
+from hpcpgd.kernels.schedule.worker_pool import WorkerPool
 
 
 @dataclass(frozen=True)
@@ -108,15 +108,13 @@ class ScheduledPlan:
         self._place = place
         self._status = place.allocate(2 * schedule.workers, STATUS).reshape(2, -1)
         places, self.packed_size = _places(network, schedule, place)
-        self._layout = Layout(
-            self.work.table, schedule.table, schedule.bounds, places, place.first, place.threads,
-            LOSS_CODES[network.loss],
-        )  # fmt: skip
+        tables, mine = (schedule.table, schedule.bounds, places), (place.first, place.threads)
+        self._layout = Layout(self.work.table, *tables, *mine, LOSS_CODES[network.loss])
         self._private = self._private_buffers()
         real = np.dtype(network.dtype).type
         nothing = np.zeros((0, network.widths[0]), np.uint8), np.zeros(0, np.int32)
         self._source = Source(*nothing, real(1), real(0), -1, 0)
-        self._binding: Binding | None = None
+        self._work: Work | None = None
         self._bound: tuple[Any, ...] = ()
         self._parity = 0  # see ``execute``
 
@@ -144,9 +142,9 @@ class ScheduledPlan:
         target: Array,
         phases: Span,
         count: int,
-        *,
         rows: Rows | None = None,
         scales: tuple[float, float] = (1.0, 0.0),
+        *,
         packed: bool = False,
         learn: bool = True,
         stop: bool = False,
@@ -178,9 +176,8 @@ class ScheduledPlan:
         return self._execute(PROPAGATE, parameters, target, phases, packed, stop)
 
     def update(
-        self, parameters: Array, target: Array, rate: float, *, packed: bool = False,
-        stop: bool = False,
-    ) -> PassResult:  # fmt: skip
+        self, parameters: Array, target: Array, rate: float, packed: bool, stop: bool
+    ) -> PassResult:
         """Subtract ``rate`` times the target, packed or whole, from the parameters."""
         self.pool.command.scale = rate
         phases = self.gradients, self.learning
@@ -216,15 +213,13 @@ class ScheduledPlan:
         objects = (parameters, target, self._source)
         if not self._bound or any(a is not b for a, b in zip(objects, self._bound, strict=True)):
             work = self.work
-            memory = Memory(
-                parameters, target, work.activations, work.deltas, work.labels, work.predicted,
-                work.totals, *self._private, self._status,
-            )  # fmt: skip
-            arguments = (self._library, self._place.barrier, self._layout, memory, self._source)
+            rows = (work.activations, work.deltas, work.labels, work.predicted, work.totals)
+            memory = Memory(parameters, target, *rows, *self._private, self._status)
+            barrier, layout = self._place.barrier, self._layout
             self._bound = objects
-            self._binding = Binding(arguments, self._place.first)
-        if self._binding is not None:
-            self.pool.bind(self._binding)
+            self._work = Work(self._library, barrier, layout, memory, self._source)
+        if self._work is not None:
+            self.pool.bind(self._work)
 
     def _private_buffers(self) -> tuple[Array, Array, Array]:
         """Return sums, scratch and numbers: a row for each thread of this process."""

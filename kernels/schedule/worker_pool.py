@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,17 +26,14 @@ from hpcpgd.kernels.schedule.barrier import (
     wait_with_backoff,
 )
 from hpcpgd.kernels.schedule.command import COMMAND, LEAVE, Command
-from hpcpgd.kernels.schedule.execute import execute
+from hpcpgd.kernels.schedule.execute import Work, execute
 
 LEAD = -1  # in place of a number: the thread that gives the commands
 INTERNAL_ERROR = 70  # the program's exit code for it
 
 
 @compiled()
-def _work(
-    library: Any, barrier: Any, layout: Any, memory: Any, source: Any, commands: Array,
-    box: Array, worker: int, seen: int,
-) -> Any:  # fmt: skip
+def _work(work: Work, commands: Array, box: Array, worker: int, seen: int) -> Any:
     """Give one command and execute it with the other threads, or serve until one says to leave.
 
     Leader and threads share this function: ``execute`` is by far the largest of all compiled
@@ -65,22 +61,22 @@ def _work(
         exchange(number, load(number) + 1)
     while True:
         if not leads:
-            seen = wait_with_backoff(barrier, number, seen, box)
+            seen = wait_with_backoff(work.barrier, number, seen, box)
             if command.opcode == LEAVE:
                 return seen, 0, 0, 0
         # The leader cannot change the command under a thread that reads it: ``execute`` ends at
         # a barrier, which the leader passes only after all threads came there.
-        execute(library, barrier, layout, memory, source, command, worker)
+        execute(work, command, worker)
         if leads:
             break
     # Workers of other processes report in the same memory: all leaders see the same sums.
     stops, bad = 0, 0
-    for w in range(memory.status.shape[1]):
-        status = memory.status[command.parity, w]
+    for w in range(work.memory.status.shape[1]):
+        status = work.memory.status[command.parity, w]
         stops += status.stop
         bad += status.bad
-    own = memory.status[command.parity, worker]
-    return stops, bad, own.waited, own.loaded
+    mine = work.memory.status[command.parity, worker]
+    return stops, bad, mine.waited, mine.loaded
 
 
 @compiled()
@@ -91,22 +87,6 @@ def _await(barrier: Any, words: Array, old: int, box: Array) -> int:
 @compiled()
 def _publish(words: Array) -> None:
     exchange(address_of(words, 0), load(address_of(words, 0)) + 1)
-
-
-@dataclass(frozen=True)
-class Binding:
-    """What commands work on; the compiled code's arguments, made once.
-
-    Attributes
-    ----------
-    arguments : tuple
-        Library, barrier, layout, memory and source.
-    first : int
-        Worker that is thread 0 here.
-    """
-
-    arguments: tuple[Any, ...]
-    first: int
 
 
 class WorkerPool:
@@ -124,7 +104,7 @@ class WorkerPool:
         self.command = Command.from_buffer(self._commands.data)
         self._words = self._commands.view(np.int64)  # the first is the command's number
         # A list of one: threads look into it after each binding, and share it with the pool.
-        self._bound: list[Binding | None] = [None]
+        self._bound: list[Work | None] = [None]
         self._seen = aligned_zeros(LINE, np.int64)
         self._box = np.zeros(2, np.int64)
         self._wait = make_barrier(1)  # nobody meets there: its functions are what waits
@@ -150,17 +130,17 @@ class WorkerPool:
         for thread in self._threads:
             thread.join()
 
-    def bind(self, binding: Binding) -> None:
-        """Let the commands to come be about ``binding``."""
+    def bind(self, work: Work) -> None:
+        """Let the commands to come be about ``work``."""
         if self._closed:
             raise RuntimeError("a pool that is closed has no threads")
-        if binding is self._bound[0]:
+        if work is self._bound[0]:
             return
         if self.size > 1:
-            self._load(binding)
+            self._load(work)
         if len(self._threads) < self.size - 1:
             self._start()
-        self._bound[0] = binding
+        self._bound[0] = work
         # Threads leave compiled code, take up the new binding in Python, and count themselves.
         # Without this wait a fast leader could give a command before a thread knows the memory
         # that it is about; the thread would execute it on the memory of before.
@@ -169,14 +149,14 @@ class WorkerPool:
         _publish(self._words)
         _await(self._wait, self._seen, target - 1, self._box)
 
-    def _load(self, binding: Binding) -> None:
+    def _load(self, work: Work) -> None:
         """Compile or load here what threads run: an error there could reach nobody."""
         passed, leave = np.ones(1, np.int64), np.zeros(1, COMMAND)
         _note(passed)
         _publish(passed)
         _await(self._wait, passed, 0, self._box)
         leave["number"], leave["opcode"] = 1, LEAVE
-        _work(*binding.arguments, leave, self._box, binding.first, 0)
+        _work(work, leave, self._box, work.layout.first, 0)
 
     def _start(self) -> None:
         shared = (self._wait, self._commands, self._seen, self._bound)
@@ -190,26 +170,24 @@ class WorkerPool:
 
     def lead(self) -> tuple[int, int, int, int]:
         """Have the command executed; return what it came to (see ``_work``)."""
-        binding = self._bound[0]
-        if binding is None:
+        work = self._bound[0]
+        if work is None:
             raise RuntimeError("a pool must be bound before it is led")
         result: tuple[int, int, int, int] = _work(
-            *binding.arguments, self._commands, self._box, binding.first, LEAD
+            work, self._commands, self._box, work.layout.first, LEAD
         )
         return result
 
 
-def _live(
-    wait: Any, commands: Array, seen: Array, bound: list[Binding | None], member: int
-) -> None:
-    """Serve binding after binding, until there is none."""
+def _live(wait: Any, commands: Array, seen: Array, bound: list[Work | None], member: int) -> None:
+    """Serve whatever is bound, until nothing is."""
     box = np.zeros(2, np.int64)
     try:
         number = _await(wait, commands.view(np.int64), 0, box)
-        while (binding := bound[0]) is not None:
+        while (work := bound[0]) is not None:
             _note(seen)
-            number, *_ = _work(*binding.arguments, commands, box, binding.first + member, number)
-            del binding  # what it holds may be large
+            number, *_ = _work(work, commands, box, work.layout.first + member, number)
+            del work  # what it holds may be large
     except BaseException:  # the others wait at a barrier, where no exception reaches them
         traceback.print_exc()
         os._exit(INTERNAL_ERROR)
