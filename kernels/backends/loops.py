@@ -16,6 +16,7 @@ from hpcpgd.kernels.core.compiled import compiled
 from hpcpgd.kernels.core.elementwise import add, copy
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.core.partition import block_range
+from hpcpgd.kernels.core.views import matrix_at
 from hpcpgd.kernels.schedule.units import offer
 
 
@@ -34,10 +35,10 @@ def calls(blas: Any, dtype: str) -> LoopsCalls:
 def _multiply_transposed(
     library: LoopsCalls, weights: Array, begin: int, x: Array, biases: Array, z: Array
 ) -> None:
-    end = begin + z.size
-    copy(biases[begin:end], z)
+    copy(biases[begin : begin + z.size], z)
     for i in range(x.size):
-        some = weights[i][begin:end]  # contiguous, which a block of columns is not
+        # Contiguous, which a block of columns is not, and not checked, as a slice would be.
+        some = matrix_at(weights, i * weights.shape[1] + begin, 1, z.size)[0]
         for j in range(z.size):
             z[j] = fma(some[j], x[i], z[j])
 
