@@ -61,11 +61,12 @@ def group_rows(sampler: Sampler, step: int, ranks: int, group: Group) -> Span:
     return first[0], last[1]
 
 
-def most_rows(sampler: Sampler, ranks: int, group: Group) -> int:
-    """Return the rows that the largest group works on in a full minibatch."""
-    ends = [sum(group.sizes[:n]) for n in range(group.count + 1)]
-    spans = itertools.pairwise(ends)
-    return max(sampler.slice(0, ranks, e - 1)[1] - sampler.slice(0, ranks, b)[0] for b, e in spans)
+def most_rows(rows: int, sizes: tuple[int, ...]) -> int:
+    """Return the rows that the largest of the groups works on, of a minibatch of ``rows``."""
+    ends = np.cumsum([0, *sizes])
+    spans = [block_range(rows, sum(sizes), rank) for rank in range(sum(sizes))]
+    most = max(spans[end - 1][1] - spans[begin][0] for begin, end in itertools.pairwise(ends))
+    return int(most)
 
 
 def make(context: RunContext) -> Reduction:
@@ -78,8 +79,7 @@ def make(context: RunContext) -> Reduction:
     """
     context = share_parameters(context)
     group, network, threads = context.group, context.network, context.resources.threads
-    rows = most_rows(context.sampler, context.comm.size, group)
-    capacity = chunk_rows(network, rows, 0)
+    capacity = chunk_rows(network, most_rows(context.sampler.batch_size, group.sizes), 0)
     schedule = divided(network, capacity, group.size * threads, group.blocks * threads)
     plan = context.scheduled_plan(capacity, schedule, workers_of(context, 0))
     few = chunk_rows(network, 1, context.evaluation_rows)
@@ -99,10 +99,8 @@ def communicated(
 
 def _filling(network: Network, rows: int, sizes: tuple[int, ...], threads: int) -> int:
     """Return the numbers that fill up the groups' blocks and carry their flags."""
-    blocks, ends = min(sizes), np.cumsum([0, *sizes])
-    spans = [block_range(rows, sum(sizes), rank) for rank in range(sum(sizes))]
-    most = max(spans[end - 1][1] - spans[begin][0] for begin, end in itertools.pairwise(ends))
-    schedule = divided(network, most, blocks * threads)
+    blocks = min(sizes)
+    schedule = divided(network, most_rows(rows, sizes), blocks * threads)
     units = [
         size
         for phase in schedule.phases

@@ -15,14 +15,7 @@ import numpy as np
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.engines.host_engine import SLOTS
 from hpcpgd.kernels.core.network import Array, Network
-from hpcpgd.kernels.schedule.phases import (
-    BACK,
-    FORWARD,
-    GRADIENT,
-    OUTPUT,
-    products,
-    shape,
-)
+from hpcpgd.kernels.schedule.phases import BACK, FORWARD, GRADIENT, OUTPUT, products, shape
 
 NAMES = {FORWARD: "forward", OUTPUT: "forward", BACK: "back", GRADIENT: "gradient"}
 

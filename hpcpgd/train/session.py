@@ -6,14 +6,14 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
 
 from hpcpgd.checkpoint import resume
-from hpcpgd.checkpoint.run_files import RunFiles, files_of, with_run_file
+from hpcpgd.checkpoint.run_files import files_of, with_run_file
 from hpcpgd.checkpoint.state import State
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.run_config import CHECKPOINT_EVERY, RunConfig
@@ -35,7 +35,7 @@ from hpcpgd.parallel.watchdog import Watchdog
 from hpcpgd.reductions import choose
 from hpcpgd.results.record import RunRecord, Scores, Segment
 from hpcpgd.train.checkpoint_timer import CheckpointTimer
-from hpcpgd.train.claim_files import open_run
+from hpcpgd.train.claim_files import Opened, open_run
 from hpcpgd.train.distribute import load_on_all
 from hpcpgd.train.planning import make_sampler, make_trainer
 from hpcpgd.train.progress import Progress, summary
@@ -49,24 +49,6 @@ from hpcpgd.train.same_on_all_ranks import (
 from hpcpgd.train.training_loop import Trainer
 from hpcpgd.train.warmup import compile_kernels
 from hpcpgd.train.writer import Writer
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where a run begins, the same on every rank but for the last.
-
-    Attributes
-    ----------
-    files : RunFiles
-    state : State or None
-        The checkpoint to go on from.
-    path : Path or None
-        Its file; rank 0 alone has it.
-    """
-
-    files: RunFiles
-    state: State | None
-    path: Path | None
 
 
 class Session:
@@ -127,8 +109,11 @@ class Session:
                 self._run(start, arena)
         return start.files.run_file
 
-    def _start(self, claims: ExitStack) -> Start:
-        """Settle where the files are, and claim them until ``claims`` ends; collective."""
+    def _start(self, claims: ExitStack) -> Opened:
+        """Settle where the run begins, and claim its files until ``claims`` ends; collective.
+
+        What is returned has no locks, and the path of the checkpoint on rank 0 alone.
+        """
         opened, name = None, b""
         with mpi.agreed(self.ranks.comm):
             if self.first:
@@ -139,7 +124,7 @@ class Session:
         run_file = Path(os.fsdecode(mpi.bcast_bytes(self.ranks.comm, name)))
         state = resume.on_all(self.ranks.comm, None if opened is None else opened.state)
         path = None if opened is None else opened.path
-        return Start(with_run_file(self.config, run_file), state, path)
+        return Opened(with_run_file(self.config, run_file), state, path)
 
     @contextmanager
     def _memory_of_groups(self) -> Iterator[Arena | None]:
@@ -157,7 +142,7 @@ class Session:
             raise
         _release(arena)
 
-    def _run(self, start: Start, arena: Arena | None) -> None:
+    def _run(self, start: Opened, arena: Arena | None) -> None:
         fault_point("dataset")
         dataset = load_on_all(self.ranks, self.config, arena)
         network = make_network(self.config, dataset.n_in, dataset.n_classes)
@@ -182,7 +167,7 @@ class Session:
         with closing(trainer):  # its threads end before the arena's memory goes: on every path
             self._run_planned(trainer, start)
 
-    def _run_planned(self, trainer: Trainer, start: Start) -> None:
+    def _run_planned(self, trainer: Trainer, start: Opened) -> None:
         context = trainer.context
         resources, dataset = context.resources, context.dataset
         with self.watch.during("compiling"):
@@ -209,7 +194,7 @@ class Session:
         ):
             self._train(trainer, writer)
 
-    def _require_same_run(self, dataset: Dataset, network: Network, start: Start) -> None:
+    def _require_same_run(self, dataset: Dataset, network: Network, start: Opened) -> None:
         """Refuse a checkpoint of another run; collective."""
         state, path = start.state, start.path
         if state is None:

@@ -14,9 +14,9 @@ from typing import Any
 from hpcpgd.kernels.core.activations import activate, multiply_by_slope, softmax
 from hpcpgd.kernels.core.compiled import Kernel, compiled
 from hpcpgd.kernels.core.elementwise import add, copy, score
-from hpcpgd.kernels.core.network import FUNCTION, LOSS_CODES, SLOPE, SOFTMAX, Array, Network
+from hpcpgd.kernels.core.network import FUNCTION, SLOPE, SOFTMAX, Array, Network
 from hpcpgd.kernels.core.views import activations_of, biases_of, deltas_of, weights_of
-from hpcpgd.kernels.core.workspace import Workspace
+from hpcpgd.kernels.core.workspace import Buffers, Workspace
 from hpcpgd.kernels.schedule import units
 from hpcpgd.kernels.schedule.units import Memory, Span, Target, add_scaled, scratch_of
 
@@ -52,38 +52,30 @@ def _forward_layer(
 
 
 @compiled()
-def _forward(library: Any, table: Array, parameters: Array, activations: Array, row: int) -> None:
+def _forward(library: Any, work: Buffers, parameters: Array, row: int) -> None:
     """Algorithm 3 for the example in ``row``."""
+    table = work.table
     for l in range(1, table.shape[0]):
-        x = activations_of(table, activations, l - 1, row, row + 1)[0]
-        z = activations_of(table, activations, l, row, row + 1)[0]
+        x = activations_of(table, work.activations, l - 1, row, row + 1)[0]
+        z = activations_of(table, work.activations, l, row, row + 1)[0]
         _forward_layer(library, table, parameters, l, 0, x, z)
 
 
 @compiled()
-def _backward(
-    library: Any,
-    table: Array,
-    parameters: Array,
-    activations: Array,
-    label: int,
-    deltas: Array,
-    row: int,
-    out: Array,
-) -> None:
+def _backward(library: Any, work: Buffers, parameters: Array, row: int, out: Array) -> None:
     """Algorithm 4 for the example in ``row``: add its gradient to ``out``."""
-    last = table.shape[0] - 1
-    a = activations_of(table, activations, last, row, row + 1)[0]
-    delta = deltas_of(table, deltas, last, row, row + 1)[0]
+    table, last = work.table, work.table.shape[0] - 1
+    a = activations_of(table, work.activations, last, row, row + 1)[0]
+    delta = deltas_of(table, work.deltas, last, row, row + 1)[0]
     copy(a, delta)
-    delta[label] -= a.dtype.type(1)
+    delta[work.labels[row]] -= a.dtype.type(1)
     multiply_by_slope(table[last, SLOPE], a, delta)
     for l in range(last, 0, -1):
-        x = activations_of(table, activations, l - 1, row, row + 1)[0]
+        x = activations_of(table, work.activations, l - 1, row, row + 1)[0]
         add(biases_of(table, out, l), delta)
         add_outer(library, x, delta, weights_of(table, out, l))
         if l > 1:
-            back = deltas_of(table, deltas, l - 1, row, row + 1)[0]
+            back = deltas_of(table, work.deltas, l - 1, row, row + 1)[0]
             multiply(library, weights_of(table, parameters, l), delta, back)
             multiply_by_slope(table[l - 1, SLOPE], x, back)
             delta = back
@@ -91,28 +83,17 @@ def _backward(
 
 @compiled()
 def _propagate(
-    library: Any,
-    table: Array,
-    loss: int,
-    parameters: Array,
-    activations: Array,
-    labels: Array,
-    predicted: Array,
-    totals: Array,
-    deltas: Array,
-    start: int,
-    stop: int,
-    learn: bool,
-    out: Array,
-) -> None:
-    last = table.shape[0] - 1
-    for row in range(start, stop):
-        _forward(library, table, parameters, activations, row)
-        a = activations_of(table, activations, last, row, row + 1)
-        here = slice(row, row + 1)
-        score(loss, table[last, FUNCTION], a, labels[here], predicted[here], totals)
+    library: Any, work: Buffers, parameters: Array, rows: Span, thread: int, learn: bool, out: Array
+) -> None:  # one function for both: compiled once
+    """Predict ``rows`` and add up their scores; to ``learn``, add their gradient to ``out``."""
+    table, last = work.table, work.table.shape[0] - 1
+    for row in range(rows[0], rows[1]):
+        _forward(library, work, parameters, row)
+        a, here = activations_of(table, work.activations, last, row, row + 1), slice(row, row + 1)
+        scores = work.totals[thread]
+        score(work.loss, table[last, FUNCTION], a, work.labels[here], work.predicted[here], scores)
         if learn:
-            _backward(library, table, parameters, activations, labels[row], deltas, row, out)
+            _backward(library, work, parameters, row, out)
 
 
 @compiled()
@@ -143,16 +124,8 @@ def _back_unit(
 
 
 @compiled()
-def _gradient_unit(
-    library: Any,
-    table: Array,
-    memory: Memory,
-    layer: int,
-    rows: Span,
-    fan_in: Span,
-    columns: Span,
-    target: Target,
-) -> None:
+def _gradient_unit(library: Any, table: Array, memory: Memory, layer: int, target: Target) -> None:
+    rows, fan_in, columns = target.rows, target.fan_in, target.columns
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
     delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])
     sums = scratch_of(target)
@@ -186,25 +159,13 @@ class ExamplePlan:
     def __init__(self, network: Network, capacity: int, threads: int, library: Any) -> None:
         self.network = network
         self.work = Workspace(network, capacity, threads)
+        self._buffers = self.work.buffers
         self._library = library
-        self._loss = LOSS_CODES[network.loss]
 
     def propagate(
         self, parameters: Array, rows: Span, thread: int = 0, out: Array | None = None
     ) -> None:
         """Predict ``rows`` and add up their scores; add their gradient to ``out`` if given."""
-        work = self.work
-        _propagate(
-            self._library,
-            work.table,
-            self._loss,
-            parameters,
-            work.activations,
-            work.labels,
-            work.predicted,
-            work.totals[thread],
-            work.deltas,
-            *rows,
-            out is not None,
-            parameters if out is None else out,
-        )
+        target = parameters if out is None else out  # nobody writes to it then
+        learn = out is not None
+        _propagate(self._library, self._buffers, parameters, rows, thread, learn, target)

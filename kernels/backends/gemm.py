@@ -63,16 +63,8 @@ def _back(
 
 
 @compiled()
-def _gradient(
-    library: GemmCalls,
-    table: Array,
-    memory: Memory,
-    layer: int,
-    rows: Span,
-    fan_in: Span,
-    columns: Span,
-    target: Target,
-) -> None:
+def _gradient(library: GemmCalls, table: Array, memory: Memory, layer: int, target: Target) -> None:
+    rows, fan_in, columns = target.rows, target.fan_in, target.columns
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])  # (B, I)
     delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])  # (B, O)
     some, block = a[:, fan_in[0] : fan_in[1]], delta[:, columns[0] : columns[1]]

@@ -64,14 +64,9 @@ class Plan(Protocol):
 
 
 def make_plan(backend: str, network: Any, capacity: int, threads: int, blas: Any) -> Plan:
-    """Return a plan of a backend in the host's memory for up to ``capacity`` rows."""
-    if BACKENDS[backend].scheduled:
-        from hpcpgd.kernels.schedule.phases import divided
-        from hpcpgd.kernels.schedule.scheduled_plan import single_process
-
-        schedule, place = divided(network, capacity, threads), single_process(threads)
-        return make_scheduled_plan(backend, network, capacity, blas, schedule, place)
-    return _module(backend).Plan(network, capacity, threads, blas)
+    """Return a plan for up to ``capacity`` rows of a backend that works by no schedule."""
+    plan: Plan = _module(backend).Plan(network, capacity, threads, blas)
+    return plan
 
 
 def make_scheduled_plan(

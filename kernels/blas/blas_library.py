@@ -24,12 +24,7 @@ from hpcpgd.kernels.core.network import Array
 
 ROUTINES = ("gemm", "gemv", "ger")
 # (prefix, suffix, 64-bit integers) in the order in which libraries are asked for symbols.
-SPELLINGS = (
-    ("scipy_", "64_", True),
-    ("", "64_", True),
-    ("scipy_", "", False),
-    ("", "", False),
-)
+SPELLINGS = (("scipy_", "64_", True), ("", "64_", True), ("scipy_", "", False), ("", "", False))
 ACCELERATE = "/System/Library/Frameworks/Accelerate.framework/Accelerate"
 
 _ROW_MAJOR = np.int32(101)

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hpcpgd.kernels.core.network import ROWS, Array, Network, aligned_zeros
+from hpcpgd.kernels.core.network import LOSS_CODES, ROWS, Array, Network, aligned_zeros
 
 Allocate = Callable[[int, npt.DTypeLike], Array]
 TOTALS = 8  # float64 numbers a thread: a cache line of its own, so that none is shared
+
+
+class Buffers(NamedTuple):
+    """A workspace as compiled code takes it (see ``Workspace``)."""
+
+    table: Array
+    activations: Array
+    deltas: Array
+    labels: Array
+    predicted: Array
+    totals: Array
+    loss: int
 
 
 @dataclass
@@ -52,6 +65,12 @@ class Workspace:
         self.labels = self.allocate(self.capacity, np.int32)
         self.predicted = np.zeros(self.capacity, np.int32)
         self.totals = np.zeros((self.threads, TOTALS))
+
+    @property
+    def buffers(self) -> Buffers:
+        """What rows need, for compiled code."""
+        rows = (self.activations, self.deltas, self.labels, self.predicted)
+        return Buffers(self.table, *rows, self.totals, LOSS_CODES[self.network.loss])
 
     @property
     def inputs(self) -> Array:

@@ -179,9 +179,10 @@ def _gradient(work: Work, command: Any, phase: int, unit: int, place: int, threa
     layout, memory = work.layout, work.memory
     dweight, dbias, fan_in, columns = _target(layout, memory, command, phase, unit, place)
     layer, rows = layout.phases[phase].layer, (0, command.count)
-    target = Target(dweight, command.scale, command.before, memory.scratch[thread])
+    scales, scratch = (command.scale, command.before), memory.scratch[thread]
+    target = Target(rows, fan_in, columns, dweight, scales[0], scales[1], scratch)
     if dweight.size > 0:
-        units.gradient(work.library, layout.table, memory, layer, rows, fan_in, columns, target)
+        units.gradient(work.library, layout.table, memory, layer, target)
     finite = True
     if dbias.size > 0:
         delta = deltas_of(layout.table, memory.deltas, layer, 0, command.count)

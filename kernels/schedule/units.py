@@ -55,11 +55,15 @@ class Memory(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Where one unit of a gradient goes: ``dweight = alpha ∂W + beta dweight``.
+    """One unit of a gradient, and where it goes: ``dweight = alpha ∂W + beta dweight``.
 
+    ∂W is summed over ``rows``; the unit has the rows ``fan_in`` of it, and ``columns``.
     ``scratch`` has room for the unit.
     """
 
+    rows: Span
+    fan_in: Span
+    columns: Span
     dweight: Array  # (I, O) of the unit
     alpha: float
     beta: float
@@ -98,17 +102,8 @@ def back(library: Any, table: Array, memory: Memory, layer: int, rows: Span, col
     """Algorithm 4: deltas of ``layer - 1`` in ``rows`` and ``columns``."""
 
 
-def gradient(
-    library: Any,
-    table: Array,
-    memory: Memory,
-    layer: int,
-    rows: Span,
-    fan_in: Span,
-    columns: Span,
-    target: Target,
-) -> None:
-    """Algorithm 4: ∂W of ``layer``, summed over ``rows``, in ``fan_in`` and ``columns``."""
+def gradient(library: Any, table: Array, memory: Memory, layer: int, target: Target) -> None:
+    """Algorithm 4: a unit of ∂W of ``layer``."""
 
 
 def offer(kind: type, kernels: dict[Callable[..., None], Kernel]) -> None:

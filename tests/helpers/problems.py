@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd.kernels.backends.registry import make_device_plan, make_plan, make_scheduled_plan
+from hpcpgd.kernels.backends.registry import (
+    BACKENDS,
+    make_device_plan,
+    make_plan,
+    make_scheduled_plan,
+)
 from hpcpgd.kernels.blas import blas_library
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.kernels.core.permutation import width
 from hpcpgd.kernels.device.device_plan import DeviceRows
-from hpcpgd.kernels.schedule.phases import Schedule
+from hpcpgd.kernels.schedule.phases import Schedule, divided
 from hpcpgd.kernels.schedule.scheduled_plan import single_process
 
 FUNCTIONS = [
@@ -37,6 +42,14 @@ def upload(device: Any, array: Any) -> Any:
     buffer = device.buffer(array.size, array.dtype)
     device.write(buffer, array)
     return buffer
+
+
+def plan_of(backend: str, network: Network, capacity: int, threads: int, blas: Any) -> Any:
+    """Return a plan of a backend on the host, by a schedule if it works by one alone."""
+    if not BACKENDS[backend].scheduled:
+        return make_plan(backend, network, capacity, threads, blas)
+    schedule, place = divided(network, capacity, threads), single_process(threads)
+    return make_scheduled_plan(backend, network, capacity, blas, schedule, place)
 
 
 class Problem:
@@ -64,8 +77,8 @@ class Problem:
 
     def plan(self, backend: str, dtype: str, threads: int = 1, the: Any = None) -> Any:
         """Return a plan with room to spare, the rows loaded and rubbish behind them."""
-        network = self.network(dtype)
-        plan = make_plan(backend, network, len(self.x) + 3, threads, the or the_blas())
+        network, rows = self.network(dtype), len(self.x) + 3
+        plan = plan_of(backend, network, rows, threads, the or the_blas())
         self._fill(plan)
         return plan
 

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcpgd.kernels.backends.registry import make_plan
 from hpcpgd.kernels.blas import blas_library
 from hpcpgd.kernels.blas.numpy_gemm import MatmulStandIn
 from hpcpgd.kernels.core.network import Network
-from tests.helpers.problems import FUNCTIONS, Problem, the_blas
+from tests.helpers.problems import FUNCTIONS, Problem, plan_of, the_blas
 
 FAST = ["loops", "gemv", "gemm"]
 BOUND = {"float64": 1e-12, "float32": 2e-5}
@@ -141,7 +140,7 @@ def test_threads_of_loops_share_the_examples() -> None:
 
 def test_gemm_allocates_nothing_in_a_step() -> None:
     net = Network((784, 256, 10), "float32")
-    plan = make_plan("gemm", net, 1024, 1, the_blas())
+    plan = plan_of("gemm", net, 1024, 1, the_blas())
     parameters, out = net.zeros(), net.zeros()
     for _ in range(3):
         plan.gradient(parameters, 1024, out, False)

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from hpcpgd.kernels.backends.reference import Plan
-from hpcpgd.kernels.backends.registry import make_plan
 from hpcpgd.kernels.core.elementwise import LOSS
 from hpcpgd.kernels.core.network import Network
-from tests.helpers.problems import FUNCTIONS, Problem, the_blas
+from tests.helpers.problems import FUNCTIONS, Problem, plan_of, the_blas
 from tests.helpers.support import SAMPLES
 
 BACKENDS = ["reference", "loops", "gemv", "gemm"]
@@ -26,7 +25,7 @@ def test_two_layers_worked_by_hand(backend: str) -> None:
     = -0.01462193.
     """
     net = Network((2, 1, 2), "float64")
-    plan = make_plan(backend, net, 1, 1, the_blas())
+    plan = plan_of(backend, net, 1, 1, the_blas())
     p, g = net.zeros(), net.zeros()
     net.weights(p, 1)[:, 0] = (0.5, -0.25)
     net.biases(p, 1)[:] = 0.1
