@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from hpcpgd.data import Dataset
 from hpcpgd.data.dataset import SPLITS
+from hpcpgd.engines.loader import scaling_of
 from hpcpgd.errors import UnavailableError
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.core.permutation import width
@@ -18,14 +17,11 @@ SLACK_BYTES = 512 * 2**20  # of a CUDA context, its kernels and cuBLAS
 
 def upload(device: Device, dataset: Dataset, dtype: str) -> dict[str, DeviceRows]:
     """Return the rows of each split on ``device``, scaled as ``dtype`` when they are used."""
-    real = np.dtype(dtype).type
-    scale, offset = real(dataset.scale), real(dataset.offset)
-    placed = {}
+    scaling, placed = scaling_of(dataset, dtype), {}
     for name in SPLITS:
         split = getattr(dataset, name)
-        features, labels = _copy(device, split.features), _copy(device, split.labels)
-        bits = width(split.rows)
-        placed[name] = DeviceRows(split.rows, features, labels, scale, offset, bits)
+        copies = _copy(device, split.features), _copy(device, split.labels)
+        placed[name] = DeviceRows(split.rows, *copies, *scaling, width(split.rows))
     return placed
 
 

@@ -27,7 +27,7 @@ from hpcpgd.kernels.core.network import Network
 from hpcpgd.machine import jit_cache
 from hpcpgd.machine.gpu import device_errors
 from hpcpgd.machine.node_memory import ensure_memory
-from hpcpgd.machine.resources import Resources, claim
+from hpcpgd.machine.resources import claim
 from hpcpgd.parallel import mpi, shm_files
 from hpcpgd.parallel.groups import Arena, make_group
 from hpcpgd.parallel.stop import StopRequest
@@ -147,7 +147,8 @@ class Session:
         dataset = load_on_all(self.ranks, self.config, arena)
         network = make_network(self.config, dataset.n_in, dataset.n_classes)
         self._require_same_run(dataset, network, start)
-        resources = self._claim(dataset, network)
+        begin, end = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
+        resources = claim(self.ranks, self.config, network.flops_per_example * (end - begin))
         output = str(start.files.run_file)
         config = replace(self.config, threads=resources.threads, output=output)
         self._require_room(config, dataset, network, arena)
@@ -205,11 +206,6 @@ class Session:
         self.progress.say(
             f"continuing from step {state.steps} of {path}; --resume never starts anew"
         )
-
-    def _claim(self, dataset: Dataset, network: Network) -> Resources:
-        """Return what this rank computes with; collective."""
-        begin, end = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
-        return claim(self.ranks, self.config, network.flops_per_example * (end - begin))
 
     def _require_room(
         self, config: RunConfig, dataset: Dataset, network: Network, arena: Arena | None

@@ -121,15 +121,6 @@ class Schedule:
         rows = Grid(self.workers, 1)
         return after.kind != GRADIENT and phase.grid == rows and after.grid == rows
 
-    def flops(self, network: Network, rows: int) -> Array:
-        """Return the floating-point operations of each worker's products, int64 (workers,)."""
-        done = np.zeros(self.workers, np.int64)
-        for phase, bounds in zip(self.phases, self.bounds, strict=True):
-            for worker in range(self.workers):
-                units = range(bounds[worker], bounds[worker + 1])
-                done[worker] += sum(unit_flops(network, phase, rows, unit) for unit in units)
-        return done
-
 
 def shape(network: Network, kind: int, layer: int, rows: int) -> tuple[int, int, int]:
     """Return M, N and K of a phase's product: (M, K) times (K, N)."""
