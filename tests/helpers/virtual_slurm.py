@@ -65,7 +65,8 @@ class Cluster:
         return " ".join(sorted(set(states.split())))
 
     def wait(self, job: str, seconds: float = 120) -> None:
-        until(lambda: job not in self.call("squeue", "-h", "-o", "%A").out.split(), seconds)
+        # %F, not %A: a task of an array has a number of its own, and may outlive the array's.
+        until(lambda: job not in self.call("squeue", "-h", "-o", "%F").out.split(), seconds)
 
 
 def until(happened: Any, seconds: float) -> None:
