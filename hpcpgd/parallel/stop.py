@@ -23,6 +23,8 @@ from hpcpgd.errors import INTERRUPTED, HpcpgdError, StoppedError
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 
 GRACE = 1.0  # seconds in which rank 0, or Python's own handler, comes first
+# Seconds in which a second Ctrl-C is the same one: the terminal and the launcher both send it.
+SAME_KEY = 1.0
 
 
 class Attendant:
@@ -111,6 +113,7 @@ class StopRequest:
         self.end_at = math.inf
         self.pause_at = math.inf
         self._attendant: Attendant | None = None
+        self._interrupted = math.inf  # when Ctrl-C was heard first
 
     @property
     def ending(self) -> bool:
@@ -134,7 +137,16 @@ class StopRequest:
             self._attendant.leave = leave
 
     def begin(self) -> None:
-        """Take note of signals, from now on, in place of ending: there is something to keep."""
+        """Take note of signals, from now on, in place of ending: there is something to keep.
+
+        Ctrl-C is then such a signal, too; a second one ends this process at once.
+        """
+        if self._attendant is not None:
+            signal.signal(signal.SIGINT, self._interrupt)
+        self.close()
+
+    def close(self) -> None:
+        """End no process at a signal any more."""
         if self._attendant is not None:
             self._attendant.close()
             self._attendant = None
@@ -145,9 +157,21 @@ class StopRequest:
         A launcher that sees the first rank go may send one more signal, when Python has
         already put the system's own handlers back: the job's exit code would be the signal's.
         """
+        self.close()
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        self.begin()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signalled = True
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if monotonic() > self._interrupted + SAME_KEY:
+            raise KeyboardInterrupt
+        if not self.signalled and launcher_rank() == 0:
+            # Not print: the signal may have come in the middle of one.
+            os.write(
+                2, b"interrupted: the run stops after this step; Ctrl-C again ends it at once\n"
+            )
+        self._interrupted = min(self._interrupted, monotonic())
         self.signalled = True

@@ -51,7 +51,7 @@ PHASES = ("dataset", "planning", "compiling", "reducing", "validation", "test", 
 # stands for any but 0 and a crash's: the launcher's, which differs.  What comes at a random
 # moment may come when all is done.
 DEEDS: dict[str, set[int | None]] = {
-    "SIGTERM": {*STOPS}, "SIGUSR1": {*STOPS}, "SIGINT": {0, INTERRUPTED}, "SIGKILL": {0, None},
+    "SIGTERM": {*STOPS}, "SIGUSR1": {*STOPS}, "SIGINT": {*STOPS, INTERRUPTED}, "SIGKILL": {0, None},
     "RuntimeError": {INTERNAL}, "exit": {INTERNAL},
 }  # fmt: skip
 NOBODY = -1  # a rank that there is not

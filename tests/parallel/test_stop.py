@@ -36,7 +36,10 @@ def test_a_signal_before_the_first_step_ends_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "ranks"),
-    [(signal.SIGUSR1, 0), (signal.SIGTERM, 1), (signal.SIGUSR1, 3), (signal.SIGTERM, 3)],
+    [
+        *((signal.SIGUSR1, 0), (signal.SIGTERM, 1), (signal.SIGUSR1, 3), (signal.SIGTERM, 3)),
+        *((signal.SIGINT, 0), (signal.SIGINT, 2)),
+    ],
 )
 def test_the_weights_are_those_of_so_many_steps(
     number: signal.Signals, ranks: int, tmp_path: Path
@@ -53,7 +56,9 @@ def test_the_weights_are_those_of_so_many_steps(
     time.sleep(0.5)
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
-    assert (process.returncode, error.count("\n")) == (75, 1)
+    interrupted = number == signal.SIGINT
+    assert (process.returncode, error.count("hpcpgd train: ")) == (75, 1)
+    assert error.count("interrupted: the run stops after this step") == interrupted
     assert "stopped after" in error
     with h5py.File(path) as file:
         assert file.attrs["status"] == "stopped"
