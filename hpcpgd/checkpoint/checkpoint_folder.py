@@ -82,6 +82,13 @@ class Folder:
             with suppress(OSError):
                 old.unlink()
 
+    def drop(self, run: str) -> None:
+        """Remove the checkpoints of a run whose file has been replaced."""
+        with suppress(DataError, OSError):  # those that stay do no harm
+            for file in self.newest_first():
+                if file.name.startswith(f"{run}-step-"):
+                    file.unlink()
+
     def newest(self) -> tuple[Path, State] | None:
         """Return the newest checkpoint that is whole, None if there is none at all.
 

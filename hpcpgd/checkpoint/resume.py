@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from hpcpgd.checkpoint.codec import decode, encode
 from hpcpgd.checkpoint.state import State
 from hpcpgd.checkpoint.wrong_file import problem
 from hpcpgd.config.reduction_table import REDUCTIONS
-from hpcpgd.config.run_config import RunConfig
+from hpcpgd.config.resolve import resolve
+from hpcpgd.config.run_config import RunConfig, checked, kind_of
 from hpcpgd.errors import ConfigError, DataError, printable, shown
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.parallel import mpi
@@ -21,6 +23,15 @@ from hpcpgd.parallel import mpi
 DECISIVE = ("standardise", "train_rows", "test_fraction", "batch_size", "seed")
 # Options that people may change on the way, and that change the numbers to come.
 TELLING = ("learning_rate", "backend", "reduction", "shards", "matmul_precision")
+
+# Options that a checkpoint brings if it is named.  Not those of a machine or of one start.
+BROUGHT = (
+    "dataset", "label_column", "standardise", "train_rows", "test_fraction", "hidden",
+    "activation", "output_activation", "loss", "batch_size", "epochs", "max_steps",
+    "learning_rate", "seed", "backend", "dtype", "matmul_precision", "checkpoint_every",
+)  # fmt: skip
+# Of others the fastest reduction here may be another one.
+SAME_BITS = ("reduction", "shards")
 
 
 def find(config: RunConfig, folder: Folder) -> tuple[Path, State] | None:
@@ -35,11 +46,58 @@ def find(config: RunConfig, folder: Folder) -> tuple[Path, State] | None:
         return None
     if config.resume == "auto":
         return folder.newest()
+    return _named(config, folder)
+
+
+def _named(config: RunConfig, folder: Folder) -> tuple[Path, State]:
     path = Path(config.resume)
     wrong = problem(path, folder.path)
     if wrong:
         raise DataError(f"--resume {path}: {wrong}")
     return path, load(path)
+
+
+def completed(comm: mpi.Comm, config: RunConfig, folder: Folder) -> RunConfig:
+    """Return ``config`` with what a checkpoint that ``--resume`` names brings; collective.
+
+    Its network, dataset, minibatches and the like stand where the user gave nothing else.
+
+    Raises
+    ------
+    ConfigError, DataError
+        On every rank.
+    """
+    if config.resume in ("auto", "never"):
+        return config
+    text = b""
+    with mpi.agreed(comm):
+        if comm.rank == 0:
+            text = json.dumps(_named(config, folder)[1].config).encode()
+    before = json.loads(mpi.bcast_bytes(comm, text))
+    with mpi.agreed(comm):
+        return brought(before, config)
+
+
+def brought(before: Mapping[str, Any], config: RunConfig) -> RunConfig:
+    """Return the options ``before`` of a checkpoint, below those that the user gave.
+
+    Raises
+    ------
+    ConfigError
+        If they do not go together.
+    DataError
+        If the checkpoint has an option that is none.
+    """
+    traits = REDUCTIONS.get(before.get("reduction", ""))
+    names = (*BROUGHT, *(SAME_BITS if traits is not None and traits.same_bits else ()))
+    values = {
+        name: checked(kind_of(name), before[name], f"--resume {config.resume}: {name}", DataError)
+        for name in names
+        if name in before
+    }
+    if "epochs" in config.given:
+        values.pop("max_steps", None)  # a limit of the run before, which was to be shorter
+    return resolve(values, {name: getattr(config, name) for name in config.given})
 
 
 def on_all(comm: mpi.Comm, state: State | None) -> State | None:
@@ -112,7 +170,7 @@ def changes(state: State, config: RunConfig, facts: dict[str, str]) -> list[str]
 
 def plain(config: RunConfig) -> dict[str, Any]:
     """Return the options as JSON has them."""
-    options: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    options: dict[str, Any] = json.loads(json.dumps(config.options()))
     return options
 
 

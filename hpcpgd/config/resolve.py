@@ -93,7 +93,7 @@ def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
         values["dtype"] = BACKENDS[values.get("backend", RunConfig.backend)].precisions[0]
     if values.get("matmul_precision", "auto") == "auto":
         values["matmul_precision"] = values["dtype"]
-    config = RunConfig(**values)
+    config = RunConfig(**values, given=frozenset({*toml, *flags}))
     _check_rate(config)
     _check_precision(config)
     _check_reduction(config)

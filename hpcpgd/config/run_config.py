@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def _option(default: Any, kind: Kind, text: str) -> Any:
 class RunConfig:
     """Everything that decides what a run computes and where it leaves the result.
 
-    Each field is a flag (``--batch-size``) and a TOML key (``batch_size``).
+    Each field but the last is a flag (``--batch-size``) and a TOML key (``batch_size``).
     """
 
     dataset: str = _option(
@@ -130,7 +130,8 @@ class RunConfig:
     resume: str = _option(
         "auto",
         Text("auto|never|FILE"),
-        "auto: go on from the newest checkpoint of the folder, if there is one",
+        "auto: go on from the newest checkpoint of the folder, if there is one; FILE: this one, "
+        "with its options where no others are given",
     )
     time_limit: str = _option(
         "none",
@@ -143,8 +144,16 @@ class RunConfig:
         "end the job (code 71) if ranks wait so long in a step or a validation, 3 times as long "
         "for one that writes, 6 times for one that loads or compiles; none: never",
     )
-    overwrite: bool = _option(False, Flag(), "replace an existing run file")
+    overwrite: bool = _option(
+        False, Flag(), "replace an existing run file; a run that is not complete goes on"
+    )
     quiet: bool = _option(False, Flag(), "print nothing but errors")
+    # The options that the user gave: a checkpoint that --resume names brings the others.
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+
+    def options(self) -> dict[str, Any]:
+        """Return the value of each option."""
+        return {name: getattr(self, name) for name in FIELDS}
 
     def seconds(self, limit: str) -> float:
         """Return ``time_limit`` or ``hang_limit`` in seconds; infinite for ``none``."""
@@ -159,7 +168,7 @@ class RunConfig:
         """Return the configuration as TOML that ``--config`` reads back."""
         import tomli_w
 
-        table = {key: _plain(value) for key, value in asdict(self).items()}
+        table = {key: _plain(value) for key, value in self.options().items()}
         return tomli_w.dumps({"train": table})
 
 
@@ -172,7 +181,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-FIELDS = {f.name: f for f in fields(RunConfig)}
+FIELDS = {f.name: f for f in fields(RunConfig) if f.metadata}
 
 
 def flag_name(key: str) -> str:

@@ -100,7 +100,7 @@ def _problem(path: Path, overwrite: bool, dataset: Path) -> str:
     if path.is_dir():
         return f"is a folder; name a file, such as {path / 'run.h5'}"
     if os.path.lexists(path) and not overwrite:
-        return "exists; give another name, or --overwrite"
+        return "exists: give another name (--overwrite replaces it)"
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         return "is no regular file; give another name"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ import h5netcdf
 import h5py
 import numpy as np
 
-from hpcpgd.config.run_config import RunConfig
 from hpcpgd.config.toml_file import parse
 from hpcpgd.data.dataset import splits_of
 from hpcpgd.data.hdf5_heaps import opened
@@ -210,19 +209,34 @@ def _write_model(group: Any, record: RunRecord, flat: Array) -> None:
         put(part, "biases", ("fan_out",), biases)
 
 
-def same_unfinished_run(path: Path, run: str, config: RunConfig) -> bool:
-    """Return whether the file at ``path`` is of ``run``, which ``config`` wants to go on.
+@dataclass(frozen=True)
+class RunOnDisk:
+    """Of which run a file is, and what has become of that run.
 
-    A file that cannot be read is of no run: it is refused like any other that is there.
+    Attributes
+    ----------
+    run : str
+        Its name.
+    complete : bool
+    lengths : tuple
+        The epochs and the steps that were asked for.
     """
+
+    run: str
+    complete: bool
+    lengths: tuple[object, object]
+
+
+def run_on_disk(path: Path) -> RunOnDisk | None:
+    """Return of which run the file at ``path`` is, None if it cannot be read as a run file."""
     try:
         with opened(path) as file:
-            mine, status = attribute(file, "run", str) == run, attribute(file, "status", str)
-            before = parse(attribute(file, "config", str))["train"]
-            lengths = (before.get("epochs"), before.get("max_steps"))
+            run, status = (attribute(file, name, str) for name in ("run", "status"))
+            config = parse(attribute(file, "config", str))["train"]
+            lengths = (config.get("epochs"), config.get("max_steps"))
     except Exception:  # whatever h5py makes of bad content
-        return False
-    return mine and (status != "complete" or lengths != (config.epochs, config.max_steps))
+        return None
+    return RunOnDisk(run, status == "complete", lengths)
 
 
 def can_go_on(path: Path, argv: Sequence[str]) -> bool:

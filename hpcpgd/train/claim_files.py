@@ -15,7 +15,7 @@ from hpcpgd.environment import batch_system
 from hpcpgd.errors import OutputError
 from hpcpgd.results.atomic import check_writable
 from hpcpgd.results.locks import DEAD_NODE_SECONDS, FolderLock, sweep, warn
-from hpcpgd.results.runfile import can_go_on, same_unfinished_run
+from hpcpgd.results.runfile import can_go_on, run_on_disk
 
 
 @dataclass
@@ -29,6 +29,8 @@ class Opened:
         The checkpoint to go on from.
     path : Path or None
         Its file.
+    replaced : str
+        The complete run whose files this one replaces, "" if there is none.
     locks : dict
         By the folder that each keeps.
     """
@@ -36,6 +38,7 @@ class Opened:
     files: RunFiles
     state: State | None = None
     path: Path | None = None
+    replaced: str = ""
     locks: dict[str, FolderLock] = field(default_factory=dict)
 
     def claim(self, config: RunConfig, patience: float = DEAD_NODE_SECONDS) -> None:
@@ -151,17 +154,47 @@ def _nothing_to_go_on_from(config: RunConfig, files: RunFiles) -> str:
 
 def _look(config: RunConfig, opened: Opened) -> None:
     """Find the checkpoint; the run file must be new, or that of the same run."""
-    found = resume.find(config, opened.files.checkpoints)
-    mine = False
-    if found is not None:
-        opened.path, state = found
-        opened.state = state
-        before = Path(state.run_file)
+    checkpoint = resume.find(config, opened.files.checkpoints)
+    if checkpoint is not None and _begins_anew(config, opened.files.run_file, checkpoint[1].run):
+        opened.replaced, checkpoint = checkpoint[1].run, None
+    if checkpoint is not None:
+        opened.path, opened.state = checkpoint
+        before = Path(opened.state.run_file)
         # Of an earlier start of this job we have the files already, wherever the folder is now.
         named = (config.checkpoint_dir, config.resume) != ("auto", "auto")
         # Path.is_dir raises where this user may not look, or the name is too long.
         if config.output == "auto" and named and os.path.isdir(before.parent):  # noqa: PTH112
             opened.files = with_run_file(config, before)
             opened.claim(config)
-        mine = same_unfinished_run(opened.files.run_file, state.run, config)
-    check_writable(opened.files.run_file, config.overwrite or mine, Path(config.dataset))
+    _check_run_file(config, opened)
+
+
+def _begins_anew(config: RunConfig, run_file: Path, run: str) -> bool:
+    """Return whether ``--overwrite`` replaces a complete ``run``; one that is not goes on."""
+    on_disk = run_on_disk(run_file)
+    again = config.overwrite and config.resume == "auto"
+    return again and on_disk is not None and on_disk.complete and on_disk.run == run
+
+
+def _check_run_file(config: RunConfig, opened: Opened) -> None:
+    """Refuse to replace the file of another run, or of one that has nothing left to do.
+
+    Raises
+    ------
+    OutputError
+        It says what goes on with the run, before it names what replaces it.
+    """
+    path, state, on_disk = opened.files.run_file, opened.state, run_on_disk(opened.files.run_file)
+    mine = state is not None and on_disk is not None and on_disk.run == state.run
+    if on_disk is not None and not config.overwrite:
+        if mine and on_disk.complete and on_disk.lengths == (config.epochs, config.max_steps):
+            raise OutputError(
+                f"--output {path}: this run is complete: to go on with it, give more --epochs; "
+                "to begin another, give another name (--overwrite replaces this one)"
+            )
+        if state is None and config.resume == "auto":
+            raise OutputError(
+                f"--output {path}: is the file of a run without a checkpoint in "
+                f"{opened.files.checkpoints.path}: give another name (--overwrite replaces it)"
+            )
+    check_writable(path, config.overwrite or mine, Path(config.dataset))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcpgd.cli.launcher import guarded, launcher_rank, say, several_ranks
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return guarded(PROGRAM, lambda: _together(argv, stop))
     finally:
-        stop.begin()
+        stop.close()
 
 
 def parse(words: Sequence[str]) -> tuple[RunConfig, bool]:
@@ -72,9 +73,18 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
         config, print_config = error, False
     if print_config and not isinstance(config, HpcpgdError):
         if launcher_rank() == 0:
-            say(config.to_toml().rstrip())
+            say(_with_checkpoint(config).to_toml().rstrip())
         return 0
     return _run(config, ["hpcpgd", "train", *words], stop)
+
+
+def _with_checkpoint(config: RunConfig) -> RunConfig:
+    """Return ``config`` with what the checkpoint that ``--resume`` names brings."""
+    if config.resume in ("auto", "never"):
+        return config
+    from hpcpgd.checkpoint import checkpoint_folder, resume  # and h5py
+
+    return resume.brought(checkpoint_folder.load(Path(config.resume)).config, config)
 
 
 def _run(config: RunConfig | HpcpgdError, argv: list[str], stop: StopRequest) -> int:

@@ -34,6 +34,7 @@ from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.parallel.watchdog import Watchdog
 from hpcpgd.reductions import choose
 from hpcpgd.results.record import RunRecord, Scores, Segment
+from hpcpgd.train.again import command
 from hpcpgd.train.checkpoint_timer import CheckpointTimer
 from hpcpgd.train.claim_files import Opened, open_run
 from hpcpgd.train.distribute import load_on_all
@@ -84,6 +85,9 @@ class Session:
         self.stop = stop
         if self.first:
             stop.end_at = monotonic() + config.seconds("time_limit")
+        self._name = secrets.token_hex(4)  # of the run, where it begins
+        folder = files_of(config, self.started, self._name).checkpoints
+        config = resume.completed(ranks.comm, config, folder)
         most = int(mpi.allreduce_max(ranks.comm, float(ranks.node.size)))
         reduction = choose(config, most)
         # What ``auto`` became may have no groups: the record must be a configuration, too.
@@ -91,7 +95,6 @@ class Session:
         self.config = replace(config, reduction=reduction, group_size=size)
         self.progress = Progress(config.quiet or not self.first, config.epochs)
         require_same_config(ranks.comm, config)
-        self._name = secrets.token_hex(4)  # of the run, where it begins
 
     def run(self) -> Path:
         """Train, test and write the run file.
@@ -112,7 +115,8 @@ class Session:
     def _start(self, claims: ExitStack) -> Opened:
         """Settle where the run begins, and claim its files until ``claims`` ends; collective.
 
-        What is returned has no locks, and the path of the checkpoint on rank 0 alone.
+        What is returned has no locks; the path of the checkpoint and the run that is replaced
+        are known to rank 0 alone.
         """
         opened, name = None, b""
         with mpi.agreed(self.ranks.comm):
@@ -123,8 +127,8 @@ class Session:
                 name = os.fsencode(opened.files.run_file)
         run_file = Path(os.fsdecode(mpi.bcast_bytes(self.ranks.comm, name)))
         state = resume.on_all(self.ranks.comm, None if opened is None else opened.state)
-        path = None if opened is None else opened.path
-        return Opened(with_run_file(self.config, run_file), state, path)
+        path, replaced = (None, "") if opened is None else (opened.path, opened.replaced)
+        return Opened(with_run_file(self.config, run_file), state, path, replaced)
 
     @contextmanager
     def _memory_of_groups(self) -> Iterator[Arena | None]:
@@ -187,6 +191,8 @@ class Session:
         trainer.compare_replicas()
         self.stop.begin()  # from here on there is a file, which the end of the run must complete
         writer.write()
+        if start.replaced:
+            start.files.checkpoints.drop(start.replaced)
         gpu = resources.gpu is not None
         with (
             self.watch.during("step"),
@@ -270,16 +276,15 @@ class Session:
         self._conclude(trainer, test, writer.files.run_file)
 
     def _how_to_go_on(self, writer: Writer) -> str:
-        """Say where the checkpoint is, and what takes it up."""
+        """Return the command that goes on from the checkpoint."""
         if not self.first:
             return ""
         if self.config.checkpoint_every == "never":
             return f"the weights so far are in {writer.files.run_file}"
+        resume = "" if self.config.resume == "auto" else "auto"
         if (self.config.output, self.config.checkpoint_dir) == ("auto", "auto"):
-            # The same command line would have other names.
-            return f"go on with the same command and --resume {writer.newest}"
-        again = "" if self.config.resume == "auto" else " with --resume auto"
-        return f"the checkpoint is {writer.newest}: run again{again} to go on"
+            resume = str(writer.newest)  # the same command line would have other names
+        return f"go on with: {command(self.argv[2:], self.ranks.size, resume)}"
 
     def _conclude(self, trainer: Trainer, test: Scores, run_file: Path) -> None:
         text = summary(trainer.history, test.loss, test.accuracy, str(run_file))

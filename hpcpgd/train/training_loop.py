@@ -100,6 +100,8 @@ class Trainer:
             )
             self.history.add(epoch)
             report(number, epoch)
+        if self.steps_done % self.sampler.steps == 0:
+            self._keep_end()
 
     def epochs_to_come(self, epochs: int) -> int:
         """Return how many epochs the run has when ``run`` has come to its end."""
@@ -158,8 +160,15 @@ class Trainer:
                 self._resume_clock()
         else:
             self._stop_clock(number)
+            if last < self.sampler.steps:  # --max-steps: more of them go on within this epoch
+                self._keep_end()
         seconds, self.elapsed = self.elapsed, 0.0
         return self._epoch(seconds, self.engine.steps - (number - 1) * self.sampler.steps)
+
+    def _keep_end(self) -> None:
+        """Write the checkpoint from which a complete run can be made longer; collective."""
+        if self.timer is not None:
+            self.timer.write()
 
     def _resume_clock(self) -> None:
         self.comm.Barrier()  # so that nobody's clock runs while another still does otherwise

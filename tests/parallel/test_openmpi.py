@@ -89,7 +89,7 @@ def test_stopped_and_run_again(openmpi: Path, how: str, tmp_path: Path) -> None:
             os.kill(processes(str(openmpi))[1], signal.SIGTERM)
         said = job.communicate(timeout=60)[1]
     assert job.returncode == 75, said
-    assert said.count("run again to go on") == 1
+    assert said.count("go on with: mpiexec -n") == 1
     with h5py.File(tmp_path / "r.h5") as file:
         steps = int(file["segments/last_step"][0])
     more = ("--max-steps", str(steps + 50))

@@ -384,7 +384,7 @@ def test_a_task_that_is_stopped_goes_on_by_itself(cluster: Cluster, tmp_path: Pa
         assert file.attrs["status"] == "complete", log
         assert len(file["segments/ranks"]) == 3, log
         weights = file.attrs["params_sha256"]
-    assert log.count("run again to go on") == 2
+    assert log.count("; go on with: ") == 2
     words = [sys.executable, "-m", "hpcpgd.train", *flags, "--output", "alone.h5"]
     assert run(words, 100, cwd=tmp_path).code == 0
     assert attributes(tmp_path / "alone.h5")["params_sha256"] == weights

@@ -70,12 +70,15 @@ class Still(datetime.datetime):
     now = classmethod(lambda cls, zone: cls(2026, 1, 1, tzinfo=zone))
 hpcpgd.train.session.datetime = Still
 """
-# What a job that ended before its runs did leaves: their files do not say that they have ended.
+# What a job that ended before its runs did leaves: their files do not say that they have ended,
+# and the checkpoints of their ends are missing.
 CUT = """
 import h5py, os, pathlib
 for path in pathlib.Path().glob("hpcpgd-*.h5"):
     with h5py.File(path, "r+") as file:
         file.attrs["status"] = "running"
+for path in pathlib.Path().rglob("*-step-000000000016.ckpt.h5"):
+    path.unlink()
 """
 REQUEUED = "import os; os.environ['SLURM_RESTART_COUNT'] = '1'"
 RUN = ("train", "--reduction", "reproducible", "--train-rows", "330", "--batch-size", "37",

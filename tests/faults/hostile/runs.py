@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from hpcpgd.results.history import Timing
-from hpcpgd.results.runfile import same_unfinished_run, write_run_file
+from hpcpgd.results.runfile import run_on_disk, write_run_file
 from hpcpgd.study import collect
 from hpcpgd.study.grid import Point
 from hpcpgd.study.read_run import read_row
@@ -58,7 +58,7 @@ def read(folder: Path) -> None:
     """Read what is there; what is no file of the run must not stop it either."""
     path = next(folder.iterdir())
     if path.name == "run.h5":
-        same_unfinished_run(path, "run", POINT.config)
+        run_on_disk(path)
         _check(read_row(path, POINT, 1, 1, None))
     else:
         _, rows, _ = collect.read(path)
