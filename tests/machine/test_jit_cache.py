@@ -206,7 +206,7 @@ def test_training_without_a_usable_cache(tmp_path: Path) -> None:
     done = python(*TRAIN, "--epochs", "1", "--output", "run.h5", ranks=3, env=env, cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     assert done.out.count("for this job alone") == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "run.h5"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "run.checkpoints", "run.h5"]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
