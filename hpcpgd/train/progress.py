@@ -115,7 +115,9 @@ def line(epoch: Epoch) -> str:
     )
 
 
-def summary(history: History, test_loss: float, test_accuracy: float, path: str) -> str:
+def summary(
+    history: History, test_loss: float, test_accuracy: float, params_sha256: str, path: str
+) -> str:
     """Return the table that ends a run."""
     last = history.last
     losses = (last.train_loss, last.validation_loss, test_loss)
@@ -131,5 +133,5 @@ def summary(history: History, test_loss: float, test_accuracy: float, path: str)
     name = path if path.isprintable() else printable(path)
     return (
         f"{table}\n{'time':<10}{seconds:>12}  an epoch (median of {len(history)}), "
-        f"{rate:.3g} GFLOP/s\nrun file  {name}"
+        f"{rate:.3g} GFLOP/s\nparams_sha256  {params_sha256[:12]}\nrun file  {name}"
     )

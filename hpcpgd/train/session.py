@@ -18,7 +18,7 @@ from hpcpgd.checkpoint.state import State
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.run_config import CHECKPOINT_EVERY, RunConfig
 from hpcpgd.data import Dataset
-from hpcpgd.engines.parameters import initial_parameters, make_network
+from hpcpgd.engines.parameters import initial_parameters, make_network, params_sha256
 from hpcpgd.environment import provenance
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import DivergedError, HpcpgdError, StoppedError
@@ -287,7 +287,10 @@ class Session:
         return f"go on with: {command(self.argv[2:], self.ranks.size, resume)}"
 
     def _conclude(self, trainer: Trainer, test: Scores, run_file: Path) -> None:
-        text = summary(trainer.history, test.loss, test.accuracy, str(run_file))
+        if not self.first:
+            return
+        digest = params_sha256(trainer.context.network, trainer.engine.parameters)
+        text = summary(trainer.history, test.loss, test.accuracy, digest, str(run_file))
         last, every = trainer.history.last.steps, trainer.sampler.steps
         if last < every:
             text = f"--max-steps: the last epoch has {last} of its {every} steps\n{text}"

@@ -48,10 +48,12 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Many:
 
 
 def test_batch_log_has_one_line_an_epoch_from_one_rank(many: Many) -> None:
-    done, _ = many("log")
+    done, folder = many("log")
     lines = done.out.splitlines()
     assert [x.split()[1] for x in lines if x.startswith("epoch ")] == ["1/4", "2/4", "3/4", "4/4"]
     assert sum("run file" in x for x in lines) == 1
+    with h5py.File(folder / "r.h5") as f:
+        assert f"params_sha256  {f.attrs['params_sha256'][:12]}" in lines
     quiet, folder = many("quiet")
     assert sorted(path.name for path in folder.iterdir()) == ["r.checkpoints", "r.h5"]
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
