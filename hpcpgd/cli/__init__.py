@@ -1,4 +1,4 @@
-"""The console command ``hpcpgd``: which command it starts, how errors are said, the launcher.
+"""The console command ``hpcpgd``: which command it starts, the launcher, how errors are said.
 
-May import ``environment`` and ``errors``; no NumPy, no numba, no MPI.
+``quantities`` shows numbers.  May import ``environment`` and ``errors``; no NumPy, numba, MPI.
 """

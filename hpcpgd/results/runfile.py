@@ -28,8 +28,8 @@ from hpcpgd.results.atomic import write_atomically
 from hpcpgd.results.history import Epoch, Timing
 from hpcpgd.results.netcdf import put
 from hpcpgd.results.record import RankPlace, RunRecord, Scores, Segment
+from hpcpgd.results.run_reader import SCHEMA
 
-SCHEMA = "hpcpgd.run/1"
 MAX_RANK_ROWS = 1024  # above, /timing holds statistics over the ranks
 STATISTICS = ("minimum", "median", "maximum")
 UNITS = {

@@ -6,17 +6,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from hpcpgd.config.toml_file import parse
-from hpcpgd.data.checks import numeric
-from hpcpgd.data.hdf5_heaps import opened
-from hpcpgd.data.safe_hdf5 import attribute, dataset, texts
 from hpcpgd.errors import DataError, shown
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.parallel.phase_clock import COMPUTE, DATA, UPDATE
-from hpcpgd.results.runfile import SCHEMA
+from hpcpgd.results.run_reader import RunFileReader, opened_run
 from hpcpgd.study.grid import Point, network_name, shared
 from hpcpgd.study.rows import NAN, PHASE_COLUMNS, Row, paper_row
 
@@ -29,65 +25,13 @@ def read_row(path: Path, point: Point, repeat: int, warmup: int, machine: str | 
     DataError
         If the file is damaged, of another schema, or of another run than the point's.
     """
-    with opened(path) as file:
-        try:
-            return _row(_Run(file), path, point, repeat, warmup, machine)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+    with opened_run(path) as run:
+        return _row(run, path, point, repeat, warmup, machine)
 
 
-class _Run:
-    """What a run file says, each value checked as it is asked for."""
-
-    def __init__(self, file: h5py.File) -> None:
-        self._file = file
-
-    def text(self, name: str) -> str:
-        """Return a text among the attributes."""
-        return str(attribute(self._file, name, str))
-
-    def number(self, name: str) -> int:
-        """Return a number among the attributes that is 1 or more."""
-        value = int(attribute(self._file, name, int))
-        if value < 1:
-            raise DataError(f"attribute {name!r} is {value}, expected 1 or more")
-        return value
-
-    def has(self, path: str) -> bool:
-        """Return whether there is such an attribute, group or dataset."""
-        return path in self._file.attrs or isinstance(
-            self._file.get(path, getlink=True), h5py.HardLink
-        )
-
-    def first_text(self, path: str) -> str:
-        """Return the first of the texts of a dataset."""
-        return next(texts(dataset(self._file, path, path)), "")
-
-    def values(self, path: str, shape: tuple[int | None, ...]) -> Array:
-        """Return a dataset's numbers; None stands for 1 or more of them."""
-        found = dataset(self._file, path, path)
-        numeric(found.dtype, path)
-        same = len(found.shape) == len(shape) and all(
-            size == wanted or (wanted is None and size)
-            for size, wanted in zip(found.shape, shape, strict=True)
-        )
-        if not same:
-            raise DataError(f"{path}: has shape {found.shape}, expected {shape}")
-        values: Array = np.asarray(found[()])
-        return values
-
-    def times(self, path: str, shape: tuple[int | None, ...]) -> Array:
-        """Return values that must be finite and not negative."""
-        values = self.values(path, shape)
-        if not ((values >= 0) & (values < np.inf)).all():
-            raise DataError(f"{path}: expected finite numbers, 0 or more")
-        return values
-
-
-def _row(run: _Run, path: Path, point: Point, repeat: int, warmup: int, machine: str | None) -> Row:
-    schema = run.text("schema")
-    if schema != SCHEMA:
-        raise DataError(f"schema {schema!r}, expected {SCHEMA!r}")
+def _row(
+    run: RunFileReader, path: Path, point: Point, repeat: int, warmup: int, machine: str | None
+) -> Row:
     if run.text("status") != "complete":
         raise DataError(f"status {run.text('status')!r}: expected the file of a complete run")
     config = parse(run.text("config"))["train"]
@@ -116,7 +60,7 @@ def _row(run: _Run, path: Path, point: Point, repeat: int, warmup: int, machine:
         repeat,
         test_accuracy=float(run.values("test/accuracy", ())) if run.has("test") else NAN,
         oversubscribed=bool(run.values("segments/oversubscribed", (None,))[-1]),
-        hostname=run.first_text("ranks/segment1/host"),
+        hostname=next(run.texts("ranks/segment1/host"), ""),
         cpu_model=run.text("cpu_model"),
         gpu_model=run.text("gpu_model"),
         software=f"hpcpgd {run.text('hpcpgd_version')} {run.text('git_revision')}".strip(),
@@ -138,7 +82,7 @@ def _require_same(point: Point, config: dict[str, Any], ranks: int) -> None:
             raise DataError(f"the run of another point: {key} {shown(seen)}, expected {value}")
 
 
-def _times(run: _Run, warmup: int, rows: int, batch: int) -> dict[str, Any]:
+def _times(run: RunFileReader, warmup: int, rows: int, batch: int) -> dict[str, Any]:
     """Return the medians over the counted epochs."""
     steps = run.values("history/steps", (None,))
     if steps.dtype.kind not in "iu" or not ((steps > 0) & (steps <= rows)).all():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from hpcpgd.cli.quantities import duration
 from hpcpgd.study.rows import Row
 from hpcpgd.study.summary import Summary
-from hpcpgd.train.progress import duration
 
 SCALED = "*"  # marks a point whose time was scaled to an epoch
 

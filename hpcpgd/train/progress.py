@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hpcpgd.cli.launcher import mute
+from hpcpgd.cli.quantities import duration, number, percent
 from hpcpgd.errors import printable
 from hpcpgd.results.history import Epoch, History
 
@@ -85,25 +86,6 @@ def on_terminal() -> bool:
         return sys.stdout.isatty() and os.get_terminal_size(sys.stdout.fileno()).columns > 0
     except (OSError, ValueError):
         return False
-
-
-def percent(share: float) -> str:
-    """Return a share as a percentage, ``-`` where there is none."""
-    return "-" if np.isnan(share) else f"{100 * share:.2f} %"
-
-
-def number(value: float) -> str:
-    """Return a loss with four decimals, a huge one in powers of ten, ``-`` for none."""
-    if np.isnan(value):
-        return "-"
-    return f"{value:.4f}" if value < 1e4 else f"{value:.3e}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time with three digits in the unit that suits it."""
-    if seconds < 1e-3:
-        return f"{1e6 * seconds:.3g} us"
-    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.4g} s"
 
 
 def line(epoch: Epoch) -> str:

@@ -1,0 +1,109 @@
+"""Reading a run file that may be damaged or made to do harm.
+
+Needs neither MPI nor numba, so that any machine can read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hpcpgd.config.toml_file import parse
+from hpcpgd.data.checks import numeric
+from hpcpgd.data.dataset import Array
+from hpcpgd.data.hdf5_heaps import opened
+from hpcpgd.data.safe_hdf5 import attribute, dataset, texts
+from hpcpgd.errors import DataError, printable
+from hpcpgd.results.identify import CHECKPOINT, RUN, STUDY, what_is
+
+SCHEMA = "hpcpgd.run/1"
+READ_BY = {CHECKPOINT: "train --resume", STUDY: "study report", "a dataset": "data info"}
+
+
+@contextmanager
+def opened_run(path: Path) -> Iterator[RunFileReader]:
+    """Open a run file to read it.
+
+    Raises
+    ------
+    DataError
+        If it is missing, damaged or another file, then with the command that reads it; also
+        for what is wrong with values that the body asks for.
+    """
+    seen = what_is(path)
+    if seen not in ("", RUN):  # "": opening it says what is wrong
+        command = f": hpcpgd {READ_BY[seen]} {path} reads it" if seen in READ_BY else ""
+        raise DataError(f"{path}: is {seen}, expected a run file{command}")
+    with opened(path) as file:
+        try:
+            run = RunFileReader(file)
+            schema = run.text("schema")
+            if schema != SCHEMA:
+                raise DataError(f"schema {schema!r}, expected {SCHEMA!r}")
+            yield run
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+
+def config_text(value: Any) -> str:
+    """Return a value of the configuration as its flag has it."""
+    return printable(",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+
+
+class RunFileReader:
+    """What a run file says, each value checked as it is asked for."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+
+    def text(self, name: str) -> str:
+        """Return a text among the attributes."""
+        return str(attribute(self._file, name, str))
+
+    def number(self, name: str) -> int:
+        """Return a number among the attributes that is 1 or more."""
+        value = int(attribute(self._file, name, int))
+        if value < 1:
+            raise DataError(f"attribute {name!r} is {value}, expected 1 or more")
+        return value
+
+    def config(self) -> dict[str, str]:
+        """Return the configuration, each value as its flag has it."""
+        return {
+            printable(k): config_text(v) for k, v in parse(self.text("config"))["train"].items()
+        }
+
+    def has(self, path: str) -> bool:
+        """Return whether there is such an attribute, group or dataset."""
+        return path in self._file.attrs or isinstance(
+            self._file.get(path, getlink=True), h5py.HardLink
+        )
+
+    def texts(self, path: str) -> Iterator[str]:
+        """Yield the texts of a dataset."""
+        return texts(dataset(self._file, path, path))
+
+    def values(self, path: str, shape: tuple[int | None, ...]) -> Array:
+        """Return a dataset's numbers; None stands for 1 or more of them."""
+        found = dataset(self._file, path, path)
+        numeric(found.dtype, path)
+        same = len(found.shape) == len(shape) and all(
+            size == wanted or (wanted is None and size)
+            for size, wanted in zip(found.shape, shape, strict=True)
+        )
+        if not same:
+            raise DataError(f"{path}: has shape {found.shape}, expected {shape}")
+        values: Array = np.asarray(found[()])
+        return values
+
+    def times(self, path: str, shape: tuple[int | None, ...]) -> Array:
+        """Return values that must be finite and not negative."""
+        values = self.values(path, shape)
+        if not ((values >= 0) & (values < np.inf)).all():
+            raise DataError(f"{path}: expected finite numbers, 0 or more")
+        return values
