@@ -13,8 +13,8 @@ import hpcpgd
 
 # From the top: a room imports those that stand after it, and no other.
 ROOMS = (
-    "doctor", "study", "compile", "train", "checkpoint", "results", "reductions", "engines",
-    "machine", "parallel", "config", "data", "cli", "environment",
+    "doctor", "study", "compare", "info", "compile", "train", "checkpoint", "results", "reductions",
+    "engines", "machine", "parallel", "config", "data", "cli", "environment",
     "kernels.backends", "kernels.device", "kernels.schedule", "kernels.blas", "kernels.core",
 )  # fmt: skip
 # What every room may import; the command ``python -m hpcpgd`` stands above all.

@@ -14,13 +14,15 @@ COMMANDS = {
     "train": ("hpcpgd.train.cli", "train a network, alone or under mpirun or srun"),
     "study": ("hpcpgd.study.cli", "plan, run, collect and report a scaling study"),
     "data": ("hpcpgd.data.cli", "fetch a dataset, or tell what is in one"),
+    "info": ("hpcpgd.info.cli", "show a run file as a page"),
+    "compare": ("hpcpgd.compare.cli", "say in what two run files differ"),
     "compile": ("hpcpgd.compile.cli", "fill the kernel cache before jobs start"),
     "doctor": ("hpcpgd.doctor.cli", "say what is wrong or slow here, and what to do"),
 }
 
 
 def _help() -> str:
-    lines = [f"  {name:<8}{text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:<9}{text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
         ["usage: hpcpgd COMMAND ...", "", *lines, "", "hpcpgd COMMAND --help tells more"]
     )

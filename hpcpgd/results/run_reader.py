@@ -5,6 +5,7 @@ Needs neither MPI nor numba, so that any machine can read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from hpcpgd.errors import DataError, printable
 from hpcpgd.results.identify import CHECKPOINT, RUN, STUDY, what_is
 
 SCHEMA = "hpcpgd.run/1"
+RESULTS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 READ_BY = {CHECKPOINT: "train --resume", STUDY: "study report", "a dataset": "data info"}
 
 
@@ -65,11 +67,11 @@ class RunFileReader:
         """Return a text among the attributes."""
         return str(attribute(self._file, name, str))
 
-    def number(self, name: str) -> int:
-        """Return a number among the attributes that is 1 or more."""
+    def number(self, name: str, least: int = 1) -> int:
+        """Return a number among the attributes that is ``least`` or more."""
         value = int(attribute(self._file, name, int))
-        if value < 1:
-            raise DataError(f"attribute {name!r} is {value}, expected 1 or more")
+        if value < least:
+            raise DataError(f"attribute {name!r} is {value}, expected {least} or more")
         return value
 
     def config(self) -> dict[str, str]:
@@ -77,6 +79,17 @@ class RunFileReader:
         return {
             printable(k): config_text(v) for k, v in parse(self.text("config"))["train"].items()
         }
+
+    def history(self) -> dict[str, Array]:
+        """Return columns of the history by name, each float64 (epochs,)."""
+        epochs = len(self.values("history/steps", (None,)))
+        names = (*RESULTS, "epoch_seconds", "gflops")
+        return {n: self.values(f"history/{n}", (epochs,)).astype(np.float64) for n in names}
+
+    def test(self) -> dict[str, float]:
+        """Return loss and accuracy of the test, NaN without one."""
+        names, there = ("loss", "accuracy"), self.has("test")
+        return {n: float(self.values(f"test/{n}", ())) if there else math.nan for n in names}
 
     def has(self, path: str) -> bool:
         """Return whether there is such an attribute, group or dataset."""

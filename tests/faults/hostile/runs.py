@@ -1,8 +1,9 @@
-"""Hostile run files and study files, as ``study collect`` and ``study report`` read them."""
+"""Hostile run files and study files, as ``study``, ``info`` and ``compare`` read them."""
 
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from hpcpgd.compare.differences import compare
+from hpcpgd.errors import DataError
+from hpcpgd.info.run_page import page
 from hpcpgd.results.history import Timing
 from hpcpgd.results.runfile import run_on_disk, write_run_file
 from hpcpgd.study import collect
@@ -59,12 +63,21 @@ def read(folder: Path) -> None:
     path = next(folder.iterdir())
     if path.name == "run.h5":
         run_on_disk(path)
+        with suppress(DataError):  # they ask for other values
+            _check_page(page(path))
+            _check_page(compare(path, path))
         _check(read_row(path, POINT, 1, 1, None))
     else:
         _, rows, _ = collect.read(path)
         for row in rows:
             _check(row)
         summarise(rows, STUDY.kind, STUDY.base)
+
+
+def _check_page(text: str) -> None:
+    """Refuse a page that a terminal would not show as such."""
+    if not all(len(line) <= 100 and line.isprintable() for line in text.split("\n")):
+        raise UnsoundError(f"no page: {text!r:.300}")
 
 
 def _check(row: Row) -> None:
