@@ -58,7 +58,7 @@ def held(ranks: Any, dataset_name: str, reduction: str) -> dict[str, tuple[int, 
 
     config = RunConfig(
         dataset=dataset_name, hidden=(1024, 1024), dtype="float32", matmul_precision="float32",
-        batch_size=128, reduction=reduction, max_steps=3, epochs=1,
+        batch_size=128, reduction=reduction, max_steps=3, epochs=1, learning_rate=1.0,
     )  # fmt: skip
     arena = Arena(ranks, make_group(ranks, None)) if REDUCTIONS[reduction].grouped else None
     dataset = load_on_all(ranks, config, arena)

@@ -51,7 +51,9 @@ def make(threads: int) -> Any:
 
     data = prepare(load("synthetic:1000x1x2", seed=0), seed=0, train_rows=None, test_fraction=None)
     network = Network((1, 1, 2))
-    config = RunConfig(backend="gemm", batch_size=1, dtype="float32", reduction="allreduce")
+    config = RunConfig(
+        backend="gemm", batch_size=1, dtype="float32", reduction="allreduce", learning_rate=0.1
+    )
     trainer = make_trainer(
         mpi.MPI.COMM_SELF, config, data, network, initial_parameters(network, 0),
         Resources(threads, False, find_blas("gemm")),

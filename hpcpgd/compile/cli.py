@@ -133,7 +133,9 @@ def _compile(alone: Any, variant: Variant) -> None:
     from hpcpgd.train.warmup import warm_up
 
     backend, reduction, threads, dtype, features = variant
-    config = RunConfig(backend=backend, reduction=reduction, threads=threads, dtype=dtype)
+    config = RunConfig(
+        backend=backend, reduction=reduction, threads=threads, dtype=dtype, learning_rate=1.0
+    )
     dataset = prepare(load("digits", seed=0), seed=0, train_rows=8, test_fraction=None)
     split = dataset.train
     dataset = replace(dataset, train=replace(split, features=split.features.astype(features)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Any
 
+from hpcpgd.config.default_rate import default_rate
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.run_config import SHARDS, RunConfig
 from hpcpgd.errors import ConfigError
@@ -15,12 +17,12 @@ def _check_rate(config: RunConfig) -> None:
     """Refuse a learning rate that is 0 or infinite in the run's number type."""
     if config.dtype == "float32":
         try:
-            rate = struct.unpack("<f", struct.pack("<f", config.learning_rate))[0]
+            rate = struct.unpack("<f", struct.pack("<f", float(config.learning_rate)))[0]
         except OverflowError:
             rate = 0.0
         if rate == 0.0:
             raise ConfigError(
-                f"learning rate {config.learning_rate:g} has no value in float32: "
+                f"learning rate {float(config.learning_rate):g} has no value in float32: "
                 "expected 1e-45 to 3e38, or --dtype float64"
             )
 
@@ -94,6 +96,8 @@ def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
     if values.get("matmul_precision", "auto") == "auto":
         values["matmul_precision"] = values["dtype"]
     config = RunConfig(**values, given=frozenset({*toml, *flags}))
+    if config.learning_rate == "auto":
+        config = replace(config, learning_rate=default_rate(config))
     _check_rate(config)
     _check_precision(config)
     _check_reduction(config)

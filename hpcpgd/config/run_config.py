@@ -81,7 +81,9 @@ class RunConfig:
     max_steps: int | str = _option(
         "none", Integer(1, "none"), "end after N steps, be it within an epoch"
     )
-    learning_rate: float = _option(1.0, Real(0), "step size")
+    learning_rate: float | str = _option(
+        "auto", Real(0, word="auto"), "step size; auto: by network, loss and batch"
+    )
     seed: int = _option(0, Integer(0), "of the split, the initial weights and the order")
     backend: str = _option("gemm", Choice(tuple(BACKENDS)), "what computes the gradient")
     reduction: str = _option(

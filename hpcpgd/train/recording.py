@@ -12,6 +12,7 @@ import numpy as np
 
 from hpcpgd.checkpoint import resume
 from hpcpgd.checkpoint.state import State
+from hpcpgd.config.default_rate import default_rate
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.data import Dataset
 from hpcpgd.engines.context import RunContext
@@ -123,6 +124,7 @@ def announcement(dataset: Dataset, record: RunRecord, resources: Resources) -> s
     if gpu is not None:
         where = f"{gpu.describe()}, {config.matmul_precision} products"
     scarce = " (more threads than cores)" if segment.oversubscribed else ""
+    usual = " (default)" if config.learning_rate == default_rate(config) else ""
     data = f"data: {printable('; '.join(dataset.notes))}\n" if dataset.notes else ""
     return (
         f"hpcpgd {__version__}: {'-'.join(map(str, network.widths))} on {name}: "
@@ -132,6 +134,6 @@ def announcement(dataset: Dataset, record: RunRecord, resources: Resources) -> s
         f"ranks {segment.ranks} x threads {segment.threads}, nodes {segment.nodes}"
         f"{scarce}, backend {segment.backend}, "
         f"reduction {segment.reduction}, {network.dtype}, batch {config.batch_size}, "
-        f"rate {config.learning_rate:g}, seed {config.seed}\n"
+        f"rate {float(config.learning_rate):g}{usual}, seed {config.seed}\n"
         f"{where}; kernels ready in {segment.compile_seconds:.1f} s"
     )

@@ -62,7 +62,7 @@ class Trainer:
         self.comm, self.dataset = context.comm, context.dataset
         self.sampler, self.clock = context.sampler, context.clock
         self.engine = self.reduction.engine
-        self.rate = config.learning_rate
+        self.rate = float(config.learning_rate)
         self.max_steps = None if config.max_steps == "none" else int(config.max_steps)
 
     @property

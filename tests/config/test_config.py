@@ -56,9 +56,9 @@ USAGE = {
     ("--batch-size", "1.5"): "whole number",
     ("--seed", str(2**63)): rf"--seed: expected .* 0 or more, got {2**63}, at most 2\*\*62",
     ("--epochs", "-1"): "--epochs: expected",
-    ("--learning-rate", "nan"): "above 0, got nan",
-    ("--learning-rate", "inf"): "above 0, got inf",
-    ("--learning-rate", "0"): "above 0, got 0",
+    ("--learning-rate", "nan"): "above 0, or 'auto', got nan",
+    ("--learning-rate", "inf"): "above 0, or 'auto', got inf",
+    ("--learning-rate", "0"): "above 0, or 'auto', got 0",
     ("--test-fraction", "1"): "at least 0 and below 1",
     ("--hidden", "10,0"): "--hidden: expected at most 1000 whole numbers, each 1 to",
     ("--hidden", ""): "--hidden",
@@ -128,7 +128,8 @@ def test_unreadable_toml(tmp_path: Path) -> None:
 
 
 def test_resolve_keeps_what_was_given() -> None:
-    assert resolve({}, {}) == RunConfig(dtype="float32", matmul_precision="float32")
+    settled = RunConfig(dtype="float32", matmul_precision="float32", learning_rate=1.0)
+    assert resolve({}, {}) == settled
 
 
 def test_a_precision_that_followed_the_dtype_follows_it_again() -> None:

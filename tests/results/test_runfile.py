@@ -7,7 +7,6 @@ import os
 import resource
 import tomllib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from hpcpgd.config.resolve import resolve
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset, Split
 from hpcpgd.errors import OutputError
@@ -295,9 +295,8 @@ def test_synthetic_data_never_report_an_accuracy(
 
 def test_the_library_trains_on_a_communicator_of_the_caller(tmp_path: Path) -> None:
     world: Any = mpi.start()
-    config = replace(
-        RunConfig(), dtype="float64", epochs=1, quiet=True, output=str(tmp_path / "a.h5")
-    )
+    options = {"dtype": "float64", "epochs": 1, "quiet": True, "output": str(tmp_path / "a.h5")}
+    config = resolve({}, options)
     assert job.train(mpi.MPI.COMM_SELF, config) == tmp_path / "a.h5"
     assert world.size == 1
     with h5py.File(tmp_path / "a.h5") as file:
