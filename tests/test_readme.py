@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcpgd.config.run_config import FIELDS, NETWORKS, flag_name
+from hpcpgd.config.run_config import FIELDS, NAMES, flag_name
 from tests.helpers.support import ROOT, TRAIN, python
 
 TEXT = (ROOT / "README.md").read_text()
@@ -17,11 +17,11 @@ def test_every_flag_with_its_default() -> None:
     section = TEXT.split("## Flags")[1].split("\n\n| `--backend`")[0]
     rows = dict(re.findall(r"^\| `(--[a-z-]+)` \|([^|]*)\|", section, re.MULTILINE))
     flags = {flag_name(key): spec.default for key, spec in FIELDS.items()}
-    assert set(rows) == set(flags) | {"--network", "--config", "--print-config"}
+    assert set(rows) == set(flags) | {*map(flag_name, NAMES), "--config", "--print-config"}
     for flag, default in flags.items():
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
         assert rows[flag].strip("` ") == ("" if default is False else shown), flag
-    assert all(f"`{name}`" in TEXT for name in NETWORKS)
+    assert all(f"`{name}`" in TEXT for names in NAMES.values() for name in names)
 
 
 @pytest.fixture(scope="module")

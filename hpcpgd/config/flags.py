@@ -12,6 +12,7 @@ from hpcpgd.config.resolve import resolve
 from hpcpgd.config.run_config import (
     FIELDS,
     NETWORKS,
+    RECIPES,
     RunConfig,
     flag_name,
     from_flags,
@@ -44,10 +45,17 @@ def build_parser(program: str = "hpcpgd train", description: str = DESCRIPTION) 
         if key == "hidden":
             names = ", ".join(f"{n} = {_shown(w)}" for n, w in NETWORKS.items())
             add("--network", metavar="NAME", default=argparse.SUPPRESS, help=names)
+    recipes = "; ".join(f"{name} = {_as_flags(values)}" for name, values in RECIPES.items())
+    text = f"options under one name, over which others win: {recipes}"
+    add("--recipe", metavar="NAME", default=argparse.SUPPRESS, help=text)
     add("--config", metavar="FILE.toml", help="read the table [train]; flags win over it")
     add("--print-config", action="store_true", help="print the resolved TOML and stop")
     add("--version", action="version", version=f"hpcpgd {__version__}")
     return parser
+
+
+def _as_flags(values: dict[str, Any]) -> str:
+    return " ".join(f"{flag_name(key)} {_shown(value)}" for key, value in values.items())
 
 
 def _shown(default: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpcpgd.config.default_rate import default_rate
 from hpcpgd.config.reduction_table import REDUCTIONS
-from hpcpgd.config.run_config import SHARDS, RunConfig
+from hpcpgd.config.run_config import RECIPES, SHARDS, RunConfig
 from hpcpgd.errors import ConfigError
 from hpcpgd.kernels.backends.registry import BACKENDS
 
@@ -80,14 +80,26 @@ def _check_units_and_groups(config: RunConfig) -> None:
         )
 
 
+def _with_recipe(
+    toml: dict[str, Any], flags: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return TOML and flags with the options of the recipe that one of them names."""
+    name = {**toml, **flags}.get("recipe")
+    below = {} if name is None else RECIPES[name]
+    layers = ({**below, **toml}, flags)
+    toml, flags = ({k: v for k, v in layer.items() if k != "recipe"} for layer in layers)
+    return toml, flags
+
+
 def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
-    """Combine defaults, TOML and flags, and settle what depends on other fields.
+    """Combine defaults, recipe, TOML and flags, and settle what depends on other fields.
 
     Raises
     ------
     ConfigError
         For a combination that cannot work, naming those that do.
     """
+    toml, flags = _with_recipe(toml, flags)
     values = {**toml, **flags}
     if "dtype" in flags and values.get("matmul_precision") == toml.get("dtype", "auto"):
         values.pop("matmul_precision", None)  # it followed the dtype that is overridden

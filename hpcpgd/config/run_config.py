@@ -19,6 +19,16 @@ from hpcpgd.errors import ConfigError, HpcpgdError, UsageError, nearest, shown
 from hpcpgd.kernels.backends.registry import BACKENDS
 
 NETWORKS = {"net-1h": (1024,), "net-2h": (1024, 1024)}
+# Options that go together under one name; others that are given win over them.
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {
+        "dataset": "mnist", "hidden": NETWORKS["net-1h"], "activation": "sigmoid",
+        "output_activation": "sigmoid", "loss": "mse", "batch_size": 128, "learning_rate": 0.1,
+        "epochs": 20,
+    },
+}  # fmt: skip
+# Keys that are no fields: each names what other options become.
+NAMES: dict[str, tuple[str, ...]] = {"network": tuple(NETWORKS), "recipe": tuple(RECIPES)}
 SHARDS = 4
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear")
 PRECISIONS = ("float32", "float64", "tf32")
@@ -192,8 +202,8 @@ def flag_name(key: str) -> str:
 
 
 def kind_of(key: str) -> Kind:
-    """Return the kind of a field's value, or of ``network``'s."""
-    kind: Kind = Choice(tuple(NETWORKS)) if key == "network" else FIELDS[key].metadata["kind"]
+    """Return the kind of a field's value, or of ``network``'s or ``recipe``'s."""
+    kind: Kind = Choice(NAMES[key]) if key in NAMES else FIELDS[key].metadata["kind"]
     return kind
 
 
@@ -252,7 +262,7 @@ def read_toml(path: str) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: 'train' must be a table: [train]")
     for key in table:
-        if key not in FIELDS and key != "network":
+        if key not in FIELDS and key not in NAMES:
             raise ConfigError(f"{path}: [train]: unknown key '{key}'{_suggestion(key)}")
     where = f"{path}: [train] "
     values = {k: checked(kind_of(k), v, where + k) for k, v in table.items()}
@@ -268,7 +278,7 @@ def meant(name: str, choices: Iterable[str]) -> str:
 
 
 def _suggestion(key: str) -> str:
-    text = meant(key, [*FIELDS, "network"])
+    text = meant(key, [*FIELDS, *NAMES])
     for name, spec in FIELDS.items():
         if f"'{name}'" in text:
             return f"{text} (default {spec.default!r})"

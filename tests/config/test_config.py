@@ -34,6 +34,23 @@ def test_flags_win_over_toml_and_toml_over_defaults(tmp_path: Path) -> None:
     assert config.hidden == (1024, 1024)
 
 
+PAPER = (
+    "--dataset", "mnist", "--network", "net-1h", "--batch-size", "128", "--learning-rate", "0.1",
+    "--epochs", "20",
+)  # fmt: skip
+
+
+def test_a_recipe_is_its_options_and_all_others_win_over_it(tmp_path: Path) -> None:
+    assert parse(["--recipe", "paper"]) == parse(PAPER)
+    file = tmp_path / "run.toml"
+    file.write_text('[train]\nepochs = 5\nbatch_size = 64\nnetwork = "net-2h"\n')
+    config, _ = parse(["--config", str(file), "--recipe", "paper", "--epochs", "6"])
+    others = ("--network", "net-2h", "--batch-size", "64", "--epochs", "6")
+    assert config == parse([*PAPER, *others])[0]
+    file.write_text('[train]\nrecipe = "paper"\nepochs = 5\n')
+    assert parse(["--config", str(file)])[0] == parse([*PAPER, "--epochs", "5"])[0]
+
+
 def test_printed_toml_reads_back(tmp_path: Path) -> None:
     config, _ = parse(["--network", "net-1h", "--learning-rate", "0.5", "--train-rows", "100"])
     file = tmp_path / "resolved.toml"
@@ -65,6 +82,7 @@ USAGE = {
     ("--backend", "gem"): r"got 'gem'; did you mean 'gem[mv]'\?",
     ("--reduction", "alreduce"): r"did you mean 'allreduce'\?",
     ("--network", "net-3h"): r"did you mean 'net-[12]h'\?",
+    ("--recipe", "papers"): r"--recipe: .*did you mean 'paper'\?",
     ("--dataset", "mnsit"): r"--dataset: unknown dataset 'mnsit'.*did you mean 'mnist'\?",
     ("--batchsize", "3"): r"unknown argument '--batchsize'; did you mean '--batch-size'\?",
     ("--batch", "3"): "unknown argument '--batch'",
