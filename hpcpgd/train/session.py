@@ -34,6 +34,7 @@ from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.parallel.watchdog import Watchdog
 from hpcpgd.reductions import choose
 from hpcpgd.results.record import RunRecord, Scores, Segment
+from hpcpgd.train import learning_check
 from hpcpgd.train.again import command
 from hpcpgd.train.checkpoint_timer import CheckpointTimer
 from hpcpgd.train.claim_files import Opened, open_run
@@ -295,6 +296,9 @@ class Session:
         if last < every:
             text = f"--max-steps: the last epoch has {last} of its {every} steps\n{text}"
         self.progress.say(text)
+        remark = learning_check.remark(trainer.history, trainer.dataset, self.config)
+        if remark:
+            self.progress.say(remark)
 
 
 def _release(arena: Arena) -> None:
