@@ -26,8 +26,9 @@ Run it as you run train: alone, under mpirun or under srun.  Each line is a find
 warning (slow, or in doubt) or a problem (training cannot work)."""
 EPILOG = """Exit code: 0 without a problem, else that of the first problem, which is what train
 would end with: 69 MPI, BLAS, memory or a folder for kernels unavailable, 70 kernels cannot be
-compiled, 74 the folder cannot be written, 78 MPI and launcher do not fit; with --kit 1 if a step
-of it failed.  Where a check kills or stops the process, a line says so and the code is the
+compiled, 74 the folder cannot be written, 78 MPI and launcher do not fit; 1 with --kit if a step
+of it failed, with --reference if a rate is beyond the tolerance.  Where a check kills or stops
+the process, a line says so and the code is the
 system's or the launcher's."""
 START_SECONDS = 180.0  # loading Python and MPI on many nodes takes its time
 TRANSPORTS = "UCX_TLS=self,sm,tcp (MPICH), FI_PROVIDER=tcp (Intel MPI), OMPI_MCA_pml=ob1 (Open MPI)"
@@ -42,10 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             from hpcpgd.doctor.kit.first_contact import make
 
             return make(options.kit, options.folder, options.launcher, options.with_names)
-        report = Report(launcher_rank() == 0)
-        report.say(f"hpcpgd {__version__} on {socket.gethostname()}, {_ranks()}")
-        with Guardian(report.speaks) as guardian:
-            return _examine(report, guardian, options.folder)
+        report = Report(launcher_rank() == 0, options.json)
+        text = f"hpcpgd {__version__} on {socket.gethostname()}, {_ranks()}"
+        report.say(f"{text}: this takes about 10 s, some more where loops are not compiled yet")
+        with Guardian(report.speaks and not options.json) as guardian:
+            return _examine(report, guardian, options)
 
     return guarded(PROGRAM, run)
 
@@ -54,6 +56,17 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = OneLineParser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     text = "where runs are to be written (default: this folder)"
     parser.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help=text)
+    text = "print one JSON document in place of lines: the findings, and the rates of each node"
+    parser.add_argument("--json", action="store_true", help=text)
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FILE",
+        help="keep the rates of this node in FILE if there is none; else compare with it, and exit "
+        "with 1 if one is lower by more than --tolerance",
+    )
+    text = "with --reference: in percent (default: 10)"
+    parser.add_argument("--tolerance", type=_percent, metavar="PERCENT", help=text)
     parser.add_argument(
         "--kit",
         type=Path,
@@ -69,7 +82,19 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.kit is None and (options.launcher is not None or options.with_names):
         raise UsageError("--launcher and --with-names go with --kit DIR only")
+    if options.reference is None and options.tolerance is not None:
+        raise UsageError("--tolerance goes with --reference FILE only")
     return options
+
+
+def _percent(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 100:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to below 100, got {text!r}")
+    return value
 
 
 def _ranks() -> str:
@@ -77,7 +102,7 @@ def _ranks() -> str:
     return f"started as {found[1]} ranks" if found and found[1] > 1 else "one process"
 
 
-def _examine(report: Report, guardian: Guardian, folder: Path) -> int:
+def _examine(report: Report, guardian: Guardian, options: argparse.Namespace) -> int:
     """Look at what may kill MPI, start MPI, and go on with all ranks."""
     ranks = ranks_here() or 1
     report.add(*limits.judge())
@@ -90,14 +115,16 @@ def _examine(report: Report, guardian: Guardian, folder: Path) -> int:
     cure = _cure(memory is not None and shared_memory.is_small(memory, ranks))
     guardian.enter(Stage("MPI", START_SECONDS, cure))
     try:
-        from hpcpgd.doctor.examine import examine  # MPI, only now
+        from hpcpgd.doctor.examine import Asked, examine  # MPI, only now
     except UnavailableError as error:
         seen, _, cure = str(error).rpartition(": ")
         report.add(problem("MPI", seen, cure, error.exit_code))
         report.verdict()
         let_speak(report.speaks)
         return report.code
-    return examine(report, guardian, folder, _Endings(report, guardian, cure))
+    tolerance = 10.0 if options.tolerance is None else options.tolerance
+    asked = Asked(options.folder, options.reference, tolerance / 100)
+    return examine(report, guardian, asked, _Endings(report, guardian, cure))
 
 
 def _cure(small: bool) -> str:

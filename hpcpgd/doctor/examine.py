@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hpcpgd.cli.launcher import launcher_rank, launcher_size, mismatch
@@ -14,8 +14,12 @@ from hpcpgd.doctor import (
     allreduce_check,
     core_binding,
     gpus,
+    kept_rates,
     launcher_check,
     memory,
+    node_rates,
+    numa,
+    other_work,
     products,
     shared_memory,
     slurm_job,
@@ -27,6 +31,7 @@ from hpcpgd.doctor.guardian import Guardian, Stage
 from hpcpgd.doctor.report import Report
 from hpcpgd.errors import UnavailableError
 from hpcpgd.machine import jit_cache
+from hpcpgd.machine.cores import affinity
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.startup import Endings
 from hpcpgd.train.job import within
@@ -40,7 +45,26 @@ NETWORK = Stage(
 LOCAL = Stage("this node", 300.0, "see whether the file systems and the GPUs of the nodes answer")
 
 
-def examine(report: Report, guardian: Guardian, folder: Path, endings: Endings) -> int:
+@dataclass(frozen=True)
+class Asked:
+    """What a user asks the doctor to look at.
+
+    Attributes
+    ----------
+    folder : Path
+        Where runs are to be written.
+    reference : Path or None
+        The file that keeps the rates of a node.
+    tolerance : float
+        The share by which a rate may be lower than the kept one.
+    """
+
+    folder: Path
+    reference: Path | None = None
+    tolerance: float = 0.1
+
+
+def examine(report: Report, guardian: Guardian, asked: Asked, endings: Endings) -> int:
     """Start MPI, make all checks and return the exit code, the same on all ranks; collective."""
     world = mpi.initialise(endings)
     alone = mismatch(world.size) is not None
@@ -55,7 +79,8 @@ def examine(report: Report, guardian: Guardian, folder: Path, endings: Endings) 
         examination = _Examination(mpi.join(world), report)
         examination.of_the_job(alone)
         guardian.enter(LOCAL)
-        examination.of_the_nodes(folder)
+        examination.of_the_nodes(asked.folder)
+        examination.of_the_rates(asked)
         report.verdict()
         code = report.code
         mpi.leave(examination.ranks)
@@ -77,7 +102,7 @@ class _Examination:
 
     def __init__(self, ranks: mpi.Ranks, report: Report) -> None:
         self.ranks, self.report = ranks, report
-        self.threads = 1
+        self.threads, self.cores, self.shared = 1, affinity(), False
         host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
         told = mpi.allgather_texts(ranks.comm, json.dumps([host, ranks.node.rank]))
         self.places = [Place(*json.loads(text)) for text in told]
@@ -93,12 +118,19 @@ class _Examination:
         rows = mpi.allgather_texts(ranks.comm, json.dumps(asdict(core_binding.observe(ranks))))
         seen = [core_binding.RankCores(**json.loads(row)) for row in rows]
         self.threads = core_binding.threads(seen)
+        host = self.places[ranks.rank].host
+        here = [one for one, place in zip(seen, self.places, strict=True) if place.host == host]
+        self.cores = sorted({core for one in here for core in one.cores})
         fewest = min(len(one.cores) for one in seen)
         crowded = min(one.share for one in seen) < 1
         self._on_first(
             lambda: slurm_job.judge(slurm_job.observe(os.environ), ranks.size, fewest, library)
         )
         self._on_first(lambda: core_binding.judge(seen, self.places))
+        work = other_work.observe(self.cores)
+        self._on_nodes(lambda: other_work.judge(work))
+        busy = mpi.allreduce_max(ranks.comm, float(other_work.is_busy(work))) > 0
+        self.shared = busy or crowded
         if ranks.size > 1:
             sums = allreduce_check.observe(ranks, crowded)
             self._on_first(lambda: allreduce_check.judge(sums))
@@ -120,6 +152,27 @@ class _Examination:
         self._on_nodes(lambda: products.judge(products.observe()))
         self._on_first(lambda: storage.judge(storage.observe(folder)))
         self._on_nodes(lambda: gpus.judge(gpus.observe(self.ranks.size), here))
+
+    def of_the_rates(self, asked: Asked) -> None:
+        """Measure the cores and the memory of all nodes, and compare with those that were kept."""
+        self._on_nodes(lambda: numa.judge(numa.observe(self.cores), self.threads))
+        rates = node_rates.observe(self.ranks, self.threads)
+        self._on_first(lambda: node_rates.judge(rates, self.places, shared=self.shared))
+        if any(one.trouble for one in rates):
+            return
+        self.report.rates = node_rates.per_node(rates, self.places)
+        if asked.reference is not None:
+            self._compare(asked.reference, asked.tolerance)
+
+    def _compare(self, path: Path, tolerance: float) -> None:
+        nodes = self.report.rates
+        with mpi.agreed(self.ranks.comm):
+            findings: list[Finding] = []
+            if self.ranks.rank == 0 and path.exists():
+                findings = kept_rates.compare(nodes, kept_rates.read(path), tolerance)
+            elif self.ranks.rank == 0:
+                findings = [kept_rates.keep(path, node_rates.middle_of(nodes))]
+        self._on_first(lambda: findings)
 
     def _shared_memory(self, here: int) -> list[Finding]:
         """Return what is wrong on this node; the first rank has told of its own already."""

@@ -23,7 +23,7 @@ ROUNDS = 15
 FLOPS = 2.0 * SIDE**3
 
 
-def _product() -> Callable[[], object]:
+def single_threaded_product() -> Callable[[], object]:
     """Return what multiplies two matrices in float32 as the program does, on one thread."""
     from threadpoolctl import threadpool_limits
 
@@ -48,7 +48,7 @@ def _product() -> Callable[[], object]:
 
 
 def _answer() -> None:
-    product = _product()
+    product = single_threaded_product()
     product()
     for _ in sys.stdin:
         begin = perf_counter()

@@ -86,7 +86,7 @@ def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
 
 def _time(ranks: mpi.Ranks, cores: Any, sections: Any, wanted: int, target: float) -> None:
     """Choose the steps of every cell, about ``target`` seconds, and make the rounds."""
-    from scripts.bench.peak import Peak
+    from hpcpgd.machine.fma_peak import Peak
     from scripts.bench.rounds import Stopwatch, run_rounds
 
     watch = Stopwatch(ranks.comm, cores, Peak(), target)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.machine.fma_peak import Peak
 from hpcpgd.parallel import mpi
 from scripts.bench.others import Others
-from scripts.bench.peak import Peak
 from scripts.bench.placement import Cores, Placement
 from scripts.bench.work import Work
 

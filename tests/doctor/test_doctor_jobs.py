@@ -74,7 +74,7 @@ def test_the_first_problem_gives_the_code(capsys: pytest.CaptureFixture[str]) ->
     report.verdict()
     assert report.code == 78
     assert capsys.readouterr().out.endswith(
-        "verdict: 2 problems and 1 warning, 1 ok, exit code 78\n"
+        "verdict: 2 problems and 1 warning, 1 ok in 0.0 s, exit code 78\n"
     )
     silent = Report(speaks=False)
     silent.add(problem("b", "bad", "mend it", 78))

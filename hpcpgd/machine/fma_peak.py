@@ -74,12 +74,19 @@ class Peak:
         self._repeats = 100_000
         self.gflops()  # compiles
         fastest = max(self.gflops() for _ in range(20))
-        flops = 2 * CHAINS * LANES
-        self._repeats = max(int(SECONDS * fastest * 1e9 / flops), 1)
+        self._repeats = max(int(self._repeats * SECONDS * fastest * 1e9 / self.flops), 1)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one sample, in float32."""
+        return 2 * CHAINS * LANES * self._repeats
+
+    def run(self) -> None:
+        """Make one sample."""
+        _run(self._repeats, np.float32(0.5))
 
     def gflops(self) -> float:
         """Return the rate of one sample, in GFLOP/s of float32."""
         start = perf_counter()
-        _run(self._repeats, np.float32(0.5))
-        seconds = perf_counter() - start
-        return 2e-9 * CHAINS * LANES * self._repeats / seconds
+        self.run()
+        return 1e-9 * self.flops / (perf_counter() - start)

@@ -1,0 +1,57 @@
+"""The NUMA domains of a node, and whether a rank's cores span several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcpgd.doctor.finding import Finding, ok, warning
+
+SUBJECT = "NUMA"
+DOMAINS = Path("/sys/devices/system/node")
+
+
+@dataclass(frozen=True)
+class Domains:
+    """The domains of a node.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        Logical processors of each.
+    spanned : int
+        Domains that hold a processor which this rank may use.
+    """
+
+    sizes: tuple[int, ...]
+    spanned: int
+
+
+def observe(cores: Sequence[int], folder: Path = DOMAINS) -> Domains:
+    """Return the domains; no size where the system names none."""
+    lists = [path.read_text() for path in sorted(folder.glob("node[0-9]*/cpulist"))]
+    domains = [numbers for numbers in map(_numbers, lists) if numbers]
+    spanned = sum(not numbers.isdisjoint(cores) for numbers in domains)
+    return Domains(tuple(map(len, domains)), spanned)
+
+
+def _numbers(spans: str) -> set[int]:
+    """Return the processors that ``"0-3,8"`` names."""
+    found: set[int] = set()
+    for span in filter(None, spans.strip().split(",")):
+        first, _, last = span.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+def judge(seen: Domains, threads: int) -> list[Finding]:
+    """Warn where a rank with several threads may use cores of several domains."""
+    if not seen.sizes:
+        return []
+    sizes = " + ".join(map(str, seen.sizes))
+    text = f"{len(seen.sizes)} domain{'s' * (len(seen.sizes) != 1)}, {sizes} logical processors"
+    if threads > 1 and seen.spanned > 1:
+        text += f"; a rank's {threads} threads may run in {seen.spanned} domains"
+        return [warning(SUBJECT, text, "start a rank a domain, or one a core, with --group-size")]
+    return [ok(SUBJECT, text)]

@@ -1,0 +1,54 @@
+"""Whether others use the cores of a node, which makes every measure below too low."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hpcpgd.doctor.finding import Finding, ok, warning
+from hpcpgd.machine.other_load import busy_seconds
+
+SUBJECT = "load"
+SECONDS = 0.5  # of the look; the system counts in hundredths
+TOLERATED = 0.1  # of the cores: the system's own work
+
+
+@dataclass(frozen=True)
+class OtherWork:
+    """What was seen while the ranks slept.
+
+    Attributes
+    ----------
+    used : float
+        Cores that others used, on average; NaN where the system does not say.
+    cores : int
+        That were looked at.
+    """
+
+    used: float
+    cores: int
+
+
+def observe(cores: Sequence[int]) -> OtherWork:
+    """Watch ``cores`` while this rank sleeps; all ranks of the node call it together."""
+    before, begin = busy_seconds(cores), time.monotonic()
+    time.sleep(SECONDS)
+    used = (busy_seconds(cores) - before) / (time.monotonic() - begin)
+    return OtherWork(used, len(cores))
+
+
+def is_busy(seen: OtherWork) -> bool:
+    """Return whether others use more than the system itself."""
+    return seen.used > TOLERATED * seen.cores  # False for NaN
+
+
+def judge(seen: OtherWork) -> list[Finding]:
+    """Say how much others use."""
+    if seen.used != seen.used:
+        return [ok(SUBJECT, "this system does not say what others use")]
+    text = f"others use {seen.used:.1f} of {seen.cores} cores"
+    if is_busy(seen):
+        cure = "end what else runs here, or ask for whole nodes (sbatch --exclusive)"
+        return [warning(SUBJECT, f"{text}: the rates below are too low", cure)]
+    return [ok(SUBJECT, text)]

@@ -1,0 +1,71 @@
+"""What other processes did on the cores of a job while it was timed (Linux)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from time import perf_counter, process_time
+
+import numpy as np
+
+from hpcpgd.machine.cores import MAX_CORES, affinity, machine_identity
+from hpcpgd.parallel import mpi
+
+STAT = Path("/proc/stat")
+# user, nice, system, irq, softirq, and steal, which is what other virtual machines took.  Columns
+# between these are idle time; those behind are counted in user.
+WORKING = (1, 2, 3, 6, 7, 8)
+TOLD_SHARE = 0.1  # of the cores: less disturbs a run hardly more than the system's own work
+LEAST_SECONDS = 0.5  # the system counts in hundredths of a second: shorter times are noise
+
+
+def busy_seconds(cores: Collection[int], path: Path = STAT) -> float:
+    """Return how long logical processors have worked since the machine started, added up.
+
+    NaN where the system does not say it of each of them.
+    """
+    try:
+        rows = {row[0]: row for row in map(str.split, path.read_text().splitlines()) if row}
+        work = sum(int(rows[f"cpu{core}"][column]) for core in cores for column in WORKING)
+    except (OSError, LookupError):
+        return float("nan")
+    return work / os.sysconf("SC_CLK_TCK")
+
+
+class OtherLoad:
+    """The load by others on the cores of a job.  Construction and `notice` are collective.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    path : Path
+        Where the system counts.
+    """
+
+    def __init__(self, ranks: mpi.Ranks, path: Path = STAT) -> None:
+        self._ranks, self._path = ranks, path
+        mine = np.zeros(MAX_CORES, np.uint8)
+        mine[affinity()] = 1
+        machine = mpi.same_machine(ranks.comm, machine_identity())
+        self._cores = np.flatnonzero(mpi.allgather(machine, mine).max(axis=0)).tolist()
+        machine.Free()
+        self._busy = busy_seconds(self._cores, path)
+        self._ours, self._begin = process_time(), perf_counter()
+
+    def notice(self) -> str:
+        """Say on which machine others used more than a little since construction, "" if none."""
+        seconds = perf_counter() - self._begin
+        ours = np.array([process_time() - self._ours])
+        machine = mpi.same_machine(self._ranks.comm, machine_identity())
+        mpi.allreduce_sum(machine, ours)
+        machine.Free()
+        used = (busy_seconds(self._cores, self._path) - self._busy - ours[0]) / seconds
+        told = seconds >= LEAST_SECONDS and used > TOLD_SHARE * len(self._cores)  # no NaN is
+        row = np.array([used if told else 0.0, len(self._cores)])
+        rows = mpi.allgather(self._ranks.comm, row)
+        rank = int(np.argmax(rows[:, 0] / rows[:, 1]))
+        used, cores = rows[rank]
+        where = f" on the node of rank {rank}" if self._ranks.nodes > 1 else ""
+        did = f"other processes used {used:.1f} of {cores:.0f} cores{where}"
+        return f"{did} while this run was timed: its times may be too long" if used else ""

@@ -1,0 +1,129 @@
+"""How the doctor judges a node: from rates that are written here by hand, and once for real."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcpgd.doctor import kept_rates, node_rates, numa, other_work
+from hpcpgd.doctor.finding import OK, WARNING, Place
+from hpcpgd.doctor.node_rates import Rates
+from hpcpgd.errors import DataError
+from tests.helpers.support import python
+
+DOCTOR = ("-m", "hpcpgd.doctor")
+FAST: dict[str, Any] = {"fma_all": 200.0, "gemm_all": 170.0, "triad_all": 20.0}
+PLACES = [Place("n1", 0), Place("n1", 1), Place("n2", 0), Place("n2", 1)]
+
+
+def ranks(*changes: dict[str, Any]) -> list[Rates]:
+    """Return what two ranks on each of two nodes measured, 2 threads each, with changes."""
+    rows = []
+    for place, change in zip(PLACES, [*changes, {}, {}, {}, {}][:4], strict=True):
+        one = {"fma_one": 110.0, "gemm_one": 95.0} if place.index == 0 else {}
+        rows.append(Rates(2, **(FAST | one | change)))
+    return rows
+
+
+def said(*changes: dict[str, Any], shared: bool = False) -> dict[str, str]:
+    """Return the level and text of each subject."""
+    found = node_rates.judge(ranks(*changes), PLACES, shared=shared)
+    return {f"{one.level} {one.subject}": one.seen for one in found}
+
+
+def test_a_node_is_compared_with_its_peak() -> None:
+    lines = said()
+    assert lines["ok speed"].split("; ") == [
+        "one core 95 GFLOP/s in products, 0.86 of its peak",
+        "4 threads 340 GFLOP/s, 0.85 of their peak",
+    ]
+    assert lines["ok bandwidth"] == "40 GB/s in STREAM's triad, 4 threads"
+    assert "warning speed" in said({"gemm_one": 40.0}, {}, {"gemm_one": 40.0})
+    slow = [{"gemm_all": 90.0}] * 4
+    assert "0.45 of their peak" in said(*slow)["warning speed"]
+    hot = [{"fma_all": 90.0, "gemm_all": 80.0}] * 4
+    assert "each of all cores reaches 0.41 of the peak" in said(*hot)["warning speed"]
+    assert said(*slow, shared=True)["warning speed"].count("measured on shared cores")
+
+
+def test_slow_ranks_and_nodes_are_named() -> None:
+    assert said({}, {}, {}, {"gemm_all": 100.0}) | {"ok speed": ""} == {
+        "ok speed": "", "ok bandwidth": "40 GB/s in STREAM's triad, 4 threads",
+        "warning speed": "products of rank 3 on n2: down to 0.59 of the median",
+    }  # fmt: skip
+    three = [*ranks(), *(Rates(2, fma_one=110, gemm_one=95, **FAST | {"triad_all": 10}),) * 2]
+    places = [*PLACES, Place("n3", 0), Place("n3", 1)]
+    last = node_rates.judge(three, places, shared=False)[-1]
+    assert last.seen == "memory on n3: down to 0.50 of the median"
+    assert len(node_rates.judge(three, places, shared=True)) == 2
+    failed = node_rates.judge([Rates(1, trouble="no answer")], PLACES[:1], shared=False)
+    assert (failed[0].level, failed[0].seen) == (WARNING, "rank 0 on n1: no answer")
+
+
+def test_work_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, busy = iter([10.0, 10.5]), iter([3.0, 4.0])
+    monkeypatch.setattr(time, "monotonic", clock.__next__)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(other_work, "busy_seconds", lambda cores: next(busy))
+    seen = other_work.observe([0, 1, 2, 3])
+    [finding] = other_work.judge(seen)
+    assert (finding.level, other_work.is_busy(seen)) == (WARNING, True)
+    assert finding.seen == "others use 2.0 of 4 cores: the rates below are too low"
+    for used in (0.3, math.nan):
+        quiet = other_work.OtherWork(used, 4)
+        assert (other_work.judge(quiet)[0].level, other_work.is_busy(quiet)) == (OK, False)
+
+
+def test_numa_domains(tmp_path: Path) -> None:
+    for number, spans in enumerate(("0-3,8", "4-7", "")):
+        (tmp_path / f"node{number}").mkdir()
+        (tmp_path / f"node{number}" / "cpulist").write_text(f"{spans}\n")
+    seen = numa.observe([3, 4], tmp_path)
+    assert (seen.sizes, seen.spanned) == ((5, 4), 2)
+    assert numa.judge(seen, 1)[0].seen == "2 domains, 5 + 4 logical processors"
+    [finding] = numa.judge(seen, 2)
+    assert (finding.level, "2 threads may run in 2 domains" in finding.seen) == (WARNING, True)
+    assert numa.judge(numa.observe([0], tmp_path / "none"), 2) == []
+
+
+def test_a_reference_is_kept_and_compared(tmp_path: Path) -> None:
+    path = tmp_path / "node.json"
+    assert kept_rates.keep(path, {"gemm_one": 100.0, "triad_all": 20.0}).level == OK
+    kept = kept_rates.read(path)
+    nodes = {"n1": {"gemm_one": 91.0, "triad_all": 17.0}, "n2": {"gemm_one": math.nan}}
+    findings = kept_rates.compare(nodes, kept, 0.1)
+    assert [(one.level, one.code) for one in findings] == [(WARNING, 1)] * 2
+    assert findings[0].seen == "triad_all on n1 is 17, 0.85 of the 20 kept"
+    assert kept_rates.compare(nodes, kept, 0.2)[0].seen.startswith("gemm_one on n2 is nan")
+    assert kept_rates.compare({"n1": nodes["n1"]}, kept, 0.2)[0].level == OK
+    for text in ("{", "[]", '{"schema": "x"}', '{"schema": "hpcpgd.reference/1", "values": 3}'):
+        path.write_text(text)
+        with pytest.raises(DataError, match=r"node\.json: expected a file that hpcpgd doctor"):
+            kept_rates.read(path)
+
+
+def test_one_document_and_an_acceptance_test(tmp_path: Path) -> None:
+    path = tmp_path / "node.json"
+    words = (*DOCTOR, "--json", "--reference", str(path))
+    first = python(*words, ranks=2, cwd=tmp_path)
+    document = json.loads(first.out)
+    assert (first.code, first.err, document["exit_code"]) == (0, "", 0)
+    [rates] = document["rates"].values()
+    assert rates["threads"] == max(2, os.cpu_count() or 2) or rates["threads"] >= 2
+    assert all(rates[name] > 0 for name in node_rates.NAMES)
+    assert {"speed", "bandwidth", "load", "reference"} <= {
+        one["subject"] for one in document["findings"]
+    }
+    kept = json.loads(path.read_text())
+    kept["values"]["fma_one"] *= 1000  # as if the node had been faster
+    path.write_text(json.dumps(kept))
+    second = python(*words, "--tolerance", "50", cwd=tmp_path)
+    assert (second.code, json.loads(second.out)["exit_code"]) == (1, 1)
+    bad = python(*DOCTOR, "--tolerance", "120", "--reference", "x", cwd=tmp_path)
+    assert (bad.code, bad.out, bad.err.count("\n")) == (2, "", 1)
