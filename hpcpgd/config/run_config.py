@@ -68,7 +68,7 @@ class RunConfig:
         False, Flag(), "give each column mean 0 and deviation 1 over the training rows"
     )
     train_rows: int | str = _option(
-        "all", Integer(1, "all"), "use N rows, drawn by the seed, before the 5:1 split"
+        "all", Integer(1, "all"), "train on N rows, drawn by the seed; validation has its own"
     )
     test_fraction: float | str = _option(
         "auto",

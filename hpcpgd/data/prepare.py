@@ -24,8 +24,8 @@ def prepare(
     """Split a dataset; every rank that calls this gets the same rows.
 
     Test rows are held out first, where the data bring no test set.  Of the rows left, in an
-    order drawn from the seed, the first `train_rows` are kept, and the last sixth of those
-    becomes the validation set where the data bring none.
+    order drawn from the seed, the first `train_rows` are for training.  Where the data bring no
+    validation set, the rows that follow are one, a fifth as many.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def prepare(
     seed : int
         0 to 2**63 - 1.
     train_rows : int or None
-        Rows to keep for training and validation; None keeps all.
+        Rows to train on; None takes all that the validation set leaves.
     test_fraction : float or None
         Part of the rows to hold out, 0 to below 1; None takes the default of the format.
     standardise : str, optional
@@ -49,8 +49,8 @@ def prepare(
     Raises
     ------
     ConfigError
-        If `train_rows` is more than there is, or `test_fraction` is given for data that
-        have a test set.
+        If `train_rows` is more than the test and validation sets leave, or `test_fraction`
+        is given for data that have a test set.
     DataError
         If no training row is left.
     """
@@ -79,6 +79,11 @@ def prepare(
         class_names=raw.class_names,
     )
     return dataset if standardise is None else standardised(dataset, standardise)
+
+
+def most_train_rows(rows: int, own_validation: bool) -> int:
+    """Return how many of `rows` can be trained on, a validation set of their own set aside."""
+    return rows if own_validation else rows - rows // VALIDATION_PARTS
 
 
 def _missing_classes(raw: RawData, train: Split) -> list[str]:
@@ -117,11 +122,13 @@ def _hold_out_test(raw: RawData, seed: int, test_fraction: float | None) -> tupl
 
 
 def _check_train_rows(raw: RawData, rest: Split, train_rows: int | None) -> None:
-    if train_rows is None or 1 <= train_rows <= rest.rows:
+    most = most_train_rows(rest.rows, raw.validation is not None)
+    if train_rows is None or 1 <= train_rows <= most:
         return
+    less = "" if most == rest.rows else f", {most} without the validation set"
     raise ConfigError(
-        f"train rows {train_rows}: {raw.name} has {rest.rows} training rows,"
-        f" expected 1 to {rest.rows}"
+        f"train rows {train_rows}: {raw.name} has {rest.rows} training rows{less},"
+        f" expected 1 to {most}"
     )
 
 
@@ -129,8 +136,10 @@ def _split(raw: RawData, rest: Split, seed: int, train_rows: int | None) -> tupl
     """Return the training and the validation rows."""
     if raw.validation is not None and train_rows is None:
         return rest, raw.validation
-    kept = _order(rest.rows, seed, STREAM_SPLIT)[:train_rows]
+    order = _order(rest.rows, seed, STREAM_SPLIT)
+    count = most_train_rows(rest.rows, raw.validation is not None)
+    count = count if train_rows is None else train_rows
+    train, others = rest.take(order[:count]), order[count:]
     if raw.validation is not None:
-        return rest.take(kept), raw.validation
-    count = kept.size // VALIDATION_PARTS
-    return rest.take(kept[: kept.size - count]), rest.take(kept[kept.size - count :])
+        return train, raw.validation
+    return train, rest.take(others[: count // (VALIDATION_PARTS - 1)])

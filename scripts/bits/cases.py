@@ -34,8 +34,8 @@ class Case:
     reduction: str = "reproducible"
 
 
-MINI = "--dataset tests/samples/mnist-mini --train-rows 180"
-DIGITS = "--dataset digits --train-rows 200"
+MINI = "--dataset tests/samples/mnist-mini --train-rows 150"
+DIGITS = "--dataset digits --train-rows 167"
 SOFTMAX = "--output-activation softmax --loss cross-entropy"
 CASES = (
     Case(

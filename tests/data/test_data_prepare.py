@@ -60,20 +60,21 @@ def test_the_papers_split() -> None:
 def test_nobody_is_lost_or_twice(rows: int, seed: int, fraction: float | None, kept: float) -> None:
     everyone = raw(rows, fraction=0.2)
     held_out = round(rows * (0.2 if fraction is None else fraction))
-    train_rows = 1 + int(kept * (rows - held_out - 1))
+    left = rows - held_out
+    train_rows = 1 + int(kept * (left - left // 6 - 1))
     data = prepare(everyone, seed=seed, train_rows=train_rows, test_fraction=fraction)
     assert data.test.rows == held_out
-    assert data.validation.rows == train_rows // 6
-    assert data.train.rows == train_rows - train_rows // 6
+    assert data.train.rows == train_rows
+    assert data.validation.rows == min(train_rows // 5, left - train_rows)
     ids = np.concatenate([split.labels for split in splits(data)])
-    assert np.unique(ids).size == ids.size == train_rows + held_out
+    assert np.unique(ids).size == ids.size == train_rows + held_out + data.validation.rows
     for split in splits(data):
         np.testing.assert_array_equal(split.features[:, 0], split.labels)
         assert split.features.flags.c_contiguous
 
 
 def test_train_rows_are_the_first_of_the_same_order() -> None:
-    data = prepare(raw(100), seed=5, train_rows=30, test_fraction=None)
+    data = prepare(raw(100), seed=5, train_rows=25, test_fraction=None)
     order = permutation(100, 5, STREAM_SPLIT)
     np.testing.assert_array_equal(data.train.labels, order[:25])
     np.testing.assert_array_equal(data.validation.labels, order[25:30])
@@ -114,8 +115,9 @@ def test_hash_by_hand() -> None:
 @pytest.mark.parametrize(
     ("data", "train_rows", "fraction", "message"),
     [
-        (raw(50), 51, None, "train rows 51: numbers has 50 training rows"),
-        (raw(50), 45, 0.2, "train rows 45: numbers has 40 training rows"),
+        (raw(50), 43, None, "train rows 43: numbers has 50 training rows, 42 without the val"),
+        (raw(50, 9), 51, None, "train rows 51: numbers has 50 training rows, expected 1 to 50"),
+        (raw(50), 35, 0.2, "train rows 35: numbers has 40 training rows"),
         (raw(50), 0, None, "train rows 0: numbers has 50 training rows"),
         (raw(50, test=7), None, 0.1, "test fraction 0.1: numbers brings its own test set of 7"),
         (raw(50), None, 1.0, "test fraction 1: expected a number from 0 to below 1"),

@@ -36,7 +36,7 @@ def _mpi() -> None:
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return prepare(load("digits", seed=0), seed=0, train_rows=240, test_fraction=None)
+    return prepare(load("digits", seed=0), seed=0, train_rows=200, test_fraction=None)
 
 
 def trainer(digits: Dataset, config: RunConfig, free: int = 2**40) -> tuple[Trainer, Any]:

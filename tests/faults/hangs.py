@@ -34,7 +34,7 @@ def hang_trial(trial: Trial) -> str:
     limit = LIMIT // min(times)
     fault = Fault(victim, place, trial.draw.randint(1, most), deed)
     words = (
-        *("--reduction", reduction, "--train-rows", "330", "--batch-size", "37", "--quiet"),
+        *("--reduction", reduction, "--train-rows", "275", "--batch-size", "37", "--quiet"),
         *("--epochs", "200", "--checkpoint-every", "50", "--threads", "1"),
         *("--output", str(trial.folder / "r.h5")),
         *("--hang-limit", f"{limit}s"),

@@ -21,7 +21,7 @@ LIMIT = 120.0  # seconds of any job
 HISTORIES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "steps")
 # Reproducible, of about 1,600 steps, with many checkpoints.
 WORDS = (
-    "--reduction", "reproducible", "--train-rows", "330", "--batch-size", "37", "--epochs", "200",
+    "--reduction", "reproducible", "--train-rows", "275", "--batch-size", "37", "--epochs", "200",
     "--checkpoint-every", "50", "--threads", "1", "--quiet",
 )  # fmt: skip
 

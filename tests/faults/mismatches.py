@@ -16,7 +16,7 @@ WORDS = ("--reduction", "allreduce", "--epochs", "2", "--threads", "1", "--quiet
 FLAGS = {
     "--seed": "1", "--batch-size": "36", "--epochs": "3", "--learning-rate": "0.5",
     "--dtype": "float64", "--hidden": "16", "--loss": "cross-entropy", "--activation": "tanh",
-    "--train-rows": "300", "--dataset": "synthetic:400x64x10", "--backend": "loops",
+    "--train-rows": "250", "--dataset": "synthetic:400x64x10", "--backend": "loops",
     "--threads": "2", "--max-steps": "7", "--reduction": "reproducible",
 }  # fmt: skip
 # What a rank differs in, and what the one line then speaks of.

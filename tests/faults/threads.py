@@ -154,7 +154,7 @@ class Job:
             *("--reduction", reduction, "--backend", backend, "--quiet", "--overwrite"),
             *("--threads", "1" if alone else str(draw.randint(1, 4))),
             *("--group-size", draw.choice(GROUPS) if traits.grouped else "node"),
-            *("--train-rows", "120", "--batch-size", "37", "--checkpoint-every", "never"),
+            *("--train-rows", "100", "--batch-size", "37", "--checkpoint-every", "never"),
             *("--resume", "never", "--output", str(self._folder / "r.h5"), *end),
         ]
 

@@ -25,7 +25,7 @@ BATCH, ROWS, COLUMNS, CLASSES = 37, 330, 20, 5
 STEPS = 8  # of an epoch: 275 rows are for training
 EPOCHS, EVERY = 4, 5
 WORDS = (
-    "--train-rows", str(ROWS), "--batch-size", str(BATCH), "--epochs", str(EPOCHS), "--threads",
+    "--train-rows", "275", "--batch-size", str(BATCH), "--epochs", str(EPOCHS), "--threads",
     "1", "--quiet", "--checkpoint-every", str(EVERY), "--hidden", "24,16",
 )  # fmt: skip
 # With ``reproducible`` groups of several ranks gather rows that another group may score.

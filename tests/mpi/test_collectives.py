@@ -101,7 +101,7 @@ def test_ranks_of_one_machine_find_each_other(comm: Any) -> None:
 
 
 def test_a_dataset_reaches_every_rank_whole(comm: Any) -> None:
-    mine = prepare(load("digits", seed=0), seed=3, train_rows=100, test_fraction=None)
+    mine = prepare(load("digits", seed=0), seed=3, train_rows=84, test_fraction=None)
     ranks = mpi.join(comm)
     theirs = share(ranks, mine if comm.rank == 0 else None)
     mpi.leave(ranks)

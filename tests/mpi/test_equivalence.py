@@ -35,7 +35,7 @@ BOUND = {"float64": 1e-12, "float32": 1e-4}
 @cache
 def dataset() -> Dataset:
     """100 real digits of 28 x 28 for training, 20 for validation."""
-    return prepare(load(str(MINI), seed=0), seed=0, train_rows=120, test_fraction=None)
+    return prepare(load(str(MINI), seed=0), seed=0, train_rows=100, test_fraction=None)
 
 
 def emulated_gpu(comm: Any, transport: str) -> tuple[gpu.Gpu, EmulatedDevice]:

@@ -19,7 +19,7 @@ import pytest
 from tests.helpers.support import ROOT, environment, processes, python, run, wait_until
 
 WORDS = (
-    *("-m", "hpcpgd.train", "--reduction", "reproducible", "--train-rows", "330"),
+    *("-m", "hpcpgd.train", "--reduction", "reproducible", "--train-rows", "275"),
     *("--batch-size", "37", "--threads", "1", "--quiet"),
 )
 LONG = ("--epochs", "1000000")

@@ -83,11 +83,11 @@ def test_the_full_study_varies_rows_and_widths_too() -> None:
     at_128 = [c for c in found if c.batch_size == 128]
     for hidden in ((1024,), (1024, 1024)):
         rows = {c.train_rows for c in at_128 if c.hidden == hidden}
-        assert rows == {6000, 12000, 24000, 36000, 48000, "all"}
+        assert rows == {5000, 10000, 20000, 30000, 40000, "all"}
     widths = {c.hidden for c in at_128}
     assert widths == {(w,) * k for w in (256, 512, 1024, 2048, 4096) for k in (1, 2)}
     few = [p.point.config.train_rows for p in plan(FULL, rows=12000).points()]
-    assert {*few} == {6000, "all"}
+    assert {*few} == {5000, "all"}
 
 
 def test_long_epochs_are_timed_in_part() -> None:

@@ -81,7 +81,7 @@ for path in pathlib.Path().rglob("*-step-000000000016.ckpt.h5"):
     path.unlink()
 """
 REQUEUED = "import os; os.environ['SLURM_RESTART_COUNT'] = '1'"
-RUN = ("train", "--reduction", "reproducible", "--train-rows", "330", "--batch-size", "37",
+RUN = ("train", "--reduction", "reproducible", "--train-rows", "275", "--batch-size", "37",
        "--epochs", "2", "--checkpoint-every", "5")  # fmt: skip
 STEPS = 16
 NAME = r"hpcpgd-digits-20260101T000000Z-77-[0-9a-f]{8}\.h5"

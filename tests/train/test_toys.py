@@ -39,7 +39,7 @@ for rows, text in ((backend, %r), (reduction, %r)):
         exec(text, vars(module))
 sys.exit(main(sys.argv[1:]))
 """
-FLAGS = ("--train-rows", "130", "--batch-size", "37", "--epochs", "2", "--dtype", "float64")
+FLAGS = ("--train-rows", "109", "--batch-size", "37", "--epochs", "2", "--dtype", "float64")
 
 
 def program() -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from hpcpgd.config.resolve import resolve
 from hpcpgd.config.run_config import NETWORKS, RunConfig
 from hpcpgd.data import RawData, load
-from hpcpgd.data.prepare import VALIDATION_PARTS
+from hpcpgd.data.prepare import most_train_rows
 from hpcpgd.engines.parameters import make_network
 from hpcpgd.errors import DataError
 from hpcpgd.kernels.backends.registry import BACKENDS
@@ -22,7 +22,7 @@ from hpcpgd.study.paper.paper_table import CUDA, GEMM, GPU, ROW, PaperRow
 
 BATCHES = (32, 64, 128, 256, 512, 1024)
 AXIS_BATCH = 128  # of the studies over rows and over widths
-AXIS_ROWS = (6000, 12000, 24000, 36000, 48000, 60000)
+AXIS_ROWS = (5000, 10000, 20000, 30000, 40000, 50000)  # for training
 AXIS_WIDTHS = (256, 512, 1024, 2048, 4096)
 ODD_WIDTHS = (1000, 1023)  # for claim (j): no multiples of 32
 WARM_UP = 1
@@ -122,6 +122,10 @@ def draw_rows(raw: RawData, count: int, folder: Path) -> Path:
     return path
 
 
+def _rows_of(raw: RawData) -> int:
+    return most_train_rows(raw.train.rows, raw.validation is not None)
+
+
 def check_rows(raw: RawData, size: Size) -> None:
     """Refuse a dataset that does not fill the largest minibatch.
 
@@ -130,8 +134,7 @@ def check_rows(raw: RawData, size: Size) -> None:
     DataError
         Naming both.
     """
-    rows, wanted = raw.train.rows, max(size.batches)
-    left = rows if raw.validation is not None else rows - rows // VALIDATION_PARTS
+    left, wanted = _rows_of(raw), max(size.batches)
     if left < wanted:
         raise DataError(f"{raw.name}: {left} rows to train on, expected {wanted} or more")
 
@@ -171,7 +174,7 @@ class Plan:
             Shape(hidden, batch) for hidden in NETWORKS.values() for batch in self.size.batches
         ]
         if self.size.axes:
-            rows = [n for n in AXIS_ROWS if n < self.raw.train.rows]
+            rows = [n for n in AXIS_ROWS if n < _rows_of(self.raw)]
             found += [Shape(hidden, AXIS_BATCH, n) for hidden in NETWORKS.values() for n in rows]
             widths = [(w,) * len(hidden) for hidden in NETWORKS.values() for w in AXIS_WIDTHS]
             found += [Shape(hidden, AXIS_BATCH) for hidden in widths]
@@ -198,7 +201,7 @@ class Plan:
 
     def _limit(self, config: RunConfig, row: PaperRow) -> dict[str, int]:
         """Return fewer steps where an epoch would take too long, of one epoch alone."""
-        rows = self.raw.train.rows if config.train_rows == "all" else int(config.train_rows)
+        rows = _rows_of(self.raw) if config.train_rows == "all" else int(config.train_rows)
         network = make_network(config, self.raw.train.features.shape[1], self.raw.n_classes)
         work = network.flops_per_example / 1e9
         rate = BACKENDS[row.backend].gflops * (self.cores if row.parallel else 1)
