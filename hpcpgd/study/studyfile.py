@@ -98,6 +98,9 @@ def read(path: Path) -> StudyFile:
     grid = {k: _column(k, v, f"{path}: [grid] ") for k, v in document.get("grid", {}).items()}
     train = {k: _value(k, v, f"{path}: [train] ") for k, v in document.get("train", {}).items()}
     base = {k: _value(k, v, f"{path}: [base] ") for k, v in document.get("base", {}).items()}
+    # Else one rank would use all cores, and the first point would be no serial run.
+    if settings.get("kind") in ("strong", "weak") and "threads" not in {*grid, *train}:
+        train["threads"] = 1
     study = StudyFile(**settings, grid=grid, train=train, base=base)
     _check_together(study, path)
     return study

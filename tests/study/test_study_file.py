@@ -40,7 +40,8 @@ def test_every_combination_once_in_order(tmp_path: Path) -> None:
     assert all(p.config.hidden == (1024, 1024) and p.config.batch_size == 256 for p in found)
     assert len({p.key for p in found}) == 6
     flags = found[0].flags()
-    assert flags == ["--backend", "gemm", "--batch-size", "256", "--network", "net-2h"]
+    words = ["--backend", "gemm", "--batch-size", "256", "--network", "net-2h", "--threads", "1"]
+    assert flags == words
 
 
 def test_repeats_are_outermost_so_that_drift_meets_all_alike(tmp_path: Path) -> None:
@@ -59,6 +60,20 @@ def test_weak_keeps_rows_and_batch_per_rank(tmp_path: Path) -> None:
     assert [(p.config.train_rows, p.config.batch_size) for p in found] == [
         (100, 8), (200, 16), (300, 24),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "threads"),
+    [
+        ("strong", "", {1}), ("weak", "train = {rows_per_rank = 9, batch_per_rank = 8}", {1}),
+        ("strong", "train = {threads = 'auto'}", {"auto"}), ("sweep", "", {"auto"}),
+    ],
+)  # fmt: skip
+def test_a_scaling_study_begins_with_one_thread(
+    kind: str, more: str, threads: set[str | int], tmp_path: Path
+) -> None:
+    text = f"study = {{kind = '{kind}'}}\ngrid = {{ranks = [1, 2]}}\n{more}\n"
+    assert {p.config.threads for p in points(read(write(tmp_path, text)))} == threads
 
 
 def test_the_name_of_a_point_is_its_own(tmp_path: Path) -> None:
