@@ -37,6 +37,7 @@ ATTRIBUTES = {
     "schema": str, "hpcpgd_version": str, "written": str, "name": str, "kind": str,
     "repeats": int, "warmup_epochs": int, "base": str, "expected_runs": int,
 }  # fmt: skip
+FORMERLY = {"asked_reduction": "reduction"}  # what stands for a column in older files
 SUMMARY_UNITS = {**UNITS, "median": "s", "ci_low": "s", "ci_high": "s"}
 
 
@@ -150,7 +151,11 @@ def read(path: Path) -> tuple[dict[str, Any], list[Row], list[Summary]]:
 
 
 def _rows(file: h5py.File, table: str, kind: Any) -> list[Any]:
-    columns = {c.name: _column(file, f"{table}/{c.name}", str(c.type)) for c in fields(kind)}
+    columns = {}
+    for c in fields(kind):
+        path = f"{table}/{c.name}"
+        path = path if path in file else f"{table}/{FORMERLY.get(c.name, c.name)}"
+        columns[c.name] = _column(file, path, str(c.type))
     lengths = {len(values) for values in columns.values()}
     if len(lengths) != 1 or not min(lengths):
         raise DataError(f"{table}: its columns have {sorted(lengths)} values, expected as many")

@@ -24,7 +24,7 @@ def series(points: list[Summary], kind: str) -> Series:
     In a weak study rows and batch grow with the ranks: its setting names their shares.
     """
     alike = ["network", "batch_size", "backend"]
-    more = ["reduction", "dtype", "precision", "dataset", "setting"]
+    more = ["asked_reduction", "dtype", "precision", "dataset", "setting"]
     if kind == "weak":
         alike.remove("batch_size")
     else:

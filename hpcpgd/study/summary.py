@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from hpcpgd.config.run_config import RunConfig
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.study.grid import shared
 from hpcpgd.study.rows import NAN, PHASE_COLUMNS, Row
@@ -35,6 +37,8 @@ class Summary:
 
     Attributes
     ----------
+    asked_reduction : str
+        What the study gave, such as ``auto``; ``reduction`` is what it became.
     repeats : int
         Runs that ended well, of ``wanted``.
     median, ci_low, ci_high : float
@@ -79,6 +83,7 @@ class Summary:
     threads: int
     nodes: int
     group_size: int
+    asked_reduction: str
     wanted: int
     repeats: int
     median: float
@@ -136,8 +141,12 @@ def summarise(rows: list[Row], kind: str, base: dict[str, Any], repeats: int = 0
     """
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        groups[tuple(getattr(row, name) for name in POINT)].append(row)
+        groups[_point(row)].append(row)
     return [_summary(group, groups, kind, base, repeats) for group in groups.values()]
+
+
+def _point(row: Row) -> tuple[Any, ...]:
+    return tuple(getattr(row, name) for name in POINT)
 
 
 def _good(group: list[Row]) -> list[Row]:
@@ -157,7 +166,7 @@ def _summary(
     repeats: int,
 ) -> Summary:
     good, first = _good(group), _first(group)
-    origin = _base_of(first, groups, kind, base)
+    origin = _base_group(first, groups, kind, base)
     speedup, efficiency = _scaling(group, origin, kind)
     low, high = interval(np.array([row.tpe_seconds for row in good]))
     balance, communication, computation = _factors(group, origin)
@@ -166,6 +175,7 @@ def _summary(
     phases: dict[str, Any] = {name: _middle(group, name) for name in PHASE_COLUMNS.values()}
     return Summary(
         **{name: getattr(first, name) for name in SHOWN},
+        asked_reduction=json.loads(first.given).get("reduction", RunConfig.reduction),
         wanted=max(repeats, len(group)),
         repeats=len(good),
         median=_middle(group, "tpe_seconds"),
@@ -192,26 +202,31 @@ def _named(row: Row) -> str:
     return f"{row.backend} {row.reduction} {row.ranks}x{row.threads}"
 
 
-def _base_of(
-    row: Row, groups: dict[tuple[Any, ...], list[Row]], kind: str, base: dict[str, Any]
-) -> list[Row] | None:
-    """Return the runs that a point is compared with: the same but for the base's columns.
+def base_of(row: Row, others: Iterable[Row], kind: str, base: dict[str, Any]) -> Row | None:
+    """Return which of ``others`` a point is compared with: the same but for the base's keys.
 
-    Always of the same machine.
+    Always of the same machine.  None if there is none, as in a sweep without a base.
     """
     if kind == "sweep" and not base:
         return None
     free = RESOURCES | set(base) | (WHOLES if kind == "weak" else set())
     candidates = [
-        group
-        for group in groups.values()
-        if group[0].machine == row.machine
-        and _alike(group[0], row, free)
-        and all(json.loads(group[0].given).get(k) == shared(k, v) for k, v in base.items())
+        other
+        for other in others
+        if other.machine == row.machine
+        and _alike(other, row, free)
+        and all(json.loads(other.given).get(k) == shared(k, v) for k, v in base.items())
     ]
-    found = min(candidates, key=lambda group: _workers(_first(group)), default=None)
+    return min(candidates, key=workers, default=None)
+
+
+def _base_group(
+    row: Row, groups: dict[tuple[Any, ...], list[Row]], kind: str, base: dict[str, Any]
+) -> list[Row] | None:
+    found = base_of(row, map(_first, groups.values()), kind, base)
+    group = groups[_point(found)] if found else []
     # No other point takes the place of a base that did not end well.
-    return found if found is not None and _good(found) else None
+    return group if _good(group) else None
 
 
 def _alike(one: Row, other: Row, free: set[str]) -> bool:
@@ -225,7 +240,8 @@ def _first(group: list[Row]) -> Row:
     return (_good(group) or group)[0]
 
 
-def _workers(row: Row) -> int:
+def workers(row: Row) -> int:
+    """Return ranks times threads."""
     return row.ranks * max(row.threads, 1)  # 0: a run that failed before it chose them
 
 
@@ -233,7 +249,7 @@ def _scaling(group: list[Row], origin: list[Row] | None, kind: str) -> tuple[flo
     if origin is None or not _good(group):
         return NAN, NAN
     ratio = _middle(origin, "tpe_seconds") / _middle(group, "tpe_seconds")
-    more = _workers(_first(group)) / _workers(_first(origin))
+    more = workers(_first(group)) / workers(_first(origin))
     return (ratio * more, ratio) if kind == "weak" else (ratio, ratio / more)
 
 
@@ -249,4 +265,4 @@ def _factors(group: list[Row], origin: list[Row] | None) -> tuple[float, float, 
 def _per_row(group: list[Row]) -> float:
     """Return the useful time of one row, all ranks and their threads added up."""
     good = _good(group)
-    return _middle(group, "useful_mean_s") * _workers(good[0]) / good[0].rows if good else NAN
+    return _middle(group, "useful_mean_s") * workers(good[0]) / good[0].rows if good else NAN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hpcpgd.study.read_run import read_row
 from hpcpgd.study.rows import Row
 from hpcpgd.study.runner import order
 from hpcpgd.study.study_folder import Failure, Job, StudyFolder
+from hpcpgd.study.studyfile import StudyFile
 from tests.helpers.support import python
 from tests.study.test_study_paper import row
 
@@ -55,6 +57,14 @@ def test_a_run_file_is_no_study_file(run_file: Path, tmp_path: Path) -> None:
         expected = f"{path}: cannot be read as a study file: it is {seen}; hpcpgd study collect"
         with pytest.raises(DataError, match=re.escape(expected)):
             collect.read(path)
+
+
+def test_a_study_file_without_what_was_asked_shows_what_it_became(tmp_path: Path) -> None:
+    collect.write(tmp_path / "s.h5", StudyFile("s"), [replace(OWN, reduction="shared")], 1)
+    with h5py.File(tmp_path / "s.h5", "r+") as file:
+        assert file["summary/asked_reduction"].asstr()[0] == "auto"  # OWN was given nothing
+        del file["summary/asked_reduction"]
+    assert collect.read(tmp_path / "s.h5")[2][0].asked_reduction == "shared"
 
 
 def test_medians_over_the_counted_epochs(run_file: Path) -> None:

@@ -53,6 +53,27 @@ def test_a_weak_study_compares_times() -> None:
     assert (four.efficiency, four.speedup) == (pytest.approx(0.8), pytest.approx(3.2))
 
 
+def test_one_curve_of_a_reduction_that_was_left_to_the_program() -> None:
+    asked = {"backend": "gemm"}  # auto, which is allreduce on one rank and shared on two
+    rows = [
+        made
+        for ranks, reduction in ((1, "allreduce"), (2, "shared"))
+        for made in repeats(
+            ranks, [8.0 / ranks], reduction=reduction, given=json.dumps({**asked, "ranks": ranks})
+        )
+    ]
+    given = json.dumps({**asked, "ranks": 1, "reduction": "allreduce"})
+    more = repeats(1, [9.0], given=given, key="other")
+    found = summarise([*rows, *more], "strong", {})
+    assert [p.asked_reduction for p in found] == ["auto", "auto", "allreduce"]
+    assert [p.reduction for p in found] == ["allreduce", "shared", "allreduce"]
+    assert [p.speedup for p in found] == [1, 2, 1]
+    curves = series(found, "strong")
+    assert {name.rpartition(", ")[2]: len(curve) for name, curve in curves.items()} == {
+        "auto": 2, "allreduce": 1,
+    }  # fmt: skip
+
+
 def test_the_base_can_be_another_backend() -> None:
     rows = repeats(1, [10.0], backend="loops") + repeats(1, [1.0]) + repeats(2, [0.5])
     found = summarise(rows, "sweep", {"backend": "loops", "ranks": 1})
