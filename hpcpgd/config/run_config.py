@@ -6,7 +6,7 @@ Defaults < ``--config FILE.toml`` (table ``[train]``) < flags.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -227,8 +227,12 @@ def _merge(values: dict[str, Any], origin: str) -> dict[str, Any]:
     return {**others, "hidden": NETWORKS[values["network"]]}
 
 
-def read_tables(path: Path, what: str, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def read_tables(
+    path: Path, what: str, names: tuple[str, ...], home: Callable[[str], str] | None = None
+) -> dict[str, dict[str, Any]]:
     """Return the tables of the TOML file that ``what`` names, which may have ``names`` alone.
+
+    ``home`` says where a key belongs that stands outside of them, "" for an unknown one.
 
     Raises
     ------
@@ -237,6 +241,8 @@ def read_tables(path: Path, what: str, names: tuple[str, ...]) -> dict[str, dict
     """
     document = read_document(str(path), what)
     for table, content in document.items():
+        if table not in names and home is not None and home(table):
+            raise ConfigError(f"{path}: '{table}' {home(table)}, and stands in no table")
         if table not in names:
             hint = nearest(table, names)
             expected = ", ".join(f"[{name}]" for name in names)

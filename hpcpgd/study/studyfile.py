@@ -82,6 +82,7 @@ SETTINGS: dict[str, tuple[str, Kind | None]] = {
     ),
 }
 TABLES = ("study", "grid", "train", "base")
+POINT_KEYS = (*(key for key in FIELDS if key not in OURS), "network", "ranks", *PER_RANK)
 
 
 def read(path: Path) -> StudyFile:
@@ -92,7 +93,7 @@ def read(path: Path) -> StudyFile:
     ConfigError
         Naming the key, what was seen and what would be valid.
     """
-    document = read_tables(path, "study file", TABLES)
+    document = read_tables(path, "study file", TABLES, _home)
     settings = _settings(document.get("study", {}), path)
     settings.setdefault("name", path.stem)
     grid = {k: _column(k, v, f"{path}: [grid] ") for k, v in document.get("grid", {}).items()}
@@ -106,10 +107,21 @@ def read(path: Path) -> StudyFile:
     return study
 
 
+def _home(key: str) -> str:
+    """Return in which table a key belongs, "" if there is no such key."""
+    if key in SETTINGS:
+        return "belongs in [study]"
+    if key not in POINT_KEYS:
+        return ""
+    return "belongs in [grid]" if key == "ranks" else "belongs in [train], a list of it in [grid]"
+
+
 def _settings(table: dict[str, Any], path: Path) -> dict[str, Any]:
     found = {}
     for key, value in table.items():
         where = f"{path}: [study] {key}"
+        if key not in SETTINGS and _home(key):
+            raise ConfigError(f"{path}: [study]: '{key}' {_home(key)}")
         if key not in SETTINGS:
             hint = nearest(key, SETTINGS) or f"; the keys are {', '.join(SETTINGS)}"
             raise ConfigError(f"{path}: [study]: unknown key '{key}'{hint}")
@@ -126,21 +138,29 @@ def _settings(table: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _kind(key: str, where: str) -> Kind:
-    known = [*(k for k in FIELDS if k not in OURS), "network", "ranks", *PER_RANK]
-    if key not in known:
-        more = "; the study itself sets it" if key in OURS else meant(key, known)
+    if key in SETTINGS:
+        raise ConfigError(f"{where.rstrip()}: '{key}' {_home(key)}")
+    if key not in POINT_KEYS:
+        more = "; the study itself sets it" if key in OURS else meant(key, POINT_KEYS)
         raise ConfigError(f"{where.rstrip()}: unknown key '{key}'{more}")
     return RANKS if key == "ranks" or key in PER_RANK else kind_of(key)
 
 
 def _value(key: str, value: Any, where: str) -> Any:
-    return checked(_kind(key, where), value, where + key)
+    kind = _kind(key, where)
+    try:
+        return checked(kind, value, where + key)
+    except ConfigError as error:
+        several = where.endswith("[train] ") and isinstance(value, list) and key != "hidden"
+        more = "; a list of values belongs in [grid]" if several else ""
+        raise ConfigError(f"{error}{more}") from None
 
 
 def _column(key: str, values: Any, where: str) -> list[Any]:
     _kind(key, where)
     if not isinstance(values, list) or not values:
-        raise ConfigError(f"{where}{key}: expected a list of values, got {shown(values)}")
+        more = "" if isinstance(values, list) else "; one value belongs in [train]"
+        raise ConfigError(f"{where}{key}: expected a list of values, got {shown(values)}{more}")
     if len(values) > MOST_POINTS:
         raise ConfigError(f"{where}{key}: {len(values)} values, expected {MOST_POINTS} at most")
     found = [_value(key, value, where) for value in values]

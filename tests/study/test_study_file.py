@@ -113,6 +113,16 @@ def test_the_name_of_a_point_is_its_own(tmp_path: Path) -> None:
         ("[grid]\nranks = [1, 2]\n[base]\nranks = 4\n", ("[base] ranks = 4", "[1, 2]")),
         ('[train]\noutput_activation = "softmax"\n', ("point", "softmax", "cross-entropy")),
         ("[grid\n", ("not a TOML file",)),
+        ("[grid]\nrepeats = [3]\n", ("[grid]: 'repeats' belongs in [study]",)),
+        ("[train]\ntime_limit = '1h'\n", ("[train]: 'time_limit' belongs in [study]",)),
+        ("[study]\nranks = [1, 2]\n", ("[study]: 'ranks' belongs in [grid]",)),
+        (
+            "[study]\nepochs = 3\n",
+            ("[study]: 'epochs' belongs in [train], a list of it in [grid]",),
+        ),
+        ("repeats = 3\n", ("'repeats' belongs in [study], and stands in no table",)),
+        ("[train]\nseed = [1, 2]\n", ("seed", "a list of values belongs in [grid]")),
+        ("[grid]\nseed = 1\n", ("[grid] seed", "one value belongs in [train]")),
     ],
 )
 def test_a_wrong_study_file_says_which_key(
