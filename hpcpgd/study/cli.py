@@ -14,8 +14,8 @@ from hpcpgd.errors import DataError, UsageError
 
 # Where the function of each command is, which has its name and takes its flags.
 _MODULES = {
-    "plan": "subcommands",
-    "run": "subcommands",
+    "plan": "plan_command",
+    "run": "run_command",
     "submit": "slurm.submission",
     "status": "slurm.submission",
     "collect": "subcommands",
@@ -58,7 +58,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     retry = "run what failed or timed out once more"
     texts = {
         "plan": "say what would be run, what it costs, what is done",
-        "run": "run what is not done; can be stopped and run again",
+        "run": "run what is not done, then collect and report; can be stopped and run again",
         "submit": "send what is neither done nor queued to SLURM, one array for each size",
         "status": "say what is done, running, pending, failed and missing",
         "collect": "copy all runs into one study file",
@@ -85,6 +85,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parts["run"].add_argument(
         "--task", metavar="NAME", help="make one run alone, beside other processes of the study"
+    )
+    parts["run"].add_argument(
+        "--no-report", dest="with_report", action="store_false", help="neither collect nor report"
     )
     one = parts["collect"]
     one.add_argument("--output", type=Path, metavar="FILE.h5", help="default: study.h5 in DIR")

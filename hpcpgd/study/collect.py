@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from hpcpgd.study.grid import points
 from hpcpgd.study.read_run import read_row
 from hpcpgd.study.rows import UNITS, Row, failed_row
 from hpcpgd.study.runner import order
-from hpcpgd.study.study_folder import StudyFolder
+from hpcpgd.study.study_folder import Failure, StudyFolder
 from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.summary import Summary, summarise
 from hpcpgd.version import __version__
@@ -62,6 +63,13 @@ def gather(study: StudyFile, folder: StudyFolder, machine: str | None) -> list[R
     return _told_apart([row if row.machine else replace(row, machine=known) for row in rows])
 
 
+def missing_points(study: StudyFile, rows: list[Row]) -> list[Row]:
+    """Return a row without a run for each point of which ``rows``, of one folder, have none."""
+    ended, machine = {row.key for row in rows}, next((row.machine for row in rows), "")
+    none = Failure("missing", 0, "")
+    return [failed_row(p, 0, none, machine) for p in points(study) if rows and p.key not in ended]
+
+
 def _told_apart(rows: list[Row]) -> list[Row]:
     """Give machines of several models names of their own: no ratio may cross them."""
     for column in ("cpu_model", "gpu_model"):
@@ -78,7 +86,9 @@ def _told_apart(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def write(path: Path, study: StudyFile, rows: list[Row], expected: int) -> list[Summary]:
+def write(
+    path: Path, study: StudyFile, rows: list[Row], expected: int, missing: Sequence[Row] = ()
+) -> list[Summary]:
     """Write the study file, whole or not at all; return its summary.
 
     Parameters
@@ -88,13 +98,15 @@ def write(path: Path, study: StudyFile, rows: list[Row], expected: int) -> list[
     rows : list of Row
     expected : int
         Rows that it has when all runs have ended.
+    missing : sequence of Row
+        Points without a run, which the summary names and the table of runs does not.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     """
-    found = summarise(rows, study.kind, study.base, study.repeats)
+    found = summarise([*rows, *missing], study.kind, study.base, study.repeats)
     image = io.BytesIO()
     with h5netcdf.File(image, "w") as file:
         _table(file, "runs", "run", rows, UNITS)

@@ -6,15 +6,26 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from types import FrameType
 
+from hpcpgd.study.grid import Point
 from hpcpgd.study.launchers import Launcher
+from hpcpgd.study.read_run import read_row
 from hpcpgd.study.runner import execute
 from hpcpgd.study.study_folder import Failure, Job, StudyFolder
+from hpcpgd.study.tables import about
+from hpcpgd.train.progress import duration
 
 
-def execute_all(place: StudyFolder, jobs: list[Job], time_limit: float, launcher: Launcher) -> None:
-    """Run what is not done, with a bar; failures are told as they come."""
+def execute_all(
+    place: StudyFolder, jobs: list[Job], time_limit: float, launcher: Launcher, warmup: int
+) -> None:
+    """Run what is not done, with a bar, or a line for each run where there is no terminal.
+
+    Both name the run and the time left; failures are told as they come.  ``warmup`` is how many
+    epochs of a run its line does not count.
+    """
     from tqdm import tqdm
 
     done = sum(place.is_done(job) for job in jobs)
@@ -22,18 +33,39 @@ def execute_all(place: StudyFolder, jobs: list[Job], time_limit: float, launcher
         ended_by_signal(),
         tqdm(total=len(jobs), initial=done, unit="run", disable=None, file=sys.stderr) as bar,
     ):
+        begin, made = monotonic(), 0
+
+        def named() -> Iterator[Job]:
+            for job in jobs:
+                bar.set_description_str(job.task.label)
+                yield job
 
         def told(job: Job, failure: Failure | None) -> None:
+            nonlocal made
+            made += 1
             bar.update()
             if failure is not None:
                 bar.write(f"{failure.status}: {job.name}: {failure.error}", file=sys.stderr)
+            elif bar.disable:
+                left = (monotonic() - begin) / made * (len(jobs) - done - made)
+                line = f"run {done + made} of {len(jobs)}: {job.task.label}: "
+                line += _result(place, job, warmup) + (f"; {about(left)} left" if left else "")
+                print(line, file=sys.stderr, flush=True)
 
         try:
-            execute(place, jobs, time_limit, launcher, told)
+            execute(place, named(), time_limit, launcher, told)
         except (KeyboardInterrupt, SystemExit):  # the run under way has been ended
             made = sum(place.is_done(job) for job in jobs)
             bar.write(f"{made} of {len(jobs)} runs are done: run again to go on", file=sys.stderr)
             raise
+
+
+def _result(place: StudyFolder, job: Job, warmup: int) -> str:
+    """Return what became of a run that ended well."""
+    if not isinstance(job.task, Point):
+        return "ended well"
+    row = read_row(place.run_file(job), job.task, job.repeat, warmup, None)
+    return f"{duration(row.tpe_seconds)} an epoch"
 
 
 @contextmanager

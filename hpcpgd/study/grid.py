@@ -24,6 +24,7 @@ COLUMNS = (
     "dataset", "hidden", "network", "backend", "reduction", "dtype", "matmul_precision",
     "train_rows", "batch_size", "threads",
 )  # fmt: skip
+NAMED = ("hidden", "network", "backend", "reduction", "batch_size", "ranks")  # in every label
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,15 @@ class Point:
         The keys that the study gave, others having their defaults.
     per_rank : tuple of (str, int)
         Of a weak study: what each rank has, which ``given`` holds as a whole.
+    varied : tuple of str
+        The keys of the study's grid.
     """
 
     ranks: int
     config: RunConfig
     given: tuple[tuple[str, Any], ...]
     per_rank: tuple[tuple[str, int], ...] = ()
+    varied: tuple[str, ...] = ()
 
     suffix = ".h5"
 
@@ -53,6 +57,16 @@ class Point:
         c = self.config
         name = f"{c.backend}-{c.reduction}-b{c.batch_size}-r{self.ranks}-t{c.threads}"
         return f"{name}-{digest([self.ranks, self.given])}"
+
+    @property
+    def label(self) -> str:
+        """What a person reads of it while it runs."""
+        c, s = self.config, "s" * (self.ranks != 1)
+        asked = c.reduction if c.reduction != "auto" else ""
+        words = (c.backend, asked, network_name(c.hidden), "batch", str(c.batch_size))
+        values = [(k, v) for k, v in (*self.given, *self.per_rank) if k in self.varied]
+        others = [f"{k} {_plain(v)}" for k, v in values if k not in NAMED]
+        return ", ".join([" ".join(filter(None, words)), f"{self.ranks} rank{s}", *others])
 
     @property
     def setting(self) -> str:
@@ -122,7 +136,9 @@ def _points(study: StudyFile) -> Iterator[Point]:
             config = _config(given)
         except ConfigError as error:
             raise ConfigError(f"study {study.name}, point {names}: {error}") from None
-        yield Point(ranks, config, tuple(sorted(given.items())), tuple(per_rank.items()))
+        yield Point(
+            ranks, config, tuple(sorted(given.items())), tuple(per_rank.items()), tuple(study.grid)
+        )
 
 
 def _config(given: dict[str, Any]) -> RunConfig:

@@ -7,7 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -36,7 +36,7 @@ def order(tasks: Sequence[Task], repeats: int) -> list[Job]:
 
 def execute(
     folder: StudyFolder,
-    jobs: list[Job],
+    jobs: Iterable[Job],
     time_limit: float,
     launcher: Launcher,
     report: Callable[[Job, Failure | None], None],

@@ -24,6 +24,14 @@ def figure(value: float, digits: int = 3) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}g}"
 
 
+def about(seconds: float) -> str:
+    """Return an estimate: ``about 3 s``, ``about 5 min``, ``about 12 h``."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"about {seconds / size:.0f} {unit}"
+    return f"about {seconds:.0f} s"
+
+
 def time(value: float) -> str:
     """Return a duration, ``-`` where there is none."""
     return "-" if math.isnan(value) else duration(value)

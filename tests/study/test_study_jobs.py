@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -74,8 +75,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small study, run and collected."""
     folder = tmp_path_factory.mktemp("study")
     (folder / "small.toml").write_text(SMALL)
-    done = study(folder, "run", "small.toml")
+    done = study(folder, "run", "small.toml", "--no-report")
     assert (done.code, done.out) == (0, "9 of 9 runs ended well; in hpcpgd-study-small\n"), done.err
+    *_, before, last = lines = done.err.splitlines()  # no terminal: a line for each run
+    assert len(lines) == 9
+    assert re.fullmatch(
+        r"run 8 of 9: gemm 32 batch 32, 2 ranks: [\d.]+ m?s an epoch; about \d+ s left", before
+    )
+    assert re.fullmatch(r"run 9 of 9: gemm 32 batch 32, 3 ranks: [\d.]+ m?s an epoch", last)
     done = study(folder, "collect", "small.toml", "--label", "box")
     assert (done.code, done.err) == (0, "")
     return folder
@@ -86,8 +93,9 @@ def test_plan_tells_costs_before_and_progress_after(tmp_path: Path, finished: Pa
     done = study(tmp_path, "plan", "small.toml")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
-    assert len(lines) == 1 + 3 + 1
     assert lines[1].split()[-1] == "0/3"
+    assert "about 3 s" in lines[1]
+    assert "  all points: 1x1, 2x1, 3x1 against 1x1" in lines
     assert "3 points x 3 repeats" in lines[-1]
     assert list(tmp_path.iterdir()) == [tmp_path / "small.toml"]
     assert here(finished, "plan", "small.toml").out.count("3/3") == 3
@@ -164,9 +172,45 @@ def test_two_machines_stand_apart(finished: Path, tmp_path: Path) -> None:
     assert (tmp_path / "f" / "scaling-2.png").exists()
 
 
+def test_run_ends_with_a_report_and_needs_no_matplotlib_for_its_tables(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All runs are done: none is started here."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    place = tmp_path / "hpcpgd-study-small"
+    (place / "study.h5").unlink()
+    name = next((place / "runs").glob("*.h5")).stem
+    assert here(tmp_path, "run", "small.toml", "--task", name).code == 0
+    assert not (place / "study.h5").exists()
+    done = here(tmp_path, "run", "small.toml", "--folder", str(place))
+    assert (done.code, done.err) == (0, "")
+    assert "9 of 9 runs in" in done.out
+    assert "scaling.png" in done.out
+    monkeypatch.setitem(sys.modules, "matplotlib.backends", None)
+    done = here(tmp_path, "run", "small.toml")
+    assert (done.code, done.err.count("\n")) == (0, 1)
+    assert "no figures: matplotlib cannot be loaded" in done.err
+    assert "load balance" in done.out
+
+
+def test_a_study_that_is_not_finished_shows_what_is_missing(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    place = tmp_path / "hpcpgd-study-small"
+    for path in [*place.glob("runs/*-r3-*"), *place.glob("runs/*-r2-*-001.h5")]:
+        path.unlink()
+    assert "5 of 9 runs in" in here(tmp_path, "collect", "small.toml").out
+    with h5py.File(place / "study.h5") as file:
+        assert file["runs/repeat"].shape == (5,)
+        assert list(file["summary/ranks"][...]) == [1, 2, 3]
+        assert list(file["summary/repeats"][...]) == [3, 2, 0]
+    done = here(tmp_path, "report", str(place / "study.h5"))
+    assert (done.code, done.err) == (0, "")
+    assert "3 of 3 runs are missing" in done.out
+
+
 def test_killed_at_any_moment_and_run_again_each_run_is_there_once(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(SMALL.replace("repeats = 3", "repeats = 1"))
-    command = [sys.executable, "-m", "hpcpgd.study", "run", "small.toml"]
+    command = [sys.executable, "-m", "hpcpgd.study", "run", "small.toml", "--no-report"]
     random = np.random.default_rng(5)
     for _ in range(3):
         process = subprocess.Popen(
@@ -176,18 +220,18 @@ def test_killed_at_any_moment_and_run_again_each_run_is_there_once(tmp_path: Pat
         time.sleep(1 + 2 * random.random())
         process.send_signal(signal.SIGKILL)
         process.wait()
-    done = study(tmp_path, "run", "small.toml")
+    done = study(tmp_path, "run", "small.toml", "--no-report")
     deadline = time.monotonic() + 60
     while done.code == 74 and time.monotonic() < deadline:
         assert "another process makes runs here" in done.err  # the run that was left alone
         time.sleep(0.3)
-        done = study(tmp_path, "run", "small.toml")
+        done = study(tmp_path, "run", "small.toml", "--no-report")
     assert done.code == 0, done.err
     runs = tmp_path / "hpcpgd-study-small" / "runs"
     names = sorted(p.name for p in runs.iterdir() if not p.name.startswith("."))
     assert len(names) == 3
     stamps = {name: (runs / name).stat().st_mtime_ns for name in names}
-    again = study(tmp_path, "run", "small.toml")
+    again = here(tmp_path, "run", "small.toml", "--no-report")
     assert (again.code, "3 of 3" in again.out) == (0, True)
     assert {name: (runs / name).stat().st_mtime_ns for name in names} == stamps
 
@@ -204,21 +248,18 @@ def test_failed_diverged_and_timed_out_runs_are_named(tmp_path: Path) -> None:
     assert "diverged: gemm" in done.err
     assert "timed out: gemm" in done.err
     assert not list(runs.glob(".*running*"))
-    here(tmp_path, "collect", "mixed.toml")
-    report = here(tmp_path, "report", "hpcpgd-study-mixed/study.h5")
-    assert report.code == 0
-    assert "NaN or Inf" in report.out
-    assert "no end after 10 s" in report.out
+    assert "NaN or Inf" in done.out  # its report
+    assert "no end after 10 s" in done.out
 
 
 def test_a_dataset_that_is_not_there_is_a_failed_run(tmp_path: Path) -> None:
     text = '[study]\nrepeats = 1\n[grid]\ndataset = ["digits", "none.npz"]\n[train]\nepochs = 1\n'
     (tmp_path / "s.toml").write_text(text)
-    done = study(tmp_path, "run", "s.toml")
+    done = study(tmp_path, "run", "s.toml", "--no-report")
     assert done.code == 1
     assert "failed: " in done.err
     assert "none.npz" in done.err
-    again = study(tmp_path, "run", "s.toml", "--retry-failed")
+    again = study(tmp_path, "run", "s.toml", "--retry-failed", "--no-report")
     assert "failed: " in again.err
 
 
@@ -287,9 +328,8 @@ threads = 1
 
 def test_what_differs_in_anything_is_another_point(tmp_path: Path) -> None:
     (tmp_path / "pairs.toml").write_text(PAIRS)
-    assert study(tmp_path, "run", "pairs.toml").code == 0
-    assert here(tmp_path, "collect", "pairs.toml").code == 0
-    done = here(tmp_path, "report", "hpcpgd-study-pairs/study.h5")
+    done = study(tmp_path, "run", "pairs.toml")
+    assert done.code == 0
     lines = [line for line in done.out.splitlines() if "learning_rate 0." in line]
     assert len(lines) == 2 * 4
     assert sum("float64" in line for line in lines) == 4
@@ -315,7 +355,7 @@ def test_sigterm_ends_the_run_under_way(tmp_path: Path) -> None:
     assert left.stdout == ""
     one = PAIRS.replace("[0.1, 0.2]", "[0.1]").replace(', "float64"', "")
     (tmp_path / "pairs.toml").write_text(one)
-    assert study(tmp_path, "run", "pairs.toml").code == 0  # nothing holds the folder
+    assert study(tmp_path, "run", "pairs.toml", "--no-report").code == 0  # nothing holds the folder
 
 
 def test_a_base_can_name_any_key_and_no_path_leaves_the_machine(tmp_path: Path) -> None:
@@ -326,8 +366,6 @@ def test_a_base_can_name_any_key_and_no_path_leaves_the_machine(tmp_path: Path) 
     text += "[base]\nlearning_rate = 0.2\n"
     (tmp_path / "pairs.toml").write_text(text)
     assert study(tmp_path, "run", "pairs.toml").code == 0
-    done = here(tmp_path, "collect", "pairs.toml")
-    assert (done.code, done.err) == (0, "")
     path = tmp_path / "hpcpgd-study-pairs" / "study.h5"
     with h5py.File(path) as file:
         setting = list(file["summary/setting"].asstr())
@@ -380,11 +418,13 @@ def test_a_launcher_that_starts_nothing_has_no_failed_runs(
     script.write_text(f'#!/bin/sh\nshift 2\nprogram="$*"\n{body}\n')
     script.chmod(0o755)
     (tmp_path / "pairs.toml").write_text(ONE)
-    done = study(tmp_path, "run", "pairs.toml", "--launcher", str(script))
+    done = study(tmp_path, "run", "pairs.toml", "--no-report", "--launcher", str(script))
     assert done.code == code, done.err
     assert says in done.err
     assert done.err.count("hpcpgd study: error: ") == (code == 69)
     runs = tmp_path / "hpcpgd-study-pairs" / "runs"
     assert len([*runs.glob("*.failed.json")]) == failed
     if not failed:
-        assert study(tmp_path, "run", "pairs.toml").code == 0  # all of it is still to be done
+        assert (
+            study(tmp_path, "run", "pairs.toml", "--no-report").code == 0
+        )  # all of it is still to be done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from dataclasses import replace
@@ -182,6 +183,20 @@ def test_a_program_that_leaves_no_result_has_failed(tmp_path: Path) -> None:
     place = StudyFolder(tmp_path)
     place.make()
     nothing = Launcher(("/bin/true",), in_allocation=False)
-    execute_all(place, order([POINT], 1), 20, nothing)
+    execute_all(place, order([POINT], 1), 20, nothing, 1)
     wanted = Failure("failed", 0, "it ended well and left no result")
     assert place.read_failure(Job(POINT, 1)) == wanted
+
+
+def test_the_bar_names_the_run_and_the_time_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", terminal)
+    place = StudyFolder(tmp_path)
+    place.make()
+    nothing = Launcher(("/bin/true",), in_allocation=False)
+    execute_all(place, order([POINT], 1), 20, nothing, 1)
+    assert "gemm 4 batch 100, 2 ranks:   0%" in terminal.getvalue()
+    assert re.search(r"1/1 \[\d+:\d+<\d+:\d+", terminal.getvalue())

@@ -102,7 +102,7 @@ def _run(
     if retry_failed:
         place.forget_failures(jobs)
     place.clean()
-    execute_all(place, jobs, size.time_limit, launchers.find(None))
+    execute_all(place, jobs, size.time_limit, launchers.find(None), WARM_UP)
     rows = gather(points, tasks, place, size.repeats)
     run = {row.paper_row for row in rows if row.status == "complete"}
     return rows, {row: why.status for row, why in tasks.absent.items() if row not in run}

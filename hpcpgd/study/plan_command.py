@@ -1,0 +1,104 @@
+"""What ``hpcpgd study plan`` says: points, their cost, what is compared with what."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpcpgd.cli.launcher import say
+from hpcpgd.environment.memory_limits import physical_memory
+from hpcpgd.machine.cores import usable_cores
+from hpcpgd.study.cost import Costs
+from hpcpgd.study.grid import Point, network_name, points
+from hpcpgd.study.rows import failed_row
+from hpcpgd.study.runner import order
+from hpcpgd.study.study_folder import Failure
+from hpcpgd.study.studyfile import StudyFile
+from hpcpgd.study.subcommands import open_study
+from hpcpgd.study.summary import RESOURCES, base_of
+from hpcpgd.study.tables import about, aligned, figure
+
+
+def plan(path: Path, folder: Path | None) -> int:
+    """Print every point with its cost, what is done, and what will be compared with what."""
+    study, place = open_study(path, folder)
+    planned = points(study)
+    cores = usable_cores()
+    costs = Costs(cores)
+    head = ("backend", "reduction", "network", "rows", "batch", "ranks", "threads", "GFLOP",
+            "expected", "memory", "done", "failed")  # fmt: skip
+    lines, left = [], 0.0
+    for point in planned:
+        cost, c = costs.of(point), point.config
+        jobs = order([point], study.repeats)
+        done = sum(place.is_done(job) for job in jobs)
+        failed = sum(place.failure_file(job).exists() for job in jobs)
+        left += cost.seconds * (study.repeats - done)
+        lines.append((
+            c.backend, c.reduction, network_name(c.hidden), str(cost.rows), str(c.batch_size),
+            str(point.ranks), str(c.threads), figure(cost.gflop), about(cost.seconds),
+            f"{cost.nbytes / 2**20:.0f} MiB", f"{done - failed}/{study.repeats}",
+            str(failed or ""),
+        ))  # fmt: skip
+    memory = physical_memory() / 2**20
+    say(aligned(head, lines))
+    say("\n".join(["", *comparisons(study, planned), *warnings(study, planned, cores), ""]))
+    say(
+        f"{len(planned)} points x {study.repeats} repeats; {about(left)} left, from assumed "
+        f"rates; {cores} cores, {memory:.0f} MiB here; runs in {place.path}"
+    )
+    return 0
+
+
+def comparisons(study: StudyFile, planned: list[Point]) -> Iterator[str]:
+    """Yield a line for each series of points: what its speedups and efficiencies count from."""
+    by_key = {point.key: point for point in planned}
+    rows = {key: failed_row(p, 0, Failure("planned", 0, ""), "") for key, p in by_key.items()}
+    series: dict[str, list[Point]] = defaultdict(list)
+    for point in planned:
+        series[_series(point)].append(point)
+    for number, (name, members) in enumerate(series.items()):
+        base = base_of(rows[members[0].key], rows.values(), study.kind, study.base)
+        if base is None:
+            yield "times alone, no speedups: kind sweep without [base]"
+            return
+        if number == 0:
+            yield "speedup and efficiency (ranks x threads):"
+        origin = by_key[base.key]
+        other = f" of {_series(origin)}" if _series(origin) != name else ""
+        text = ", ".join(map(_workers, members))
+        yield f"  {name or 'all points'}: {text} against {_workers(origin)}{other}"
+
+
+def _series(point: Point) -> str:
+    """Return what tells the point's series from the others: no ranks and threads."""
+    values = dict((*point.given, *point.per_rank))
+    return ", ".join(f"{k} {values[k]}" for k in point.varied if k not in RESOURCES)
+
+
+def _workers(point: Point) -> str:
+    return f"{point.ranks}x{point.config.threads}"
+
+
+def warnings(study: StudyFile, planned: list[Point], cores: int) -> Iterator[str]:
+    """Yield what keeps the figures from showing how the program scales."""
+    scaling = study.kind != "sweep"
+    if scaling and any(point.config.threads == "auto" for point in planned):
+        yield "warning: threads auto gives 1 rank more threads than 2: set threads = 1"
+    if scaling and len({(point.ranks, point.config.threads) for point in planned}) == 1:
+        yield "warning: one number of ranks and threads shows no scaling: give several in [grid]"
+    if not scaling and not study.base and RESOURCES & set(study.grid):
+        yield "warning: kind sweep shows no scaling: take kind strong or weak, or give a [base]"
+    most = max(_wanted(point) for point in planned)
+    if most > cores:
+        yield (
+            f"warning: up to {most} ranks x threads on the {cores} cores here: such points take "
+            "turns and show no scaling"
+        )
+
+
+def _wanted(point: Point) -> int:
+    """Return how many cores a point needs, if it does not choose its threads itself."""
+    threads = point.config.threads
+    return point.ranks * (1 if threads == "auto" else int(threads))

@@ -1,0 +1,69 @@
+"""What ``hpcpgd study run`` does: run, collect, report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hpcpgd.cli.launcher import say, several_ranks
+from hpcpgd.errors import UnavailableError, UsageError, nearest
+from hpcpgd.study import launchers
+from hpcpgd.study.foreground import execute_all
+from hpcpgd.study.grid import points
+from hpcpgd.study.runner import order
+from hpcpgd.study.study_folder import Job, StudyFolder
+from hpcpgd.study.subcommands import collect, open_study, report
+
+
+def run(
+    path: Path,
+    folder: Path | None,
+    *,
+    launcher: str | None,
+    task: str | None,
+    retry_failed: bool,
+    with_report: bool,
+) -> int:
+    """Run what is not done, then collect and report; exit 1 if a run did not end well.
+
+    ``launcher`` starts the ranks, in place of this machine's ``mpiexec``.  ``task`` names the
+    only run to make, beside others that other processes make: there is no report then.
+    """
+    if several_ranks():
+        raise UsageError("start it without mpiexec or srun: it starts the ranks of each run itself")
+    study, place = open_study(path, folder)
+    starter = launchers.find(launcher)
+    jobs = order(points(study), study.repeats)
+    place.make()
+    if task is not None:
+        jobs = [_named(jobs, task, path)]
+        execute_all(place, jobs, study.time_limit, starter, study.warmup_epochs)
+    else:
+        with place.locked():
+            place.clean()
+            if retry_failed:
+                place.forget_failures(jobs)
+            execute_all(place, jobs, study.time_limit, starter, study.warmup_epochs)
+    bad = [f for job in jobs if (f := place.read_failure(job))]
+    left = sum(not place.is_done(job) for job in jobs)
+    stopped = f", {left} not made" if left else ""
+    say(f"{len(jobs) - len(bad) - left} of {len(jobs)} runs ended well{stopped}; in {place.path}")
+    if with_report and task is None and left < len(jobs):
+        _report(path, place)
+    return 1 if bad or left else 0
+
+
+def _named(jobs: list[Job], name: str, path: Path) -> Job:
+    by_name = {job.name: job for job in jobs}
+    if name not in by_name:
+        raise UsageError(f"--task {name}: no run of {path} has this name{nearest(name, by_name)}")
+    return by_name[name]
+
+
+def _report(path: Path, place: StudyFolder) -> None:
+    """Make the study file, print its tables, draw its figures where matplotlib is installed."""
+    collect(path, place.path, None, None, [])
+    try:
+        report(place.path / "study.h5", None)
+    except UnavailableError as error:  # the runs and the tables are there
+        print(f"no figures: {error}", file=sys.stderr)

@@ -1,0 +1,54 @@
+"""What a study is told before it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpcpgd.study.grid import points
+from hpcpgd.study.plan_command import comparisons, warnings
+from hpcpgd.study.studyfile import read
+from hpcpgd.study.tables import about
+
+
+def said(folder: Path, text: str) -> tuple[list[str], list[str]]:
+    (folder / "s.toml").write_text(text)
+    study = read(folder / "s.toml")
+    return [*comparisons(study, points(study))], [*warnings(study, points(study), 2)]
+
+
+def test_what_is_compared_with_what(tmp_path: Path) -> None:
+    grid = "[grid]\nbackend = ['loops', 'gemm']\nranks = [1, 2]\n"
+    found = said(tmp_path, f"study = {{kind = 'strong'}}\n{grid}")
+    assert found[0][1:] == [
+        "  backend loops: 1x1, 2x1 against 1x1", "  backend gemm: 1x1, 2x1 against 1x1",
+    ]  # fmt: skip
+    assert found[1] == []
+    text = f"train = {{threads = 1}}\nbase = {{backend = 'loops', ranks = 1}}\n{grid}"
+    found = said(tmp_path, text)
+    assert found[0][2] == "  backend gemm: 1x1, 2x1 against 1x1 of backend loops"
+    assert found[1] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("study = {kind = 'strong'}\ngrid = {ranks = [2]}\n", "one number of ranks and threads"),
+        ("study = {kind = 'strong'}\ngrid = {ranks = [1, 4]}\n", "up to 4 ranks x threads on"),
+        ("grid = {ranks = [1, 2]}\n", "kind sweep shows no scaling"),
+        ("study = {kind = 'strong'}\ngrid = {ranks = [1, 2]}\ntrain = {threads = 'auto'}\n",
+         "threads auto"),
+    ],
+)  # fmt: skip
+def test_a_grid_that_cannot_show_scaling(text: str, warning: str, tmp_path: Path) -> None:
+    (line,) = said(tmp_path, text)[1]
+    assert line.startswith("warning: ")
+    assert warning in line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3.033, "3 s"), (119, "119 s"), (150, "2 min"), (5e4, "14 h")]
+)
+def test_times_to_be_expected(seconds: float, text: str) -> None:
+    assert about(seconds) == f"about {text}"
