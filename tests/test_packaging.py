@@ -54,6 +54,7 @@ def test_wheel(checkout: Path, tmp_path: Path) -> None:
         "data/digits.npz",
         "data/digits.LICENSE.txt",
         "py.typed",
+        "study/templates/strong.toml",
     ):
         assert f"hpcpgd/{wanted}" in names
     assert not [n for n in names if n.startswith(("kernels/", "tests/", "scripts/"))]

@@ -14,6 +14,7 @@ from hpcpgd.errors import DataError, UsageError
 
 # Where the function of each command is, which has its name and takes its flags.
 _MODULES = {
+    "new": "new_command",
     "plan": "plan_command",
     "run": "run_command",
     "submit": "slurm.submission",
@@ -54,6 +55,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         epilog="select: choose the learning rate as the paper does (hpcpgd study select --help)",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    text = "print a study file with comments, to be edited: hpcpgd study new strong > my.toml"
+    one = commands.add_parser("new", help=text, description=text, allow_abbrev=False)
+    one.add_argument("template", choices=("strong", "weak", "sweep", "paper"))
     folder = "where its runs are (default: hpcpgd-study-NAME in this folder)"
     retry = "run what failed or timed out once more"
     texts = {

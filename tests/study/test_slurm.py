@@ -313,7 +313,7 @@ def test_shipped_scripts(cluster: Cluster, name: str, tmp_path: Path) -> None:
     """With fewer ranks than they ask for: this cluster has eight cores."""
     shutil.copytree(ROOT / "slurm", tmp_path / "slurm")
     folder = tmp_path / "slurm"
-    (folder / "studies/strong.toml").write_text(STUDY)
+    (folder / "strong.toml").write_text(STUDY)
     flags = [] if name == "strong" else ["--epochs", "1", "--quiet"]
     options = ["--ntasks=2", "--export=ALL,MPI=pmi2"]
     if name == "sweep":

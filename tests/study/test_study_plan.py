@@ -1,15 +1,21 @@
-"""What a study is told before it runs."""
+"""What a study is told before it runs, and the study files that are there to begin with."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import pytest
 
+from hpcpgd.study import cli
 from hpcpgd.study.grid import points
 from hpcpgd.study.plan_command import comparisons, warnings
-from hpcpgd.study.studyfile import read
+from hpcpgd.study.studyfile import StudyFile, read
 from hpcpgd.study.tables import about
+from tests.helpers.many import Case, together
+from tests.helpers.support import inside
+
+TEMPLATES = ("strong", "weak", "sweep", "paper")
 
 
 def said(folder: Path, text: str) -> tuple[list[str], list[str]]:
@@ -52,3 +58,31 @@ def test_a_grid_that_cannot_show_scaling(text: str, warning: str, tmp_path: Path
 )
 def test_times_to_be_expected(seconds: float, text: str) -> None:
     assert about(seconds) == f"about {text}"
+
+
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyFile]:
+    folder = tmp_path_factory.mktemp("templates")
+    for name in TEMPLATES:
+        done = inside(folder, cli.main, "new", name)
+        assert (done.code, done.err) == (0, "")
+        assert done.out.count("#") > 5  # its comments
+        (folder / f"{name}.toml").write_text(done.out)
+    return {name: read(folder / f"{name}.toml") for name in TEMPLATES}
+
+
+def test_a_template_runs_as_it_is(templates: dict[str, StudyFile], tmp_path: Path) -> None:
+    """Its last point, which has most rows and ranks, as far as its first step."""
+    last = {name: points(study)[-1] for name, study in templates.items()}
+    cases = {}
+    for name, point in last.items():
+        words = (*point.flags(), "--max-steps", "1", "--quiet", "--output", f"{name}.h5")
+        cases[name] = Case(("train", *words), str(tmp_path), point.ranks)
+    for name, done in together(cases).items():
+        assert (done.code, done.out, done.err) == (0, "", ""), name
+    with h5py.File(tmp_path / "weak.h5") as file:
+        per_rank = templates["weak"].train["rows_per_rank"]
+        assert file.attrs["train_rows"] == per_rank * last["weak"].ranks
+    assert {point.config.batch_size for point in points(templates["paper"])} == {
+        32, 64, 128, 256, 512, 1024,
+    }  # fmt: skip
