@@ -7,9 +7,11 @@ from pathlib import Path
 
 from hpcpgd.cli.launcher import say, several_ranks
 from hpcpgd.errors import UnavailableError, UsageError, nearest
+from hpcpgd.machine.cores import usable_cores
 from hpcpgd.study import launchers
 from hpcpgd.study.foreground import execute_all
 from hpcpgd.study.grid import points
+from hpcpgd.study.plan_command import warnings
 from hpcpgd.study.runner import order
 from hpcpgd.study.study_folder import Job, StudyFolder
 from hpcpgd.study.subcommands import collect, open_study, report
@@ -33,8 +35,12 @@ def run(
         raise UsageError("start it without mpiexec or srun: it starts the ranks of each run itself")
     study, place = open_study(path, folder)
     starter = launchers.find(launcher)
-    jobs = order(points(study), study.repeats)
+    planned = points(study)
+    jobs = order(planned, study.repeats)
     place.make()
+    if launcher is None:  # else the ranks have other cores than these
+        for line in warnings(study, planned, usable_cores()):
+            print(line, file=sys.stderr)
     if task is not None:
         jobs = [_named(jobs, task, path)]
         execute_all(place, jobs, study.time_limit, starter, study.warmup_epochs)

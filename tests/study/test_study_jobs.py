@@ -20,7 +20,7 @@ import pytest
 import xarray as xr
 
 from hpcpgd.cli.launcher import without_launcher
-from hpcpgd.study import cli
+from hpcpgd.study import cli, run_command
 from hpcpgd.study.runner import run_limited
 from tests.helpers.support import Done, inside, python
 
@@ -77,7 +77,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "small.toml").write_text(SMALL)
     done = study(folder, "run", "small.toml", "--no-report")
     assert (done.code, done.out) == (0, "9 of 9 runs ended well; in hpcpgd-study-small\n"), done.err
-    *_, before, last = lines = done.err.splitlines()  # no terminal: a line for each run
+    # No terminal: a line for each run, after what fewer than 3 cores are warned of.
+    *_, before, last = lines = re.sub("^warning: .*\n", "", done.err).splitlines()
     assert len(lines) == 9
     assert re.fullmatch(
         r"run 8 of 9: gemm 32 batch 32, 2 ranks: [\d.]+ m?s an epoch; about \d+ s left", before
@@ -182,13 +183,15 @@ def test_run_ends_with_a_report_and_needs_no_matplotlib_for_its_tables(
     name = next((place / "runs").glob("*.h5")).stem
     assert here(tmp_path, "run", "small.toml", "--task", name).code == 0
     assert not (place / "study.h5").exists()
+    monkeypatch.setattr(run_command, "usable_cores", lambda: 2)
     done = here(tmp_path, "run", "small.toml", "--folder", str(place))
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err.count("\n")) == (0, 1)
+    assert done.err.startswith("warning: up to 3 ranks x threads on the 2 cores here")
     assert "9 of 9 runs in" in done.out
     assert "scaling.png" in done.out
     monkeypatch.setitem(sys.modules, "matplotlib.backends", None)
     done = here(tmp_path, "run", "small.toml")
-    assert (done.code, done.err.count("\n")) == (0, 1)
+    assert (done.code, done.err.count("\n")) == (0, 2)
     assert "no figures: matplotlib cannot be loaded" in done.err
     assert "load balance" in done.out
 
