@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from time import monotonic
 from types import FrameType
 
+from hpcpgd.cli.quantities import duration
 from hpcpgd.study.grid import Point
 from hpcpgd.study.launchers import Launcher
 from hpcpgd.study.read_run import read_row
 from hpcpgd.study.runner import execute
 from hpcpgd.study.study_folder import Failure, Job, StudyFolder
 from hpcpgd.study.tables import about
-from hpcpgd.train.progress import duration
 
 
 def execute_all(

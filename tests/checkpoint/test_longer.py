@@ -17,8 +17,8 @@ from hpcpgd.train.again import command
 from tests.helpers.many import Case, together
 from tests.helpers.support import Done
 
-RUN = ("--train-rows", "330", "--batch-size", "37", "--seed", "3", "--hidden", "16")
-STEPS = 8  # of an epoch: 275 rows for training
+RUN = ("--train-rows", "275", "--batch-size", "37", "--seed", "3", "--hidden", "16")
+STEPS = 8  # of an epoch
 FIRST = ("train", *RUN, "--quiet", "--epochs", "3", "--output", "q.h5")
 NEWEST = "q.checkpoints/*.ckpt.h5"
 # What is run after the first, in folders of their own; None stands for the checkpoint's name.
