@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from hpcpgd.cli.parser import OneLineParser
@@ -13,9 +14,11 @@ from hpcpgd.config.run_config import (
     FIELDS,
     NETWORKS,
     RECIPES,
+    USUAL,
     RunConfig,
     flag_name,
     from_flags,
+    key_of,
     meant,
     read_toml,
 )
@@ -27,11 +30,16 @@ Run it alone or under mpirun or srun: the weights do not depend on the number of
 up to rounding."""
 
 
-def build_parser(program: str = "hpcpgd train", description: str = DESCRIPTION) -> OneLineParser:
-    """Return the parser; every value stays text, to be checked with the TOML's."""
+def build_parser(program: str, description: str, refused: Mapping[str, str]) -> OneLineParser:
+    """Return the parser, without the flags of the fields that are ``refused``.
+
+    Every value stays text, to be checked with the TOML's.
+    """
     parser = OneLineParser(prog=program, description=description, allow_abbrev=False)
     add = parser.add_argument
     for key, spec in FIELDS.items():
+        if key in refused:
+            continue
         kind: Kind = spec.metadata["kind"]
         text = spec.metadata["help"].replace("%", "%%")
         if isinstance(kind, Flag):
@@ -49,7 +57,8 @@ def build_parser(program: str = "hpcpgd train", description: str = DESCRIPTION) 
     text = f"options under one name, over which others win: {recipes}"
     add("--recipe", metavar="NAME", default=argparse.SUPPRESS, help=text)
     add("--config", metavar="FILE.toml", help="read the table [train]; flags win over it")
-    add("--print-config", action="store_true", help="print the resolved TOML and stop")
+    if "print_config" not in refused:
+        add("--print-config", action="store_true", help="print the resolved TOML and stop")
     add("--version", action="version", version=f"hpcpgd {__version__}")
     return parser
 
@@ -63,9 +72,21 @@ def _shown(default: Any) -> str:
 
 
 def parse(
-    argv: Sequence[str] | None, parser: OneLineParser | None = None
+    argv: Sequence[str] | None,
+    program: str = "hpcpgd train",
+    description: str = DESCRIPTION,
+    refused: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[RunConfig, bool]:
     """Read the command line of ``hpcpgd train``, or of what has its flags.
+
+    Parameters
+    ----------
+    argv : sequence of str or None
+    program, description : str
+        For the help.
+    refused : mapping
+        Fields (and ``print_config``) whose flags the program does not take, and for each what
+        an error says behind the flag's name.
 
     Returns
     -------
@@ -80,15 +101,16 @@ def parse(
     ConfigError
         For a bad TOML file or an impossible combination.
     """
-    parser = parser or build_parser()
+    parser = build_parser(program, description, refused)
     known, unknown = parser.parse_known_args(argv)
     if unknown:
+        word = unknown[0].split("=")[0]
+        key = USUAL.get(key_of(word), key_of(word))
+        if key in refused:
+            raise UsageError(f"{word} {refused[key]}")
         flags = [name for action in parser._actions for name in action.option_strings]
-        raise UsageError(
-            f"unknown argument '{unknown[0]}'{meant(unknown[0].split('=')[0], flags)}"
-            " (--help lists them)"
-        )
+        raise UsageError(f"unknown argument '{unknown[0]}'{meant(word, flags)} (--help lists them)")
     texts = vars(known)
-    path, print_config = texts.pop("config"), texts.pop("print_config")
+    path, print_config = texts.pop("config"), texts.pop("print_config", False)
     toml = {} if path is None else read_toml(path)
     return resolve(toml, from_flags(texts)), print_config

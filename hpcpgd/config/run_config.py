@@ -39,6 +39,14 @@ LIMIT = Duration(word="none")
 HANG_TIMES = {"loading": 6, "compiling": 6, "step": 1, "checkpoint": 3}
 # Keys of earlier versions, and what has taken their place.
 FORMER = {f"{phase}_limit": "hang_limit" for phase in HANG_TIMES}
+# Names that PyTorch, Keras and scikit-learn give to ours, where spelling does not lead to them.
+USUAL = {
+    "lr": "learning_rate", "step_size": "learning_rate", "bs": "batch_size", "b": "batch_size",
+    "max_iter": "epochs", "iterations": "max_steps", "iters": "max_steps", "layers": "hidden",
+    "units": "hidden", "arch": "network", "model": "network", "o": "output", "input": "dataset",
+    "device": "backend", "workers": "threads", "n_jobs": "threads", "random_state": "seed",
+    "criterion": "loss", "loss_function": "loss", "print_freq": "log_every",
+}  # fmt: skip
 
 
 def _option(default: Any, kind: Kind, text: str) -> Any:
@@ -55,8 +63,9 @@ class RunConfig:
     dataset: str = _option(
         "digits",
         Text("NAME|PATH", validate=check_name),
-        "digits, mnist, fashion-mnist, synthetic:ROWSxINxOUT, or a path: .npz, .h5, a table of "
-        "text (.csv, .tsv, .txt, .data) or a folder of IDX files",
+        "digits, mnist, fashion-mnist, synthetic:ROWSxINxOUT, a folder's name in "
+        "$HPCPGD_DATA, or a path: .npz, .h5, a table of text (.csv, .tsv, .txt, .data) or a "
+        "folder of IDX files",
     )
     label_column: str = _option(
         "auto",
@@ -159,6 +168,11 @@ class RunConfig:
     overwrite: bool = _option(
         False, Flag(), "replace an existing run file; a run that is not complete goes on"
     )
+    log_every: int | str = _option(
+        "auto",
+        Integer(1, "auto"),
+        "epochs between the lines of a batch log; auto: 1, and more where epochs are many",
+    )
     quiet: bool = _option(False, Flag(), "print nothing but errors")
     # The options that the user gave: a checkpoint that --resume names brings the others.
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
@@ -199,6 +213,11 @@ FIELDS = {f.name: f for f in fields(RunConfig) if f.metadata}
 def flag_name(key: str) -> str:
     """Return the flag of a field: ``--batch-size`` for ``batch_size``."""
     return "--" + key.replace("_", "-")
+
+
+def key_of(flag: str) -> str:
+    """Return the field that a flag's spelling names: ``batch_size`` for ``--batch-size``."""
+    return flag.lstrip("-").replace("-", "_")
 
 
 def kind_of(key: str) -> Kind:
@@ -276,11 +295,11 @@ def read_toml(path: str) -> dict[str, Any]:
 
 
 def meant(name: str, choices: Iterable[str]) -> str:
-    """Return a hint at the nearest choice, or at what has taken a former key's or flag's place."""
-    new = FORMER.get(name.lstrip("-").replace("-", "_"))
-    if new is None:
-        return nearest(name, choices)
-    return f"; '{flag_name(new) if name.startswith('-') else new}' has taken its place"
+    """Return a hint at the choice that a name may stand for, known or else the nearest."""
+    key, spell = key_of(name), flag_name if name.startswith("-") else str
+    if key in FORMER:
+        return f"; '{spell(FORMER[key])}' has taken its place"
+    return f"; did you mean '{spell(USUAL[key])}'?" if key in USUAL else nearest(name, choices)
 
 
 def _suggestion(key: str) -> str:

@@ -5,7 +5,7 @@ May import ``cli``, ``environment`` and ``kernels.core``; no MPI.
 """
 
 from hpcpgd.data.dataset import Dataset, RawData, Split
-from hpcpgd.data.load import check_name, load
+from hpcpgd.data.load import check_name, load, path_of
 from hpcpgd.data.prepare import prepare
 
-__all__ = ["Dataset", "RawData", "Split", "check_name", "load", "prepare"]
+__all__ = ["Dataset", "RawData", "Split", "check_name", "load", "path_of", "prepare"]

@@ -50,7 +50,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     one.add_argument("--to", type=Path, metavar="DIR", help="default: $HPCPGD_DATA or the cache")
     one = commands.add_parser("info", help="describe a dataset", allow_abbrev=False)
-    one.add_argument("dataset", metavar="PATH-or-name", help="as for train --dataset")
+    one.add_argument(
+        "dataset",
+        metavar="PATH-or-name",
+        help="as for train --dataset; so also a folder's name in $HPCPGD_DATA",
+    )
     one.add_argument(
         "--label-column", default="auto", metavar="NAME|N", help="as for train --label-column"
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,9 @@ from hpcpgd.data import csvfile, digits, guard, idx, idx_names, locate, npz, syn
 from hpcpgd.data.assemble import assemble
 from hpcpgd.data.dataset import RawData
 from hpcpgd.data.reading import Reading
-from hpcpgd.errors import ConfigError, UsageError, nearest
+from hpcpgd.errors import ConfigError, DataError, UsageError, nearest
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".dat")
-EXPECTED = (
-    "expected digits, mnist, fashion-mnist, synthetic:ROWSxINxOUT"
-    f" or a path (.npz, .h5, a table of text {', '.join(TEXT_SUFFIXES)}, folder of IDX files)"
-)
 MNIST_CLASSES = 10  # so that a label beyond is bad even if the files agree on it
 
 
@@ -39,8 +37,9 @@ def load(name: str, *, seed: int, dtype: str = "float32", label_column: str = "a
     Parameters
     ----------
     name : str
-        ``digits``, ``mnist``, ``fashion-mnist``, ``synthetic:ROWSxINxOUT`` or a path to
-        an ``.npz``, ``.h5``, ``.hdf5`` or text file or a folder of IDX files.
+        ``digits``, ``mnist``, ``fashion-mnist``, ``synthetic:ROWSxINxOUT``, a folder's name
+        in ``$HPCPGD_DATA``, or a path to an ``.npz``, ``.h5``, ``.hdf5`` or text file or a
+        folder of IDX files.
     seed : int
         0 to 2**63 - 1; only synthetic data depend on it.
     dtype : str
@@ -57,8 +56,9 @@ def load(name: str, *, seed: int, dtype: str = "float32", label_column: str = "a
     DataError
         If the data are missing or bad.
     """
-    kind, largest = _kind(name), float(np.finfo(dtype).max)
-    path = Path(name)
+    kind, path, largest = _kind(name), path_of(name), float(np.finfo(dtype).max)
+    if kind == OWN:
+        kind = _kind_of_file(path) or "folder"
     if kind == "text":
         guard.refuse_stand_in(path)
         reading = csvfile.read(path, label_column, largest)
@@ -80,28 +80,74 @@ def load(name: str, *, seed: int, dtype: str = "float32", label_column: str = "a
     return assemble(name, _READERS[kind](path), largest=largest)
 
 
-def _kind(name: str) -> str:
-    """Return ``text``, a known name, ``synthetic``, or a key of `_READERS`."""
-    word = name.partition(":")[0]
-    if name in KNOWN or word == "synthetic":
-        return word
-    path = Path(name)
+def path_of(name: str) -> Path:
+    """Return the file or folder that a name stands for: itself, or what ``$HPCPGD_DATA`` has.
+
+    A folder there holds IDX files, or one file that is read.
+
+    Raises
+    ------
+    UsageError, DataError
+        As `load`.
+    """
+    if _kind(name) != OWN:
+        return Path(name)
+    folder = Path(os.environ["HPCPGD_DATA"], name)
+    with guard.refuse_bad_file(folder):
+        files = sorted(path for path in folder.iterdir() if _kind_of_file(path))
+    if not files or any(idx_names.is_idx(path.name) for path in files):
+        return folder
+    if len(files) > 1:
+        there = ", ".join(path.name for path in files)
+        raise DataError(f"{folder}: has {there}: expected one of them alone, or give its path")
+    return files[0]
+
+
+def _own_names() -> list[str]:
+    """Return the names of the folders in ``$HPCPGD_DATA``."""
+    with suppress(OSError, KeyError):
+        folders = Path(os.environ["HPCPGD_DATA"]).iterdir()
+        return sorted(path.name for path in folders if path.is_dir())
+    return []
+
+
+def _kind_of_file(path: Path) -> str:
+    """Return a key of `_READERS` or ``text`` for the name of a file, "" for others."""
     suffix = path.suffix.lower()
     inner = Path(path.stem).suffix.lower() if suffix == ".gz" else suffix
     if suffix in _READERS:
         return suffix
     if idx_names.is_idx(path.name):
         return "folder"
-    if inner in TEXT_SUFFIXES:
-        return "text"
-    bare = "/" not in name and "." not in name
-    if bare and not _is_folder(path) and name.lower() in KNOWN:
+    return "text" if inner in TEXT_SUFFIXES else ""
+
+
+def _kind(name: str) -> str:
+    """Return ``text``, a known name, ``synthetic``, `OWN`, or a key of `_READERS`."""
+    word = name.partition(":")[0]
+    if name in KNOWN or word == "synthetic":
+        return word
+    path = Path(name)
+    kind = _kind_of_file(path) or ("folder" if "/" in name and not path.suffix else "")
+    if kind:
+        return kind
+    own = _own_names()
+    if name in own:
+        return OWN
+    if name and _is_folder(path):  # Path("") would be this folder
+        return "folder"
+    if name.lower() in KNOWN:
         return name.lower()
-    if not name or (bare and not _is_folder(path)):  # Path("") would be this folder
-        raise UsageError(f"unknown dataset {name!r}: {EXPECTED}{nearest(name, KNOWN)}")
-    if suffix and not _is_folder(path):
-        raise UsageError(f"unknown kind of file {name!r}: {EXPECTED}{_cure(suffix)}")
-    return "folder"
+    there = ", ".join(own) or "which has none"
+    expected = (
+        "expected digits, mnist, fashion-mnist, synthetic:ROWSxINxOUT, a folder's name in "
+        f"$HPCPGD_DATA ({os.environ.get('HPCPGD_DATA', 'not set')}: {there}) or a path "
+        f"(.npz, .h5, a table of text {', '.join(TEXT_SUFFIXES)}, folder of IDX files)"
+    )
+    if "." in name:
+        cure = _cure(path.suffix.lower())
+        raise UsageError(f"unknown kind of file {name!r}: {expected}{cure}")
+    raise UsageError(f"unknown dataset {name!r}: {expected}{nearest(name, (*KNOWN, *own))}")
 
 
 def _cure(suffix: str) -> str:
@@ -140,4 +186,5 @@ _CURES = {
         "write it with pandas as .csv"
     ),
 }
+OWN = "own"  # the kind of a folder's name in $HPCPGD_DATA
 KNOWN = ("digits", *locate.NAMED, "synthetic")

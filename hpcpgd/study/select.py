@@ -10,30 +10,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpcpgd.errors import UsageError
+from hpcpgd.errors import ConfigError
 from hpcpgd.study.learning_rates import RATES
 
 DESCRIPTION = """Train with each learning rate of the paper's grid, shared out over the ranks, and
 take the one with the highest validation accuracy; the test set is opened once.  The flags are
-those of hpcpgd train, but for the learning rate."""
+those of hpcpgd train that a choice of the rate can use."""
+LIMITED = ("checkpoint_dir", "checkpoint_every", "resume", "time_limit", "hang_limit")
+SUMMED = ("reduction", "shards", "group_size")
+REFUSED = {
+    "learning_rate": f"goes with train: select tries the rates {', '.join(map(str, RATES))} itself",
+    **dict.fromkeys(LIMITED, "goes with train: a selection has neither checkpoints nor limits"),
+    **dict.fromkeys(SUMMED, "goes with train: a selection sums with allreduce"),
+    "log_every": "goes with train: a selection prints no epochs",
+    "print_config": "goes with train",
+}
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line and return the exit code; collective over all ranks of the job."""
-    from hpcpgd.config.flags import build_parser, parse
-    from hpcpgd.config.run_config import FIELDS, flag_name
+    from hpcpgd.config.flags import parse
+    from hpcpgd.config.run_config import FIELDS
 
-    for word in argv:
-        if word.split("=")[0] == "--learning-rate":
-            raise UsageError(f"{word}: select tries the rates {', '.join(map(str, RATES))} itself")
-    config, print_config = parse(argv, build_parser("hpcpgd study select", DESCRIPTION))
-    if print_config:
-        raise UsageError("--print-config goes with train")
-    for key in ("checkpoint_dir", "checkpoint_every", "resume", "time_limit", "hang_limit"):
-        if getattr(config, key) != FIELDS[key].default:
-            raise UsageError(
-                f"{flag_name(key)} goes with train: a selection has neither checkpoints nor limits"
-            )
+    config, _ = parse(argv, "hpcpgd study select", DESCRIPTION, REFUSED)
+    for key in LIMITED:
+        if getattr(config, key) != FIELDS[key].default:  # in the TOML file
+            raise ConfigError(f"{key} {REFUSED[key]}")
     from hpcpgd.study.train_rates import run
 
     return run(config)

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from hpcpgd.config.run_config import RunConfig
+from hpcpgd.data import path_of
 from hpcpgd.errors import ConfigError, DivergedError
 from hpcpgd.kernels.core.partition import block_range
 from hpcpgd.machine import jit_cache
@@ -50,13 +51,13 @@ def select(comm: mpi.Comm, config: RunConfig) -> Selection:
         raise ConfigError(
             f"reduction {config.reduction}: a selection trains with allreduce: leave it out"
         )
-    progress = Progress(config.quiet or ranks.rank > 0, config.epochs)
+    progress = Progress(config.quiet or ranks.rank > 0, config.epochs, config.log_every)
     dataset = load_on_all(ranks, config)
     with mpi.agreed(ranks.comm):
         if not dataset.validation.rows or not dataset.has_accuracy:
             raise ConfigError(f"dataset {dataset.name}: has no validation rows to choose by")
         if config.output != "auto" and ranks.rank == 0:
-            check_writable(Path(config.output), config.overwrite, Path(config.dataset))
+            check_writable(Path(config.output), config.overwrite, path_of(config.dataset))
     groups = min(ranks.size, len(RATES))
     group = ranks.rank * groups // ranks.size
     own = mpi.split(ranks, group)

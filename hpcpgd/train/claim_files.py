@@ -11,6 +11,7 @@ from hpcpgd.checkpoint import resume
 from hpcpgd.checkpoint.run_files import RunFiles, beside, earlier_files, with_run_file
 from hpcpgd.checkpoint.state import State
 from hpcpgd.config.run_config import RunConfig
+from hpcpgd.data import path_of
 from hpcpgd.environment import batch_system
 from hpcpgd.errors import OutputError
 from hpcpgd.results.atomic import check_writable
@@ -86,7 +87,7 @@ def open_run(config: RunConfig, files: RunFiles, argv: Sequence[str]) -> Opened:
     OutputError
         If the output cannot be written, or another job writes it.
     """
-    check_writable(files.run_file, True, Path(config.dataset))
+    check_writable(files.run_file, True, path_of(config.dataset))
     opened = Opened(files)
     again = batch_system.started_before() if config.resume == "auto" else ""
     try:
@@ -197,4 +198,4 @@ def _check_run_file(config: RunConfig, opened: Opened) -> None:
                 f"--output {path}: is the file of a run without a checkpoint in "
                 f"{opened.files.checkpoints.path}: give another name (--overwrite replaces it)"
             )
-    check_writable(path, config.overwrite or mine, Path(config.dataset))
+    check_writable(path, config.overwrite or mine, path_of(config.dataset))

@@ -1,6 +1,6 @@
 """What a person sees of a run: on one rank only.
 
-A bar on a terminal, one flushed line an epoch in a batch log.
+A bar on a terminal; in a batch log one flushed line an epoch, or fewer where there are many.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from hpcpgd.cli.launcher import mute
 from hpcpgd.cli.quantities import duration, number, percent
 from hpcpgd.errors import printable
 from hpcpgd.results.history import Epoch, History
+
+FIRST = 5  # epochs of each start that have a line in any log that thins out
+ENOUGH_LINES = 50  # of later epochs
 
 
 class Progress:
@@ -28,12 +32,15 @@ class Progress:
     epochs : int
         Epochs in all; a plain attribute, as it may be known better later, and so is
         ``begun``, the epochs that an earlier start of the run has made.
+    every : int or str
+        Epochs between the lines of a batch log; ``auto``: as `is_due` says.
     """
 
-    def __init__(self, silent: bool, epochs: int) -> None:
+    def __init__(self, silent: bool, epochs: int, every: int | str) -> None:
         self._silent = silent or sys.stdout is None  # None where it was closed
         self.epochs = epochs
         self.begun = 0
+        self._every = every
         self._bar: Any = None
 
     def say(self, text: str) -> None:
@@ -51,6 +58,8 @@ class Progress:
         if self._silent:
             return
         if not on_terminal():
+            if not is_due(number, self.begun, self.epochs, self._every):
+                return
             self.say(f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}  {line(epoch)}")
             return
         with suppress(OSError):  # a terminal that has gone does not end the run
@@ -75,6 +84,20 @@ class Progress:
         if self._bar is not None:
             with suppress(OSError):
                 self._bar.close()
+
+
+def is_due(epoch: int, begun: int, epochs: int, every: int | str) -> bool:
+    """Return whether a batch log has a line for an epoch, from 1.
+
+    It has one for the last epoch and for each multiple of ``every``.  ``auto`` stands for the
+    smallest of 1, 2, 5, 10, 20 … that gives at most `ENOUGH_LINES`, and adds the first epochs
+    after ``begun``.
+    """
+    if every != "auto":
+        return epoch == epochs or epoch % int(every) == 0
+    steps = (digit * 10**power for power in count() for digit in (1, 2, 5))
+    step = next(step for step in steps if epochs <= step * ENOUGH_LINES)
+    return epoch <= begun + FIRST or epoch == epochs or epoch % step == 0
 
 
 def on_terminal() -> bool:

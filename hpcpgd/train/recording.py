@@ -14,12 +14,13 @@ from hpcpgd.checkpoint import resume
 from hpcpgd.checkpoint.state import State
 from hpcpgd.config.default_rate import default_rate
 from hpcpgd.config.reduction_table import REDUCTIONS
+from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset
 from hpcpgd.engines.context import RunContext
 from hpcpgd.environment import provenance
 from hpcpgd.errors import printable
 from hpcpgd.kernels.backends.registry import BACKENDS
-from hpcpgd.kernels.core.network import Array
+from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.core.workspace import TOTALS
 from hpcpgd.machine.cores import affinity
 from hpcpgd.machine.gpu import HOST, Gpu
@@ -29,6 +30,10 @@ from hpcpgd.reductions.traffic import communicated, step_products
 from hpcpgd.results.record import RankPlace, RunRecord, Segment
 from hpcpgd.train.training_loop import Trainer
 from hpcpgd.version import __version__
+
+# A step has at least one Allreduce or two barriers.  On one node they take 2 to 10 us (the
+# doctor times them), between nodes more: less work than this is not worth dividing further.
+WORTH_A_RANK_SECONDS = 5e-6
 
 
 def _places(ranks: mpi.Ranks, gpu: Gpu | None) -> list[RankPlace]:
@@ -115,25 +120,58 @@ def make_state(trainer: Trainer, record: RunRecord, totals: Array, facts: dict[s
     )
 
 
-def announcement(dataset: Dataset, record: RunRecord, resources: Resources) -> str:
-    """Return the first lines of a run."""
-    segment, network, config = record.segments[-1], record.network, record.config
+def announcement(
+    ranks: mpi.Ranks, config: RunConfig, dataset: Dataset, network: Network, resources: Resources
+) -> str:
+    """Return the first lines of a run, before its kernels are compiled."""
     name = dataset.name if dataset.name.isprintable() else ascii(dataset.name)
-    gpu = resources.gpu
-    where = f"BLAS {segment.blas_library}"
-    if gpu is not None:
-        where = f"{gpu.describe()}, {config.matmul_precision} products"
-    scarce = " (more threads than cores)" if segment.oversubscribed else ""
     usual = " (default)" if config.learning_rate == default_rate(config) else ""
+    rate = f"{float(config.learning_rate):g}{usual}"
     data = f"data: {printable('; '.join(dataset.notes))}\n" if dataset.notes else ""
     return (
         f"hpcpgd {__version__}: {'-'.join(map(str, network.widths))} on {name}: "
         f"{dataset.train.rows} training, {dataset.validation.rows} validation, "
         f"{dataset.test.rows} test rows\n"
         f"{data}"
-        f"ranks {segment.ranks} x threads {segment.threads}, nodes {segment.nodes}"
-        f"{scarce}, backend {segment.backend}, "
-        f"reduction {segment.reduction}, {network.dtype}, batch {config.batch_size}, "
-        f"rate {float(config.learning_rate):g}{usual}, seed {config.seed}\n"
-        f"{where}; kernels ready in {segment.compile_seconds:.1f} s"
+        f"ranks {ranks.size} x threads {resources.threads}, nodes {ranks.nodes}, "
+        f"backend {config.backend}, reduction {config.reduction}, {network.dtype}, "
+        f"batch {config.batch_size}, rate {rate}, seed {config.seed}"
     )
+
+
+def cautions(backend: str, ranks: int, resources: Resources, flops: float) -> list[str]:
+    """Return a sentence for each reason why ``ranks`` ranks cannot pay.
+
+    ``flops`` are the floating-point operations of a rank's slice of a minibatch.
+    """
+    sentences = []
+    if resources.oversubscribed:
+        what = "ranks" if resources.threads == 1 else "threads"
+        sentences.append(
+            f"there are more {what} than cores: they take turns, and times do not show scaling"
+        )
+    seconds = flops / (1e9 * BACKENDS[backend].gflops * resources.threads)
+    if ranks > 1 and seconds < WORTH_A_RANK_SECONDS:
+        sentences.append(
+            f"too small to profit from {ranks} ranks: a rank's slice of a minibatch takes about "
+            f"{1e6 * seconds:.2g} us, to sum over the ranks takes longer: use fewer ranks, "
+            "or a larger batch or network"
+        )
+    return sentences
+
+
+def compiling(backend: str, ranks: mpi.Ranks) -> str:
+    """Say what a run waits for while its kernels are compiled."""
+    seconds = BACKENDS[backend].compile_seconds
+    text = f"compiling kernels, once for this processor: about {seconds:.0f} s"
+    if ranks.nodes > 1:
+        return f"{text}; the first rank of each node compiles, all others wait"
+    return f"{text}; rank 0 compiles, all others wait" if ranks.size > 1 else text
+
+
+def ready(segment: Segment, config: RunConfig, gpu: Gpu | None) -> str:
+    """Return the line that follows when the kernels are compiled or loaded."""
+    where = f"BLAS {segment.blas_library}"
+    if gpu is not None:
+        where = f"{gpu.describe()}, {config.matmul_precision} products"
+    return f"{where}; kernels ready in {segment.compile_seconds:.1f} s"

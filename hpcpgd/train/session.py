@@ -23,10 +23,12 @@ from hpcpgd.environment import provenance
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import DivergedError, HpcpgdError, StoppedError
 from hpcpgd.kernels.backends.registry import BACKENDS
+from hpcpgd.kernels.core.kernel_files import DISK
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.machine import jit_cache
 from hpcpgd.machine.gpu import device_errors
 from hpcpgd.machine.node_memory import ensure_memory
+from hpcpgd.machine.other_load import OtherLoad
 from hpcpgd.machine.resources import claim
 from hpcpgd.parallel import mpi, shm_files
 from hpcpgd.parallel.groups import Arena, make_group
@@ -41,7 +43,14 @@ from hpcpgd.train.claim_files import Opened, open_run
 from hpcpgd.train.distribute import load_on_all
 from hpcpgd.train.planning import make_sampler, make_trainer
 from hpcpgd.train.progress import Progress, summary
-from hpcpgd.train.recording import announcement, make_record, make_segment
+from hpcpgd.train.recording import (
+    announcement,
+    cautions,
+    compiling,
+    make_record,
+    make_segment,
+    ready,
+)
 from hpcpgd.train.same_on_all_ranks import (
     machine_facts,
     require_same_config,
@@ -94,7 +103,8 @@ class Session:
         # What ``auto`` became may have no groups: the record must be a configuration, too.
         size = config.group_size if REDUCTIONS[reduction].grouped else "node"
         self.config = replace(config, reduction=reduction, group_size=size)
-        self.progress = Progress(config.quiet or not self.first, config.epochs)
+        silent = config.quiet or not self.first
+        self.progress = Progress(silent, config.epochs, config.log_every)
         require_same_config(ranks.comm, config)
 
     def run(self) -> Path:
@@ -153,13 +163,17 @@ class Session:
         network = make_network(self.config, dataset.n_in, dataset.n_classes)
         self._require_same_run(dataset, network, start)
         begin, end = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
-        resources = claim(self.ranks, self.config, network.flops_per_example * (end - begin))
+        flops = network.flops_per_example * (end - begin)
+        resources = claim(self.ranks, self.config, flops)
         output = str(start.files.run_file)
         config = replace(self.config, threads=resources.threads, output=output)
         self._require_room(config, dataset, network, arena)
         require_same_program(self.ranks.comm, resources.blas)
         if REDUCTIONS[config.reduction].same_bits:
             require_same_machine(self.ranks.comm, provenance.blas_library(resources.blas))
+        first_line = announcement(self.ranks, config, dataset, network, resources)
+        sentences = cautions(config.backend, self.ranks.size, resources, flops)
+        self.progress.say("\n".join([first_line, *sentences]))
         state = start.state
         with (
             self.watch.during("compiling"),
@@ -175,13 +189,14 @@ class Session:
 
     def _run_planned(self, trainer: Trainer, start: Opened) -> None:
         context = trainer.context
-        resources, dataset = context.resources, context.dataset
-        with self.watch.during("compiling"):
+        config, resources = context.config, context.resources
+        wait = compiling(config.backend, self.ranks)
+        with self.watch.during("compiling"), DISK.announcing(partial(self.progress.say, wait)):
             seconds = compile_kernels(self.ranks, trainer, resources.gpu)
             notices = mpi.allgather_texts(self.ranks.comm, jit_cache.notice())
         segment = make_segment(self.ranks, context, self.started, seconds)
         record = self._record(trainer, segment, start.state)
-        self.progress.say(announcement(dataset, record, resources))
+        self.progress.say(ready(segment, config, resources.gpu))
         for line in sorted(set("\n".join(notices).splitlines()) - {""}):
             self.progress.say(line)
         facts = machine_facts(provenance.blas_library(resources.blas))
@@ -256,6 +271,7 @@ class Session:
 
     def _train(self, trainer: Trainer, writer: Writer) -> None:
         self.progress.epochs = trainer.epochs_to_come(self.config.epochs)
+        load = OtherLoad(self.ranks)
         try:
             trainer.run(self.config.epochs, self.progress.epoch)
         except DivergedError:  # raised on all ranks after the same step, as is the next
@@ -268,12 +284,15 @@ class Session:
             raise
         finally:
             self.progress.close()
+        notice = load.notice()
         test = trainer.test()
         writer.record.parameters = trainer.engine.parameters
         # No test rows, or labels that mean nothing: no test result.
         if trainer.dataset.test.rows and trainer.dataset.has_accuracy:
             writer.record.test = test
         writer.end(trainer, "complete")
+        if notice:
+            self.progress.say(notice)
         self._conclude(trainer, test, writer.files.run_file)
 
     def _how_to_go_on(self, writer: Writer) -> str:

@@ -13,6 +13,8 @@ class BackendTraits:
 
     module: str  # is imported where a plan is made
     gflops: float  # 10⁹ operations a second of a core or GPU, until measured: an order of magnitude
+    # To compile its kernels for the host on one core, rounded (AMD EPYC 9004, empty cache).
+    compile_seconds: float = 1.0
     on_device: bool = False  # computes on a GPU, with one host thread a rank
     units: bool = False  # offers units of products, which schedules deal to workers
     scheduled: bool = False  # all its plans work by a schedule: it has no ``Plan`` of its own
@@ -32,12 +34,15 @@ BACKENDS = {
         blas="gemm", through_numpy=True, precisions=("float64",),
     ),
     "loops": BackendTraits(
-        "hpcpgd.kernels.backends.loops", 30.0, units=True, own_threads=True, worth_a_team=10e6
+        "hpcpgd.kernels.backends.loops", 30.0, compile_seconds=3.0, units=True, own_threads=True,
+        worth_a_team=10e6,
     ),
-    "gemv": BackendTraits("hpcpgd.kernels.backends.gemv", 10.0, units=True, blas="gemv"),
+    "gemv": BackendTraits(
+        "hpcpgd.kernels.backends.gemv", 10.0, compile_seconds=3.0, units=True, blas="gemv"
+    ),
     "gemm": BackendTraits(
-        "hpcpgd.kernels.backends.gemm", 150.0, units=True, scheduled=True, in_pieces=True,
-        own_threads=True, worth_a_team=50e6, blas="gemm",
+        "hpcpgd.kernels.backends.gemm", 150.0, compile_seconds=7.0, units=True, scheduled=True,
+        in_pieces=True, own_threads=True, worth_a_team=50e6, blas="gemm",
     ),
     "cuda-loops": BackendTraits("hpcpgd.kernels.backends.cuda_loops", 10_000.0, on_device=True),
     "cuda": BackendTraits(

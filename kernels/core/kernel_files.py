@@ -14,8 +14,8 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -61,6 +61,16 @@ class KernelDisk:
     compiled: int = 0
     damaged: list[Path] = field(default_factory=list)
     unkept: str = ""
+    _announce: Callable[[], object] | None = None
+
+    @contextmanager
+    def announcing(self, announce: Callable[[], object]) -> Iterator[None]:
+        """Call ``announce`` before the first function that must be compiled, if there is one."""
+        self._announce = announce
+        try:
+            yield
+        finally:
+            self._announce = None
 
     def load(self, name: str) -> bytes | None:
         """Return the content of entry ``name``; None if it must be compiled."""
@@ -77,6 +87,9 @@ class KernelDisk:
                 damaged.append(path)
         self.compiled += 1
         self.damaged += damaged
+        if self._announce is not None:
+            announce, self._announce = self._announce, None
+            announce()
         return None
 
     def publish(self, name: str, payload: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from datetime import time
 from pathlib import Path
@@ -243,6 +244,28 @@ def test_a_former_limit_is_unknown_and_the_new_one_named(phase: str, tmp_path: P
     for reads in (lambda p: parse(["--config", str(p)]), read):  # of a run and of a study
         with pytest.raises(ConfigError, match=f"'{phase}_limit'; 'hang_limit' has taken its place"):
             reads(path)
+
+
+# What the field's users type, and the flag that does it here.
+FOREIGN = {
+    "lr": "learning-rate", "learning-rate-init": "learning-rate", "bs": "batch-size",
+    "batch": "batch-size", "minibatch": "batch-size", "num-epochs": "epochs", "max-iter": "epochs",
+    "iterations": "max-steps", "layers": "hidden", "hidden-layer-sizes": "hidden", "out": "output",
+    "model": "network", "device": "backend", "workers": "threads", "random-state": "seed",
+    "criterion": "loss", "data-dir": "dataset", "log-interval": "log-every",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("word", FOREIGN)
+def test_usual_names_lead_to_ours(word: str, tmp_path: Path) -> None:
+    for argv in ([f"--{word}", "1"], [f"--{word}=1"]):
+        expected = f"unknown argument '{argv[0]}'; did you mean '--{FOREIGN[word]}'?"
+        with pytest.raises(UsageError, match=re.escape(expected)):
+            parse(argv)
+    key, ours = word.replace("-", "_"), FOREIGN[word].replace("-", "_")
+    (tmp_path / "c.toml").write_text(f"[train]\n{key} = 1\n")
+    with pytest.raises(ConfigError, match=rf"unknown key '{key}'; did you mean '{ours}'\?"):
+        read_toml(str(tmp_path / "c.toml"))
 
 
 HOSTILE_TOML = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import h5py
 import numpy as np
 import pytest
 
+from hpcpgd.cli import console
+from hpcpgd.config.run_config import flag_name
 from hpcpgd.study.learning_rates import RATES, best_of
+from hpcpgd.study.select import REFUSED
 from tests.helpers.many import Case, together
-from tests.helpers.support import TRAIN, Done, python
+from tests.helpers.support import TRAIN, Done, inside, python
 
 SELECT = ("-m", "hpcpgd.study", "select")
 
@@ -23,6 +27,10 @@ MISTAKES = {
     "tries the rates": (("--learning-rate=0.1",), 2),
     "did you mean '--epochs'": (("--epoch", "3"), 2),
     "--hang-limit goes with train": (("--hang-limit", "1min"), 2),
+    "--lr goes with train: select tries": (("--lr", "0.1"), 2),
+    "--reduction goes with train": (("--reduction=shared",), 2),
+    "--print-config goes with train": (("--print-config",), 2),
+    "resume goes with train": (("--config", "run.toml"), 78),
     "none.npz": (("--dataset", "none.npz"), 65),
     "no validation rows": (("--dataset", "synthetic:60x4x2"), 78),
     "/nowhere": (("--output", "/nowhere/x.h5"), 74),
@@ -42,6 +50,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Many:
     folders = {name: tmp_path_factory.mktemp("select") for name in words}
     x, y = np.full((40, 5), 1e30), np.arange(40) % 2
     np.savez(folders["wild"] / "wild.npz", x_train=x, y_train=y)
+    for ranks in (0, 2):
+        toml = folders[f"resume goes with train on {ranks}"] / "run.toml"
+        toml.write_text("[train]\nresume = 'never'\n")
     done = together(
         {
             name: Case(("study", "select", *flags), str(folders[name]), ranks)
@@ -111,6 +122,15 @@ def test_when_every_rate_diverges_that_is_the_answer(many: Many) -> None:
     done, _ = many("wild")
     assert (done.code, done.err.count("\n")) == (3, 1)
     assert "every learning rate" in done.err
+
+
+def test_the_help_has_no_flag_that_is_refused(tmp_path: Path) -> None:
+    flags = {}
+    for words in (("train",), ("study", "select")):
+        done = inside(tmp_path, console.main, *words, "--help")
+        flags[words[-1]] = set(re.findall(r"^  (--[a-z-]+)", done.out, re.MULTILINE))
+    assert flags["train"] - flags["select"] == {flag_name(key) for key in REFUSED}
+    assert flags["select"] < flags["train"]
 
 
 @pytest.mark.parametrize("hint", MISTAKES)

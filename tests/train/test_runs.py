@@ -27,6 +27,7 @@ DIFFERENT: dict[str, tuple[list[str], list[str], int, str]] = {
 # What needs no job of its own, by name: the words and the ranks.
 WORDS = {
     "log": (("train", "--epochs", "4", "--output", "r.h5"), 3),
+    "seldom": (("train", "--epochs", "4", "--log-every", "3", "--output", "r.h5"), 3),
     "quiet": (("train", "--epochs", "1", "--output", "r.h5", "--quiet"), 3),
     "help": (("train", "--help"), 3),
     "configuration": (("train", "--print-config"), 3),
@@ -54,6 +55,8 @@ def test_batch_log_has_one_line_an_epoch_from_one_rank(many: Many) -> None:
     assert sum("run file" in x for x in lines) == 1
     with h5py.File(folder / "r.h5") as f:
         assert f"params_sha256  {f.attrs['params_sha256'][:12]}" in lines
+    seldom = many("seldom")[0].out.splitlines()
+    assert [x.split()[1] for x in seldom if x.startswith("epoch ")] == ["3/4", "4/4"]
     quiet, folder = many("quiet")
     assert sorted(path.name for path in folder.iterdir()) == ["r.checkpoints", "r.h5"]
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")

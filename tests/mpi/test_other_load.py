@@ -1,0 +1,50 @@
+"""Work of others on the cores of a run, from counts that are written here by hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcpgd.machine import other_load
+from hpcpgd.machine.cores import affinity
+from hpcpgd.machine.other_load import OtherLoad, busy_seconds
+from hpcpgd.parallel import mpi
+
+CORES = affinity()
+
+
+def stat(path: Path, *seconds: float) -> Path:
+    """Write a file as ``/proc/stat``: user nice system idle iowait irq softirq steal guest."""
+    ticks = " ".join(str(int(os.sysconf("SC_CLK_TCK") * s)) for s in seconds)
+    path.write_text(
+        "".join(["cpu 9\n", *(f"cpu{core} {ticks} 0\n" for core in CORES), "btime 4\n"])
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("theirs", "seconds", "told"),
+    [(3, 10, True), (0.9, 10, False), (0.04, 0.1, False), (3, 0, False)],
+)
+def test_what_is_not_ours_is_that_of_others(
+    comm: Any, theirs: float, seconds: float, told: bool, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Each core worked 0.5 s for us; idle time is no work, and that of guests counts once."""
+    ours, times = len(CORES) * 0.5 / comm.size, [7.0, 7.0 + (seconds or 10)]
+    monkeypatch.setattr(other_load, "process_time", iter([1.0, 1.0 + ours]).__next__)
+    monkeypatch.setattr(other_load, "perf_counter", iter(times).__next__)
+    ranks = mpi.join(comm)
+    path = stat(tmp_path / "stat", 1, 2, 4, 100, 200, 8, 16, 32, 400)
+    assert busy_seconds(CORES, path) == 63 * len(CORES)
+    load = OtherLoad(ranks, path)
+    stat(path, 1 + theirs, 2, 4, 170, 230, 8, 16, 32.5, 400)
+    if not seconds:
+        path.unlink()  # as on another system
+    notice = load.notice()
+    mpi.leave(ranks)
+    used = f"other processes used {3 * len(CORES) / 10:.1f} of {len(CORES)} cores"
+    assert notice.startswith(used) if told else notice == ""

@@ -1,0 +1,69 @@
+"""What a run says in its first seconds, and of its surroundings: lines of whole jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpcpgd.machine.resources import Resources
+from hpcpgd.train.progress import is_due
+from hpcpgd.train.recording import cautions
+from tests.helpers.many import Case, together
+
+WORDS = ("train", "--backend", "reference", "--epochs", "1", "--output", "r.h5", "--overwrite")
+WAIT = "compiling kernels, once for this processor: about 1 s; rank 0 compiles, all others wait"
+NOTICE = "others used the machine"
+BUSY = f"""
+from hpcpgd.machine import other_load
+other_load.OtherLoad.notice = lambda self: "{NOTICE}"
+"""
+
+
+def test_what_is_said_before_and_after_kernels_are_compiled(tmp_path: Path) -> None:
+    """On an empty cache; of the second run in the same processes everything is compiled."""
+    first = Case((*WORDS, "--resume", "never"), str(tmp_path), 2, setup=BUSY)
+    done = together({"cold": first, "warm": first}, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert [(one.code, one.err) for one in done.values()] == [(0, "")] * 2
+    lines = done["cold"].out.splitlines()
+    starts = ["hpcpgd 0", "ranks 2 x", WAIT, "BLAS ", "epoch 1/1", NOTICE, "loss ", "run file"]
+    places = [[line.startswith(start) for line in lines].index(True) for start in starts]
+    assert places == sorted(places)
+    assert "; kernels ready in " in lines[places[3]]
+    assert "compiling" not in done["warm"].out
+
+
+def test_ranks_that_cannot_pay_are_told_why() -> None:
+    def told(ranks: int, flops: float, threads: int = 1, oversubscribed: bool = False) -> list[str]:
+        return cautions("gemm", ranks, Resources(threads, oversubscribed, None), flops)
+
+    # 150 GFLOP/s a core: 2 us, and 1 us on two threads.
+    (small,) = told(32, 300e3)
+    assert small.startswith("too small to profit from 32 ranks: a rank's slice of a minibatch ")
+    assert "takes about 2 us" in small
+    assert "takes about 1 us" in told(32, 300e3, threads=2)[0]
+    assert told(32, 3e6) == []  # 20 us
+    assert told(1, 300e3) == []
+    (ranks,), (threads,) = told(2, 3e6, 1, True), told(1, 3e6, 2, True)
+    assert ranks.startswith("there are more ranks than cores: ")
+    assert threads.startswith("there are more threads than cores: ")
+
+
+def lines(epochs: int, every: int | str = "auto", begun: int = 0) -> list[int]:
+    return [n for n in range(begun + 1, epochs + 1) if is_due(n, begun, epochs, every)]
+
+
+@pytest.mark.parametrize("epochs", [1, 30, 50, 51, 100, 999, 1000, 12345, 100_000])
+def test_a_long_log_thins_out(epochs: int) -> None:
+    shown = lines(epochs)
+    assert len(shown) <= 56
+    assert len(shown) >= min(epochs, 20)
+    assert shown[:5] == list(range(1, 6))[:epochs]
+    assert shown[-1] == epochs
+
+
+def test_the_log_has_the_epochs_that_are_asked_for() -> None:
+    assert lines(50) == list(range(1, 51))
+    assert lines(10, 4) == [4, 8, 10]
+    assert lines(3, 1) == [1, 2, 3]
+    assert lines(1000, begun=973) == [974, 975, 976, 977, 978, 980, 1000]
