@@ -24,4 +24,4 @@ def default_rate(config: RunConfig) -> float:
         return 0.3 if gentle else 0.03
     limit = float(f"{(128 if gentle else 8) / config.hidden[-1]:.3g}")  # as a log prints it
     rows = 128 if config.batch_size == "full" else int(config.batch_size)
-    return min(limit, min(max(rows / 32, 1.0), 4.0) if gentle else 0.03)
+    return min(limit, float(min(max(rows // 32, 1), 4)) if gentle else 0.03)

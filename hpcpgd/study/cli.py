@@ -11,6 +11,7 @@ from pathlib import Path
 from hpcpgd.cli.launcher import guarded
 from hpcpgd.cli.parser import OneLineParser, require_command
 from hpcpgd.errors import DataError, UsageError
+from hpcpgd.study import figure_form
 
 # Where the function of each command is, which has its name and takes its flags.
 _MODULES = {
@@ -20,7 +21,7 @@ _MODULES = {
     "submit": "slurm.submission",
     "status": "slurm.submission",
     "collect": "subcommands",
-    "report": "subcommands",
+    "report": "report_command",
     "paper": "paper.paper_command",
 }
 
@@ -104,11 +105,19 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="runs of the same study on another machine; repeatable",
     )
     one.add_argument("--label", help="of this machine (default: its processor)")
-    text = "draw the figures and print the tables of a study file"
+    text = "print the tables and draw the figures of a study, or the learning curves of a run"
     one = commands.add_parser("report", help=text, description=text, allow_abbrev=False)
-    one.add_argument("path", type=Path, metavar="STUDY.h5")
-    folder = "default: figures beside study.h5, NAME.figures beside NAME.h5"
-    one.add_argument("--figures", type=Path, metavar="DIR", help=folder)
+    text = "a study's folder or TOML file, whose runs are collected first; its .h5; a run's .h5"
+    one.add_argument("path", type=Path, metavar="PATH", help=text)
+    text = "default: figures in the study's folder, NAME.figures beside NAME.h5"
+    one.add_argument("--figures", type=Path, metavar="DIR", help=text)
+    text = "in inches, such as 7x4.5 (default: by the content); many bars take more height"
+    one.add_argument("--size", type=figure_form.size, metavar="WxH", help=text)
+    text = "of each figure (default: what was measured, on what and where)"
+    one.add_argument("--title", metavar="TEXT", help=text)
+    text = f"one or several of {', '.join(figure_form.ALL_FORMATS)}, with commas (default: png,pdf)"
+    one.add_argument("--format", dest="formats", type=figure_form.formats, metavar="LIST",
+                     default=figure_form.FORMATS, help=text)  # fmt: skip
     text = "run Table 1 of the paper, draw its figures 5 to 10, judge its ten claims"
     one = commands.add_parser("paper", help=text, description=text, allow_abbrev=False)
     one.add_argument("--quick", action="store_true", help="2,048 training rows, one repeat")

@@ -167,6 +167,8 @@ def _rows(file: h5py.File, table: str, kind: Any) -> list[Any]:
     for c in fields(kind):
         path = f"{table}/{c.name}"
         path = path if path in file else f"{table}/{FORMERLY.get(c.name, c.name)}"
+        if path not in file and c.name == "logical_cores":
+            continue
         columns[c.name] = _column(file, path, str(c.type))
     lengths = {len(values) for values in columns.values()}
     if len(lengths) != 1 or not min(lengths):

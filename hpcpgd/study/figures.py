@@ -1,177 +1,128 @@
-"""The figures of a report: speedup beside efficiency, and where the time went."""
+"""The figures of a study: how it scales, and where the time went."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hpcpgd.results.atomic import make_folder
+from hpcpgd.study import figure_words as words
+from hpcpgd.study import phase_bars, scaling_panels
+from hpcpgd.study.figure_form import BY_CONTENT, FigureForm
 from hpcpgd.study.rows import PHASE_COLUMNS
-from hpcpgd.study.style import COLOURS, HATCHES, MARKERS, logarithmic, new_figure, our_look, save
+from hpcpgd.study.style import our_look, save
 from hpcpgd.study.summary import Summary
-from hpcpgd.study.tables import SCALED, scaled_note, varying
+from hpcpgd.study.tables import SCALED
 
-PHASE_ORDER = ("compute", "update", "data", "reduce", "wait")
 Series = dict[str, list[Summary]]
+Facts = dict[str, str]  # what may tell a series from others, as a legend says it
+IN_TITLE = ("network", "dataset", "rows")  # the rows stand in the caption
 
 
-def series(points: list[Summary], kind: str) -> Series:
+def series(points: Sequence[Summary], kind: str) -> Series:
     """Return points that differ in ranks and threads alone, by the name of their series.
 
-    In a weak study rows and batch grow with the ranks: its setting names their shares.
+    A name says what not all points have in common.  Where as many workers are so many ranks or
+    so many threads, the threads tell series apart, too.
     """
-    alike = ["network", "batch_size", "backend"]
-    more = ["asked_reduction", "dtype", "precision", "dataset", "setting"]
-    if kind == "weak":
-        alike.remove("batch_size")
-    else:
-        more.append("rows")
-    names = [*alike, *varying(points, more)]
-    found: Series = defaultdict(list)
-    for p in points:
-        found[", ".join(_word(p, name) for name in names)].append(p)
-    return {name: sorted(group, key=lambda p: p.workers) for name, group in found.items()}
+    facts = [_facts(p, kind) for p in points]
+    groups = _grouped(points, facts)
+    if any(len({p.workers for p in group}) < len(group) for group in groups.values()):
+        for point, its in zip(points, facts, strict=True):
+            its["threads"] = f"{words.counted(point.threads, 'thread')} a rank"
+        groups = _grouped(points, facts)
+    return groups
 
 
-def _word(point: Summary, name: str) -> str:
-    words = {"batch_size": f"batch {point.batch_size}", "rows": f"{point.rows} rows"}
-    return words.get(name, str(getattr(point, name)))
+def _facts(point: Summary, kind: str) -> Facts:
+    facts = {
+        "network": words.network(point.network),
+        "batch": f"batch {point.batch_size}",
+        "backend": point.backend,
+        "reduction": point.asked_reduction,
+        "dtype": point.dtype,
+        "precision": f"products in {point.precision}",
+        "dataset": words.dataset(point.dataset),
+        "rows": f"{point.rows} rows",
+    }
+    if point.asked_reduction == "auto":
+        facts["reduction"] = "reduction auto"
+    if kind == "weak":  # both grow with the ranks: the setting names their shares
+        del facts["batch"], facts["rows"]
+    if point.precision == point.dtype:
+        del facts["precision"]
+    for part in filter(None, point.setting.split(", ")):
+        key, _, value = part.partition(" ")
+        facts[key] = f"{key.replace('_', ' ')} {value}"
+    return facts
+
+
+def _grouped(points: Sequence[Summary], facts: Sequence[Facts]) -> Series:
+    names = [name for name in dict.fromkeys(n for f in facts for n in f) if _differs(facts, name)]
+    groups: Series = defaultdict(list)
+    for point, its in zip(points, facts, strict=True):
+        groups[", ".join(its[name] for name in names if name in its)].append(point)
+    return {name: sorted(group, key=lambda p: p.workers) for name, group in groups.items()}
+
+
+def _differs(facts: Sequence[Facts], name: str) -> bool:
+    return len({f.get(name) for f in facts}) > 1
+
+
+def _common(points: Sequence[Summary], kind: str) -> str:
+    """Return what all points have in common and the title's first line does not say."""
+    facts = [_facts(p, kind) for p in points]
+    names = [name for name in facts[0] if name not in IN_TITLE and not _differs(facts, name)]
+    return ", ".join(facts[0][name] for name in names)
 
 
 @our_look()
-def draw(points: list[Summary], kind: str, folder: Path, date: str) -> list[Path]:
+def draw(
+    points: list[Summary], kind: str, folder: Path, date: str, form: FigureForm = BY_CONTENT
+) -> list[Path]:
     """Draw what a study of ``kind`` has to show; return the files.
 
-    Machines never share a figure.
+    Machines never share a figure.  Points without a run are counted in the caption.
     """
     make_folder(folder, folder)
     paths = []
     machines = list(dict.fromkeys(p.machine for p in points))
-    for number, machine in enumerate(machines):
-        own = [p for p in points if p.machine == machine and p.repeats]
-        suffix = f"-{number + 1}" if len(machines) > 1 else ""
-        caption = f"{machine}, {date}"
-        groups = series(own, kind)
-        if any(not np.isnan(p.speedup) for p in own):
-            paths += _scaling(groups, kind, folder, f"scaling{suffix}", caption)
-        paths += _phases(own, folder, f"phases{suffix}", caption)
+    for number, machine in enumerate(machines, 1):
+        asked = [p for p in points if p.machine == machine]
+        ended = [p for p in asked if p.repeats]
+        suffix = f"-{number}" if len(machines) > 1 else ""
+        last = [words.missing(asked), f"{words.place_of(asked)}; {date}"]
+        for name, figure, caption in _figures(ended, kind, form) if ended else ():
+            text = "\n".join(filter(None, [*caption, *last]))
+            paths += save(figure, folder, name + suffix, text, form.formats)
     return paths
 
 
-def _scaling(groups: Series, kind: str, folder: Path, name: str, caption: str) -> list[Path]:
-    figure = new_figure(9, 4.2)
-    left, right = figure.subplots(1, 2)
-    most = max(p.workers for group in groups.values() for p in group)
-    for number, (label, group) in enumerate(groups.items()):
-        if all(np.isnan(p.speedup) for p in group):
-            continue
-        look = {"color": COLOURS[number % 7], "marker": MARKERS[number % 7]}
-        _line(left, group, "speedup", look, label)
-        _line(right, group, "efficiency", look, None)
-    left.plot([1, most], [1, most], "--", color="#888888", label="ideal")
-    right.axhline(1, ls="--", color="#888888")
-    left.set(xscale="log", xlabel="ranks x threads", ylabel="speedup, logarithmic")
-    logarithmic(left)
-    right.set(xlabel="ranks x threads", ylabel="efficiency", ylim=(0, None))
-    ticks = sorted({p.workers for group in groups.values() for p in group})
-    for axes in (left, right):
-        axes.set_xticks(ticks, list(map(str, ticks)))
-        axes.xaxis.minorticks_off()
-    left.legend(fontsize=7)
-    bases = sorted({p.base for group in groups.values() for p in group if p.base})
-    weak = "weak scaling: rows and batch grow with the ranks, and so the trajectory changes; "
-    figure.suptitle("Speedup and efficiency", fontsize=11)
-    note = (
-        f"{weak if kind == 'weak' else ''}base: {'; '.join(bases)}; bars: 95 % of the time per "
-        "epoch; hollow: more threads than cores"
-    )
-    scaled = scaled_note([p for group in groups.values() for p in group])
-    return save(figure, folder, name, _lines(caption, note, scaled))
+def _figures(
+    points: list[Summary], kind: str, form: FigureForm
+) -> Iterator[tuple[str, Any, list[str]]]:
+    """Yield name, figure and caption of each figure of a machine."""
+    groups, head = series(points, kind), f"{words.title(points, kind)}\n{_common(points, kind)}"
+    if any(not np.isnan(p.speedup) for p in points):
+        figure = scaling_panels.make(groups, kind, form.title or head, form.size)
+        yield "scaling", figure, words.scaling_caption(points, kind)
+    panels = _panels(groups)
+    if panels:
+        title = form.title or f"Where the time went\n{head}"
+        yield "phases", phase_bars.make(panels, title, form.size), words.phases_caption(points)
 
 
-def _lines(*texts: str) -> str:
-    return "\n".join(text for text in texts if text)
-
-
-def _line(axes: Any, group: list[Summary], name: str, look: dict[str, Any], label: Any) -> None:
-    """Join what scales; points with more threads than cores stand apart, hollow."""
-    honest = [p for p in group if not p.oversubscribed]
-    axes.plot([p.workers for p in honest], [getattr(p, name) for p in honest], label=label, **look)
-    known = [p for p in honest if not np.isnan(p.ci_low)]
-    if known:
-        heights = np.array([getattr(p, name) for p in known])
-        low, high = (heights * [p.median / getattr(p, ci) for p in known]
-                     for ci in ("ci_high", "ci_low"))  # fmt: skip
-        axes.errorbar(
-            [p.workers for p in known],
-            heights,
-            yerr=[heights - low, high - heights],
-            fmt="none",
-            ecolor=look["color"],
-            capsize=2,
-            lw=0.8,
-        )
-    rest = [p for p in group if p.oversubscribed]
-    axes.plot(
-        [p.workers for p in rest],
-        [getattr(p, name) for p in rest],
-        ls="none",
-        markerfacecolor="none",
-        label=None if honest else label,
-        **look,
-    )
-    for p in group:
-        if p.scaled:
-            place = (p.workers, getattr(p, name))
-            axes.annotate(SCALED, place, xytext=(4, 2), textcoords="offset points")
-
-
-def _phases(points: list[Summary], folder: Path, name: str, caption: str) -> list[Path]:
-    """Draw stacked bars, one a point, one panel a backend: their times differ too much."""
-    known = [p for p in points if not np.isnan(p.compute_s)]
-    backends = list(dict.fromkeys(p.backend for p in known))
-    if not backends:
-        return []
-    counts = [sum(p.backend == backend for p in known) for backend in backends]
-    figure = new_figure(max(0.55 * len(known) + 1.2 * len(backends) + 1, 6.5), 4.4)
-    panels = figure.subplots(1, len(backends), width_ratios=counts, squeeze=False)
-    for axes, backend in zip(panels[0], backends, strict=True):
-        _bars(axes, [p for p in known if p.backend == backend])
-        axes.set_title(backend, fontsize=9)
-    panels[0][0].set_ylabel("time of an epoch, mean over ranks / s")
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=5, fontsize=7)
-    figure.suptitle("Where the time went", fontsize=11, x=0.02, ha="left")
-    note = "last line of a label: ranks x threads"
-    return save(figure, folder, name, _lines(caption, note, scaled_note(known)))
-
-
-def _bars(axes: Any, points: list[Summary]) -> None:
-    bottom, places = np.zeros(len(points)), np.arange(len(points))
-    for number, phase in enumerate(PHASE_ORDER):
-        heights = np.array([getattr(p, PHASE_COLUMNS[phase]) for p in points])
-        axes.bar(
-            places,
-            heights,
-            bottom=bottom,
-            color=COLOURS[number],
-            hatch=HATCHES[number],
-            edgecolor="white",
-            linewidth=0.5,
-            label=phase,
-        )
-        bottom += heights
-    more = varying(points, ("reduction", "dtype", "precision"))
-    axes.set_xticks(places, [_bar_label(p, more) for p in points], fontsize=6)
-    axes.set_ylim(0, None)
-    axes.grid(visible=False, axis="x")
-
-
-def _bar_label(point: Summary, more: list[str]) -> str:
-    """Return what tells a bar from the others of its panel, a line each."""
-    workers = f"{point.ranks}x{point.threads}{SCALED if point.scaled else ''}"
-    words = (getattr(point, name) for name in more)
-    return "\n".join((point.network, f"b {point.batch_size}", *words, workers))
+def _panels(groups: Series) -> list[phase_bars.Bars]:
+    """Return the bars of each backend: their times differ too much for one axis."""
+    panels: dict[str, phase_bars.Bars] = defaultdict(lambda: defaultdict(dict))
+    for name, group in groups.items():
+        for p in group:
+            if not np.isnan(p.compute_s):
+                size = words.workers(p.ranks, p.threads) + SCALED * p.scaled
+                seconds = [getattr(p, PHASE_COLUMNS[phase]) for phase in words.PHASES]
+                panels[p.backend][name][size] = seconds
+    return list(panels.values())

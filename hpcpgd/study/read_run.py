@@ -67,8 +67,16 @@ def _row(
         dataset_sha256=run.text("dataset_sha256"),
         params_sha256=run.text("params_sha256") if run.has("params_sha256") else "",
         run_file_sha256=digest,
+        logical_cores=logical_cores(run),
         **_times(run, warmup, rows, batch),
     )
+
+
+def logical_cores(run: RunFileReader) -> int:
+    """Return how many cores the ranks could use at the last start; hardware threads count each."""
+    place = f"ranks/segment{len(run.values('segments/ranks', (None,)))}"
+    masks = set(zip(run.texts(f"{place}/host"), run.texts(f"{place}/affinity"), strict=False))
+    return len({(host, core) for host, cores in masks for core in cores.split(",")})
 
 
 def _require_same(point: Point, config: dict[str, Any], ranks: int) -> None:

@@ -58,6 +58,8 @@ class Row:
         Fewer epochs left out for warming up than the study wants.
     software : str
         The program that ran and its version.
+    logical_cores : int
+        Cores that its ranks could use, on all nodes; a core's hardware threads count each.
     """
 
     machine: str
@@ -103,6 +105,7 @@ class Row:
     dataset_sha256: str = ""
     params_sha256: str = ""
     run_file_sha256: str = ""
+    logical_cores: int = 0  # the last column, which older study files lack
 
 
 def paper_row(backend: str, ranks: int, threads: int) -> str:

@@ -12,9 +12,10 @@ from hpcpgd.study import launchers
 from hpcpgd.study.foreground import execute_all
 from hpcpgd.study.grid import points
 from hpcpgd.study.plan_command import warnings
+from hpcpgd.study.report_command import report
 from hpcpgd.study.runner import order
 from hpcpgd.study.study_folder import Job, StudyFolder
-from hpcpgd.study.subcommands import collect, open_study, report
+from hpcpgd.study.subcommands import collect, open_study
 
 
 def run(
@@ -38,6 +39,7 @@ def run(
     planned = points(study)
     jobs = order(planned, study.repeats)
     place.make()
+    place.keep(path, study.name)
     if launcher is None:  # else the ranks have other cores than these
         for line in warnings(study, planned, usable_cores()):
             print(line, file=sys.stderr)

@@ -92,6 +92,23 @@ class StudyFolder:
         """
         make_folder(self.path / "runs", f"--folder {self.path}")
 
+    def keep(self, study: Path, name: str) -> None:
+        """Copy a study file into the folder, which then says itself what is to be run."""
+        copy, text = self.path / f"{name}.toml", study.read_bytes()
+        if not copy.exists() or copy.read_bytes() != text:
+            write_atomically(copy, text)
+
+    def study_file(self) -> Path:
+        """Return the study file that was kept here; DataError unless there is one."""
+        copies = sorted(self.path.glob("*.toml"))
+        if len(copies) != 1:
+            names = ", ".join(copy.name for copy in copies) or "no TOML file"
+            raise DataError(
+                f"{self.path}: holds {names}, expected the one study that hpcpgd study run keeps "
+                "in its folder: name the study's TOML file instead"
+            )
+        return copies[0]
+
     def run_file(self, job: Job) -> Path:
         """Return where a finished run is."""
         return self.path / "runs" / f"{job.name}{job.task.suffix}"

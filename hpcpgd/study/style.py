@@ -10,19 +10,22 @@ import os
 import tempfile
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hpcpgd.errors import OutputError, UnavailableError
+from hpcpgd.errors import OutputError, UnavailableError, UsageError
 from hpcpgd.results.atomic import write_atomically
+from hpcpgd.study.figure_form import FORMATS
 
 # Okabe and Ito's palette; markers and dashes differ too, for prints without colour.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# One marker more than colours: the eighth line looks like no other.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "--")
-LETTERS = 16  # of a caption that fit into an inch
+LETTERS, TITLE_LETTERS = 16, 12  # of a caption, and of a title, that fit into an inch
 SETTINGS: Any = {
     "font.size": 9,
     "axes.grid": True,
@@ -33,8 +36,16 @@ SETTINGS: Any = {
     "legend.frameon": False,
     "savefig.dpi": 150,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.08,
     "pdf.fonttype": 42,
+    "svg.hashsalt": "hpcpgd",  # else its names are drawn by chance
     "text.parse_math": False,  # names of datasets and machines may hold dollar signs
+}
+# What draws each format, and what it shall not write: the moment, which makes files differ.
+CANVASES: dict[str, tuple[str, str, Any]] = {
+    "png": ("backend_agg", "FigureCanvasAgg", None),
+    "pdf": ("backend_pdf", "FigureCanvasPdf", {"CreationDate": None}),
+    "svg": ("backend_svg", "FigureCanvasSVG", {"Date": None}),
 }
 READ_AT_IMPORT = ("MPLBACKEND", "MATPLOTLIBRC", "FREETYPE_PROPERTIES")
 
@@ -68,7 +79,8 @@ def _load() -> None:
     try:
         with _apart(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what its libraries have to say to its authors
-            from matplotlib.backends import backend_agg, backend_pdf  # noqa: F401  (for what import reads)
+            for module, _, _ in CANVASES.values():
+                import_module(f"matplotlib.backends.{module}")
     except ImportError as error:
         raise UnavailableError(
             f"matplotlib cannot be loaded: {error}: pip install 'hpcpgd[report]'"
@@ -104,29 +116,54 @@ def new_figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height))
 
 
+def entitle(figure: Any, text: str) -> None:
+    """Put a title over a figure, in as many lines as it needs."""
+    width = int(TITLE_LETTERS * figure.get_figwidth())
+    lines = [textwrap.fill(line, width) for line in text.splitlines()]
+    figure.suptitle("\n".join(lines), fontsize=10, x=0.01, ha="left")
+
+
 def logarithmic(axes: Any) -> None:
-    """Make the vertical axis logarithmic, with plain numbers at its ticks."""
-    from matplotlib.ticker import LogLocator, StrMethodFormatter
+    """Make the vertical axis logarithmic, with plain numbers at its ticks.
+
+    To be called when all is drawn: powers of ten are too few ticks for less than one.
+    """
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
     axes.set_yscale("log")
-    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    low, high = axes.get_ylim()
+    wide = high > 10 * low
+    if not wide:
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)) if wide else NullLocator())
     for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         set_formatter(StrMethodFormatter("{x:g}"))
 
 
-def save(figure: Any, folder: Path, name: str, caption: str) -> list[Path]:
-    """Write a figure as PNG and PDF with its caption below; return the paths."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+def save(
+    figure: Any, folder: Path, name: str, caption: str, formats: Sequence[str] = FORMATS
+) -> list[Path]:
+    """Write a figure with its caption below, a file for each format; return the paths.
 
+    Raises
+    ------
+    UsageError
+        If its size leaves no room beside its texts.
+    """
     width = int(LETTERS * figure.get_figwidth())
     lines = [textwrap.fill(line, width) for line in caption.splitlines()]
-    figure.supxlabel("\n".join(lines), fontsize=7, color="#444444")
+    figure.supxlabel("\n".join(lines), fontsize=7, color="#444444", x=0.01, ha="left")
     paths = []
-    for kind, canvas in (("png", FigureCanvasAgg), ("pdf", FigureCanvasPdf)):
+    for kind in formats:
+        module, canvas, about = CANVASES[kind]
+        backend = import_module(f"matplotlib.backends.{module}")
         image = io.BytesIO()
-        about = {"CreationDate": None} if kind == "pdf" else None
-        canvas(figure).print_figure(image, format=kind, metadata=about)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "constrained_layout not applied")
+            try:
+                getattr(backend, canvas)(figure).print_figure(image, format=kind, metadata=about)
+            except UserWarning:
+                raise UsageError(f"--size: no room for the axes of {name}: give more") from None
         paths.append(folder / f"{name}.{kind}")
         write_atomically(paths[-1], image.getbuffer())
     return paths

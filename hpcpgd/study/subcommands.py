@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from hpcpgd.checkpoint.run_files import companion
 from hpcpgd.cli.launcher import say
 from hpcpgd.errors import DataError, OutputError, UsageError
-from hpcpgd.study.collect import gather, missing_points, read, write
+from hpcpgd.study.collect import gather, missing_points, write
 from hpcpgd.study.grid import points
 from hpcpgd.study.study_folder import StudyFolder
 from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.studyfile import read as read_study
-from hpcpgd.study.tables import factors_table, failures, summary_table
 
 
 def open_study(path: Path, folder: Path | None) -> tuple[StudyFile, StudyFolder]:
@@ -42,7 +39,10 @@ def collect(
         others = gather(study, StudyFolder(other), name)
         rows, missing = rows + others, missing + missing_points(study, others)
     if not rows:
-        raise DataError(f"{place.path}: no run of study {study.name} has ended: run it first")
+        raise DataError(
+            f"{place.path}: no run of study {study.name} has ended: run it first, or name the "
+            "folder of its runs"
+        )
     wanted = len(points(study)) * study.repeats * (1 + len(also))
     write(target, study, rows, wanted, missing)
     say(f"{len(rows)} of {wanted} runs in {target}")
@@ -59,41 +59,3 @@ def _check_also(name: str, other: Path, folders: list[Path], labels: set[str]) -
         raise UsageError(f"--also {name}={other}: another machine has this label")
     folders.append(other.resolve())
     labels.add(name)
-
-
-def report(path: Path, figures: Path | None) -> int:
-    """Print the tables and draw the figures of a study file."""
-    from hpcpgd.study.figures import draw
-
-    attributes, rows, found = read(path)
-    head = _head(attributes, len(rows))
-    for text in (head, summary_table(found), factors_table(found), failures(rows)):
-        if text:
-            say(text + "\n")
-    drawn = draw(
-        found, attributes["kind"], figures or figures_of(path), str(attributes["written"])[:10]
-    )
-    say("\n".join(f"figure  {name}" for name in drawn))
-    return 0
-
-
-def figures_of(path: Path) -> Path:
-    """Return where the figures of a study file are drawn if nothing else is said."""
-    if path.name == "study.h5":  # as collect calls it, one in a folder
-        return path.with_name("figures")
-    return companion(path, "figures")
-
-
-def _head(attributes: dict[str, Any], runs: int) -> str:
-    expected = attributes["expected_runs"]
-    part = f"; {runs} of {expected} runs, the others have not ended" if runs < expected else ""
-    weak = (
-        "; rows and batch grow with the ranks, and so the trajectory changes"
-        if attributes["kind"] == "weak"
-        else ""
-    )
-    return (
-        f"study {attributes['name']}, {attributes['kind']}{weak}{part}: times are medians over the "
-        f"repeats of each run's median epoch, compilation left out, and the first "
-        f"{attributes['warmup_epochs']} epochs where more were run"
-    )

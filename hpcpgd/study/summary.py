@@ -65,6 +65,8 @@ class Summary:
         Fewest steps that a run's times stand for.
     scaled : bool
         Those of fewer steps than an epoch has, scaled to one.
+    logical_cores : int
+        The most that a run could use; 0 if not known.
     """
 
     machine: str
@@ -107,6 +109,7 @@ class Summary:
     cold: bool
     steps: int
     scaled: bool
+    logical_cores: int = 0  # the last column, which older study files lack
 
     @property
     def workers(self) -> int:
@@ -195,6 +198,7 @@ def _summary(
         cold=any(row.cold for row in good),
         steps=min((row.steps for row in good), default=0),
         scaled=any(row.scaled for row in good),
+        logical_cores=max(row.logical_cores for row in group),
     )
 
 

@@ -48,7 +48,9 @@ def remarks(point: Summary) -> str:
         said.append("nothing left out to warm up")
     if point.superlinear and not point.oversubscribed:
         said.append("superlinear")
-    if point.repeats < point.wanted:
+    if not point.repeats:
+        said.append(f"missing: none of {point.wanted} runs has ended well")
+    elif point.repeats < point.wanted:
         bad = f"{point.wanted - point.repeats} of {point.wanted} runs"
         said.append(f"{bad} are missing or did not end well")
     return "; ".join(said)

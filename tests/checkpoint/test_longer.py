@@ -17,7 +17,8 @@ from hpcpgd.train.again import command
 from tests.helpers.many import Case, together
 from tests.helpers.support import Done
 
-RUN = ("--train-rows", "275", "--batch-size", "37", "--seed", "3", "--hidden", "16")
+RUN = ("--train-rows", "275", "--batch-size", "37", "--seed", "3", "--hidden", "16",
+       "--learning-rate", "1.0")  # fmt: skip
 STEPS = 8  # of an epoch
 FIRST = ("train", *RUN, "--quiet", "--epochs", "3", "--output", "q.h5")
 NEWEST = "q.checkpoints/*.ckpt.h5"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,17 +12,21 @@ from typing import Any
 import matplotlib
 import matplotlib.font_manager
 import pytest
+from PIL import Image
 
-from hpcpgd.errors import UnavailableError
+from hpcpgd.errors import UnavailableError, UsageError
 from hpcpgd.study import collect, figures
+from hpcpgd.study.figure_form import FigureForm
 from hpcpgd.study.paper import axes
 from hpcpgd.study.paper import bar_charts as paper_figures
 from hpcpgd.study.paper.measured_rows import Results
 from hpcpgd.study.paper.paper_rows import BATCHES
 from hpcpgd.study.paper.paper_table import ROWS
+from hpcpgd.study.rows import NAN
 from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.style import our_look
 from hpcpgd.study.summary import Summary, summarise
+from hpcpgd.study.tables import summary_table
 from tests.helpers.support import environment, python
 from tests.study.test_study_paper import results, row
 from tests.study.test_study_summary import repeats
@@ -32,7 +37,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Figures by name, in place of files."""
     found: dict[str, Any] = {}
 
-    def keep(figure: Any, folder: Path, name: str, caption: str) -> list[Path]:
+    def keep(figure: Any, folder: Path, name: str, caption: str, *formats: Any) -> list[Path]:
         found[name] = (figure, caption)
         return []
 
@@ -50,47 +55,135 @@ def lines(axes: Any) -> dict[tuple[float, ...], Any]:
     return {tuple(line.get_ydata()): line for line in axes.get_lines()}
 
 
-def test_speedup_beside_efficiency(drawn: dict[str, Any], tmp_path: Path) -> None:
-    found = points()
+def scaling(drawn: dict[str, Any], name: str = "scaling") -> dict[str, Any]:
+    """Return the panels of a scaling figure by what they show."""
+    return {axes.get_ylabel(): axes for axes in drawn[name][0].axes}
+
+
+def legend(figure: Any) -> list[str]:
+    return [text.get_text().replace("\n", " ") for text in figure.legends[0].get_texts()]
+
+
+def test_time_speedup_and_efficiency(drawn: dict[str, Any], tmp_path: Path) -> None:
+    found = points(logical_cores=32)
     figures.draw(found, "strong", tmp_path, "2026-01-01")
-    left, right = drawn["scaling"][0].axes
-    assert tuple(p.speedup for p in found) in lines(left)
-    assert tuple(p.efficiency for p in found) in lines(right)
-    assert (1.0, 4.0) in {tuple(map(float, y)) for y in lines(left)}  # the ideal line
-    assert right.get_ylim()[0] == 0
-    assert (left.get_yscale(), right.get_yscale()) == ("log", "linear")
-    assert "base: gemm allreduce 1x1" in drawn["scaling"][1]
-    low = left.containers[0].lines[1][0].get_ydata()  # the lower caps of the intervals
+    figure, caption = drawn["scaling"]
+    time, speedup, efficiency = figure.axes
+    assert (8.0, 4.5, 3.0) in lines(time)
+    assert (8.0, 2.0) in lines(time)  # the ideal line
+    assert tuple(p.speedup for p in found) in lines(speedup)
+    assert (1.0, 4.0) in {tuple(map(float, y)) for y in lines(speedup)}  # the ideal line
+    assert tuple(p.efficiency for p in found) in lines(efficiency)
+    assert efficiency.get_ylim()[0] == 0
+    assert [a.get_xscale() + a.get_yscale() for a in figure.axes] == ["loglog"] * 2 + ["loglinear"]
+    assert [a.get_xlabel() for a in figure.axes] == ["ranks"] * 3
+    low = speedup.containers[0].lines[1][0].get_ydata()  # the lower caps of the intervals
     assert low[1] == pytest.approx(8.0 / found[1].ci_high)
+    low = time.containers[0].lines[1][0].get_ydata()
+    assert low[1] == pytest.approx(found[1].ci_low)
+    title = "Strong scaling of Net-1h on digits, m, 32 logical cores"
+    assert figure.get_suptitle() == f"{title}\nbatch 100, gemm, reduction auto, float32"
+    assert legend(figure) == ["ideal"]  # the only series needs no name
+    for words in ("the 1000 training rows", "median of 3 runs", "95 % interval", "of 1 rank over"):
+        assert words in caption
+    assert "Hollow" not in caption
+    assert "Missing" not in caption
+
+
+def test_a_legend_says_what_varies_and_bars_stand_beside_each_other(
+    drawn: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = [
+        r for batch in (128, 1024) for rate in (0.1, 0.25) for ranks in (1, 2)
+        for r in repeats(ranks, [4 / ranks, 5 / ranks, 6 / ranks], batch_size=batch,
+                         setting=f"epochs 3, learning_rate {rate}")
+    ]  # fmt: skip
+    figures.draw(summarise(rows, "strong", {}), "strong", tmp_path, "2026-01-01")
+    figure = drawn["scaling"][0]
+    names = [f"batch {b}, learning rate {rate}" for b in (128, 1024) for rate in (0.1, 0.25)]
+    assert legend(figure) == [*names, "ideal"]
+    assert "gemm, reduction auto, float32, epochs 3" in figure.get_suptitle()
+    caps = [bars.lines[1][0].get_xdata()[1] for bars in figure.axes[0].containers]
+    assert len(set(caps)) == 4
+    assert max(caps) / min(caps) < 1.3
+    styles = {(line.get_color(), line.get_marker()) for line in figure.axes[0].get_lines()}
+    assert len({style for style in styles if style[1] in "os^D"}) == 4
+
+
+def test_ranks_and_threads_that_make_as_many_workers_are_two_series() -> None:
+    sizes = ((1, 1), (2, 1), (1, 2))
+    rows = [r for n, t in sizes for r in repeats(n, [1.0 / n / t], threads=t)]
+    found = figures.series(summarise(rows, "strong", {}), "strong")
+    names = {name: [(p.ranks, p.threads) for p in group] for name, group in found.items()}
+    assert names == {"1 thread a rank": [(1, 1), (2, 1)], "2 threads a rank": [(1, 2)]}
+
+
+def test_more_series_than_colours_differ_all_the_same(
+    drawn: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = [r for batch in range(1, 9) for n in (1, 2) for r in repeats(n, [1.0], batch_size=batch)]
+    figures.draw(summarise(rows, "strong", {}), "strong", tmp_path, "2026-01-01")
+    handles = drawn["scaling"][0].legends[0].legend_handles[:-1]
+    assert len({(line.get_color(), line.get_marker()) for line in handles}) == 8
+
+
+def test_a_weak_study_has_no_speedup(drawn: dict[str, Any], tmp_path: Path) -> None:
+    rows = repeats(1, [2.0, 2.0, 2.0]) + repeats(4, [2.5, 2.5, 2.5], rows=4000, batch_size=400)
+    figures.draw(summarise(rows, "weak", {}), "weak", tmp_path, "2026-01-01")
+    panels = scaling(drawn)
+    assert list(panels) == ["time per epoch (s)", "efficiency"]
+    assert (2.0, 2.0) in lines(panels["time per epoch (s)"])  # the ideal: a constant time
+    assert (1.0, 0.8) in lines(panels["efficiency"])
+    assert "Every rank has the same work" in drawn["scaling"][1]
 
 
 def test_more_threads_than_cores_stand_apart(drawn: dict[str, Any], tmp_path: Path) -> None:
     found = points(oversubscribed=True)
     figures.draw(found, "strong", tmp_path, "2026-01-01")
-    by_height = lines(drawn["scaling"][0].axes[0])
-    assert tuple(p.speedup for p in found[:2]) in by_height
-    alone = by_height[(found[2].speedup,)]
-    assert (alone.get_linestyle(), alone.get_markerfacecolor()) == ("None", "none")
+    axes = scaling(drawn)["speedup"]
+    assert tuple(p.speedup for p in found[:2]) in lines(axes)
+    (alone,) = (line for line in axes.get_lines() if line.get_markerfacecolor() == "none")
+    assert (alone.get_linestyle(), *alone.get_ydata()) == ("None", found[2].speedup)
+    assert "Hollow: more threads" in drawn["scaling"][1]
 
 
-def test_all_phases_are_stacked(drawn: dict[str, Any], tmp_path: Path) -> None:
-    names = {"data_s": 0.5, "compute_s": 3.0, "reduce_s": 0.25, "wait_s": 2.0, "update_s": 0.125}
-    (one,) = summarise(repeats(1, [6.0], **names), "strong", {})
+def test_missing_points_are_counted_and_not_drawn(drawn: dict[str, Any], tmp_path: Path) -> None:
+    rows = [*repeats(1, [8.0, 8.0, 8.0]), *repeats(2, [4.0, 4.0])]
+    rows += repeats(4, [NAN], status="missing")
+    found = summarise(rows, "strong", {}, repeats=3)
+    figures.draw(found, "strong", tmp_path, "2026-01-01")
+    figure, caption = drawn["scaling"]
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["2", "1"]
+    assert "Missing, because they failed or have not ended: 1 of 3 points, 4 of 9 runs." in caption
+    table = summary_table(found).splitlines()
+    assert table[3].endswith("missing: none of 3 runs has ended well")
+
+
+def test_all_phases_are_stacked_in_milliseconds(drawn: dict[str, Any], tmp_path: Path) -> None:
+    names = {"compute": 3.0, "update": 0.125, "data": 0.5, "reduce": 0.25, "wait": 2.0}
+    columns: dict[str, Any] = {f"{name}_s": seconds for name, seconds in names.items()}
+    (one,) = summarise(repeats(1, [6.0], **columns), "strong", {})
     figures.draw([one], "strong", tmp_path, "2026-01-01")
     (axes,) = drawn["phases"][0].axes
-    bars = {c.get_label(): c.patches[0] for c in axes.containers}
-    assert {f"{k}_s": bar.get_height() for k, bar in bars.items()} == names
-    top = max(bar.get_y() + bar.get_height() for bar in bars.values())
-    assert top == pytest.approx(sum(names.values()))
+    bars = [container.patches[0] for container in axes.containers]
+    assert [bar.get_width() for bar in bars] == [1000 * seconds for seconds in names.values()]
+    assert bars[-1].get_x() + bars[-1].get_width() == pytest.approx(1000 * sum(names.values()))
+    assert axes.get_xlabel() == "time per epoch (ms)"
+    assert list(names) == legend(drawn["phases"][0])
+    assert all(f"{name}: " in drawn["phases"][1] for name in names)
 
 
-def test_bars_that_differ_in_their_reduction_say_so(drawn: dict[str, Any], tmp_path: Path) -> None:
-    found = summarise(
-        [*repeats(1, [8.0]), *repeats(1, [7.0], reduction="shared", key="s")], "strong", {}
-    )
-    figures.draw(found, "strong", tmp_path, "2026-01-01")
-    labels = [text.get_text() for text in drawn["phases"][0].axes[0].get_xticklabels()]
-    assert labels == ["net-1h\nb 100\nallreduce\n1x1", "net-1h\nb 100\nshared\n1x1"]
+def test_bars_are_grouped_by_case_and_then_by_ranks(drawn: dict[str, Any], tmp_path: Path) -> None:
+    rows = [
+        r for ranks in (1, 2) for word in ("allreduce", "shared")
+        for r in repeats(ranks, [8.0], key=f"{word}{ranks}",
+                         given=json.dumps({"reduction": word, "ranks": ranks}))
+    ]  # fmt: skip
+    figures.draw(summarise(rows, "strong", {}), "strong", tmp_path, "2026-01-01")
+    (axes,) = drawn["phases"][0].axes
+    assert [text.get_text() for text in axes.texts] == ["allreduce", "shared"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["1 rank", "2 ranks"] * 2
+    assert list(axes.get_yticks()) == sorted(axes.get_yticks())
 
 
 def test_series_of_a_weak_study_keep_together_whatever_the_rounding() -> None:
@@ -195,7 +288,7 @@ def test_settings_of_the_process_neither_enter_nor_are_changed(
         assert {key: matplotlib.rcParams[key] for key in theirs} == theirs
     assert len(drawn) == 8
     for figure, _ in drawn.values():
-        label = figure.axes[0].yaxis.label
+        label = figure.axes[0].xaxis.label
         assert (label.get_usetex(), label.get_fontsize()) == (False, 9)
         assert all(line.get_linewidth() < 9 for axes in figure.axes for line in axes.get_lines())
 
@@ -203,6 +296,20 @@ def test_settings_of_the_process_neither_enter_nor_are_changed(
 def test_dollar_signs_are_no_mathematics(tmp_path: Path) -> None:
     drawn = figures.draw(points(machine="a$_b$ and ^$x"), "strong", tmp_path, "$^$")
     assert sorted(tmp_path.iterdir()) == sorted(drawn)
+
+
+def test_size_title_and_formats_are_those_asked_for(tmp_path: Path) -> None:
+    form = FigureForm((7.0, 4.0), "My title", ("svg", "png"))
+    drawn = figures.draw(points(), "strong", tmp_path, "2026-01-01", form)
+    assert [p.name for p in drawn] == [
+        f"{name}.{kind}" for name in ("scaling", "phases") for kind in ("svg", "png")
+    ]
+    with Image.open(tmp_path / "scaling.png") as image:
+        assert image.size == (1050, 600)
+    again = figures.draw(points(), "strong", tmp_path / "again", "2026-01-01", form)
+    assert [p.read_bytes() for p in again] == [p.read_bytes() for p in drawn]
+    with pytest.raises(UsageError, match="--size: no room for the axes of scaling"):
+        figures.draw(points(), "strong", tmp_path, "2026-01-01", FigureForm((2.0, 2.0)))
 
 
 def test_a_network_that_was_not_run_has_an_empty_figure(tmp_path: Path) -> None:
@@ -217,6 +324,6 @@ def test_a_network_that_was_not_run_has_an_empty_figure(tmp_path: Path) -> None:
 def test_without_matplotlib_one_line_says_what_to_install(
     draw: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.backends", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
     with pytest.raises(UnavailableError, match=r"matplotlib cannot be loaded: .*\[report\]'"):
         draw()

@@ -189,7 +189,7 @@ def test_run_ends_with_a_report_and_needs_no_matplotlib_for_its_tables(
     assert done.err.startswith("warning: up to 3 ranks x threads on the 2 cores here")
     assert "9 of 9 runs in" in done.out
     assert "scaling.png" in done.out
-    monkeypatch.setitem(sys.modules, "matplotlib.backends", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
     done = here(tmp_path, "run", "small.toml")
     assert (done.code, done.err.count("\n")) == (0, 2)
     assert "no figures: matplotlib cannot be loaded" in done.err
@@ -206,9 +206,19 @@ def test_a_study_that_is_not_finished_shows_what_is_missing(finished: Path, tmp_
         assert file["runs/repeat"].shape == (5,)
         assert list(file["summary/ranks"][...]) == [1, 2, 3]
         assert list(file["summary/repeats"][...]) == [3, 2, 0]
-    done = here(tmp_path, "report", str(place / "study.h5"))
-    assert (done.code, done.err) == (0, "")
-    assert "3 of 3 runs are missing" in done.out
+        assert set(file["runs/logical_cores"][...]) == {len(os.sched_getaffinity(0))}
+    shutil.rmtree(place / "figures")
+    for given in (place / "study.h5", place, tmp_path / "small.toml"):
+        done = here(tmp_path, "report", str(given), "--format", "svg", "--size", "8x4.5")
+        assert (done.code, done.err) == (0, "")
+        assert "missing: none of 3 runs has ended well" in done.out
+        assert ("5 of 9 runs in" in done.out) == (given != place / "study.h5")
+        assert {p.name for p in (place / "figures").iterdir()} == {"scaling.svg", "phases.svg"}
+        shutil.rmtree(place / "figures")
+    shutil.copy(place / "small.toml", place / "other.toml")
+    done = here(tmp_path, "report", str(place))
+    assert (done.code, done.err.count("\n")) == (65, 1)
+    assert "holds other.toml, small.toml, expected the one study" in done.err
 
 
 def test_killed_at_any_moment_and_run_again_each_run_is_there_once(tmp_path: Path) -> None:
@@ -273,7 +283,12 @@ def test_a_dataset_that_is_not_there_is_a_failed_run(tmp_path: Path) -> None:
         (("run", "none.toml"), 78, "cannot be read"),
         (("collect", "s.toml"), 65, "run it first"),
         (("report", "none.h5"), 65, "no such file"),
-        (("report", "s.toml"), 65, "cannot be read"),
+        (("report", "s.toml"), 65, "run it first, or name the folder of its runs"),
+        (("report", "runs"), 65, "holds no TOML file"),
+        (("report", "words.h5"), 65, "is no HDF5 file, expected a study's folder or TOML file"),
+        (("report", "s.h5", "--size", "7"), 2, "expected width x height in inches"),
+        (("report", "s.h5", "--size", "7x400"), 2, "each from 3 to 100"),
+        (("report", "s.h5", "--format", "png,gif"), 2, "png,gif: expected one or several of"),
         (("collect", "s.toml", "--also", "x"), 2, "LABEL=DIR"),
         ((), 2, "COMMAND"),
     ],
@@ -282,6 +297,8 @@ def test_one_line_for_each_mistake(
     words: tuple[str, ...], code: int, hint: str, tmp_path: Path
 ) -> None:
     (tmp_path / "s.toml").write_text("[grid]\nranks = [1]\n")
+    (tmp_path / "words.h5").write_text("words")
+    (tmp_path / "runs").mkdir()
     done = here(tmp_path, *words)
     assert (done.code, done.err.count("\n")) == (code, 1)
     assert hint in done.err

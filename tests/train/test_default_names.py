@@ -16,7 +16,7 @@ from hpcpgd.checkpoint import run_files
 from hpcpgd.config.flags import parse
 from hpcpgd.environment import batch_system
 from hpcpgd.study.paper.paper_command import place_of
-from hpcpgd.study.subcommands import figures_of
+from hpcpgd.study.report_command import figures_of
 from hpcpgd.train.claim_files import open_run
 from tests.helpers.many import Case, together
 from tests.helpers.support import Done

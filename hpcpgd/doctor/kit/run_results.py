@@ -18,9 +18,9 @@ from hpcpgd.doctor.kit.shared_folder import Share
 from hpcpgd.errors import HpcpgdError
 from hpcpgd.study.collect import gather, write
 from hpcpgd.study.grid import points
+from hpcpgd.study.report_command import report
 from hpcpgd.study.rows import Row
 from hpcpgd.study.studyfile import read
-from hpcpgd.study.subcommands import report
 from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import aligned, figure, remarks, time
 

@@ -1,0 +1,58 @@
+"""Where the time went: stacked bars of phases, grouped by case."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import numpy as np
+
+from hpcpgd.study.figure_words import PHASES
+from hpcpgd.study.style import COLOURS, HATCHES, TITLE_LETTERS, entitle, new_figure
+
+# The seconds of each phase, in the order of PHASES, by the bar's name, by its case's.
+Bars = dict[str, dict[str, list[float]]]
+# Inches: of a bar or a line of text; around the bars, above and below them, and beside them.
+ROW, SMALLEST_ROW = 0.23, 0.16
+MARGIN, LABELS = 1.9, 2.5
+
+
+def make(panels: list[Bars], title: str, size: tuple[float, float] | None) -> Any:
+    """Return the figure, a panel with an axis of its own for each of ``panels``."""
+    width, height = size or (8.0, 0.0)
+    letters = max(int(TITLE_LETTERS * (width - LABELS)), TITLE_LETTERS)
+    wrapped = [{textwrap.fill(case, letters): bars for case, bars in p.items()} for p in panels]
+    rows = [sum(_lines(case) + len(bars) for case, bars in p.items()) for p in wrapped]
+    needed = MARGIN + (SMALLEST_ROW if size else ROW) * sum(rows) + 0.5 * len(panels)
+    figure = new_figure(width, max(needed, height))  # names must not overlap
+    all_axes = figure.subplots(len(panels), 1, height_ratios=rows, squeeze=False)[:, 0]
+    for axes, cases in zip(all_axes, wrapped, strict=True):
+        _panel(axes, cases)
+    all_axes[-1].set_xlabel("time per epoch (ms)")
+    figure.legend(all_axes[0].containers, list(PHASES), loc="outside right center", fontsize=8)
+    entitle(figure, title)
+    return figure
+
+
+def _lines(case: str) -> int:
+    return len(case.splitlines())
+
+
+def _panel(axes: Any, cases: Bars) -> None:
+    """Draw bars downwards, the name of a case above those that it has."""
+    names: dict[int, str] = {}
+    row = 0
+    for case, bars in cases.items():
+        row += _lines(case)
+        axes.text(0.005, row - 0.6, case, va="bottom", transform=axes.get_yaxis_transform())
+        names |= dict(enumerate(bars, row))
+        row += len(bars)
+    values = 1000 * np.array([bar for bars in cases.values() for bar in bars.values()])
+    left = np.zeros(len(values))
+    for lengths, colour, hatch in zip(values.T, COLOURS, HATCHES, strict=False):
+        look = {"color": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0.5}
+        axes.barh(list(names), lengths, 0.8, left, **look)
+        left += lengths
+    axes.set_yticks(list(names), list(names.values()))
+    axes.set(xlim=(0, None), ylim=(row - 0.3, -0.7))
+    axes.grid(visible=False, axis="y")

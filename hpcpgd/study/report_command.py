@@ -1,0 +1,103 @@
+"""What ``hpcpgd study report`` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hpcpgd.checkpoint.run_files import companion
+from hpcpgd.cli.launcher import say
+from hpcpgd.errors import DataError
+from hpcpgd.results.identify import RUN, STUDY, what_is
+from hpcpgd.study.collect import read
+from hpcpgd.study.figure_form import FORMATS, FigureForm
+from hpcpgd.study.study_folder import StudyFolder
+from hpcpgd.study.subcommands import collect, open_study
+from hpcpgd.study.tables import factors_table, failures, summary_table
+
+
+def report(
+    path: Path,
+    figures: Path | None = None,
+    size: tuple[float, float] | None = None,
+    title: str | None = None,
+    formats: tuple[str, ...] = FORMATS,
+) -> int:
+    """Print the tables and draw the figures of a study, or draw those of a run.
+
+    Parameters
+    ----------
+    path : Path
+        A study's TOML file or folder, whose runs are collected first, finished or not; a
+        study file; or a run file.
+    figures : Path or None
+        Folder of the figures; None: beside the file.
+    size, title, formats
+        As ``FigureForm`` has them.
+
+    Raises
+    ------
+    DataError
+        If it is none of these, or damaged.
+    """
+    form = FigureForm(size, title, formats)
+    seen = "" if path.is_dir() or path.suffix == ".toml" else what_is(path)
+    if seen == RUN:
+        from hpcpgd.study.run_figures import draw
+
+        drawn = draw(path, figures or figures_of(path), form)
+    elif seen in ("", STUDY):  # "" is also HDF5 that cannot be read: reading it says why
+        drawn = _study(_collected(path), figures, form)
+    else:
+        raise DataError(
+            f"{path}: is {seen}, expected a study's folder or TOML file, the study file that "
+            "hpcpgd study collect makes, or the run file of a training"
+        )
+    say("\n".join(f"figure  {name}" for name in drawn))
+    return 0
+
+
+def _collected(path: Path) -> Path:
+    """Return the study file of what is there now: the runs of a folder or of a TOML file."""
+    if path.is_dir():
+        file, place = StudyFolder(path).study_file(), path
+    elif path.suffix == ".toml":
+        file, place = path, open_study(path, None)[1].path
+    else:
+        return path
+    collect(file, place, None, None, [])
+    return place / "study.h5"
+
+
+def _study(path: Path, figures: Path | None, form: FigureForm) -> list[Path]:
+    from hpcpgd.study.figures import draw
+
+    attributes, rows, found = read(path)
+    head = _head(attributes, len(rows))
+    for text in (head, summary_table(found), factors_table(found), failures(rows)):
+        if text:
+            say(text + "\n")
+    day = str(attributes["written"])[:10]
+    return draw(found, attributes["kind"], figures or figures_of(path), day, form)
+
+
+def figures_of(path: Path) -> Path:
+    """Return where the figures of a file are drawn if nothing else is said."""
+    if path.name == "study.h5":  # as collect calls it, one in a folder
+        return path.with_name("figures")
+    return companion(path, "figures")
+
+
+def _head(attributes: dict[str, Any], runs: int) -> str:
+    expected = attributes["expected_runs"]
+    part = f"; {runs} of {expected} runs, the others have not ended" if runs < expected else ""
+    weak = (
+        "; rows and batch grow with the ranks, and so the trajectory changes"
+        if attributes["kind"] == "weak"
+        else ""
+    )
+    return (
+        f"study {attributes['name']}, {attributes['kind']}{weak}{part}: times are medians over the "
+        f"repeats of each run's median epoch, compilation left out, and the first "
+        f"{attributes['warmup_epochs']} epochs where more were run"
+    )
