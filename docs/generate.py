@@ -1,0 +1,214 @@
+"""The pages of the reference that are made from the code: flags, keys, exit codes, files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from inspect import getdoc
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from hpcpgd import errors
+from hpcpgd.config.option_types import Choice, Flag
+from hpcpgd.config.run_config import FIELDS, NETWORKS, flag_name
+from hpcpgd.results.history import Epoch
+from hpcpgd.results.record import RankPlace, Scores, Segment
+from hpcpgd.study.rows import Row
+from hpcpgd.study.slurm.site import Site
+from hpcpgd.study.studyfile import SETTINGS, StudyFile
+from hpcpgd.study.summary import Summary
+
+STUDY = """
+[study]
+kind = "strong"
+repeats = 1
+[grid]
+ranks = [1, 2]
+[train]
+dataset = "synthetic:60x8x3"
+epochs = 2
+"""
+# Whose docstring describes the datasets of a group.
+TABLES = {
+    "history": Epoch, "segments": Segment, "ranks": RankPlace, "test": Scores, "runs": Row,
+    "summary": Summary,
+}  # fmt: skip
+# What no class describes.
+ALSO = {
+    "cost/flops": "Floating-point operations of a product in a full step, counted.",
+    "cost/bytes_moved": "Bytes that a product reads and writes in a full step, counted.",
+    "cost/bytes_communicated": "Bytes that all ranks together hand to collectives in a full step, "
+    "for each layer; layer 0 stands for flags and filling.",
+    "timing/segment1/seconds": "Time of each phase. `reduce` is the Allreduce on the rank that "
+    "came to it last; `wait` is the rest of the time that the other ranks spend in it.",
+    "timing/segment1/rows": "Training rows that the rank worked on.",
+    "model/class_labels": "The label of each output.",
+    "model/layer1/weights": "Weights of the layer.",
+    "model/layer1/biases": "Biases of the layer.",
+}
+# Exit codes that no class of error has.
+OTHER_CODES = {
+    0: "Done; or `doctor` found no problem.",
+    1: "`study`: some runs did not end well. `doctor --kit`: some steps did not. "
+    "`doctor --reference`: a value is beyond the tolerance.",
+    70: "Internal error: a defect of hpcpgd, with its traceback. Please report it.",
+    130: "Interrupted by Ctrl-C before the first step, or by a second Ctrl-C.",
+    143: "`study` was ended by SIGTERM.",
+}
+
+
+def write_all(folder: Path) -> None:
+    """Write every generated page into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, page in PAGES.items():
+        (folder / f"{name}.md").write_text(page())
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table; bars within cells are escaped."""
+    names = [*head]
+    lines = [names, ["---"] * len(names), *rows]
+    return "\n".join(
+        f"| {' | '.join(c.replace('|', chr(92) + '|') for c in line)} |" for line in lines
+    )
+
+
+def _described(kind: type) -> dict[str, str]:
+    """Return what the numpydoc section *Attributes* of a class says of each."""
+    section = re.split(r"\nAttributes\n-+\n", getdoc(kind) or "")[-1]
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in section.splitlines():
+        if head := re.match(r"(\w[\w, …]*?) : ", line):
+            names = re.split(r", | … ", head[1])
+            found |= dict.fromkeys(names, "")
+        elif line.startswith("    "):
+            for name in names:
+                found[name] = f"{found[name]} {line.strip()}".strip()
+    return found
+
+
+def flags() -> str:
+    """Return the page of the flags of ``hpcpgd train``."""
+    rows = []
+    for name, spec in FIELDS.items():
+        kind = spec.metadata["kind"]
+        text = spec.metadata["help"]
+        if isinstance(kind, Choice):
+            text = f"{', '.join(f'`{choice}`' for choice in kind.choices)}: {text}"
+        default = "" if isinstance(kind, Flag) else f"`{_shown(spec.default)}`"
+        rows.append((f"`{flag_name(name)}`", default, text))
+    networks = ", ".join(f"`{name}` has hidden widths {_shown(w)}" for name, w in NETWORKS.items())
+    rows.append(("`--network`", "", networks))
+    return (
+        "# Flags of `hpcpgd train`\n\nDefaults come first, then the table `[train]` of "
+        "`--config FILE.toml`, then flags.\nA key of the TOML file is a flag with underscores.\n\n"
+        f"{_table(('flag', 'default', 'meaning'), rows)}\n"
+    )
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def exit_codes() -> str:
+    """Return the page of the exit codes."""
+    codes = dict(OTHER_CODES)
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, errors.HpcpgdError) and kind.exit_code != 70:
+            codes.setdefault(kind.exit_code, (getdoc(kind) or "").splitlines()[0])
+    rows = [(f"`{code}`", codes[code]) for code in sorted(codes)]
+    return f"# Exit codes\n\n{_table(('code', 'meaning'), rows)}\n"
+
+
+def study_keys() -> str:
+    """Return the page of the keys of study files."""
+    about = _described(StudyFile)
+    rows = [
+        (f"`{name}`", f"`{getattr(StudyFile, name, '')}`", f"{expected}. {about.get(name, '')}")
+        for name, (expected, _) in SETTINGS.items()
+    ]
+    return (
+        "# Keys of a study file\n\n## `[study]`\n\n"
+        f"{_table(('key', 'default', 'meaning'), rows)}\n\n"
+        "## `[grid]`, `[train]` and `[base]`\n\nThe keys are `ranks`, `network`, in a weak study "
+        "`rows_per_rank` and `batch_per_rank`, and those of\n[`hpcpgd train`](flags.md) but for "
+        "its files and limits. In `[grid]` each has a list of values, in `[train]` one\nfor all "
+        "runs. `[base]` says which points of the grid speedups are counted from.\n"
+    )
+
+
+def site_keys() -> str:
+    """Return the page of the keys of site files."""
+    about = _described(Site)
+    rows = [
+        (f"`{column.name}`", f"`{column.default!r}`", about.get(column.name, ""))
+        for column in fields(Site)
+        if column.name != "environment"
+    ]
+    return (
+        f"# Keys of a site file\n\n## `[site]`\n\n{_table(('key', 'default', 'meaning'), rows)}\n\n"
+        f"## `[environment]`\n\n{about['environment']}\n"
+    )
+
+
+def _tree(file: h5py.File) -> str:
+    """Return a table of the datasets and another of the attributes of a file."""
+    rows: list[tuple[str, str, str, str]] = []
+
+    def visit(path: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            axes = ", ".join(Path(axis[0].name).name for axis in item.dims if len(axis))
+            units = item.attrs.get("units", "")
+            if item.is_scale:
+                return
+            group, _, name = path.partition("/")
+            known = _described(TABLES[group]) if group in TABLES else {}
+            text = ALSO.get(path) or known.get(Path(name).name, "")
+            rows.append((f"`/{path}`", f"({axes})" if axes else "", str(units), text))
+
+    file.visititems(visit)
+    attributes = [(f"`{name}`", type(value).__name__) for name, value in file.attrs.items()]
+    return (
+        f"## Attributes of the root\n\n{_table(('name', 'type'), attributes)}\n\n"
+        f"## Datasets\n\n{_table(('path', 'dimensions', 'units', 'meaning'), rows)}\n"
+    )
+
+
+def _example(*commands: tuple[str, ...], result: str) -> str:
+    """Run commands in a folder of their own and describe the file that they leave."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "strong.toml").write_text(STUDY)
+        for words in commands:
+            subprocess.run([sys.executable, "-m", *words], cwd=folder, check=True)
+        with h5py.File(Path(folder) / result) as file:
+            return _tree(file)
+
+
+def run_file() -> str:
+    """Return the page of the run file, from one that is made now."""
+    words = ("hpcpgd.train", "--epochs", "1", "--quiet", "--output", "run.h5")
+    return f"# Run file, schema `hpcpgd.run/1`\n\n{_example(words, result='run.h5')}"
+
+
+def study_file() -> str:
+    """Return the page of the study file, from one that is made now."""
+    commands = [("hpcpgd.study", name, "strong.toml") for name in ("run", "collect")]
+    tables = _example(*commands, result="hpcpgd-study-strong/study.h5")
+    return f"# Study file, schema `hpcpgd.study/1`\n\n{tables}"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "flags": flags,
+    "exit-codes": exit_codes,
+    "study-keys": study_keys,
+    "site-keys": site_keys,
+    "run-file": run_file,
+    "study-file": study_file,
+}

@@ -1,0 +1,89 @@
+"""README.md and the manual: their commands run, their sentences are short, their words exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.support import MINI, ROOT, environment, run
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [page for page in PAGES if "generated" not in page.parts and "built" not in page.parts]
+# A block of commands, and what a comment above it says: that it is not run here, and why, or the
+# exit code of its last command.
+BLOCK = re.compile(
+    r"(?:<!-- (?:not run: (?P<why>[^\n]+?)|exit (?P<code>\d+)) -->\n)?"
+    r"^ *```bash\n(?P<text>.*?)^ *```",
+    re.MULTILINE | re.DOTALL,
+)
+LONGEST = 18  # words of a sentence, on average
+
+
+def names(pages: list[Path]) -> list[str]:
+    return [str(page.relative_to(ROOT)) for page in pages]
+
+
+def with_commands() -> list[Path]:
+    return [page for page in PAGES if any(not m["why"] for m in BLOCK.finditer(page.read_text()))]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Return a folder that looks like a checkout, with datasets beside it."""
+    checkout = tmp_path / "hpcpgd"
+    checkout.mkdir()
+    for name in ("scripts", "slurm", "tests", "pyproject.toml"):
+        (checkout / name).symlink_to(ROOT / name)
+    (tmp_path / "data").mkdir()
+    for name in ("mnist", "fashion-mnist"):
+        (tmp_path / "data" / name).symlink_to(MINI)
+    return checkout
+
+
+@pytest.mark.long(reason="each page is some runs of the program, which have tests of their own")
+@pytest.mark.parametrize("page", with_commands(), ids=names(with_commands()))
+def test_the_commands_of_a_page_run_one_after_the_other(page: Path, place: Path) -> None:
+    env = environment(
+        HPCPGD_DATA=str(place.parent / "data"),
+        PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        PYTHONPATH=str(ROOT),
+    )
+    for block in BLOCK.finditer(page.read_text()):
+        if block["why"]:
+            continue
+        done = run(["bash", "-euo", "pipefail", "-c", block["text"]], 300, env, place)
+        assert done.code == int(block["code"] or 0), f"{block['text']}\n{done.out}\n{done.err}"
+
+
+def prose(text: str) -> str:
+    """Return the paragraphs and list items of a page without code, tables, links and titles."""
+    text = re.sub(r"<!--.*?-->|^( *)(```|:::).*?^\1\2$", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^(\||#|\(|!\[|\[).*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"`[^`]*`|\$[^$]*\$", "code", text)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    return re.sub(r"^ *(?:[-*]|\d+\.) ", "\n", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_sentences_are_short(page: Path) -> None:
+    parts = re.split(r"(?<=[.!?])\s+|\n\s*\n", prose(page.read_text()))
+    lengths = [len(part.split()) for part in parts if len(part.split()) > 1]
+    if len(lengths) >= 10:
+        assert sum(lengths) / len(lengths) <= LONGEST
+
+
+def test_the_words_are_spelled_as_in_the_dictionary() -> None:
+    command = [sys.executable, "-m", "codespell_lib", *map(str, PAGES), str(ROOT / "CHANGELOG.md")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_links_within_the_readme_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text()
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (ROOT / target).exists(), target
