@@ -108,7 +108,7 @@ class Arena:
     _windows: list[Any] = field(default_factory=list)
 
     def allocate(self, size: int, dtype: npt.DTypeLike) -> Array:
-        """Return ``size`` zeros; collective over the ranks of the job, who ask alike.
+        """Return ``size`` zeros; collective over the ranks of the job, all with the same size.
 
         Raises
         ------
@@ -121,17 +121,17 @@ class Arena:
             return aligned_zeros(size, dtype)
         memory, window = mpi.shared_bytes(self.group.members, nbytes)
         self._windows.append(window)
-        begin = -memory.ctypes.data % ALIGNMENT  # windows begin on a page: alike everywhere
+        begin = -memory.ctypes.data % ALIGNMENT  # the same on all ranks: windows begin on a page
         return memory[begin : begin + nbytes - ALIGNMENT].view(dtype)
 
     def free(self) -> None:
-        """Give all memory back; nobody may look at it any more.  Collective."""
+        """Free all memory, which no rank may read any more; collective."""
         for window in self._windows:
             mpi.free_window(window)
         self._windows.clear()
 
     def _ensure_room(self, nbytes: int) -> None:
-        """Refuse what the shared memory of a node cannot hold: touching it would kill us."""
+        """Refuse what a node's shared memory cannot hold: writing to it would be a SIGBUS."""
         wanted = np.array([nbytes if self.group.index == 0 else 0], np.int64)
         mpi.allreduce_sum(self.ranks.node, wanted)
         with mpi.agreed(self.ranks.comm):

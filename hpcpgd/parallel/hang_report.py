@@ -1,4 +1,4 @@
-"""Who is still there: what each rank says of itself, and what follows from it."""
+"""Which ranks still answer when a job hangs, and which of them the others wait for."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from hpcpgd.parallel import mpi
 ANSWER_SECONDS = 5.0  # seconds in which a rank must answer
 PAUSE = 0.05  # seconds between looks for answers
 PACKAGE = Path(__file__).parents[1]
-# Which calls compiled code that waits.
+# The file that calls the compiled code in which worker threads wait.
 WORKER_POOL = str(PACKAGE / "kernels" / "schedule" / "worker_pool.py")
 
 
 @dataclass(frozen=True)
 class RankReport:
-    """What a rank says of itself.
+    """Where a rank is, as it reports it to the others.
 
     Attributes
     ----------
     where : str
         The function that its thread is in.
     waits : bool
-        Whether that is in a collective.
+        Whether it waits in a collective there.
     phase : str
     waited : float
         Seconds in its collective.
@@ -41,8 +41,8 @@ class RankReport:
     phase: str
     waited: float
 
-    def told(self) -> str:
-        """Say it."""
+    def describe(self) -> str:
+        """Return the report as a phrase for a message."""
         if self.waits:
             return f"waits in {self.where} for {self.waited:.0f} s"
         return f"is in {self.where}"
@@ -53,13 +53,13 @@ class RankReport:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> RankReport:
-        """Return what another rank said."""
+        """Return the report that another rank sent."""
         return cls(**json.loads(data))
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a roll call found.
+class RollCall:
+    """The reports of the ranks that answered.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Found:
 
     @property
     def worst(self) -> RankReport:
-        """Who has waited for the longest time."""
+        """The report of the rank that has waited longest."""
         return max(self.answers.values(), key=lambda answer: answer.waited)
 
     def culprits(self) -> str:
@@ -97,11 +97,12 @@ class Found:
 
 
 def roll_call(
-    comm: mpi.Comm, own: RankReport, hosts: Sequence[str], heard: tuple[int, bytes] | None
-) -> Found:
-    """Tell all ranks of this one, and learn who answers; each rank runs this by itself.
+    comm: mpi.Comm, own: RankReport, hosts: Sequence[str], received: tuple[int, bytes] | None
+) -> RollCall:
+    """Send this rank's report to all others and collect theirs.
 
-    It returns first on the lowest rank that answers, which is then to end the job.
+    Not collective: each rank that sees the hang calls it.  It returns first on the lowest rank
+    that answers, and that rank then ends the job.
 
     Parameters
     ----------
@@ -109,31 +110,32 @@ def roll_call(
     own : RankReport
     hosts : sequence of str
         Host and process of every rank.
-    heard : tuple of int and bytes, or None
-        A rank, and its answer, whose call this rank has already taken.
+    received : tuple of int and bytes, or None
+        A rank and its report, if a message of one has already arrived.
     """
     requests = [
         mpi.isend_bytes(comm, own.to_bytes(), to) for to in range(comm.size) if to != comm.rank
     ]
-    answers, letter = {comm.rank: own}, heard
+    answers, message = {comm.rank: own}, received
     end = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < end and len(answers) < comm.size:
-        if letter is not None:
-            answers[letter[0]] = RankReport.from_bytes(letter[1])
+        if message is not None:
+            answers[message[0]] = RankReport.from_bytes(message[1])
         else:
             mpi.progress(requests)
             time.sleep(PAUSE)
-        letter = mpi.poll_bytes(comm)
+        message = mpi.poll_bytes(comm)
     before = sum(rank < comm.rank for rank in answers)
-    time.sleep(before * ANSWER_SECONDS)  # should those before this one fail to end the job
-    return Found(dict(sorted(answers.items())), hosts)
+    # Lower ranks come first.  If they fail to end the job, this one does it after them.
+    time.sleep(before * ANSWER_SECONDS)
+    return RollCall(dict(sorted(answers.items())), hosts)
 
 
 def location_of(frame: FrameType, waits: bool) -> tuple[str, bool]:
     """Return the innermost function of this package in ``frame``, and whether it waits there.
 
-    A thread waits for other ranks where it has called MPI, which one module does, or compiled
-    code, of which ``waits`` says that somebody waits there.
+    A thread waits for other ranks if it is in a call of MPI, which one module makes.  It also
+    waits if it is in compiled code and ``waits`` says that a worker waits at a barrier there.
     """
     code = frame.f_code
     inside: FrameType | None = frame

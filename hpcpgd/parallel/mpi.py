@@ -1,6 +1,6 @@
 """The one module that imports mpi4py: starting, stopping and the collectives we use.
 
-Every function that takes ``comm`` first and talks is collective over it.
+Every function that takes ``comm`` first and sends messages is collective over it.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ except (ImportError, RuntimeError) as error:
     unloaded = errors.UnavailableError(f"MPI cannot be loaded: {error}: {MPI_CURE}")
     raise shortage(error) or unloaded from None
 
-Comm = MPI.Comm  # for the annotations of others
+Comm = MPI.Comm  # for annotations in other modules
 PIECE = 2**30  # items of one call: counts stay below 2**31 for every MPI library
-LOOK_SECONDS = 0.002  # seconds between looks while another rank works for seconds
+LOOK_SECONDS = 0.002  # seconds between two tests while another rank works for seconds
 patient_barriers = 0  # how many this process has entered
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """A communicator of our own and where its ranks are.
+    """A duplicated communicator, and on which nodes its ranks are.
 
     Attributes
     ----------
@@ -67,10 +67,10 @@ class Ranks:
 
 
 def initialise(endings: startup.Endings | None = None) -> MPI.Comm:
-    """Initialise MPI unless the caller has, and return the world communicator.
+    """Initialise MPI unless it is initialised, and return the world communicator.
 
-    Who calls this calls ``finish`` before the program ends.  ``endings`` says how this process
-    ends if MPI does not start.
+    The caller calls ``finish`` before the program ends.  ``endings`` says how this process ends
+    if MPI does not start.
     """
     if not MPI.Is_initialized():
         startup.initialise(MPI, endings or startup.Endings("hpcpgd"))
@@ -110,7 +110,7 @@ def join(comm: MPI.Comm) -> Ranks:
 
 
 def split(ranks: Ranks, colour: int) -> Ranks:
-    """Return this rank's part of ``ranks``: those that gave the same colour; collective."""
+    """Return the ranks that passed the same colour as this one; collective."""
     part = ranks.comm.Split(colour, ranks.rank)
     own = join(part)
     part.Free()
@@ -124,9 +124,10 @@ def split_within(comm: MPI.Comm, colour: int | None) -> MPI.Comm | None:
 
 
 def same_machine(comm: MPI.Comm, identity: bytes) -> MPI.Comm:
-    """Return the communicator of the ranks that gave the same ``identity``; collective.
+    """Return the communicator of the ranks that passed the same ``identity``; collective.
 
-    A colour has 31 bits: two splits make a coincidence of different ones out of the question.
+    A colour has 31 bits.  Two splits by different bits of a hash make it practically impossible
+    that two identities get the same colours.
     """
     digest = hashlib.sha256(identity).digest()
     first, second = (int.from_bytes(part, "big") >> 1 for part in (digest[:4], digest[4:8]))
@@ -145,9 +146,9 @@ def leave(ranks: Ranks) -> None:
 def abort(comm: MPI.Comm, code: int) -> NoReturn:
     """End every rank of the job with ``code``; not collective."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # nothing may stand between here and Abort
+        with suppress(Exception):  # whatever fails here must not prevent Abort
             stream.flush()
-            wait_for_reader(stream.fileno())  # it drops the rest at Abort
+            wait_for_reader(stream.fileno())  # at Abort the launcher drops unread output
     comm.Abort(code)
     os._exit(code)  # for an MPI whose Abort returns
 
@@ -167,31 +168,31 @@ def allreduce_sum(comm: MPI.Comm, array: Array) -> None:
 
 
 def iallreduce_sum(comm: MPI.Comm, array: Array) -> MPI.Request:
-    """Start to replace ``array`` by its sum over the ranks; return what to ``finish``."""
+    """Start to replace ``array`` by its sum over the ranks; return the request."""
     return comm.Iallreduce(MPI.IN_PLACE, array, MPI.SUM)
 
 
 def progress(requests: list[MPI.Request]) -> None:
-    """Let MPI go on with what was started; not collective."""
+    """Let MPI progress these requests; not collective."""
     for request in requests:
         request.Test()
 
 
 def wait_all(requests: list[MPI.Request]) -> None:
-    """Wait until all that was started is complete."""
+    """Wait until these requests are complete."""
     for request in requests:
         request.Wait()
 
 
 def allgatherv(comm: MPI.Comm, own: Array, counts: list[int], out: Array) -> None:
-    """Fill ``out`` with every rank's ``own``, one after the other, of ``counts`` numbers."""
+    """Fill ``out`` with every rank's ``own``, in rank order; rank r has ``counts[r]`` numbers."""
     places = [sum(counts[:rank]) for rank in range(comm.size)]
     kind = MPI._typedict[own.dtype.char]
     comm.Allgatherv([own, kind], [out, counts, places, kind])
 
 
 def shared_bytes(comm: MPI.Comm, nbytes: int) -> tuple[Array, MPI.Win]:
-    """Return zeroed memory that the ranks of ``comm``, all on one node, see; and its window."""
+    """Return zeroed memory that all ranks of ``comm``, on one node, share; and its window."""
     window = MPI.Win.Allocate_shared(
         nbytes if comm.rank == 0 else 0, 1, comm=cast(MPI.Intracomm, comm)
     )
@@ -207,7 +208,7 @@ def shared_bytes(comm: MPI.Comm, nbytes: int) -> tuple[Array, MPI.Win]:
 
 
 def free_window(window: MPI.Win) -> None:
-    """Give shared memory back; nobody may look at it any more.  Collective."""
+    """Free shared memory, which no rank may read any more; collective."""
     buffer: Any = window.Shared_query(0)[0]
     address, nbytes = buffer.address, buffer.nbytes
     window.Unlock_all()
@@ -275,12 +276,12 @@ def threads_may_call() -> bool:
 
 
 def isend_bytes(comm: MPI.Comm, data: bytes, to: int) -> MPI.Request:
-    """Start to send ``data`` to a rank, which may take it or not; return what to ``progress``."""
+    """Start to send ``data`` to a rank, which need not receive it; return the request."""
     return comm.Isend(np.frombuffer(data, np.uint8), dest=to)
 
 
 def poll_bytes(comm: MPI.Comm) -> tuple[int, bytes] | None:
-    """Return a rank that has posted something and what it was; None if there is nothing."""
+    """Return the sender and the content of a message that has arrived; None if none has."""
     status = MPI.Status()
     if not comm.Iprobe(status=status):
         return None
@@ -290,7 +291,7 @@ def poll_bytes(comm: MPI.Comm) -> tuple[int, bytes] | None:
 
 
 def patient_barrier(comm: MPI.Comm) -> None:
-    """Wait for all ranks asleep: spinning ranks would slow down the one that works."""
+    """Wait for all ranks, and sleep meanwhile: spinning would slow down a rank that works."""
     global patient_barriers
     patient_barriers += 1
     request = comm.Ibarrier()
@@ -314,7 +315,7 @@ def agreed(comm: MPI.Comm) -> Iterator[None]:
         error = caught
     except Exception as caught:
         error = shortage(caught)
-        if error is None:  # a defect of ours
+        if error is None:  # not an expected error
             raise
     patient_barrier(comm)
     first = np.array([comm.size if error is None else comm.rank], np.int64)

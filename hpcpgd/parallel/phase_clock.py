@@ -1,9 +1,9 @@
 """Where the time of an epoch goes: data, compute, reduce, wait, update.
 
-A collective ends for all ranks at about the same time, so the rank that came last spends
-the least time in it: the smallest time over the ranks is the cost of the reduction, and
-what a rank spends beyond it is waiting for others.  The smallest times are found once an
-epoch for all its steps, so that measuring adds no message to a step.
+A collective ends for all ranks at about the same time, so the last rank to arrive spends the
+least time in it.  This smallest time over the ranks is the cost of the reduction.  What another
+rank spends beyond it is waiting.  The smallest times of all steps are computed once an epoch,
+so that measuring adds no message to a step.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class PhaseClock:
         self._last = perf_counter()
 
     def lap(self, phase: int, waited: float = 0.0, loaded: float = 0.0) -> None:
-        """Give the time since the last call to ``phase``.
+        """Add the time since the last call to ``phase``.
 
-        But for ``waited`` seconds of it, which belong to the step's reduction, and for
-        ``loaded`` seconds, which went to data.
+        Of that time ``waited`` seconds count for the step's reduction, and ``loaded`` seconds
+        for the phase data.
         """
         now = perf_counter()
         self._seconds[phase] += now - self._last - waited - loaded
@@ -56,7 +56,7 @@ class PhaseClock:
         self._last = now
 
     def lap_reduction(self) -> float:
-        """Give the time since the last call to the step's reduction; return it."""
+        """Add the time since the last call to the step's reduction, and return it."""
         now = perf_counter()
         seconds = now - self._last
         self._reduction += seconds
@@ -64,7 +64,7 @@ class PhaseClock:
         return seconds
 
     def end_reduction(self) -> None:
-        """Note that this step's reduction is complete; collective at times."""
+        """Store the time of this step's reduction; collective once in ``STEPS_KEPT`` calls."""
         self._durations[self._kept] = self._reduction
         self._kept += 1
         self._reduction = 0.0

@@ -1,4 +1,4 @@
-"""Whether all ranks hold the same rows and weights: a hash of 8 bytes, its least and largest."""
+"""Whether all ranks hold the same rows and weights: they compare hashes of 8 bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def require_same_data(comm: mpi.Comm, arrays: Sequence[Array], name: str) -> Non
     Raises
     ------
     ReplicaError
-        On every rank of ``comm``, naming those that are alone with what they hold.
+        On every rank of ``comm``, naming the ranks that differ from most others.
     """
     if comm.size == 1 or _alike(comm, own := _digest(*arrays)):
         return
@@ -44,7 +44,7 @@ def require_same_weights(
     Raises
     ------
     ReplicaError
-        On every rank, naming those that are alone with their weights, and the first layer.
+        On every rank, naming the ranks that differ from most others, and the first layer.
     """
     fault_point("comparison", comm, parameters, step)
     if comm.size == 1 or _alike(comm, _digest(parameters)):
@@ -63,16 +63,16 @@ def require_same_weights(
 
 def _alike(comm: mpi.Comm, own: int) -> bool:
     """Return whether all ranks have the same ``own``; collective."""
-    box = np.array([own, ~own])  # the least of the complements is that of the largest
+    box = np.array([own, ~own])  # the smallest complement is that of the largest value
     mpi.allreduce_min(comm, box)
     return bool(box[0] == ~box[1])
 
 
 def _digest(*arrays: Array) -> int:
-    found = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(digest_size=8)
     for array in arrays:
-        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return int(np.frombuffer(found.digest(), np.int64)[0])
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return int(np.frombuffer(digest.digest(), np.int64)[0])
 
 
 def _majority(rows: Array) -> tuple[Array, list[int]]:

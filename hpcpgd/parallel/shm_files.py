@@ -1,4 +1,4 @@
-"""Files of shared memory that MPI libraries make, and that killed jobs leave."""
+"""Shared memory files of MPI libraries, which killed jobs leave behind."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")
 MPICH = "mpich_shm_"
-# What MPI libraries call their files there: MPICH, Open MPI, UCX, PSM2.
+# How the files of MPICH, Open MPI, UCX and PSM2 are called there.
 PREFIXES = (MPICH, "vader_segment.", "sm_segment.", "ucx_shm_", "psm2_shm.", "psm3_shm.")
-AGE = 30.0  # seconds after which a file of MPICH's that nobody maps is nobody's
+AGE = 30.0  # seconds after which an MPICH file that no process maps is left over
 
 
 def left_over(
@@ -24,11 +24,11 @@ def left_over(
 
 
 def sweep(folder: Path = SHARED_MEMORY) -> None:
-    """Remove what jobs of this user have left that were killed while MPICH started."""
+    """Remove the files of this user's jobs that were killed while MPICH started."""
     if not folder.is_dir():
         return
     for name in left_over(folder, names=(MPICH,)):
-        with suppress(OSError):  # another job sweeps, too
+        with suppress(OSError):  # another job may remove it at the same time
             if time.time() - (folder / name).stat().st_mtime > AGE:
                 (folder / name).unlink()
 

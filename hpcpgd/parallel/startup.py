@@ -1,4 +1,4 @@
-"""MPI's start and end: what would spoil them, and who looks after a process meanwhile."""
+"""How MPI is initialised and finalised: what would break it, and how signals end a wait."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from hpcpgd.environment.memory_limits import few, too_little
 from hpcpgd.errors import UnavailableError
 from hpcpgd.parallel.stop import attended
 
-# What mpi4py reads in place of what we tell it, by its variables MPI4PY_RC_INITIALIZE and such.
+# mpi4py's variables, such as MPI4PY_RC_INITIALIZE, overrule the settings that we make in Python.
 OVERRULING = "MPI4PY_RC_"
-# Open MPI writes an error at each window that its component for UCX cannot make, and makes it
-# by another; our windows are memory that a node's ranks share, which UCX has no part in.
+# Open MPI prints an error for each window that its UCX component cannot make, and makes it with
+# another component.  Our windows are memory shared within a node, which needs no UCX.
 QUIET = {"OMPI_MCA_osc": "^ucx"}
 WAITING_SECONDS = 60.0  # in MPI_Init, after which a line says so
 
 
 def settle(environ: MutableMapping[str, str]) -> None:
-    """Take from this process's environment what spoils MPI, before its library is loaded."""
+    """Remove from this process's environment what breaks MPI, before its library is loaded."""
     for name in [name for name in environ if name.startswith(OVERRULING)]:
         del environ[name]
     for name, value in QUIET.items():
@@ -34,10 +34,10 @@ def settle(environ: MutableMapping[str, str]) -> None:
 
 
 def _settle_letters() -> None:
-    """Take another locale for letters if i and I are two letters in it, as in Turkish.
+    """Set another locale for letters where i and I are two letters, as in Turkish.
 
-    UCX, in MPICH and Open MPI, looks words of its configuration up without regard to case, by
-    the locale's rules, does not find DIAG as "diag", and fails.
+    UCX, in MPICH and Open MPI, ignores case by the locale's rules when it looks up words of its
+    configuration.  It then does not find DIAG as "diag", and fails.
     """
     libc = ctypes.CDLL(None)
     if libc.tolower(ord("I")) == ord("i") and libc.toupper(ord("i")) == ord("I"):
@@ -49,23 +49,23 @@ def _settle_letters() -> None:
 
 
 class Endings:
-    """How a process ends that MPI does not let go, or ends itself.
+    """How a process ends while MPI starts: by a signal, or because MPI cannot start.
 
     Parameters
     ----------
     program : str
-        What begins the line that says so.
+        Begins the message.
     """
 
     def __init__(self, program: str) -> None:
         self.program = program
 
     def at_signal(self, code: int) -> None:
-        """End this process, which a signal has asked for, with an exit code."""
+        """End this process with an exit code, after a signal."""
         os._exit(code)
 
     def at_failure(self) -> NoReturn:
-        """End this process in the place of MPI, which has said why it cannot start."""
+        """End this process after MPI_Init failed and printed its reason."""
         low = few()
         causes = [f"{low}, which may be too little"] if low else []
         if several_ranks():
@@ -83,7 +83,7 @@ def initialise(mpi: Any, endings: Endings) -> None:
     Raises
     ------
     UnavailableError
-        If a limit of this process leaves MPI, and all that comes, no room.
+        If a limit of this process leaves too little memory for MPI and a run.
     """
     if refused := too_little():
         raise UnavailableError(refused)
@@ -109,8 +109,8 @@ def finalise(mpi: Any) -> None:
 def _call(mpi: Any, name: str, *words: Any) -> None:
     """Call a function of the MPI library, and let Python's other threads run meanwhile.
 
-    mpi4py's own keep the interpreter's lock until all ranks have come: nobody could look at a
-    clock or hear a signal.
+    mpi4py's own functions hold the interpreter's lock until all ranks have arrived.  No other
+    thread could then watch the clock or react to a signal.
     """
     code = getattr(ctypes.CDLL(mpi.__file__), name)(*words)
     if code != mpi.SUCCESS:
@@ -143,4 +143,4 @@ def _ended_by_exit(endings: Endings) -> Iterator[None]:
         yield
     finally:
         within = False
-        libc.__cxa_finalize(ctypes.byref(mark))  # takes it back
+        libc.__cxa_finalize(ctypes.byref(mark))  # removes the hook

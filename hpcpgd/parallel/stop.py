@@ -1,7 +1,7 @@
 """Asking a run to pause between two steps, or this process to end: by a signal, by the clock.
 
-A request to pause travels with every step's reduction, so that all ranks pause after the same
-one.  Before the first step there is nothing to keep, and a signal ends the process at once.
+A request to pause is sent with every step's reduction, so that all ranks pause after the same
+step.  Before the first step there is nothing to save, and a signal ends the process at once.
 """
 
 from __future__ import annotations
@@ -18,57 +18,57 @@ from types import FrameType
 from hpcpgd.cli.launcher import complain, launcher_rank
 from hpcpgd.errors import INTERRUPTED, HpcpgdError, StoppedError
 
-# What SLURM sends before the end of a job (--signal=USR1@120), and what schedulers and
-# people send to end one.
+# SLURM sends SIGUSR1 before the end of a job (--signal=USR1@120).  Schedulers and people send
+# SIGTERM to end one.
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 
-GRACE = 1.0  # seconds in which rank 0, or Python's own handler, comes first
+GRACE = 1.0  # seconds that rank 0, or Python's own handler, has to act first
 # Seconds in which a second Ctrl-C is the same one: the terminal and the launcher both send it.
 SAME_KEY = 1.0
 
 
 class Attendant:
-    """A thread that ends this process at a signal, wherever its main thread is.
+    """A thread that ends this process at a signal, even while its main thread waits in MPI.
 
-    Python calls its handlers between two instructions of the main thread: not while that
-    waits for other ranks in MPI, perhaps forever.
+    Python calls signal handlers between two instructions of the main thread.  While that waits
+    for other ranks in MPI, perhaps for ever, no handler would run.
 
     Parameters
     ----------
     program : str
-        What begins the line that says so.
+        Begins the message.
     leave : callable
-        Ends this process, and, where it can, the job, with an exit code.
+        Ends this process with an exit code, and the whole job if it can.
     """
 
     def __init__(self, program: str, leave: Callable[[int], object] = os._exit) -> None:
         self.leave = leave
         self._program = program
         self._closing = threading.Event()
-        self._heard, self._told = os.pipe()
-        os.set_blocking(self._told, False)  # as set_wakeup_fd demands
-        self._before = signal.set_wakeup_fd(self._told, warn_on_full_buffer=False)
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)  # as set_wakeup_fd demands
+        self._before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._thread = threading.Thread(target=self._attend, daemon=True, name="attendant")
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread; from now on signals are heard by their handlers alone."""
+        """End the thread; from now on only Python's handlers react to signals."""
         self._closing.set()
         signal.set_wakeup_fd(self._before)
-        os.close(self._told)
+        os.close(self._writer)
         self._thread.join()
-        os.close(self._heard)
+        os.close(self._reader)
 
     def _attend(self) -> None:
-        while heard := os.read(self._heard, 1):
-            if heard[0] in (*SIGNALS, signal.SIGINT):
-                self._end(signal.Signals(heard[0]))
+        while number := os.read(self._reader, 1):
+            if number[0] in (*SIGNALS, signal.SIGINT):
+                self._end(signal.Signals(number[0]))
 
     def _end(self, number: signal.Signals) -> None:
         first, error = launcher_rank() == 0, _reason(number)
         late = not first or number == signal.SIGINT
         if late and self._closing.wait(GRACE):
-            return  # the handler has been called, and sees to it
+            return  # Python's handler has run, and the process ends by itself
         complain(self._program, error, first or self.leave is not os._exit)
         self.leave(error.exit_code)
 
@@ -83,7 +83,7 @@ def _reason(number: signal.Signals) -> HpcpgdError:
 
 @contextmanager
 def attended(program: str, leave: Callable[[int], object] = os._exit) -> Iterator[None]:
-    """Have an attendant in the body, in which MPI waits, unless somebody attends already."""
+    """Run an attendant during the body, in which MPI waits, unless one runs already."""
     attendant = None
     if threading.current_thread() is threading.main_thread():
         before = signal.set_wakeup_fd(-1)
@@ -113,7 +113,7 @@ class StopRequest:
         self.end_at = math.inf
         self.pause_at = math.inf
         self._attendant: Attendant | None = None
-        self._interrupted = math.inf  # when Ctrl-C was heard first
+        self._interrupted = math.inf  # when the first Ctrl-C came
 
     @property
     def ending(self) -> bool:
@@ -126,7 +126,7 @@ class StopRequest:
         return self.signalled or monotonic() >= min(self.end_at, self.pause_at)
 
     def listen(self, program: str) -> None:
-        """Hear signals; until ``begin`` they end this process with a line of ``program``'s."""
+        """Handle signals; until ``begin`` they end this process with a message."""
         for number in SIGNALS:
             signal.signal(number, self._note)
         self._attendant = Attendant(program)
@@ -137,9 +137,9 @@ class StopRequest:
             self._attendant.leave = leave
 
     def begin(self) -> None:
-        """Take note of signals, from now on, in place of ending: there is something to keep.
+        """From now on let a signal request a stop: there is something to save.
 
-        Ctrl-C is then such a signal, too; a second one ends this process at once.
+        The same holds for Ctrl-C; a second one ends this process at once.
         """
         if self._attendant is not None:
             signal.signal(signal.SIGINT, self._interrupt)
@@ -152,10 +152,10 @@ class StopRequest:
             self._attendant = None
 
     def ignore(self) -> None:
-        """Leave this process in peace as it ends.
+        """Ignore signals during shutdown.
 
-        A launcher that sees the first rank go may send one more signal, when Python has
-        already put the system's own handlers back: the job's exit code would be the signal's.
+        A launcher may send one more signal when it sees the first rank end.  Python may have
+        restored the system's handlers by then, and the job's exit code would be the signal's.
         """
         self.close()
         for number in SIGNALS:

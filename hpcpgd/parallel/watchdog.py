@@ -1,9 +1,9 @@
-"""A watch over collectives that do not come back.
+"""A watchdog for collectives that do not return.
 
-Each rank has a thread that looks about once a second where the rank's own thread is.  Where
-that has waited in one collective for longer than its phase allows, all ranks are called: each
-that still runs prints its Python stacks and answers, and the first rank says who does not
-answer, or does not come to the collective, and ends the job.
+Each rank has a thread that looks about once a second at where the rank's main thread is.  If
+the main thread has waited in one collective for longer than its phase allows, this rank calls
+all ranks.  Each rank that still runs prints its Python stacks and answers.  The lowest one names
+the ranks that do not answer, or are not in the collective, and ends the job.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TICK = 1.0  # seconds between looks, less where a limit is short
 
 NO_THREADS = "this MPI lets one thread alone call it: no watchdog looks for ranks that hang"
 
-FAREWELL = 600.0  # seconds in which MPI must let a rank go
+FAREWELL = 600.0  # seconds in which MPI_Finalize must return
 
 Heartbeat = tuple[Any, bool]  # what changes while a rank works; whether it waits in compiled code
 
@@ -41,7 +41,7 @@ def _no_heartbeat() -> Heartbeat:
 def farewell(program: str) -> Iterator[None]:
     """End this process with 71 if the body, in which MPI ends, does not return.
 
-    Nothing can be asked of the other ranks then; what a run wrote is written.
+    The other ranks cannot be called any more.  What the run wrote is complete.
     """
     error = WatchdogError(f"the work is done, but MPI does not end in {FAREWELL:.0f} s")
 
@@ -98,9 +98,9 @@ class Watchdog:
 
     @contextmanager
     def asking(self, heartbeat: Callable[[], Heartbeat]) -> Iterator[None]:
-        """Ask ``heartbeat``, in the body, for waits in compiled code, of which no stack tells.
+        """Ask ``heartbeat`` in the body about waits in compiled code, which no stack shows.
 
-        What they look at may be gone as soon as the body has ended.
+        It reads memory that may be freed as soon as the body has ended.
         """
         with self._asking:
             self._heartbeat = heartbeat
@@ -111,7 +111,7 @@ class Watchdog:
                 self._heartbeat = _no_heartbeat
 
     def close(self) -> None:
-        """End the watch; collective.  Nobody leaves it while another may still call."""
+        """End the watch; collective.  No rank leaves while another may still call it."""
         mpi.patient_barrier(self._comm)
         self._closing.set()
         if self._thread.is_alive():
@@ -124,31 +124,31 @@ class Watchdog:
         while not self._closing.wait(tick):
             where, waits, seen = self._look()
             now = time.monotonic()
-            # A job that was suspended as a whole has not waited for that long.
+            # While a job is suspended as a whole, the clock runs and no rank waits.
             waited = waited + min(now - before, 2 * tick) if seen == mark else 0.0
             before, mark = now, seen if waits else None
-            heard = mpi.poll_bytes(self._comm)
-            if waited > self._limits[self._phase] or heard is not None:
-                self._end(RankReport(where, waits, self._phase, waited), heard)
+            received = mpi.poll_bytes(self._comm)
+            if waited > self._limits[self._phase] or received is not None:
+                self._end(RankReport(where, waits, self._phase, waited), received)
 
     def _look(self) -> tuple[str, bool, Any]:
-        """Return where the watched thread is, whether it waits, what is the same meanwhile."""
+        """Return where the watched thread is, whether it waits, and what identifies this wait."""
         frame = sys._current_frames()[self._watched]
         with self._asking:
             count, waits = self._heartbeat()
-        # A patient barrier looks and sleeps in turns: that is one wait.
+        # A patient barrier tests and sleeps in turn: all of that is one wait.
         patient = frame.f_code is mpi.patient_barrier.__code__
         line = mpi.patient_barriers if patient else frame.f_lasti
         return *location_of(frame, waits), (id(frame), patient, line, count)
 
-    def _end(self, own: RankReport, heard: tuple[int, bytes] | None) -> None:
-        """Call all ranks, say what was found, end the job."""
+    def _end(self, own: RankReport, received: tuple[int, bytes] | None) -> None:
+        """Call all ranks, name those that the others wait for, and end the job."""
         rank, size = self._comm.rank, self._comm.size
         where = f"{self._program}: rank {rank} of {size} ({self._hosts[rank]})"
-        sys.stderr.write(f"{where}: {own.told()}; its stacks:\n{stacks(self._watched)}")
+        sys.stderr.write(f"{where}: {own.describe()}; its stacks:\n{stacks(self._watched)}")
         sys.stderr.flush()
-        found = roll_call(self._comm, own, self._hosts, heard)
-        error = WatchdogError(self._reason(found.worst) + found.culprits())
+        answers = roll_call(self._comm, own, self._hosts, received)
+        error = WatchdogError(self._reason(answers.worst) + answers.culprits())
         complain(self._program, error, True)
         mpi.abort(self._comm, error.exit_code)
 

@@ -17,7 +17,7 @@ import pytest
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.hang_report import (
     WORKER_POOL,
-    Found,
+    RollCall,
     RankReport,
     location_of,
     stacks,
@@ -29,14 +29,14 @@ HOSTS = ("n1, process 10", "n1, process 11", "n2, process 12", "n2, process 13")
 WAITS = RankReport("sum_in_place (mpi.py, line 9)", True, "step", 600.0)
 
 
-def found(**others: RankReport | None) -> Found:
+def found(**others: RankReport | None) -> RollCall:
     """Return a roll call of four ranks that wait, but for those that are given."""
     answers = dict.fromkeys(range(4), WAITS)
     for name, answer in others.items():
         del answers[int(name[1:])]
         if answer is not None:
             answers[int(name[1:])] = answer
-    return Found(answers, HOSTS)
+    return RollCall(answers, HOSTS)
 
 
 def test_ranks_that_do_not_answer_are_named() -> None:
