@@ -148,7 +148,7 @@ def ensure_fits(nbytes: int, what: Path | str) -> None:
             f" {memory / 2**30:.1f} GiB for this job, {taken / 2**30:.1f} GiB are taken"
         )
     if limit is not None and nbytes > limit.free:
-        raise DataError(f"{what}: needs {memory_limits.size(nbytes)} of memory, {limit.told()}")
+        raise DataError(f"{what}: needs {memory_limits.size(nbytes)} of memory, {limit.describe()}")
 
 
 def fill(stream: BinaryIO, buffer: npt.NDArray[np.uint8]) -> int:

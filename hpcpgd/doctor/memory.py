@@ -51,7 +51,7 @@ def observe() -> Memory:
     limit = memory_limits.tightest()
     if limit is None:
         return Memory(machine, allowed, free)
-    return Memory(machine, allowed, free, limit.free, limit.told())
+    return Memory(machine, allowed, free, limit.free, limit.describe())
 
 
 def _free_of_machine(otherwise: int) -> int:

@@ -1,4 +1,4 @@
-"""What the batch system says of this job: its number, and whether it has been started before."""
+"""The batch system's variables: the number of this job, and whether it was started before."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-NOT_A_TASK = ("", "0", "undefined")  # LSF and Grid Engine say so outside of an array
+NOT_A_TASK = ("", "0", "undefined")  # what LSF and Grid Engine set outside of an array
 NOT_AGAIN = ("", "0")
 
 
@@ -17,13 +17,13 @@ class System:
     Attributes
     ----------
     mark : str
-        Is there in its jobs alone.
+        The variable that only its jobs have.
     job : str
-        Holds the job's number.
+        The variable with the job's number.
     task : str
-        Holds the number of an array's task; "" where the job's has it, too.
+        The variable with the number of an array's task; "" where the job's number includes it.
     again : str
-        Says whether the job has been started before; "" where nothing does.
+        The variable that is set when the job is started again; "" where there is none.
     """
 
     mark: str
@@ -54,7 +54,7 @@ def job_label(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def started_before(environ: Mapping[str, str] = os.environ) -> str:
-    """Return what says that this job has been started before, "" where nothing does."""
+    """Return the variable and its value if this job was started before, else ""."""
     system = _system(environ)
     value = "" if system is None else environ.get(system.again, "")
     return "" if system is None or value in NOT_AGAIN else f"{system.again}={value}"

@@ -1,6 +1,6 @@
 """Limits that a container or a job sets through control groups, of both versions.
 
-Those of version 1 are told in the words of version 2.
+Limits of version 1 are translated to the file names and words of version 2.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What memory a process may take, and what to say where it was too little.
+"""How much memory a process may take, and the message where it was too little.
 
-Of limits (``ulimit``) and of the node's memory; of the groups that containers and jobs make
-see ``cgroup``.
+This covers ``ulimit`` and the node's memory; ``cgroup`` covers the limits of containers and jobs.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ KIB = 2**10
 MIB = 2**20
 GIB = 2**30
 PROCESS = Path("/proc/self/statm")  # pages: all, resident, shared, code, 0, data and stack
-# What Python, the libraries and a run of the digits take before there are any data.
+# Memory that Python, the libraries and a run on the digits take before any data are read.
 LEAST = {"-v": 600 * MIB, "-d": 200 * MIB}
-# What does not forbid a run, but may be too little for MPI: files of shared memory, open files.
+# Limits that allow a run but may be too low for MPI: shared memory files and open files.
 FEW = {"-f": (resource.RLIMIT_FSIZE, 64 * MIB), "-n": (resource.RLIMIT_NOFILE, 64)}
-# How libraries that are loaded, threads that are started and MPI say it.
+# How the loader of libraries, the start of a thread and MPI report too little memory.
 SHORT = re.compile(
     r"failed to map segment|annot allocate memory|can't start new thread|out of memory"
     r"|MPI_ERR_NO_MEM|Unable to allocate",
@@ -45,7 +44,7 @@ class Limit:
     option : str
         Of the shell's ``ulimit``.
     nbytes, used : int
-        What it allows, and what of it is taken.
+        Bytes that it allows, and bytes that are taken.
     """
 
     option: str
@@ -57,15 +56,15 @@ class Limit:
         """Bytes that this process may still take."""
         return max(self.nbytes - self.used, 0)
 
-    def told(self) -> str:
-        """Say it."""
+    def describe(self) -> str:
+        """Return the limit as a phrase for a message."""
         return f"{size(self.used)} of {size(self.nbytes)} are taken (ulimit {self.option})"
 
 
 def _pages(process: Path) -> list[int]:
     try:
         return [int(word) for word in process.read_text().split()]
-    except OSError:  # another system: nobody says what is taken
+    except OSError:  # another system, which does not report what is taken
         return [0] * 7
 
 
@@ -76,7 +75,7 @@ def taken(process: Path = PROCESS) -> int:
 
 
 def limits(process: Path = PROCESS) -> list[Limit]:
-    """Return the limits of this process's memory, of which most have none."""
+    """Return the memory limits that are set for this process; most systems set none."""
     pages, page = _pages(process), os.sysconf("SC_PAGE_SIZE")
     kinds = (("-v", resource.RLIMIT_AS, pages[0]), ("-d", resource.RLIMIT_DATA, pages[5]))
     set_ones = ((option, resource.getrlimit(kind)[0], used) for option, kind, used in kinds)
@@ -113,7 +112,7 @@ def few() -> str:
 
 
 def shortage(error: BaseException) -> ShortageError | None:
-    """Return what to say of an error that comes of too little memory; None of another."""
+    """Return an error with a message if ``error`` comes from too little memory, else None."""
     for cause in _causes(error):
         number = cause.errno if isinstance(cause, OSError) else None
         if isinstance(cause, MemoryError) or number in NUMBERS or SHORT.search(str(cause)):
@@ -132,19 +131,21 @@ def physical_memory() -> int:
 
 
 def there() -> str:
-    """Say what memory there is."""
+    """Return how much memory there is, and what to do if it is too little."""
     limit = tightest()
     if limit is not None:
-        return f"{limit.told()}; take a smaller problem, or raise the limit"
+        return f"{limit.describe()}; take a smaller problem, or raise the limit"
     has = f"this machine, or job, has {size(physical_memory())}"
     return f"{has}; take a smaller problem, or fewer ranks a node"
 
 
 def _where(error: BaseException) -> str:
-    """Say which function of this package wanted more."""
+    """Return which function of this package asked for more memory."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if PACKAGE in Path(frame.filename).parents]
-    return f"{own[-1].name} ({Path(own[-1].filename).name}) wanted more" if own else "none is left"
+    ours = [frame for frame in frames if PACKAGE in Path(frame.filename).parents]
+    if not ours:
+        return "none is left"
+    return f"{ours[-1].name} ({Path(ours[-1].filename).name}) wanted more"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

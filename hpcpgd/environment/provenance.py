@@ -54,7 +54,7 @@ def hash_of_sources(folder: Path) -> str:
 
 
 def blas_pool(path: str) -> dict[str, Any]:
-    """Return what threadpoolctl knows of the BLAS library at ``path``, nothing if it does not."""
+    """Return threadpoolctl's entry for the BLAS library at ``path``, empty if it has none."""
     from threadpoolctl import threadpool_info
 
     name = Path(path).name

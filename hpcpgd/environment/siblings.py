@@ -1,4 +1,4 @@
-"""The other ranks that a launcher started on this machine, before MPI knows of them."""
+"""The other ranks that a launcher started on this machine, found without MPI."""
 
 from __future__ import annotations
 

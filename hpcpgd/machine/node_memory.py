@@ -37,6 +37,6 @@ def ensure_memory(ranks: mpi.Ranks, nbytes: int, what: str) -> None:
         limit = memory_limits.tightest()
         if limit is not None and nbytes > limit.free:
             raise UnavailableError(
-                f"{what}: a rank needs {memory_limits.size(nbytes)}, {limit.told()}: "
+                f"{what}: a rank needs {memory_limits.size(nbytes)}, {limit.describe()}: "
                 "raise the limit, or take a smaller problem"
             )

@@ -64,7 +64,7 @@ def test_memory_of_a_node() -> None:
 
 def test_memory_that_a_limit_leaves_to_a_process() -> None:
     limit = memory_limits.Limit("-v", 1000 * MIB, 900 * MIB)
-    seen = memory.Memory(64 * GIB, 64 * GIB, 8 * GIB, limit.free, limit.told())
+    seen = memory.Memory(64 * GIB, 64 * GIB, 8 * GIB, limit.free, limit.describe())
     found = only(memory.judge(seen, 1))
     assert found.level == WARNING
     assert "0.1 GiB a rank, as 900 MiB of 1000 MiB are taken (ulimit -v)" in found.seen
