@@ -17,8 +17,8 @@ import pytest
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.hang_report import (
     WORKER_POOL,
-    RollCall,
     RankReport,
+    RollCall,
     location_of,
     stacks,
 )
