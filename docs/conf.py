@@ -26,7 +26,8 @@ myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-exclude_patterns = ["built"]
+# The second is part of another page.
+exclude_patterns = ["built", "reference/generated/benchmark-tables.md"]
 html_theme = "furo"
 html_title = f"hpcpgd {__version__}"
 html_static_path = ["static"]

@@ -6,13 +6,14 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
 import h5py
+from benchmark_tables import benchmark_tables, table
 
 from hpcpgd import errors
 from hpcpgd.config.option_types import Choice, Flag
@@ -70,15 +71,6 @@ def write_all(folder: Path) -> None:
         (folder / f"{name}.md").write_text(page())
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a Markdown table; bars within cells are escaped."""
-    names = [*head]
-    lines = [names, ["---"] * len(names), *rows]
-    return "\n".join(
-        f"| {' | '.join(c.replace('|', chr(92) + '|') for c in line)} |" for line in lines
-    )
-
-
 def _described(kind: type) -> dict[str, str]:
     """Return what the numpydoc section *Attributes* of a class says of each."""
     section = re.split(r"\nAttributes\n-+\n", getdoc(kind) or "")[-1]
@@ -109,7 +101,7 @@ def flags() -> str:
     return (
         "# Flags of `hpcpgd train`\n\nDefaults come first, then the table `[train]` of "
         "`--config FILE.toml`, then flags.\nA key of the TOML file is a flag with underscores.\n\n"
-        f"{_table(('flag', 'default', 'meaning'), rows)}\n"
+        f"{table(('flag', 'default', 'meaning'), rows)}\n"
     )
 
 
@@ -124,7 +116,7 @@ def exit_codes() -> str:
         if isinstance(kind, type) and issubclass(kind, errors.HpcpgdError) and kind.exit_code != 70:
             codes.setdefault(kind.exit_code, (getdoc(kind) or "").splitlines()[0])
     rows = [(f"`{code}`", codes[code]) for code in sorted(codes)]
-    return f"# Exit codes\n\n{_table(('code', 'meaning'), rows)}\n"
+    return f"# Exit codes\n\n{table(('code', 'meaning'), rows)}\n"
 
 
 def study_keys() -> str:
@@ -136,7 +128,7 @@ def study_keys() -> str:
     ]
     return (
         "# Keys of a study file\n\n## `[study]`\n\n"
-        f"{_table(('key', 'default', 'meaning'), rows)}\n\n"
+        f"{table(('key', 'default', 'meaning'), rows)}\n\n"
         "## `[grid]`, `[train]` and `[base]`\n\nThe keys are `ranks`, `network`, in a weak study "
         "`rows_per_rank` and `batch_per_rank`, and those of\n[`hpcpgd train`](flags.md) but for "
         "its files and limits. In `[grid]` each has a list of values, in `[train]` one\nfor all "
@@ -153,7 +145,7 @@ def site_keys() -> str:
         if column.name != "environment"
     ]
     return (
-        f"# Keys of a site file\n\n## `[site]`\n\n{_table(('key', 'default', 'meaning'), rows)}\n\n"
+        f"# Keys of a site file\n\n## `[site]`\n\n{table(('key', 'default', 'meaning'), rows)}\n\n"
         f"## `[environment]`\n\n{about['environment']}\n"
     )
 
@@ -176,8 +168,8 @@ def _tree(file: h5py.File) -> str:
     file.visititems(visit)
     attributes = [(f"`{name}`", type(value).__name__) for name, value in file.attrs.items()]
     return (
-        f"## Attributes of the root\n\n{_table(('name', 'type'), attributes)}\n\n"
-        f"## Datasets\n\n{_table(('path', 'dimensions', 'units', 'meaning'), rows)}\n"
+        f"## Attributes of the root\n\n{table(('name', 'type'), attributes)}\n\n"
+        f"## Datasets\n\n{table(('path', 'dimensions', 'units', 'meaning'), rows)}\n"
     )
 
 
@@ -211,4 +203,5 @@ PAGES: dict[str, Callable[[], str]] = {
     "site-keys": site_keys,
     "run-file": run_file,
     "study-file": study_file,
+    "benchmark-tables": benchmark_tables,
 }
