@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -87,3 +90,31 @@ def test_links_within_the_readme_lead_somewhere() -> None:
     text = (ROOT / "README.md").read_text()
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (ROOT / target).exists(), target
+
+
+def test_the_benchmarks_show_what_the_files_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each median of the training step, and each goal that is missed."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    text = import_module("benchmark_tables").benchmark_tables()
+    for path in (ROOT / "scripts" / "results").glob("*/bench_train.json"):
+        found = json.loads(path.read_text())
+        assert str(path.relative_to(ROOT)) in text
+        assert f"### {found['machine']['cpu_model']}, {found['date'][:10]}" in text
+        for part in found["sections"]:
+            lines = [f"| {c['name']} | {c['placement']} |" for c in part["cells"]]
+            rows = [[row for row in text.splitlines() if row.startswith(line)] for line in lines]
+            for cell, shown in zip(part["cells"], rows, strict=True):
+                median = f"**{cell['seconds_per_60000']['median']:.2f}**"
+                assert any(median in row for row in shown), (cell["name"], median)
+            missed = [r["text"] for r in part["ratios"] if r.get("met") is False]
+            for what in missed:
+                section = f"| {part['network']}, {part['batch']} | {what} |"
+                assert re.search(rf"^{re.escape(section)}.*\*\*no\*\* \|$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("drawing", [*sorted((ROOT / "docs" / "static").glob("*.svg"))], ids=str)
+def test_a_drawing_has_a_title_and_a_description(drawing: Path) -> None:
+    tags = [element.tag.split("}")[-1] for element in ET.parse(drawing).getroot()]
+    assert tags[:2] == ["title", "desc"]
+    pages = "".join(page.read_text() for page in PAGES)
+    assert f"static/{drawing.name})" in pages
