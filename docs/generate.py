@@ -17,7 +17,7 @@ from benchmark_tables import benchmark_tables, table
 
 from hpcpgd import errors
 from hpcpgd.config.option_types import Choice, Flag
-from hpcpgd.config.run_config import FIELDS, NETWORKS, flag_name
+from hpcpgd.config.run_config import FIELDS, NETWORKS, RECIPES, flag_name
 from hpcpgd.results.history import Epoch
 from hpcpgd.results.record import RankPlace, Scores, Segment
 from hpcpgd.study.rows import Row
@@ -98,6 +98,9 @@ def flags() -> str:
         rows.append((f"`{flag_name(name)}`", default, text))
     networks = ", ".join(f"`{name}` has hidden widths {_shown(w)}" for name, w in NETWORKS.items())
     rows.append(("`--network`", "", networks))
+    for name, options in RECIPES.items():
+        given = ", ".join(f"{flag_name(key)} {value}" for key, value in options.items())
+        rows.append(("`--recipe`", "", f"`{name}` stands for {given}; other flags win over it"))
     return (
         "# Flags of `hpcpgd train`\n\nDefaults come first, then the table `[train]` of "
         "`--config FILE.toml`, then flags.\nA key of the TOML file is a flag with underscores.\n\n"

@@ -17,11 +17,11 @@ from tests.helpers.support import MINI, ROOT, environment, run
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if "generated" not in page.parts and "built" not in page.parts]
-# A block of commands, and what a comment above it says: that it is not run here, and why, or the
-# exit code of its last command.
+# A block of commands or of Python, and what a comment above it says: that it is not run here, and
+# why, or the exit code of its last command.
 BLOCK = re.compile(
     r"(?:<!-- (?:not run: (?P<why>[^\n]+?)|exit (?P<code>\d+)) -->\n)?"
-    r"^ *```bash\n(?P<text>.*?)^ *```",
+    r"^ *```(?P<kind>bash|python)\n(?P<text>.*?)^ *```",
     re.MULTILINE | re.DOTALL,
 )
 LONGEST = 18  # words of a sentence, on average
@@ -59,7 +59,10 @@ def test_the_commands_of_a_page_run_one_after_the_other(page: Path, place: Path)
     for block in BLOCK.finditer(page.read_text()):
         if block["why"]:
             continue
-        done = run(["bash", "-euo", "pipefail", "-c", block["text"]], 300, env, place)
+        words = ["bash", "-euo", "pipefail", "-c"]
+        if block["kind"] == "python":
+            words = [sys.executable, "-W", "error", "-c"]
+        done = run([*words, block["text"]], 300, env, place)
         assert done.code == int(block["code"] or 0), f"{block['text']}\n{done.out}\n{done.err}"
 
 
@@ -86,10 +89,19 @@ def test_the_words_are_spelled_as_in_the_dictionary() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_links_within_the_readme_lead_somewhere() -> None:
+def test_the_readme_is_one_page_and_its_links_lead_somewhere() -> None:
     text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    named = re.findall(
+        r"`?((?:scripts|slurm|tests|hpcpgd|kernels)/[\w./-]+\.\w+)", page.read_text()
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_the_benchmarks_show_what_the_files_say(monkeypatch: pytest.MonkeyPatch) -> None:

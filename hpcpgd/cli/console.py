@@ -24,7 +24,7 @@ COMMANDS = {
 def _help() -> str:
     lines = [f"  {name:<9}{text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
-        ["usage: hpcpgd COMMAND ...", "", *lines, "", "hpcpgd COMMAND --help tells more"]
+        ["usage: hpcpgd COMMAND ...", "", *lines, "", "hpcpgd COMMAND --help shows its flags"]
     )
 
 
@@ -38,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _answer(words: list[str]) -> int:
     """Answer what is no command: a question, or a mistake."""
-    if words and words[0] in ("-h", "--help", "--version"):
+    if not words or words[0] in ("-h", "--help", "--version"):
         if launcher_rank() == 0:
-            say(f"hpcpgd {__version__}" if words[0] == "--version" else _help())
+            say(f"hpcpgd {__version__}" if words[:1] == ["--version"] else _help())
         return 0
-    seen = f"unknown command '{words[0]}'" if words else "a command is missing"
-    hint = nearest(words[0], COMMANDS) if words else ""
-    raise UsageError(f"{seen}: expected one of {', '.join(COMMANDS)}{hint}")
+    hint = nearest(words[0], COMMANDS)
+    expected = f"expected one of {', '.join(COMMANDS)}{hint}"
+    raise UsageError(f"unknown command '{words[0]}': {expected}")

@@ -28,6 +28,26 @@ from hpcpgd.version import __version__
 DESCRIPTION = """Train a multilayer perceptron by exact parallel minibatch gradient descent.
 Run it alone or under mpirun or srun: the weights do not depend on the number of ranks,
 up to rounding."""
+EPILOG = """examples:
+  mpirun -n 2 python -m hpcpgd.train --output run.h5
+  python -m hpcpgd.train --dataset my.csv --standardise --epochs 100
+  python -m hpcpgd.train --output run.h5 --epochs 60     go on with a run of fewer epochs
+
+backends cuda and cuda-loops are experimental: they have run in an emulator, never on a GPU.
+reduction overlap pays where messages between nodes are slow, not within one node."""
+# The options in the order in which --help shows them.
+GROUPS = {
+    "data": ("dataset", "label_column", "standardise", "train_rows", "test_fraction"),
+    "network and loss": ("hidden", "activation", "output_activation", "loss"),
+    "training": ("batch_size", "epochs", "max_steps", "learning_rate", "seed"),
+    "arithmetic and ranks": (
+        *("backend", "reduction", "threads", "dtype", "matmul_precision", "group_size", "shards"),
+    ),
+    "files and restarts": (
+        *("output", "overwrite", "checkpoint_every", "checkpoint_dir", "resume"),
+    ),
+    "limits and messages": ("time_limit", "hang_limit", "log_every", "quiet"),
+}
 
 
 def build_parser(program: str, description: str, refused: Mapping[str, str]) -> OneLineParser:
@@ -35,32 +55,53 @@ def build_parser(program: str, description: str, refused: Mapping[str, str]) -> 
 
     Every value stays text, to be checked with the TOML's.
     """
-    parser = OneLineParser(prog=program, description=description, allow_abbrev=False)
-    add = parser.add_argument
-    for key, spec in FIELDS.items():
-        if key in refused:
-            continue
-        kind: Kind = spec.metadata["kind"]
-        text = spec.metadata["help"].replace("%", "%%")
-        if isinstance(kind, Flag):
-            add(flag_name(key), action="store_true", default=argparse.SUPPRESS, help=text)
-            continue
-        if isinstance(kind, Choice):
-            text = f"{', '.join(kind.choices)}: {text}"
-        metavar = kind.metavar or key.split("_")[-1].upper()
-        text += f" (default {_shown(spec.default)})"
-        add(flag_name(key), metavar=metavar, default=argparse.SUPPRESS, help=text)
-        if key == "hidden":
-            names = ", ".join(f"{n} = {_shown(w)}" for n, w in NETWORKS.items())
-            add("--network", metavar="NAME", default=argparse.SUPPRESS, help=names)
+    parser = OneLineParser(
+        prog=program,
+        description=description,
+        epilog="" if refused else EPILOG,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for title, keys in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for key in keys:
+            if key not in refused:
+                _add_option(group, key)
+            if key == "hidden":
+                names = ", ".join(f"{n} = {_shown(w)}" for n, w in NETWORKS.items())
+                group.add_argument(
+                    "--network", metavar="NAME", default=argparse.SUPPRESS, help=names
+                )
+    _add_configuration(parser.add_argument_group("configuration"), refused)
+    return parser
+
+
+def _add_option(group: Any, key: str) -> None:
+    """Add the flag of a field."""
+    spec = FIELDS[key]
+    kind: Kind = spec.metadata["kind"]
+    text = spec.metadata["help"].replace("%", "%%")
+    if isinstance(kind, Flag):
+        group.add_argument(
+            flag_name(key), action="store_true", default=argparse.SUPPRESS, help=text
+        )
+        return
+    if isinstance(kind, Choice):
+        text = f"{', '.join(kind.choices)}: {text}"
+    metavar = kind.metavar or key.split("_")[-1].upper()
+    text += f" (default {_shown(spec.default)})"
+    group.add_argument(flag_name(key), metavar=metavar, default=argparse.SUPPRESS, help=text)
+
+
+def _add_configuration(group: Any, refused: Mapping[str, str]) -> None:
     recipes = "; ".join(f"{name} = {_as_flags(values)}" for name, values in RECIPES.items())
     text = f"options under one name, over which others win: {recipes}"
+    add = group.add_argument
     add("--recipe", metavar="NAME", default=argparse.SUPPRESS, help=text)
     add("--config", metavar="FILE.toml", help="read the table [train]; flags win over it")
     if "print_config" not in refused:
         add("--print-config", action="store_true", help="print the resolved TOML and stop")
     add("--version", action="version", version=f"hpcpgd {__version__}")
-    return parser
 
 
 def _as_flags(values: dict[str, Any]) -> str:

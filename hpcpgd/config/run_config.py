@@ -98,7 +98,7 @@ class RunConfig:
     )
     epochs: int = _option(30, Integer(1), "passes over the training rows")
     max_steps: int | str = _option(
-        "none", Integer(1, "none"), "end after N steps, be it within an epoch"
+        "none", Integer(1, "none"), "end after N steps, also within an epoch"
     )
     learning_rate: float | str = _option(
         "auto", Real(0, word="auto"), "step size; auto: by network, loss and batch"

@@ -36,7 +36,7 @@ class Trainer:
     rate : float
         Learning rate.
     max_steps : int or None
-        Steps after which the run ends, be it within an epoch.
+        Steps after which the run ends, also within an epoch.
     timer : CheckpointTimer or None
         Who writes checkpoints; without one a pause is the end.
     history : History

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hpcpgd.config.flags import parse
+from hpcpgd.config.flags import GROUPS, parse
 from hpcpgd.config.resolve import resolve
 from hpcpgd.config.run_config import CHECKPOINT_EVERY, FIELDS, RunConfig, read_toml
 from hpcpgd.errors import ConfigError, UsageError
@@ -305,3 +305,7 @@ def test_toml_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text("[train]\nepochs = 3\n", encoding="utf-8-sig")
     assert read_toml(str(path)) == {"epochs": 3}
+
+
+def test_help_shows_each_option_in_one_group() -> None:
+    assert sorted(key for keys in GROUPS.values() for key in keys) == sorted(FIELDS)
