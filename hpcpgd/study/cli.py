@@ -15,7 +15,7 @@ from hpcpgd.study import figure_form
 
 # Where the function of each command is, which has its name and takes its flags.
 _MODULES = {
-    "new": "new_command",
+    "new": "subcommands",
     "plan": "plan_command",
     "run": "run_command",
     "submit": "slurm.submission",

@@ -37,7 +37,7 @@ def execute_all(
 
         def named() -> Iterator[Job]:
             for job in jobs:
-                bar.set_description_str(job.task.label)
+                bar.set_description_str(_label(job))
                 yield job
 
         def told(job: Job, failure: Failure | None) -> None:
@@ -48,7 +48,7 @@ def execute_all(
                 bar.write(f"{failure.status}: {job.name}: {failure.error}", file=sys.stderr)
             elif bar.disable:
                 left = (monotonic() - begin) / made * (len(jobs) - done - made)
-                line = f"run {done + made} of {len(jobs)}: {job.task.label}: "
+                line = f"run {done + made} of {len(jobs)}: {_label(job)}: "
                 line += _result(place, job, warmup) + (f"; {about(left)} left" if left else "")
                 print(line, file=sys.stderr, flush=True)
 
@@ -58,6 +58,10 @@ def execute_all(
             made = sum(place.is_done(job) for job in jobs)
             bar.write(f"{made} of {len(jobs)} runs are done: run again to go on", file=sys.stderr)
             raise
+
+
+def _label(job: Job) -> str:
+    return job.task.label if isinstance(job.task, Point) else job.task.key
 
 
 def _result(place: StudyFolder, job: Job, warmup: int) -> str:

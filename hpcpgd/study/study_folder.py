@@ -30,10 +30,6 @@ class Task(Protocol):
     def key(self) -> str:
         """A file name of its own."""
 
-    @property
-    def label(self) -> str:
-        """What a person reads of it while it runs."""
-
     def command(self, launcher: Launcher, output: Path) -> list[str]:
         """Return what runs it and leaves its result at ``output``.
 

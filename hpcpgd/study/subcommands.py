@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 from hpcpgd.cli.launcher import say
@@ -17,6 +18,13 @@ def open_study(path: Path, folder: Path | None) -> tuple[StudyFile, StudyFolder]
     """Read a study file and name its folder."""
     study = read_study(path)
     return study, StudyFolder(folder or Path(f"hpcpgd-study-{study.name}"))
+
+
+def new(template: str) -> int:
+    """Print a study file with comments that runs as it is."""
+    path = files("hpcpgd.study").joinpath("templates", f"{template}.toml")
+    say(path.read_text(encoding="utf-8").rstrip())
+    return 0
 
 
 def collect(

@@ -308,20 +308,20 @@ def test_a_site_whose_slurm_does_not_answer(cluster: Cluster, site: Path, tmp_pa
     assert "squeue: " in done.err
 
 
-@pytest.mark.parametrize("name", ["train", "strong", "sweep"])
+@pytest.mark.parametrize("name", ["train", "study", "sweep"])
 def test_shipped_scripts(cluster: Cluster, name: str, tmp_path: Path) -> None:
     """With fewer ranks than they ask for: this cluster has eight cores."""
     shutil.copytree(ROOT / "slurm", tmp_path / "slurm")
     folder = tmp_path / "slurm"
     (folder / "strong.toml").write_text(STUDY)
-    flags = [] if name == "strong" else ["--epochs", "1", "--quiet"]
+    flags = ["strong.toml"] if name == "study" else ["--epochs", "1", "--quiet"]
     options = ["--ntasks=2", "--export=ALL,MPI=pmi2"]
     if name == "sweep":
         options.append("--array=0-1")
     state = cluster.script(folder, *options, f"{name}.sbatch", *flags)
     logs = "".join(p.read_text() for p in folder.glob("*.log"))
     assert state == "COMPLETED", logs
-    if name == "strong":
+    if name == "study":
         assert (folder / "strong" / "study.h5").exists()
         assert (folder / "strong" / "figures" / "scaling.png").exists()
     else:

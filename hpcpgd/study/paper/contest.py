@@ -93,11 +93,6 @@ class LibraryTask:
         name = f"{self.row.backend}-{device(self.row)}-{network}-t{self.threads}"
         return f"{name}-{digest([point.key for point in self.points])}"
 
-    @property
-    def label(self) -> str:
-        """What a person reads of it while it runs."""
-        return f"{self.row.name} {network_name(self.points[0].config.hidden)}"
-
     def command(self, launcher: Launcher, output: Path) -> list[str]:
         """Write the problem and return the command; a library needs no launcher.
 
