@@ -44,7 +44,7 @@ def measure(steps: int) -> tuple[float, float, float, float]:
 
     from hpcpgd.config.run_config import RunConfig
     from hpcpgd.machine.resources import Resources, find_blas
-    from hpcpgd.parallel.phase_clock import COMPUTE
+    from hpcpgd.parallel.phase_names import COMPUTE
     from hpcpgd.train.planning import make_trainer
     from hpcpgd.train.warmup import warm_up
     from scripts.bench.setting import RATE, Setting, load_data, make_network

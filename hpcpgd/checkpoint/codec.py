@@ -23,7 +23,7 @@ from hpcpgd.data.guard import one_line
 from hpcpgd.errors import DataError
 from hpcpgd.kernels.core.network import FUNCTION_CODES, LOSS_CODES, Array, Network
 from hpcpgd.kernels.core.workspace import TOTALS
-from hpcpgd.parallel.phase_clock import PHASES
+from hpcpgd.parallel.phase_names import PHASES
 from hpcpgd.results.history import Epoch, History, Timing
 from hpcpgd.results.record import RankPlace, Segment
 

@@ -17,7 +17,7 @@ from hpcpgd.kernels.core.workspace import TOTALS
 from hpcpgd.kernels.device.device_plan import DevicePlan, Move
 from hpcpgd.machine.gpu import ALONE, STAGED, Gpu, device_errors
 from hpcpgd.parallel import mpi
-from hpcpgd.parallel.phase_clock import COMPUTE, UPDATE
+from hpcpgd.parallel.phase_names import COMPUTE, UPDATE
 
 TF32_GENERATION = 80  # compute capability, times ten
 CHECK_EVERY = 256  # steps between looks for NaN and Inf: each look waits for the GPU

@@ -14,7 +14,7 @@ from hpcpgd.engines.context import RunContext
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.parallel import mpi
-from hpcpgd.parallel.phase_clock import COMPUTE
+from hpcpgd.parallel.phase_names import COMPUTE
 from hpcpgd.parallel.watchdog import Heartbeat
 
 Span = tuple[int, int]  # positions in the order of an epoch: first, and one after the last

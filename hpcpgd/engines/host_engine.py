@@ -13,7 +13,7 @@ from hpcpgd.engines.loader import load_rows, scaling_of
 from hpcpgd.kernels.core.elementwise import descend
 from hpcpgd.kernels.core.network import Array, aligned_zeros
 from hpcpgd.parallel import mpi
-from hpcpgd.parallel.phase_clock import COMPUTE, DATA, UPDATE
+from hpcpgd.parallel.phase_names import COMPUTE, DATA, UPDATE
 
 SLOTS = 16  # of flags behind the gradient: a whole cache line
 STOP = 0

@@ -19,7 +19,7 @@ from hpcpgd.kernels.schedule.command import PassResult
 from hpcpgd.kernels.schedule.execute import Source
 from hpcpgd.kernels.schedule.phases import GRADIENT, Phase
 from hpcpgd.kernels.schedule.scheduled_plan import Rows, ScheduledPlan
-from hpcpgd.parallel.phase_clock import COMPUTE, UPDATE
+from hpcpgd.parallel.phase_names import COMPUTE, UPDATE
 from hpcpgd.parallel.watchdog import Heartbeat
 
 IN_ORDER = -1  # the seed of rows that are not permuted

@@ -14,9 +14,8 @@ import numpy as np
 
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.parallel import mpi
+from hpcpgd.parallel.phase_names import DATA, PHASES, REDUCE, WAIT
 
-PHASES = ("data", "compute", "reduce", "wait", "update")
-DATA, COMPUTE, REDUCE, WAIT, UPDATE = range(5)
 STEPS_KEPT = 16384  # durations kept before the ranks compare them
 
 

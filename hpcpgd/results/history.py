@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from hpcpgd.kernels.core.network import Array
-from hpcpgd.parallel.phase_clock import PHASES
+from hpcpgd.parallel.phase_names import PHASES
 
 
 @dataclass(frozen=True)

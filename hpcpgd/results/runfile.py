@@ -23,7 +23,7 @@ from hpcpgd.data.safe_hdf5 import attribute
 from hpcpgd.engines.parameters import params_sha256
 from hpcpgd.errors import DataError
 from hpcpgd.kernels.core.network import Array
-from hpcpgd.parallel.phase_clock import PHASES
+from hpcpgd.parallel.phase_names import PHASES
 from hpcpgd.results.atomic import write_atomically
 from hpcpgd.results.history import Epoch, Timing
 from hpcpgd.results.netcdf import put

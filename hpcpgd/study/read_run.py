@@ -11,7 +11,7 @@ import numpy as np
 from hpcpgd.config.toml_file import parse
 from hpcpgd.errors import DataError, shown
 from hpcpgd.kernels.core.network import Array
-from hpcpgd.parallel.phase_clock import COMPUTE, DATA, UPDATE
+from hpcpgd.parallel.phase_names import COMPUTE, DATA, UPDATE
 from hpcpgd.results.run_reader import RunFileReader, opened_run
 from hpcpgd.study.grid import Point, network_name, shared
 from hpcpgd.study.rows import NAN, PHASE_COLUMNS, Row, paper_row

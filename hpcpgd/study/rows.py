@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hpcpgd.parallel.phase_clock import PHASES
+from hpcpgd.parallel.phase_names import PHASES
 from hpcpgd.study.grid import Point, network_name, shared
 from hpcpgd.study.study_folder import Failure
 

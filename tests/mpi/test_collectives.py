@@ -11,7 +11,8 @@ from hpcpgd.data import load, prepare
 from hpcpgd.errors import ConfigError, DataError, HpcpgdError
 from hpcpgd.machine import cores
 from hpcpgd.parallel import mpi
-from hpcpgd.parallel.phase_clock import DATA, REDUCE, UPDATE, WAIT, PhaseClock
+from hpcpgd.parallel.phase_clock import PhaseClock
+from hpcpgd.parallel.phase_names import DATA, REDUCE, UPDATE, WAIT
 from hpcpgd.train.distribute import share
 from tests.helpers.support import physical_cores
 
