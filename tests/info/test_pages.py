@@ -55,7 +55,7 @@ def test_a_page_says_what_ran_where_and_how_it_ended(runs: Path) -> None:
         accuracy, attributes = f["test/accuracy"][()], dict(f.attrs)
     assert page["network"] == "hidden 8, sigmoid, output sigmoid, loss mse, 610 parameters"
     assert page["dataset"].startswith("digits: 1250 training, 250 validation, 297 test rows, ")
-    assert page["other options"] == "epochs 4, checkpoint_every 40, quiet True"
+    assert page["other options"] == "epochs 4, learning_rate 1.0, checkpoint_every 40, quiet True"
     assert page["processor"] == attributes["cpu_model"]
     assert page["ranks x threads"].startswith("2 x 1, nodes 1")
     assert (page["BLAS"], page["MPI"]) == (attributes["blas_library"], attributes["mpi_library"])
