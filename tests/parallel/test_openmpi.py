@@ -148,7 +148,7 @@ def test_root_is_told_what_open_mpi_needs(openmpi: Path, tmp_path: Path) -> None
     (tmp_path / "s.toml").write_text(STUDY)
     words = [str(openmpi / "python"), "-m", "hpcpgd.study", "run", "s.toml"]
     done = run(words, 60, environment(), tmp_path)
-    assert (done.code, done.err.count("\n")) == (69, 1)
+    assert (done.code, done.err.count("hpcpgd study: error: ")) == (69, 1)
     assert "an attempt to run as root" in done.err
     assert "OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" in done.err
     assert not [*tmp_path.rglob("*.failed.json")]
