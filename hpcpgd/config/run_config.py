@@ -49,6 +49,12 @@ USUAL = {
 }  # fmt: skip
 
 
+def _default_dtypes() -> str:
+    """Return, for help, which backends have another default dtype than most."""
+    others = [name for name, traits in BACKENDS.items() if traits.precisions[0] != "float32"]
+    return f"float64 for {' and '.join(others)}, else float32"
+
+
 def _option(default: Any, kind: Kind, text: str) -> Any:
     return field(default=default, metadata={"kind": kind, "help": text})
 
@@ -129,7 +135,7 @@ class RunConfig:
     dtype: str = _option(
         "auto",
         Choice(("auto", "float32", "float64")),
-        "of weights and arithmetic; auto: float64 for reference, else float32",
+        f"of weights and arithmetic; auto: {_default_dtypes()}",
     )
     matmul_precision: str = _option(
         "auto",

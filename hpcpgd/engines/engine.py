@@ -7,7 +7,7 @@ reduction makes steps of it: partial sums, their sum over the ranks, the update.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hpcpgd.engines.context import RunContext
@@ -18,6 +18,7 @@ from hpcpgd.parallel.phase_names import COMPUTE
 from hpcpgd.parallel.watchdog import Heartbeat
 
 Span = tuple[int, int]  # positions in the order of an epoch: first, and one after the last
+AddUp = Callable[[mpi.Comm, Any], object]
 
 
 class Engine(ABC):
@@ -73,12 +74,20 @@ class Engine(ABC):
     def learn_stop(self, comm: mpi.Comm) -> None:
         """Learn, after the sum, whether some rank was asked to stop; collective."""
 
-    def sum(self, comm: mpi.Comm) -> None:
-        """Replace the gradient by its sum over the ranks, in place; collective."""
+    def sum(self, comm: mpi.Comm, add_up: AddUp = mpi.allreduce_sum) -> None:
+        """Replace the gradient by its sum over the ranks, in place; collective.
+
+        Parameters
+        ----------
+        comm : Comm
+        add_up : callable
+            Replaces an array by its sum over the ranks of a communicator, in place.  The time
+            that it takes counts as reduction.
+        """
         whole = self.summed()
         self._clock.lap(COMPUTE)
         fault_point("gradient", whole)
-        mpi.allreduce_sum(comm, whole)
+        add_up(comm, whole)
         self.learn_stop(comm)
         self._clock.lap_reduction()
 

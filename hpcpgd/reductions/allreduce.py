@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hpcpgd.engines.context import RunContext
 from hpcpgd.engines.device_engine import make_device_engine
 from hpcpgd.engines.engine import Engine, Span
@@ -10,6 +12,7 @@ from hpcpgd.engines.scheduled_engine import ScheduledEngine
 from hpcpgd.kernels.backends.registry import BACKENDS, make_plan
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.kernels.schedule.phases import divided
+from hpcpgd.parallel import mpi
 from hpcpgd.reductions.reduction import Reduction
 from hpcpgd.reductions.traffic import summed_bytes
 
@@ -27,8 +30,12 @@ class Allreduce(Reduction):
             self.engine.step(epoch, rows, rate)
             return
         self.engine.partial(epoch, rows)
-        self.engine.sum(self._comm)
+        self.engine.sum(self._comm, self.add_up)
         self.engine.update(rate)
+
+    def add_up(self, comm: mpi.Comm, sums: Any) -> None:
+        """Replace ``sums`` (gradient and flags, flat) by its sum over the ranks; collective."""
+        mpi.allreduce_sum(comm, sums)
 
 
 def make(context: RunContext) -> Reduction:

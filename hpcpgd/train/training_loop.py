@@ -205,6 +205,9 @@ class Trainer:
         mpi.allreduce_sum(self.comm, totals)
         totals = added(totals)
         rows = totals[EXAMPLES]
+        if not rows:
+            backend = self.context.config.backend
+            raise RuntimeError(f"backend {backend} counted no row in its totals")
         gflop = self.engine.network.flops_per_example * rows / 1e9
         return Epoch(
             train_loss=totals[LOSS] / rows,

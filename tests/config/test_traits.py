@@ -36,8 +36,8 @@ def test_a_backend_s_module_offers_what_its_row_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", REDUCTIONS)
 def test_a_reduction_has_a_module_and_backends(name: str) -> None:
-    assert f"Reduction ``{name}``" in str(import_module(REDUCTIONS[name].module).__doc__)
-    assert "gemm" in REDUCTIONS[name].backends
+    assert callable(import_module(REDUCTIONS[name].module).make)
+    assert REDUCTIONS[name].backends
 
 
 @pytest.mark.parametrize("reduction", ["allreduce", "reproducible"])

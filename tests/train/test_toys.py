@@ -12,8 +12,7 @@ import pytest
 from tests.helpers.support import ROOT, environment, python
 
 README = (ROOT / "hpcpgd" / "README.md").read_text()
-# The rows come first, as options are made from the tables; then the files, with their imports,
-# which the README's ten lines leave out.
+# The rows come first, as options are made from the tables; then the files.
 PROGRAM = """
 import sys
 from types import ModuleType
@@ -24,18 +23,11 @@ backend, reduction = {%s}, {%s}
 BACKENDS.update(backend)
 REDUCTIONS.update(reduction)
 
-import numpy as np
-from hpcpgd.kernels.backends import reference
-from hpcpgd.parallel import mpi
-from hpcpgd.reductions.allreduce import Allreduce, private_engine
-from hpcpgd.reductions.traffic import summed_bytes
 from hpcpgd.train.cli import main
 
-names = dict(globals())
 for rows, text in ((backend, %r), (reduction, %r)):
     for traits in rows.values():
         module = sys.modules[traits.module] = ModuleType(traits.module)
-        vars(module).update(names)
         exec(text, vars(module))
 sys.exit(main(sys.argv[1:]))
 """
@@ -53,20 +45,38 @@ def program() -> str:
     return PROGRAM % (backend[1], reduction[1], backend[2], reduction[2])
 
 
-def weights(folder: Path, ranks: int, *words: str) -> np.ndarray:
-    """Return the weights that a run of the program ends with."""
-    output = str(folder / f"{'-'.join(words)}.h5")
+def trained(folder: Path, ranks: int, *words: str) -> Path:
+    """Return the run file of a run of the program."""
+    output = folder / f"{'-'.join(words)}.h5"
     done = python(
-        "-c", program(), *words, *FLAGS, "--quiet", "--output", output,
+        "-c", program(), *words, *FLAGS, "--quiet", "--output", str(output),
         ranks=ranks, env=environment(PYTHONPATH=str(ROOT)),
     )  # fmt: skip
     assert (done.code, done.err) == (0, "")
+    return output
+
+
+def weights(output: Path) -> np.ndarray:
+    """Return the weights that a run ended with, flat."""
     with h5py.File(output) as file:
         layers = [layer for layer in file["model"].values() if "weights" in layer]
         return np.concatenate([layer["weights"][...].ravel() for layer in layers])
 
 
+def test_a_plan_that_counts_no_rows_ends_the_run(tmp_path: Path) -> None:
+    text = program().replace("self.deltas(", "self.work.totals[:] = 0; self.deltas(")
+    words = ("--backend", "einsum", *FLAGS, "--output", str(tmp_path / "r.h5"))
+    done = python("-c", text, *words, env=environment(PYTHONPATH=str(ROOT)))
+    assert done.code == 70
+    assert "backend einsum counted no row in its totals" in done.err
+
+
 @pytest.mark.parametrize("toy", [("--backend", "einsum"), ("--reduction", "gather")])
 def test_a_file_and_a_row_are_enough(toy: tuple[str, str], tmp_path: Path) -> None:
-    expected = weights(tmp_path, 1, "--backend", "reference")
-    np.testing.assert_allclose(weights(tmp_path, 3, *toy), expected, rtol=0, atol=1e-12)
+    expected = weights(trained(tmp_path, 1, "--backend", "reference"))
+    output = trained(tmp_path, 3, *toy)
+    np.testing.assert_allclose(weights(output), expected, rtol=0, atol=1e-12)
+    with h5py.File(output) as file:  # the sum over the ranks took some time, and is named so
+        timing = file["timing/segment1"]
+        reduce = timing["phase"].asstr()[...].tolist().index("reduce")
+        assert (timing["seconds"][..., reduce] > 0).all()
