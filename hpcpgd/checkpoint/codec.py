@@ -27,7 +27,9 @@ from hpcpgd.parallel.phase_names import PHASES
 from hpcpgd.results.history import Epoch, History, Timing
 from hpcpgd.results.record import RankPlace, Segment
 
-SCHEMA = "hpcpgd.checkpoint/1"
+SCHEMA = "hpcpgd.checkpoint/2"
+# Of the same layout; ``train_rows`` counted the rows of a validation set drawn from them, too.
+SCHEMA_BEFORE = "hpcpgd.checkpoint/1"
 ALL_TIME = 1e10  # seconds: more than any run takes
 FACTS = {
     "run": str, "run_file": str, "dataset_sha256": str, "steps": int, "elapsed": float,
@@ -127,10 +129,21 @@ class _Content:
         return facts
 
 
+def _check_schema(facts: dict[str, Any]) -> None:
+    schema = facts["schema"]
+    if schema not in (SCHEMA, SCHEMA_BEFORE):
+        raise DataError(f"has schema {schema!r:.60}, expected {SCHEMA!r}")
+    rows = _typed(facts, FACTS)["config"].get("train_rows", "all")
+    if schema == SCHEMA_BEFORE and rows != "all":
+        raise DataError(
+            f"is of an older hpcpgd, whose --train-rows {rows} counted the validation rows as "
+            "well: its rows cannot be had again: begin anew with --resume never --overwrite"
+        )
+
+
 def _decode(content: _Content) -> State:
     facts = content.facts()
-    if facts["schema"] != SCHEMA:
-        raise DataError(f"has schema {facts['schema']!r:.60}, expected {SCHEMA!r}")
+    _check_schema(facts)
     network = _network(facts["network"])
     segments = [_segment(content, number, f) for number, f in enumerate(facts["segments"], 1)]
     totals = content.array("totals", np.float64, (None, TOTALS))

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
+from hpcpgd.checkpoint import codec
 from hpcpgd.checkpoint.checkpoint_folder import KEPT, Folder, load
 from hpcpgd.checkpoint.codec import decode, encode
 from hpcpgd.checkpoint.seal import content, seal
@@ -75,7 +76,7 @@ def test_what_is_written_comes_back(state: State) -> None:
 def test_h5py_opens_it(state: State, tmp_path: Path) -> None:
     path = Folder(tmp_path).save(state)
     with h5py.File(path) as file:
-        assert file.attrs["schema"] == "hpcpgd.checkpoint/1"
+        assert file.attrs["schema"] == "hpcpgd.checkpoint/2"
         assert np.array_equal(file["model/layer1/weights"], NETWORK.weights(state.parameters, 1))
     assert load(path).steps == 17
 
@@ -185,7 +186,7 @@ HOSTILE: dict[str, Callable[[Any], Any]] = {
     "a host is a number": _facts(lambda text: text.replace(b'"cpu"', b"7")),
     "steps are text": _facts(lambda text: text.replace(b'"steps": 17', b'"steps": "x"')),
     "segments missing": _facts(lambda text: text.replace(b'"segments"', b'"segmente"')),
-    "schema": _facts(lambda text: text.replace(b"hpcpgd.checkpoint/1", b"hpcpgd.run/1")),
+    "schema": _facts(lambda text: text.replace(b"hpcpgd.checkpoint/2", b"hpcpgd.run/2")),
     "a number for the facts": lambda file: _facts_are(file, np.int64(2**40)),
     "numbers for the facts": lambda file: _facts_are(file, np.zeros(9, "u1")),
     "a run elsewhere": _facts(lambda text: text.replace(b"0a1b2c3d", b"../0a1b2")),
@@ -214,6 +215,20 @@ def test_a_sealed_file_made_to_do_harm_is_refused(name: str, state: State, tmp_p
     path.write_bytes(sealed(path.read_bytes()))
     with pytest.raises(DataError, match=r"checkpoint .*bad-step-1"):
         load(path)
+
+
+@pytest.mark.parametrize("rows", ["all", 3000])
+def test_rows_that_an_older_version_counted_otherwise(
+    rows: str | int, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, "SCHEMA", "hpcpgd.checkpoint/1")
+    old = encode(replace(state, config={**state.config, "train_rows": rows}))
+    monkeypatch.undo()
+    if rows == "all":
+        assert decode(old).steps == 17
+    else:
+        with pytest.raises(DataError, match="--train-rows 3000 counted the validation rows"):
+            decode(old)
 
 
 def test_no_hdf5_at_all(tmp_path: Path) -> None:
