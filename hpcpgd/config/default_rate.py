@@ -11,7 +11,8 @@ def default_rate(config: RunConfig) -> float:
     Sigmoid units all answer near 1/2, so ``width`` of them below the output move its sums
     together: the curvature is about ``width / 4 * slope**2``.  ``slope`` is the steepest of
     the output's activation, 1/4 for sigmoid and 1 else.  Steps above 2 / curvature swing and
-    learn nothing.  Units around zero and cross-entropy have no such limit in practice.
+    learn nothing.  Units around zero and cross-entropy have no such limit in practice: with ReLU
+    and softmax, 0.3 learns with each built-in network and batches of 8 to 1024 rows.
 
     The constants rest on digits and on 5,000 digits of MNIST, with layers of 4 to 1024 units.
     There 1.6 times the limit still learns, and 2.4 times does not.  Up to the limit larger

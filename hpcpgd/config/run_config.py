@@ -19,12 +19,16 @@ from hpcpgd.errors import ConfigError, HpcpgdError, UsageError, nearest, shown
 from hpcpgd.kernels.backends.registry import BACKENDS
 
 NETWORKS = {"net-1h": (1024,), "net-2h": (1024, 1024)}
+PAPER_FUNCTIONS: dict[str, Any] = {
+    "activation": "sigmoid",
+    "output_activation": "sigmoid",
+    "loss": "mse",
+}
 # Options that go together under one name; others that are given win over them.
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {
-        "dataset": "mnist", "hidden": NETWORKS["net-1h"], "activation": "sigmoid",
-        "output_activation": "sigmoid", "loss": "mse", "batch_size": 128, "learning_rate": 0.1,
-        "epochs": 20,
+        "dataset": "mnist", "hidden": NETWORKS["net-1h"], **PAPER_FUNCTIONS, "batch_size": 128,
+        "learning_rate": 0.1, "epochs": 20,
     },
 }  # fmt: skip
 # Keys that are no fields: each names what other options become.
@@ -92,12 +96,14 @@ class RunConfig:
         "(auto: 0.2 for text files, else 0)",
     )
     hidden: tuple[int, ...] = _option((32,), Integers(1, MAX_WIDTH), "widths of the hidden layers")
-    activation: str = _option("sigmoid", Choice(ACTIVATIONS), "of the hidden layers")
+    activation: str = _option("relu", Choice(ACTIVATIONS), "of the hidden layers")
     output_activation: str = _option(
-        "sigmoid", Choice((*ACTIVATIONS, "softmax")), "of the output layer"
+        "softmax", Choice((*ACTIVATIONS, "softmax")), "of the output layer"
     )
     loss: str = _option(
-        "mse", Choice(("mse", "cross-entropy")), "mse is the paper's mean of |y - a|^2"
+        "cross-entropy",
+        Choice(("mse", "cross-entropy")),
+        "mse, the paper's, is the mean of |y - a|^2; its outputs are sigmoid, not softmax",
     )
     batch_size: int | str = _option(
         32, Integer(1, "full"), "global minibatch, over all ranks; full: batch gradient descent"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd.config.run_config import RunConfig
+from hpcpgd.config.run_config import PAPER_FUNCTIONS, RunConfig
 from hpcpgd.data import Dataset, load, prepare
 from hpcpgd.engines.parameters import initial_parameters, make_network
 from hpcpgd.kernels.blas import blas_library
@@ -46,6 +46,7 @@ def make(
     config = RunConfig(
         dataset=name, hidden=hidden, batch_size=batch, learning_rate=rate, epochs=EPOCHS,
         backend=backend, dtype=dtype, matmul_precision=precision, reduction=reduction,
+        **PAPER_FUNCTIONS,
     )  # fmt: skip
     dataset = _dataset(name)
     network = make_network(config, dataset.n_in, dataset.n_classes)

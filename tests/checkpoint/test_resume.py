@@ -50,7 +50,7 @@ CUT: dict[str, tuple[str, int, int, int, int]] = {
 }
 BACKENDS = ("gemm", "loops", "gemv")
 FREE = ("--dtype", "float64", "--reduction")  # of other reductions
-OPEN = ("--activation", "relu", "--output-activation", "linear", "--checkpoint-every", "1")
+OPEN = ("--loss", "mse", "--output-activation", "linear", "--checkpoint-every", "1")
 TAME = (*OPEN, "--learning-rate", "0.01")
 LIMIT = ("--max-steps", "12", "--checkpoint-every", "5")
 # What stands alone or comes first, by folder: ranks, flags.
@@ -214,7 +214,7 @@ def test_a_damaged_checkpoint_is_told_of_and_passed_over(begun: Path, whole: Any
 OTHER = {
     "widths is 64-16-10 now, 64-32-10 there": (("--hidden", "16"), 3),
     "dtype is float64 now, float32 there": (("--dtype", "float64"), 1),
-    "activation is tanh now, sigmoid there": (("--activation", "tanh"), 1),
+    "activation is tanh now, relu there": (("--activation", "tanh"), 1),
     "seed is 1 now, 0 there": (("--seed", "1"), 1),
     "batch_size is 36 now, 37 there": (("--batch-size", "36"), 1),
     "train_rows is 276 now, 275 there": (("--train-rows", "276"), 1),

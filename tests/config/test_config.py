@@ -22,7 +22,7 @@ def test_defaults_are_the_main_job() -> None:
     config, print_config = parse([])
     assert not print_config
     assert (config.dataset, config.hidden, config.batch_size) == ("digits", (32,), 32)
-    assert (config.learning_rate, config.epochs, config.seed) == (1.0, 30, 0)
+    assert (config.learning_rate, config.epochs, config.seed) == (0.3, 30, 0)
     assert (config.backend, config.reduction, config.dtype) == ("gemm", "auto", "float32")
 
 
@@ -37,7 +37,7 @@ def test_flags_win_over_toml_and_toml_over_defaults(tmp_path: Path) -> None:
 
 PAPER = (
     "--dataset", "mnist", "--network", "net-1h", "--batch-size", "128", "--learning-rate", "0.1",
-    "--epochs", "20",
+    "--epochs", "20", "--activation", "sigmoid", "--output-activation", "sigmoid", "--loss", "mse",
 )  # fmt: skip
 
 
@@ -123,7 +123,7 @@ TOML = {
     "[tran]\nepochs = 3": r"unknown table or key 'tran': expected the table \[train\]",
     "train = 3": "must be a table",
     "epochs = ": "not a TOML file",
-    '[train]\noutput_activation = "softmax"': "mse does not go with output-activation softmax",
+    '[train]\nloss = "mse"': "mse does not go with output-activation softmax",
     '[train]\nloss = "cross-entropy"\noutput_activation = "relu"': "use softmax or sigmoid",
 }
 
@@ -147,7 +147,7 @@ def test_unreadable_toml(tmp_path: Path) -> None:
 
 
 def test_resolve_keeps_what_was_given() -> None:
-    settled = RunConfig(dtype="float32", matmul_precision="float32", learning_rate=1.0)
+    settled = RunConfig(dtype="float32", matmul_precision="float32", learning_rate=0.3)
     assert resolve({}, {}) == settled
 
 

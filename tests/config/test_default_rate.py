@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hpcpgd.config.resolve import resolve
+from hpcpgd.config.run_config import PAPER_FUNCTIONS
 from hpcpgd.data import load, prepare
 from hpcpgd.engines.parameters import initial_parameters, make_network
 
@@ -27,7 +28,8 @@ RATES: list[tuple[dict[str, Any], float]] = [
 
 @pytest.mark.parametrize(("options", "rate"), RATES, ids=[str(options) for options, _ in RATES])
 def test_the_rate_by_network_loss_and_batch(options: dict[str, Any], rate: float) -> None:
-    assert resolve({}, options).learning_rate == rate
+    assert resolve(PAPER_FUNCTIONS, options).learning_rate == rate
+    assert resolve({}, {"hidden": (1024, 1024), "batch_size": 1024}).learning_rate == 0.3
 
 
 @pytest.mark.parametrize("hidden", [(32,), (128,), (512,), (128, 256)])
@@ -37,7 +39,8 @@ def test_large_batches_step_as_far_as_the_curvature_lets_them(hidden: tuple[int,
     The curvature is the largest eigenvalue of the units' second moments, times the steepest
     slope squared.
     """
-    config = resolve({}, {"hidden": hidden, "batch_size": "full", "dtype": "float64"})
+    options = {"hidden": hidden, "batch_size": "full", "dtype": "float64"}
+    config = resolve({}, PAPER_FUNCTIONS | options)
     data = prepare(load("digits", seed=0), seed=0, train_rows=None, test_fraction=None).train
     network = make_network(config, data.features.shape[1], 10)
     flat, units = initial_parameters(network, 0), data.features / data.features.max()

@@ -41,7 +41,7 @@ ENDS: dict[str, tuple[list[str], set[int]]] = {
     "end": (["--epochs", "1"], {0}),
     "max-steps": (["--epochs", "9", "--max-steps", "4"], {0}),
     "divergence": (
-        ["--learning-rate", "1e30", "--activation", "relu", "--output-activation", "linear"],
+        ["--learning-rate", "1e30", "--loss", "mse", "--output-activation", "linear"],
         {DivergedError.exit_code},
     ),
     "stop": (["--epochs", "30"], STOPS),

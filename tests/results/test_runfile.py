@@ -98,16 +98,17 @@ def test_the_model_in_the_file_gives_the_test_result(run_file: Path) -> None:
     with h5py.File(run_file) as file:
         model = file["model"]
         a = test.features * model.attrs["input_scale"] + model.attrs["input_offset"]
-        for layer in ("layer1", "layer2"):
+        for layer, function in (("layer1", "relu"), ("layer2", "softmax")):
             z = a @ model[layer]["weights"][...] + model[layer]["biases"][...]
-            assert model[layer].attrs["activation"] == "sigmoid"
-            a = 1 / (1 + np.exp(-z))
+            assert model[layer].attrs["activation"] == function
+            a = np.maximum(z, 0) if function == "relu" else np.exp(z)
+        a /= a.sum(axis=1, keepdims=True)
         predicted = model["class_labels"][...][a.argmax(axis=1)]
         confusion = np.zeros((10, 10), int)
         np.add.at(confusion, (test.labels, predicted), 1)
         assert np.array_equal(file["test/confusion"][...], confusion)
         assert file["test/accuracy"][()] == np.mean(predicted == test.labels)
-        loss = np.mean(np.sum((np.eye(10)[test.labels] - a) ** 2, axis=1))
+        loss = -np.mean(np.log(a[np.arange(test.rows), test.labels]))
         assert abs(file["test/loss"][()] - loss) < 1e-6
 
 

@@ -31,7 +31,7 @@ def no_device() -> bool:
 
 EMULATE = "from tests.emulation import job; job.emulate()"
 SHORT = ("train", "--backend", "cuda", "--epochs", "2", "--output", "r.h5")
-WILD = ("--activation", "relu", "--output-activation", "linear", "--learning-rate", "1e30")
+WILD = ("--loss", "mse", "--output-activation", "linear", "--learning-rate", "1e30")
 # Runs on emulated GPUs: their words, their ranks, whether MPI is taken to be GPU-aware.
 RUNS = {
     "one": (SHORT, 0, "staged"),

@@ -15,7 +15,7 @@ from tests.helpers.many import Case, together
 from tests.helpers.support import TRAIN, Done, mpiexec, python, run
 
 Many = Callable[[str], tuple[Done, Path]]
-WILD = ("--activation", "relu", "--output-activation", "linear", "--output", "r.h5")
+WILD = ("--loss", "mse", "--output-activation", "linear", "--output", "r.h5")
 DIVERGES = ("train", *WILD, "--learning-rate", "1e30")
 DIFFERENT: dict[str, tuple[list[str], list[str], int, str]] = {
     "epochs": (["--epochs", "1"], ["--epochs", "2"], 78, "epochs is 2, but 1 on rank 0"),

@@ -71,7 +71,7 @@ def test_a_plan_that_counts_no_rows_ends_the_run(tmp_path: Path) -> None:
     assert "backend einsum counted no row in its totals" in done.err
 
 
-@pytest.mark.parametrize("toy", [("--backend", "einsum"), ("--reduction", "gather")])
+@pytest.mark.parametrize("toy", [("--backend", "einsum"), ("--reduction", "allgather")])
 def test_a_file_and_a_row_are_enough(toy: tuple[str, str], tmp_path: Path) -> None:
     expected = weights(trained(tmp_path, 1, "--backend", "reference"))
     output = trained(tmp_path, 3, *toy)

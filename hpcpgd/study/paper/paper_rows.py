@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hpcpgd.config.resolve import resolve
-from hpcpgd.config.run_config import NETWORKS, RunConfig
+from hpcpgd.config.run_config import NETWORKS, PAPER_FUNCTIONS, RunConfig
 from hpcpgd.data import RawData, load
 from hpcpgd.data.prepare import most_train_rows
 from hpcpgd.engines.parameters import make_network
@@ -122,6 +122,10 @@ def draw_rows(raw: RawData, count: int, folder: Path) -> Path:
     return path
 
 
+def _resolved(given: dict[str, Any]) -> RunConfig:
+    return resolve(PAPER_FUNCTIONS | given, {})
+
+
 def _rows_of(raw: RawData) -> int:
     return most_train_rows(raw.train.rows, raw.validation is not None)
 
@@ -196,8 +200,8 @@ class Plan:
             "hidden": shape.hidden,
         }
         if ours.backend in LONG:
-            given |= self._limit(resolve(given, {}), ours)
-        return PaperPoint(row, Point(1, resolve(given, {}), tuple(sorted(given.items()))))
+            given |= self._limit(_resolved(given), ours)
+        return PaperPoint(row, Point(1, _resolved(given), tuple(sorted(given.items()))))
 
     def _limit(self, config: RunConfig, row: PaperRow) -> dict[str, int]:
         """Return fewer steps where an epoch would take too long, of one epoch alone."""
