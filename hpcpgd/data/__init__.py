@@ -1,6 +1,6 @@
-"""Datasets: finding them, reading them without trusting them, and splitting them.
+"""Datasets: finding them, reading untrusted files, and splitting them.
 
-``load`` reads a dataset as its files have it, ``prepare`` splits it for one training run.
+``load`` reads the files of a dataset, ``prepare`` splits the dataset for one training run.
 May import ``cli``, ``environment`` and ``kernels.core``; no MPI.
 """
 

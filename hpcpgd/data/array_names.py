@@ -1,4 +1,4 @@
-"""What the arrays of a file are, by the names that people give them."""
+"""Which array of a file holds features or labels of which split, by the arrays' names."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _PARTS = {
 }
 _CLASS_NAMES = ("class_names", "label_names", "target_names", "names")
 _JOINED = re.compile(rf"([xy])({'|'.join(_PARTS)})|({'|'.join(_PARTS)})([xy])")  # xtrain, testy
-_PLAIN = re.compile(r"arr_(\d)")  # what savez calls arrays without names
+_PLAIN = re.compile(r"arr_(\d)")  # the names that savez gives to arrays without names
 # In the order of numpy.savez(path, x_train, y_train, x_test, y_test).
 _ORDER = ("x_train", "y_train", "x_test", "y_test", "x_validation", "y_validation")
 
 
 @dataclass(frozen=True)
 class Keys:
-    """The arrays of a file by what they are.
+    """The names of a file's arrays by their roles.
 
     Attributes
     ----------
     arrays : dict of str to str
-        For ``x_train`` and such, the name in the file.
+        For each of `KEYS` that the file has, the array's name in the file.
     class_names : str or None
-        The name of the array that names the classes.
+        The name of the array that holds the names of the classes.
     notes : list of str
-        What was inferred.
+        What was inferred, for the user.
     """
 
     arrays: dict[str, str]
@@ -47,7 +47,7 @@ class Keys:
 
     @property
     def parts(self) -> list[str]:
-        """The splits that are there."""
+        """The splits that the file has."""
         return [part for part in SPLITS if f"x_{part}" in self.arrays]
 
 
@@ -57,14 +57,15 @@ def recognise(names: Sequence[str], where: object) -> Keys:
     Parameters
     ----------
     names : sequence of str
-        Of all arrays, with ``/`` within groups.
+        Names of all arrays, with ``/`` within groups.
     where : object
         The file, for messages.
 
     Raises
     ------
     DataError
-        For half of a pair, two arrays that could be the same one, or no training set.
+        If features lack labels or the reverse, if two arrays could be the same one, or if
+        there is no training set.
     """
     arrays: dict[str, str] = {}
     rest: list[str] = []
@@ -88,7 +89,7 @@ def recognise(names: Sequence[str], where: object) -> Keys:
 
 
 def _key(name: str, count: int) -> str | None:
-    """Return ``x_train`` for ``X_train``, ``train_images``, ``training/data`` and such."""
+    """Return ``x_train`` for ``X_train``, ``train_images``, ``training/data`` and similar names."""
     plain = _PLAIN.fullmatch(name)
     if plain:
         number = int(plain[1])
@@ -105,13 +106,13 @@ def _key(name: str, count: int) -> str | None:
 
 
 def _require_pairs(arrays: dict[str, str], rest: list[str], where: object) -> None:
-    """Refuse features without labels, labels without features, and no training set."""
+    """Refuse features without labels, labels without features, and a missing training set."""
     for part in SPLITS:
         for key, other in ((f"x_{part}", f"y_{part}"), (f"y_{part}", f"x_{part}")):
             if (key in arrays or part == "train") and other not in arrays:
-                there = ", ".join(repr(name) for name in [*arrays.values(), *rest][:20])
+                present = ", ".join(repr(name) for name in [*arrays.values(), *rest][:20])
                 hint = nearest(other, rest).replace("did you mean", "is it") if rest else ""
                 raise DataError(
-                    f"{where}: has no array {other} (it holds {there or 'nothing'}):"
-                    f" expected {', '.join(KEYS)}, of which the first two must be there{hint}"
+                    f"{where}: has no array {other} (it holds {present or 'nothing'}):"
+                    f" expected {', '.join(KEYS)}; the first two are required{hint}"
                 )

@@ -10,9 +10,9 @@ from hpcpgd.data.dataset import Array, RawData, Split
 from hpcpgd.data.reading import Parts, Reading
 from hpcpgd.errors import DataError
 
-PIXELS = 128  # integers that go so far, and not beyond 255, are pixels
-WIDE, NARROW = 10.0, 0.1  # largest features beyond which training suffers
-MANY_ROWS = 20  # from which so many classes as rows are odd
+PIXELS = 128  # whole numbers are pixels if the largest is 128 to 255
+WIDE, NARROW = 10.0, 0.1  # training suffers if the largest feature is above or below
+MANY_ROWS = 20  # from this many rows on, nearly as many classes as rows are suspicious
 
 
 def assemble(
@@ -28,14 +28,14 @@ def assemble(
     Parameters
     ----------
     name : str
-        What the user asked for.
+        The dataset's name as the user gave it.
     reading : Reading
     largest : float
-        No feature may be beyond it.
+        Largest magnitude that a feature may have.
     n_classes : int, optional
-        Number of classes where it is known; else the training labels define them.
+        Number of classes if it is known; else the training labels define them.
     test_fraction : float
-        Part of the rows to hold out for testing where the user names none.
+        Fraction of the rows to hold out for testing if the user gives none.
 
     Raises
     ------
@@ -53,11 +53,11 @@ def assemble(
         raise DataError(f"{parts['train'][0].source}: has no rows")
     class_names, notes = reading.class_names, list(reading.notes)
     if n_classes is None:
-        classes, class_names, said = renumbered(list(labels.values()), class_names)
-        labels, notes = dict(zip(labels, classes, strict=True)), notes + said
+        classes, class_names, class_notes = renumbered(list(labels.values()), class_names)
+        labels, notes = dict(zip(labels, classes, strict=True)), notes + class_notes
         n_classes = classes[0].columns or int(classes[0].classes.max()) + 1
     splits = {p: Split(features[p], checks.within(labels[p], n_classes)) for p in parts}
-    scale, said = _scale(parts["train"][0].array, train)
+    scale, scale_notes = _scale(parts["train"][0].array, train)
     range_note = _range_note(train, scale)
     if len(class_names) not in (0, n_classes):
         notes.append(f"{len(class_names)} names for {n_classes} classes left out")
@@ -73,14 +73,14 @@ def assemble(
         offset=0.0,
         has_accuracy=True,
         test_fraction=test_fraction,
-        notes=(*notes, *said),
+        notes=(*notes, *scale_notes),
         class_names=class_names if len(class_names) == n_classes else (),
         range_note=range_note,
     )
 
 
 def _same_type(parts: Parts, features: dict[str, Array]) -> dict[str, Array]:
-    """Return the splits in one dtype that loses nothing; refuse other columns than training's."""
+    """Return the splits in one dtype that holds all exactly; all need as many columns as train."""
     train, stored = features["train"], parts["train"][0].array
     for part, array in features.items():
         x = parts[part][0]
@@ -97,7 +97,7 @@ def _same_type(parts: Parts, features: dict[str, Array]) -> dict[str, Array]:
 
 
 def _scale(stored: Array, features: Array) -> tuple[float, list[str]]:
-    """Return what training multiplies features with, and what to say of it."""
+    """Return the factor by which training multiplies features, and notes for the user."""
     lowest, highest = checks.extent(features)
     if features.dtype != np.uint8 or highest < (2 if stored.dtype == np.uint8 else PIXELS):
         return 1.0, []
@@ -106,7 +106,7 @@ def _scale(stored: Array, features: Array) -> tuple[float, list[str]]:
 
 
 def _range_note(features: Array, scale: float) -> str:
-    """Say that training may suffer from the range of the features; "" if it should not."""
+    """Return a note if training may suffer from the range of the features, else ""."""
     lowest, highest = (scale * value for value in checks.extent(features))
     size = max(-lowest, highest)
     note = f"features range from {lowest:.4g} to {highest:.4g}"

@@ -1,4 +1,4 @@
-"""Checks that hold for arrays of every format, and the messages when they fail."""
+"""Checks of arrays, the same for every format, and their error messages."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import numpy.typing as npt
 from hpcpgd.data.dataset import Array
 from hpcpgd.errors import DataError
 
-_CHUNK = 1 << 20  # values checked at a time, so that a check needs little memory
+_CHUNK = 1 << 20  # values checked at a time, which keeps temporary arrays small
 
 
 class Named(NamedTuple):
-    """An array and where it comes from, for messages."""
+    """An array and its origin, a file and a name in it, for messages."""
 
     array: Array
     source: str
 
 
 class Labels(NamedTuple):
-    """Labels as they were found: classes (rows,), and the columns of a one-hot array."""
+    """Labels as read: classes (rows,), and the columns of a one-hot array, else None."""
 
     classes: Array
     columns: int | None
@@ -32,20 +32,20 @@ class Labels(NamedTuple):
 
 
 def numeric(dtype: np.dtype[Any], source: str, words: bool = False) -> None:
-    """Refuse a dtype that is not a plain number, before any of it is read.
+    """Refuse a dtype that is not a plain number, before any value is read.
 
     Parameters
     ----------
     dtype : dtype
     source : str
-        For the message.
+        The array's origin, for the message.
     words : bool
-        Whether texts of a fixed length will do, too, as for labels.
+        Whether texts of a fixed length are accepted, too, as for labels.
 
     Raises
     ------
     DataError
-        For objects, text, times, structures and complex numbers.
+        For objects, other text, times, structures and complex numbers.
     """
     if dtype.kind not in ("buifUS" if words else "buif"):
         expected = "numbers or texts of a fixed length" if words else "numbers"
@@ -62,8 +62,8 @@ def features(x: Named, largest: float) -> Array:
     Raises
     ------
     DataError
-        For a wrong shape, for no column, and for a value that is not finite or beyond
-        ``largest``.
+        For a wrong shape, for no column, and for a value that is not finite or whose
+        magnitude exceeds ``largest``.
     """
     array, source = x
     n_in = math.prod(array.shape[1:]) if array.ndim > 1 else 0
@@ -101,14 +101,14 @@ def _kept(array: Array, source: str) -> np.dtype[Any]:
 
 
 def extent(array: Array) -> tuple[Any, Any]:
-    """Return the lowest and the highest value of features (rows, n_in); 0, 0 of no rows."""
+    """Return the lowest and the highest value of features (rows, n_in); 0, 0 without rows."""
     if not array.size:
         return 0, 0
     return array.min().item(), array.max().item()
 
 
 def _chunks(array: Array) -> Iterator[tuple[int, Array]]:
-    """Yield the first row number and the rows of pieces of a (rows, columns) array."""
+    """Yield pieces of a (rows, columns) array, each with the number of its first row."""
     step = max(1, _CHUNK // max(1, array.shape[1]))
     for start in range(0, array.shape[0], step):
         yield start, array[start : start + step]
@@ -127,7 +127,7 @@ def _finite(array: Array, source: str, largest: float) -> None:
 
 
 def beyond(value: Any, largest: float) -> str:
-    """Say what is wrong with a value that is not finite, or beyond ``largest``."""
+    """Return what is wrong with a value that is not finite, or beyond ``largest``."""
     if not np.isfinite(value):
         return "expected finite numbers"
     return f"is beyond the largest number of float32, {largest:.2g}: use --dtype float64"
@@ -143,10 +143,10 @@ def same_rows(x: Named, y: Named) -> None:
     """
     if y.array.ndim == 0:
         raise DataError(f"{y.source}: is a single value, expected one label for each row")
-    images, count = x.array.shape[0], y.array.shape[0]
-    if images != count:
+    rows, count = x.array.shape[0], y.array.shape[0]
+    if rows != count:
         raise DataError(
-            f"{x.source}: has {images} rows but {y.source} has {count} labels,"
+            f"{x.source}: has {rows} rows but {y.source} has {count} labels,"
             " expected one label for each row"
         )
 
@@ -180,23 +180,23 @@ def text(y: Named) -> Array:
     Raises
     ------
     DataError
-        If one of them is blank, or no text in UTF-8.
+        If one of them is blank, not UTF-8, or not printable.
     """
     array, source = y
     try:
         if array.dtype.kind == "S":
             array = np.char.decode(array, "utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{source}: is no text in UTF-8: {error.reason}") from None
+        raise DataError(f"{source}: is not UTF-8 text: {error.reason}") from None
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     if array.dtype.itemsize and (array.view(np.uint32) > sys.maxunicode).any():
-        raise DataError(f"{source}: holds numbers that are no characters of Unicode")
+        raise DataError(f"{source}: holds numbers that are not Unicode characters")
     array = np.char.strip(array)
     words = [str(word) for word in np.unique(array)]
     for word in words:
         if not word.strip() or not word.isprintable():
             row = int((array == word).argmax())
-            kind = "no printable text" if word.strip() else "blank: fill it in, or remove the row"
+            kind = "not printable text" if word.strip() else "blank: fill it in, or remove the row"
             raise DataError(f"{source}: the label at row {row} (counted from 0) is {kind}")
     return array
 
@@ -227,23 +227,22 @@ def _from_one_hot(array: Array, source: str) -> npt.NDArray[np.int32]:
     return classes
 
 
-def within(found: Labels, n_classes: int) -> npt.NDArray[np.int32]:
+def within(unchecked: Labels, n_classes: int) -> npt.NDArray[np.int32]:
     """Return the labels as int32, shape (rows,), after a check that all are known classes.
 
     Raises
     ------
     DataError
-        If a label is not 0 to ``n_classes - 1``, or a one-hot array has other columns.
+        If a label is not 0 to ``n_classes - 1``, or the number of one-hot columns differs.
     """
-    if found.columns not in (None, n_classes):
-        raise DataError(
-            f"{found.source}: has {found.columns} one-hot columns, expected {n_classes} classes"
-        )
-    bad = (found.classes < 0) | (found.classes >= n_classes)
+    classes, columns, source = unchecked
+    if columns not in (None, n_classes):
+        raise DataError(f"{source}: has {columns} one-hot columns, expected {n_classes} classes")
+    bad = (classes < 0) | (classes >= n_classes)
     if bad.any():
         row = int(bad.argmax())
         raise DataError(
-            f"{found.source}: label {found.classes[row]} at row {row} (counted from 0),"
+            f"{source}: label {classes[row]} at row {row} (counted from 0),"
             f" expected 0 to {n_classes - 1}"
         )
-    return np.ascontiguousarray(found.classes, np.int32)
+    return np.ascontiguousarray(classes, np.int32)

@@ -1,4 +1,4 @@
-"""From the labels of a file, of any numbers or words, to classes 0, 1 and so on."""
+"""From the labels of a file, which are any numbers or words, to classes 0, 1 and so on."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import numpy.typing as npt
 from hpcpgd.data.checks import Labels
 from hpcpgd.errors import DataError
 
-_SHOWN = 5  # labels at either end of a list
+_SHOWN = 5  # labels shown at each end of a long list
 
 
 def renumbered(
     splits: Sequence[Labels], names: tuple[str, ...]
 ) -> tuple[list[Labels], tuple[str, ...], list[str]]:
-    """Return labels as classes 0 to K - 1, the names of classes, and what was inferred.
+    """Return labels as classes 0 to K - 1, the names of the classes, and notes for the user.
 
     The training labels define the classes, in sorted order.
 
     Parameters
     ----------
     splits : sequence of Labels
-        Those of the training rows first.  One-hot labels stay as they are.
+        The labels of each split, training first.  One-hot labels stay as they are.
     names : tuple of str
-        What the file calls the classes 0, 1 and so on; empty if it does not say.
+        The file's names of the classes 0, 1 and so on; empty if it has none.
 
     Raises
     ------
     DataError
-        If there is but one class, or another split has a label that training lacks.
+        If there is only one class, or another split has a label that training lacks.
     """
     train = splits[0]
     for labels in splits:
@@ -42,12 +42,12 @@ def renumbered(
     if present.size < 2:
         raise DataError(
             f"{train.source}: every row has label {present[0]}, expected 2 classes or more"
-            " (of a text file --label-column names the column of the labels)"
+            " (in a text file, --label-column names the column of the labels)"
         )
     words = present.dtype.kind == "U"
     if not words and np.array_equal(present, np.arange(present.size, dtype=present.dtype)):
         return list(splits), names, []
-    for labels in splits:  # where they are 0, 1 and so on, one-hot rows say the same
+    for labels in splits:  # only labels 0, 1 and so on mean the same as one-hot columns
         _refuse_other_form(labels, train)
     texts = tuple(str(label) for label in present)
     note = f"labels {_listed(texts)} are classes 0 to {present.size - 1}"
@@ -59,7 +59,7 @@ def renumbered(
 
 
 def _form(labels: Labels) -> str:
-    """Return how labels are written."""
+    """Return the form of the labels, as a clause for messages."""
     if labels.columns is not None:
         return "that are one-hot"
     return "that are words" if labels.classes.dtype.kind == "U" else "that are numbers"
@@ -74,7 +74,7 @@ def _refuse_other_form(labels: Labels, train: Labels) -> None:
 
 
 def _renumber(labels: Labels, present: npt.NDArray[np.generic]) -> Labels:
-    """Return a split's labels as their places among those of training."""
+    """Return a split's labels as their positions among the sorted training labels."""
     places = np.minimum(np.searchsorted(present, labels.classes), present.size - 1)
     bad = present[places] != labels.classes
     if bad.any():
@@ -87,7 +87,7 @@ def _renumber(labels: Labels, present: npt.NDArray[np.generic]) -> Labels:
 
 
 def _listed(labels: Sequence[str]) -> str:
-    """Return labels with commas, of many the first and the last ones."""
+    """Return labels separated by commas; of a long list only the first and the last ones."""
     shown = [label[:20] for label in labels]
     if len(shown) > 2 * _SHOWN:
         shown = [*shown[:_SHOWN], "...", *shown[-_SHOWN:]]

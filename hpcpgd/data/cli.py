@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or the code of the error that one line on standard error tells.
+        0, or the exit code of the error that one line on standard error reports.
     """
 
     def run() -> int:
@@ -46,14 +46,14 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     one = commands.add_parser("fetch", help="download a dataset", allow_abbrev=False)
     one.add_argument("dataset", type=_fetchable, help="mnist")
     one.add_argument(
-        "--mirror", action="append", metavar="URL", help="folder to download from; repeatable"
+        "--mirror", action="append", metavar="URL", help="download from this URL; repeatable"
     )
     one.add_argument("--to", type=Path, metavar="DIR", help="default: $HPCPGD_DATA or the cache")
     one = commands.add_parser("info", help="describe a dataset", allow_abbrev=False)
     one.add_argument(
         "dataset",
         metavar="PATH-or-name",
-        help="as for train --dataset; so also a folder's name in $HPCPGD_DATA",
+        help="as for train --dataset, so also the name of a folder in $HPCPGD_DATA",
     )
     one.add_argument(
         "--label-column", default="auto", metavar="NAME|N", help="as for train --label-column"

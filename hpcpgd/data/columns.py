@@ -1,4 +1,4 @@
-"""The columns of a text table: whether the first line names them, and which holds the labels."""
+"""The columns of a text table: whether the first line names them, which holds the labels."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ INDEX_NAMES = ("", "id", "index", "unnamed: 0", "rownames")
 
 @dataclass(frozen=True)
 class Columns:
-    """What the first lines of a table say of its columns.
+    """What the first lines of a table show about its columns.
 
     Attributes
     ----------
     count : int
+        Number of columns.
     names : tuple of str
-        Those of the header, empty without one.
+        The cells of the header; empty if there is no header.
     label : int
-        The column of the labels, from 0.
+        The column of the labels, counted from 0.
     text : bool
-        Whether labels are names and no numbers.
+        Whether labels are words, not numbers.
     why : str
-        How the column of the labels was chosen, "" if the user named it.
+        How the column of the labels was chosen; "" if the user named it.
     """
 
     count: int
@@ -41,7 +42,7 @@ class Columns:
         return f"column {column + 1}{name}"
 
     def notes(self) -> list[str]:
-        """Say what was inferred."""
+        """Return what was inferred, for the user."""
         header = "the first line is a header" if self.names else "no header"
         if self.names and all(name.isdecimal() for name in self.names):
             header += ", as it counts the columns (if it is an example, write names above it)"
@@ -80,7 +81,7 @@ def inspect(dialect: Dialect, sample: Sequence[str], wanted: str, where: str) ->
 
 
 def _is_header(dialect: Dialect, rows: Sequence[Sequence[str]], wanted: str) -> bool:
-    """Return whether the first line has names: words, or the numbers of the columns."""
+    """Return whether the first line names the columns, by words or by their numbers."""
     first, below = rows[0], rows[1] if len(rows) > 1 else []
     numbers = [cell for cell in first if dialect.number(cell) is not None]
     words = [i for i, cell in enumerate(first) if cell and dialect.number(cell) is None]
@@ -94,7 +95,7 @@ def _is_header(dialect: Dialect, rows: Sequence[Sequence[str]], wanted: str) -> 
         return False
     if any(i < len(below) and dialect.number(below[i]) is not None for i in words):
         return True
-    return len(numbers) > 2  # as pandas names columns without names
+    return len(numbers) > 2  # pandas numbers columns that have no names
 
 
 def _counting(numbers: Sequence[str]) -> bool:
@@ -105,15 +106,15 @@ def _counting(numbers: Sequence[str]) -> bool:
 def _guess(
     dialect: Dialect, names: tuple[str, ...], body: Sequence[Sequence[str]], where: str
 ) -> tuple[int, str]:
-    """Return the column of the labels and what gives it away."""
-    said = [i for i, name in enumerate(names) if name.casefold() in LABEL_NAMES]
-    if len(said) > 1:
-        both = " and ".join(repr(names[i]) for i in said)
+    """Return the column that probably holds the labels, and the reason."""
+    by_name = [i for i, name in enumerate(names) if name.casefold() in LABEL_NAMES]
+    if len(by_name) > 1:
+        candidates = " and ".join(repr(names[i]) for i in by_name)
         raise DataError(
-            f"{where}: columns {both} could both be the labels: say which with --label-column"
+            f"{where}: columns {candidates} could both be the labels: choose with --label-column"
         )
-    if said:
-        return said[0], "by its name"
+    if by_name:
+        return by_name[0], "by its name"
     columns = [[cell for cell in column if cell] for column in zip(*body, strict=False)]
     words = [
         i
@@ -131,13 +132,13 @@ def _guess(
 
 
 def _repeats(cells: Iterable[str]) -> bool:
-    """Return whether cells are whole numbers, some of them more than once, as labels are."""
+    """Return whether cells look like labels: whole numbers, some of them more than once."""
     column = list(cells)
     return all(cell.isdecimal() for cell in column) and 1 < len(set(column)) < len(column)
 
 
 def _named(wanted: str, names: tuple[str, ...], count: int, where: str) -> int:
-    """Return the column that the user names."""
+    """Return the column that the user requested, counted from 0."""
     if wanted in names:
         if names.count(wanted) > 1:
             raise DataError(f"{where}: has {names.count(wanted)} columns named {wanted!r}")

@@ -1,4 +1,4 @@
-"""Text files with a table of numbers: one row an example, its label in one of the columns."""
+"""Text files with a table of numbers: each row is an example, one column holds the labels."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hpcpgd.data.reading import Reading
 from hpcpgd.data.text_table import Table, scan
 from hpcpgd.errors import DataError
 
-TEST_FRACTION = 0.2  # held out where the user names no other part
-FEW = 10  # rows in which a label may well occur once
+TEST_FRACTION = 0.2  # held out if the user gives no fraction
+FEW = 10  # in fewer rows, a label that occurs once is no sign of a header
 
 
 def read(path: Path, label_column: str, largest: float) -> Reading:
@@ -29,23 +29,24 @@ def read(path: Path, label_column: str, largest: float) -> Reading:
     label_column : str
         ``auto``, ``first``, ``last``, a header's name, or a number counted from 1.
     largest : float
-        No feature may be beyond it.
+        Largest magnitude that a feature may have.
 
     Returns
     -------
     Reading
-        ``train`` alone: float64 features (rows, columns - 1) and int32 labels (rows,).
+        Only ``train``: float64 features (rows, n_in) and int32 labels (rows,).  Columns that
+        are neither labels nor an index of the rows are features.
 
     Raises
     ------
     DataError
-        If the file is missing, not text, has rows of different lengths, or cells that are
-        not numbers; the message names line and column.
+        If the file is missing, is not text, has rows of different lengths, or has cells that
+        are not numbers; the message names line and column.
     """
     guard.ensure_fits(guard.file_size(path), path)
     with guard.refuse_bad_file(path):
         table = scan(path, label_column)
-        # Twice: the table as parsed, and its features on their own.
+        # Twice: the parsed table, and the copy of its features.
         guard.ensure_fits(2 * 8 * table.rows * table.columns.count, path)
         values, names = _parse(table)
         labels = values[:, table.columns.label] if names else _labels(values, table)
@@ -61,7 +62,7 @@ def read(path: Path, label_column: str, largest: float) -> Reading:
 
 
 def _parse(table: Table) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
-    """Return all cells as numbers and, of labels that are words, the words in their order."""
+    """Return all cells as numbers, and the sorted words if the labels are words."""
     codes: dict[str, int] = {}
     dialect = table.dialect
     converters: dict[int | str, Callable[[str], float]] = {}
@@ -94,7 +95,7 @@ def _parse(table: Table) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
 
 
 def _check_names(table: Table, names: tuple[str, ...]) -> None:
-    """Refuse words that are no names of classes: blanks, numbers among them, a name a row."""
+    """Refuse words that cannot be labels: blanks, numbers, or another word in each row."""
     column = table.columns.label
     for row, (_, cells) in enumerate(table.content()):
         word = cells[column]
@@ -102,7 +103,7 @@ def _check_names(table: Table, names: tuple[str, ...]) -> None:
             kind = (
                 "blank: fill it in, or remove the line"
                 if not word
-                else "no text in UTF-8: save the file as UTF-8"
+                else "not UTF-8 text: save the file as UTF-8"
             )
             raise DataError(f"{table.cell(row, column)}: the label is {kind}")
         if table.dialect.number(word) is not None:
@@ -118,13 +119,13 @@ def _check_names(table: Table, names: tuple[str, ...]) -> None:
 
 
 def _diagnose(table: Table) -> None:
-    """Raise the error that names the first bad cell or line."""
+    """Raise an error that names the first bad cell or line; return if there is none."""
     for row, (number, cells) in enumerate(table.content()):
         if len(cells) != table.columns.count:
             more = row == 0 and table.columns.names and len(cells) == table.columns.count + 1
             hint = "; a cell with a separator in it needs quotes"
             if more and not cells[-1]:
-                hint = ": end the header with a separator, too, or no line"
+                hint = ": end either all lines or no line with a separator, the header included"
             elif more:
                 hint = ": the header lacks a name (R's write.table needs row.names=FALSE)"
             raise DataError(
@@ -160,7 +161,7 @@ def _labels(values: Array, table: Table) -> Array:
 
 
 def _perhaps_a_header(labels: Array, table: Table) -> list[str]:
-    """Say that the first line, taken for an example, has a label that is nowhere else."""
+    """Return a note if only the first line, read as an example, has its label."""
     if table.columns.names or len(labels) < FEW or (labels[1:] == labels[0]).any():
         return []
     cell = next(table.content())[1][table.columns.label]
@@ -169,7 +170,7 @@ def _perhaps_a_header(labels: Array, table: Table) -> list[str]:
 
 
 def _check_range(values: Array, table: Table, largest: float) -> None:
-    """Refuse what is no finite number of the run's type."""
+    """Refuse values that are not finite or exceed the range of the run's dtype."""
     good = np.abs(values) <= largest  # false for NaN, too
     if not good.all():
         row, column = (int(i) for i in np.argwhere(~good)[0])
@@ -177,7 +178,7 @@ def _check_range(values: Array, table: Table, largest: float) -> None:
 
 
 def _index(values: Array, table: Table) -> list[int]:
-    """Return the columns that only count the rows, as data frames write them."""
+    """Return the columns that only number the rows, as data frames write them."""
     counted = np.arange(len(values))
     return [
         i

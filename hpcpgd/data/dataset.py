@@ -1,4 +1,4 @@
-"""What a dataset is in memory: as its files have it, and ready for training."""
+"""A dataset in memory: as read from its files, and ready for training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Split:
 
     @property
     def rows(self) -> int:
-        """Number of examples."""
+        """Number of rows, one an example."""
         rows: int = self.features.shape[0]
         return rows
 
@@ -48,12 +48,12 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """What is known of a dataset before and after the split of one run.
+    """What a dataset has both before and after the split for one run.
 
     Attributes
     ----------
     name : str
-        What the user asked for.
+        The dataset's name as the user gave it.
     train : Split
     validation, test : Split or None
     n_classes : int
@@ -76,21 +76,21 @@ class Data:
 
 @dataclass(frozen=True, eq=False)
 class RawData(Data):
-    """A dataset as its files have it, checked but not yet split.
+    """A dataset as read from its files, checked but not yet split.
 
-    The training rows are with those that may become validation rows; ``validation`` and
-    ``test`` are there where the data bring their own.
+    ``train`` includes the rows that may become validation rows.  ``validation`` and ``test``
+    are None unless the files hold such a split.
 
     Attributes
     ----------
     test_fraction : float
-        Part of the rows to hold out for testing where the user names none.
+        Fraction of the rows to hold out for testing if the user gives none.
     notes : tuple of str
-        What was inferred as the files were read.
+        What was inferred when the files were read.
     class_names : tuple of str
-        What the files call the classes 0, 1 and so on; empty for those numbers themselves.
+        The files' names of the classes 0, 1 and so on; empty if the labels are these numbers.
     range_note : str
-        Says that training may suffer from the range of the features as they are; else empty.
+        A note if training may suffer from the range of the unscaled features; else empty.
     """
 
     test_fraction: float = 0.0
@@ -108,12 +108,12 @@ class Dataset(Data):
     train, validation, test : Split
         The rows, all with the same number of columns and the same dtype.
     sha256 : str
-        Hash of the data before the split (see `sha256`), so independent of the seed.
+        Hash of the data before the split (see `sha256`); the seed does not enter it.
     notes, class_names : tuple of str
-        As of `RawData`.
+        As in `RawData`.
     mean, deviation : tuple of float
-        Of each column of the training rows, ``features * scale + offset``, where the
-        features here are standardised by them; else empty.
+        The mean and deviation of each column of ``features * scale + offset`` over the
+        training rows, if the features have been standardised by them; else empty.
     """
 
     validation: Split
@@ -132,13 +132,13 @@ class Dataset(Data):
 
 
 def splits_of(data: Data) -> dict[str, Split]:
-    """Return the splits that are there by their names, in the order of ``SPLITS``."""
+    """Return the splits that are not None by their names, in the order of ``SPLITS``."""
     splits = {name: getattr(data, name) for name in SPLITS}
     return {name: split for name, split in splits.items() if split is not None}
 
 
 def sha256(raw: RawData) -> str:
-    """Return the hexadecimal SHA-256 of the arrays of `raw`, whatever file held them.
+    """Return the hexadecimal SHA-256 of the arrays of `raw`, independent of the file format.
 
     Each array enters as a line ``name dtype shape`` and its little-endian bytes in C
     order, in the order train, validation, test, features before labels.

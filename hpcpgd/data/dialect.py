@@ -1,4 +1,4 @@
-"""How a text file writes its table: what separates cells, and what stands before decimals."""
+"""How a text file writes its table: the separator of cells, and the decimal mark."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from hpcpgd.data.lines import LONGEST_LINE
 
-csv.field_size_limit(LONGEST_LINE)  # a line is refused before one of its cells is
+csv.field_size_limit(LONGEST_LINE)  # too long lines are refused before csv sees a cell
 
-# In the order of preference where several fit alike; None is any white space.
+# In the order of preference if several fit equally well; None is any white space.
 SEPARATORS: dict[str | None, str] = {
     ",": "commas",
     ";": "semicolons",
@@ -20,18 +20,18 @@ SEPARATORS: dict[str | None, str] = {
 }
 
 
-# A point beside decimal commas, as between thousands, must not be read as one before decimals.
+# With decimal commas, a point, as between thousands, must not be read as a decimal mark.
 _POINTED = str.maketrans({",": ".", ".": "\x01"})
 _ORIGINAL = str.maketrans({".": ",", "\x01": "."})
-_SEPARATOR = "\x02"  # stands for a separator within a cell
+_SEPARATOR = "\x02"  # replaces a separator within a quoted cell
 
 
 class Dialect(NamedTuple):
-    """What separates cells (None: white space), stands before decimals, and ends lines, too."""
+    """The form of a table's lines."""
 
-    separator: str | None = ","
-    decimal: str = "."
-    trailing: bool = False  # a separator after the last cell
+    separator: str | None = ","  # between cells; None is white space
+    decimal: str = "."  # the decimal mark
+    trailing: bool = False  # whether lines have a separator after the last cell
 
     def bare(self, line: str) -> str:
         """Return a line without the separator after its last cell."""
@@ -45,8 +45,7 @@ class Dialect(NamedTuple):
         Raises
         ------
         csv.Error
-            If a quote does not end in this line, or something stands between it and the cell's
-            end.
+            If a quote does not end in this line, or other text follows it within the cell.
         """
         text, separator = self.bare(line), self.separator
         if '"' not in text:
@@ -57,7 +56,7 @@ class Dialect(NamedTuple):
         return [cell.strip() for cell in row]
 
     def plain(self, line: str) -> str:
-        """Return a line without quotes, with points before decimals, as NumPy reads it."""
+        """Return a line without quotes and with decimal points, as NumPy reads it."""
         if '"' not in line and self.decimal != self.separator:
             return self.pointed(self.bare(line))
         between = " " if self.separator is None else self.separator
@@ -72,16 +71,16 @@ class Dialect(NamedTuple):
             return None
 
     def pointed(self, text: str) -> str:
-        """Return a text with points before decimals; a point that was there is no part of them."""
+        """Return a text with decimal points; points of a text with decimal commas are masked."""
         return text if self.decimal == "." else text.translate(_POINTED)
 
     def original(self, text: str) -> str:
-        """Return a cell as it was before `plain`."""
+        """Return a cell as it was before `plain`, which this reverses."""
         text = text if self.decimal == "." else text.translate(_ORIGINAL)
         return text.replace(_SEPARATOR, self.separator or " ")
 
     def notes(self) -> list[str]:
-        """Say what is not as in most files."""
+        """Return how the form differs from that of most files, for the user."""
         words = (
             [] if self.separator == "," else [f"cells separated by {SEPARATORS[self.separator]}"]
         )
@@ -103,13 +102,13 @@ def detect(sample: Sequence[str]) -> Dialect:
     best = max(candidates, key=lambda dialect: _share_of_numbers(dialect, body))  # the first
     try:
         rows = [best.cells(line) for line in sample]
-    except csv.Error:  # of a line that whoever reads the whole table names
+    except csv.Error:  # the check of all quotes will name the line
         return best
     return best._replace(trailing=all(len(row) > 2 and not row[-1] for row in rows))
 
 
 def _share_of_numbers(dialect: Dialect, body: Sequence[str]) -> float:
-    """Return how many of all cells are numbers, -1 where the separator does not occur."""
+    """Return the share of cells that are numbers, or -1 if the separator does not occur."""
     try:
         rows = [dialect.cells(line) for line in body]
     except csv.Error:

@@ -1,4 +1,4 @@
-"""The handwritten digits that come with the package: 8x8 pixels of 0 to 16."""
+"""The handwritten digits that come with the package: images of 8x8 pixels, values 0 to 16."""
 
 from __future__ import annotations
 

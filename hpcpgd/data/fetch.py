@@ -1,4 +1,4 @@
-"""Downloading MNIST as published, checked against known sums."""
+"""Downloading MNIST as published, checked against known SHA-256 sums."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _TIMEOUT_S = 30
 
 
 def default_folder() -> Path:
-    """Return where MNIST goes: ``$HPCPGD_DATA/mnist`` or the user's cache.
+    """Return the folder for MNIST: ``$HPCPGD_DATA/mnist`` or one in the user's cache.
 
     Raises
     ------
     OutputError
-        If there is neither.
+        If ``HPCPGD_DATA`` is not set and the user has no home folder.
     """
     folders = locate.user_folders("mnist")
     if not folders:
@@ -53,9 +53,9 @@ def fetch(
     Parameters
     ----------
     folder : Path
-        Destination, made if need be.
+        Destination, created if it does not exist.
     mirrors : sequence of str
-        Addresses of folders, tried in order for each file.
+        URLs of folders, tried in order for each file.
     sums : mapping of str to str
         Hexadecimal SHA-256 of each file.
 
@@ -75,9 +75,9 @@ def fetch(
             path = folder / name
             if not path.is_file() or pooch.file_hash(str(path)) != known:
                 with tempfile.TemporaryFile(dir=folder):
-                    pass  # OSError before anything is downloaded
+                    pass  # if the folder is not writable, this fails before any download
                 _from_any(pooch, folder, name, known, mirrors)
-                # pooch leaves the mode of a temporary file; data are shared on a cluster
+                # pooch leaves the mode 0600 of a temporary file, but other users share the data.
                 path.chmod(0o644)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error

@@ -1,6 +1,6 @@
-"""Protection against files that are missing, damaged or made to do harm.
+"""Protection against files that are missing, damaged or malicious.
 
-Sizes are checked before memory is asked for, and whatever a parser raises on a bad file
+Sizes are checked before memory is allocated.  Any exception that a parser raises on a bad file
 becomes one `DataError` of one line.
 """
 
@@ -26,7 +26,7 @@ from hpcpgd.errors import DataError, printable
 DEFLATE_LIMIT = 1032  # bytes that one byte of a deflate stream can expand to at most
 _PIECE = 1 << 20  # bytes read at a time
 
-# All that gzip, zipfile, csv, numpy's header reader, h5py and open() raise on bad input.
+# All exceptions of gzip, zipfile, csv, numpy's header reader, h5py and open() on bad input.
 _PARSER_ERRORS = (
     OSError,
     EOFError,
@@ -45,16 +45,16 @@ _PARSER_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
 )
-# What other files begin with, in lower case; how their names end, what they are, and the cure.
+# First bytes of other kinds of files, in lower case: their suffixes, their kind, and the cure.
 _OTHER_KINDS = {
     b"\x1f\x8b": ((".gz",), "packed by gzip", "gunzip it, or end the name of a table in .gz"),
     b"pk\x03\x04": ((".npz", ".zip"), "a zip archive, perhaps of Excel", "save the table as csv"),
-    b"cdf\x01": ((), "netCDF of version 3", "write it anew as netCDF 4, by nccopy -k nc4"),
-    b"cdf\x02": ((), "netCDF of version 3", "write it anew as netCDF 4, by nccopy -k nc4"),
+    b"cdf\x01": ((), "netCDF of version 3", "convert it to netCDF 4: nccopy -k nc4"),
+    b"cdf\x02": ((), "netCDF of version 3", "convert it to netCDF 4: nccopy -k nc4"),
     b"\x89hdf": ((".h5", ".hdf5", ".nc", ".hdf"), "an HDF5 file", "end its name in .h5"),
     b"\x93numpy": ((".npy",), "a single array", "save features and labels in one .npz"),
 }
-# Those that a file cut off on its way gives rise to.
+# The exceptions that a truncated file causes.
 _CUT_OFF = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error)
 
 
@@ -65,12 +65,12 @@ def one_line(error: object) -> str:
 
 @contextmanager
 def refuse_bad_file(path: Path | str) -> Iterator[None]:
-    """Turn whatever parsing a bad file raises into one `DataError` that names it.
+    """Turn any exception of a parser in the body into one `DataError` that names the file.
 
     Raises
     ------
     DataError
-        Always instead of the parser's own exception.
+        In place of the parser's exception.
     """
     try:
         yield
@@ -88,7 +88,7 @@ def file_size(path: Path) -> int:
     Raises
     ------
     DataError
-        If there is no such file, or it is a folder, a pipe or a device.
+        If there is no such file, or if it is a folder, a pipe or a device.
     """
     with refuse_bad_file(path):
         try:
@@ -102,27 +102,27 @@ def file_size(path: Path) -> int:
 
 
 def refuse_stand_in(path: Path) -> None:
-    """Refuse what downloads leave in the place of a file: a page of a server, a pointer of Git.
+    """Refuse files of another kind, such as a web page or a Git LFS pointer in a file's place.
 
     Raises
     ------
     DataError
-        Saying what it is.
+        If the first bytes are those of another kind; the message names it and the cure.
     """
     file_size(path)
     with refuse_bad_file(path), path.open("rb") as file:
         begin = file.read(64).lstrip().lower()
     if begin.startswith((b"<!doctype html", b"<html")):
-        raise DataError(f"{path}: is a web page, perhaps of an error: download the file again")
+        raise DataError(f"{path}: is a web page, perhaps an error page: download the file again")
     if begin.startswith(b"version https://git-lfs"):
-        raise DataError(f"{path}: is a pointer of Git LFS, not the file: run git lfs pull")
+        raise DataError(f"{path}: is a Git LFS pointer, not the file: run git lfs pull")
     for magic, (suffixes, kind, cure) in _OTHER_KINDS.items():
         if begin.startswith(magic) and path.suffix.lower() not in suffixes:
             raise DataError(f"{path}: is {kind}, by its first bytes: {cure}")
 
 
 def ensure_fits(nbytes: int, what: Path | str) -> None:
-    """Refuse data larger than the memory that is left to this process.
+    """Refuse data larger than the memory that is free for this process.
 
     Parameters
     ----------
@@ -134,8 +134,8 @@ def ensure_fits(nbytes: int, what: Path | str) -> None:
     Raises
     ------
     DataError
-        If `nbytes` exceeds what this process leaves of the physical memory, or what a limit
-        leaves to it.
+        If `nbytes` exceeds the physical memory that this process does not use yet, or what is
+        free under the tightest limit.
     """
     memory, taken, limit = (
         memory_limits.physical_memory(),
@@ -162,7 +162,7 @@ def fill(stream: BinaryIO, buffer: npt.NDArray[np.uint8]) -> int:
     view = buffer.data
     seen = 0
     while seen < buffer.size:
-        # In pieces: a compressed stream's readinto makes a copy of what it is asked for.
+        # In pieces: readinto of a compressed stream allocates a second buffer of that size.
         count = stream.readinto(view[seen : seen + _PIECE])  # type: ignore[attr-defined]  # BinaryIO lacks it
         if not count:
             break

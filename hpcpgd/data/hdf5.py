@@ -1,4 +1,4 @@
-"""HDF5 files with features and labels, each as a plain dataset of the file itself."""
+"""HDF5 files with features and labels, each a dataset whose values are in the file itself."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import DataError
 
 LONGEST_LABEL = 256  # characters
-MOST_NAMES = 1000  # of datasets and groups: more is no dataset to train with
+MOST_NAMES = 1000  # datasets and groups in a file; a file with more is refused
 
 
 def read(path: Path) -> Reading:
-    """Read features and labels of the training set and, if there, of the others.
+    """Read features and labels of the training set and, if present, of the other splits.
 
     Returns
     -------
@@ -32,8 +32,8 @@ def read(path: Path) -> Reading:
     Raises
     ------
     DataError
-        If the file is missing, damaged, held open by a writer, or if a name leads elsewhere:
-        soft and external links, virtual datasets, external storage.
+        If the file is missing, damaged or held open by a writer, or if values are not in the
+        file itself: soft and external links, virtual datasets, external storage.
     """
     guard.file_size(path)
     with guard.refuse_bad_file(path), _opened(path) as file:
@@ -80,7 +80,7 @@ def _opened(path: Path) -> h5py.File:
 
 
 def _names(file: h5py.File, path: Path) -> list[str]:
-    """Return the names of all datasets but the scales of dimensions, of groups one level deep."""
+    """Return the names of datasets, also within groups of the root, without dimension scales."""
     names: list[str] = []
     for name in file:
         if isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(
@@ -95,12 +95,12 @@ def _names(file: h5py.File, path: Path) -> list[str]:
 
 
 def _is_scale(file: h5py.File, name: str) -> bool:
-    """Return whether a dataset of this file only counts a dimension, as xarray writes them."""
+    """Return whether a name is a dimension scale of this file, such as xarray writes."""
     *groups, last = name.split("/")
-    here = file[groups[0]] if groups else file
-    if not isinstance(here.get(last, getlink=True), h5py.HardLink):
+    group = file[groups[0]] if groups else file
+    if not isinstance(group.get(last, getlink=True), h5py.HardLink):
         return False
-    return isinstance(here[last], h5py.Dataset) and here[last].is_scale
+    return isinstance(group[last], h5py.Dataset) and group[last].is_scale
 
 
 def _has_texts(dataset: h5py.Dataset) -> bool:
@@ -108,13 +108,13 @@ def _has_texts(dataset: h5py.Dataset) -> bool:
 
 
 def _require_sound_heaps(path: Path) -> None:
-    """Refuse damage on which libhdf5 would loop forever as it reads texts."""
+    """Refuse damage on which libhdf5 would loop forever while it reads texts."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         require_sound_heaps(data, path)
 
 
 def _texts(dataset: h5py.Dataset, path: Path) -> Array:
-    """Return texts (rows,) as an array of ``str``, which has the longest one's width."""
+    """Return texts (rows,) as an array of ``str`` as wide as the longest text."""
     texts = list(safe_hdf5.texts(dataset))
     longest = max(map(len, texts), default=0)
     if longest > LONGEST_LABEL:
@@ -126,7 +126,7 @@ def _texts(dataset: h5py.Dataset, path: Path) -> Array:
 
 
 def _class_names(file: h5py.File, name: str | None, path: Path) -> tuple[str, ...]:
-    """Return the texts of the array that names the classes, none if it is no such."""
+    """Return the texts of the array that names the classes, none if it holds no texts."""
     if name is None:
         return ()
     dataset = safe_hdf5.dataset(file, name, f"{path}: {name}")

@@ -1,8 +1,8 @@
-"""HDF5 files whose texts have variable lengths, opened only if libhdf5 will come back from them.
+"""HDF5 files with texts of variable length, opened only if libhdf5 can read these to the end.
 
-Such texts lie in global heaps (HDF5 file format, III.E): a header of 16 bytes, then objects one
-after the other, each with its length.  libhdf5 walks from object to object, and where damage
-has left one of no length it goes on at the same place for ever.
+Such texts are in global heaps (HDF5 file format, III.E): a header of 16 bytes, then objects one
+after the other, each with its length.  libhdf5 steps from object to object by these lengths.
+If damage has made a length 0, libhdf5 stays at the same object forever.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hpcpgd.data.guard import ensure_fits, file_size, refuse_bad_file
 from hpcpgd.errors import DataError
 
 _BEGIN = b"GCOL\x01\0\0\0"  # signature, version, reserved
-_HEADER = 16  # bytes, of a heap as of an object
+_HEADER = 16  # bytes of a heap's header, and of an object's
 _OBJECT = struct.Struct("<HHIQ")  # index, references, reserved, length
 
 
@@ -30,8 +30,8 @@ def opened(path: Path) -> Iterator[h5py.File]:
     Raises
     ------
     DataError
-        If it is missing, damaged or larger than the memory; also for what h5py raises in
-        the body.
+        If the file is missing, damaged or larger than the free memory; also in place of an
+        exception of h5py in the body.
     """
     ensure_fits(file_size(path), path)
     with refuse_bad_file(path):
@@ -41,21 +41,22 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 
 def require_sound_heaps(data: bytes | mmap.mmap, path: Path) -> None:
-    """Refuse a heap with an object that has no length, or that goes beyond its end.
+    """Refuse a heap with an object of length 0 or one that ends beyond the heap.
 
     Raises
     ------
     DataError
+        At the first such object; the message names its offset in bytes.
     """
     begin = data.find(_BEGIN)
     while begin >= 0:
         size = int.from_bytes(data[begin + 8 : begin + _HEADER], "little")
-        here, end = begin + _HEADER, min(begin + size, len(data))
-        while here + _HEADER <= end:
-            index, _, _, length = _OBJECT.unpack_from(data, here)
-            # Free space, which has index 0, counts its header; texts are padded to 8 bytes.
+        offset, end = begin + _HEADER, min(begin + size, len(data))
+        while offset + _HEADER <= end:
+            index, _, _, length = _OBJECT.unpack_from(data, offset)
+            # The length of free space, index 0, includes its header; texts are padded to 8 bytes.
             whole = length if index == 0 else _HEADER + -(-length // 8) * 8
-            if not _HEADER <= whole <= end - here:
-                raise DataError(f"{path}: is damaged at byte {here}, in a heap of texts")
-            here += whole
+            if not _HEADER <= whole <= end - offset:
+                raise DataError(f"{path}: is damaged at byte {offset}, in a heap of texts")
+            offset += whole
         begin = data.find(_BEGIN, begin + 1)

@@ -25,12 +25,12 @@ _TYPES = {0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "fl
 
 
 def read_folder(path: Path) -> Reading:
-    """Read images and labels of the training set and, if there, of the test set.
+    """Read images and labels of the training set and, if present, of the test set.
 
     Parameters
     ----------
     path : Path
-        As of `idx_names.split_prefix`.
+        A path that `idx_names.split_prefix` accepts.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def _read_values(
 ) -> npt.NDArray[np.uint8]:
     header = 4 + 4 * len(shape)
     expected = math.prod(shape)
-    # What is impossible is refused before any memory is asked for.
+    # An impossible size is refused before any memory is allocated.
     if not packed and size != header + expected:
         raise _wrong_length(path, size - header, expected)
     if expected > guard.DEFLATE_LIMIT * size:
@@ -113,7 +113,7 @@ def _read_values(
     seen = _fill(stream, values, path)
     if seen < expected:
         raise _wrong_length(path, seen, expected)
-    if stream.read(1):  # at the end this also checks gzip's checksum
+    if stream.read(1):  # this read also makes gzip check its checksum
         raise _wrong_length(path, expected + 1, expected)
     return values.reshape(shape)
 
@@ -124,11 +124,11 @@ def _fill(stream: BinaryIO, values: npt.NDArray[np.uint8], path: Path) -> int:
     except (EOFError, zlib.error) as error:
         raise DataError(
             f"{path}: damaged or truncated: {guard.one_line(error)};"
-            f" the header promises {values.size} bytes"
+            f" the header claims {values.size} bytes"
         ) from error
 
 
 def _wrong_length(path: Path, seen: int, expected: int) -> DataError:
     word = "truncated" if seen < expected else "oversized"
-    some = f"at least {seen}" if seen > expected else f"{seen}"
-    return DataError(f"{path}: {word}: {some} bytes after the header, expected {expected}")
+    count = f"at least {seen}" if seen > expected else f"{seen}"
+    return DataError(f"{path}: {word}: {count} bytes after the header, expected {expected}")

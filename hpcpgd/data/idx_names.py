@@ -1,4 +1,4 @@
-"""The names that the field gives to IDX files, and which of a folder belong together."""
+"""The usual names of IDX files, and which files of a folder belong together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from hpcpgd.data import guard
 from hpcpgd.errors import DataError
 
-# MNIST's own names; EMNIST puts a prefix before them and says test; others write a dot.
+# MNIST's names; EMNIST has a prefix before them and test for t10k; others write a dot.
 _NAME = re.compile(
     r"(?P<prefix>.*?)(?P<part>train|t10k|test)[-_.](?P<what>images|labels)[-_.]idx[13][-_.]ubyte"
     r"(?P<packed>\.gz)?",
@@ -21,18 +21,21 @@ Pair = tuple[Path, Path]
 
 
 def pairs(folder: Path, prefix: str | None = None) -> dict[str, Pair]:
-    """Return images and labels of each split that a folder, or its ``raw`` as torchvision's, has.
+    """Return the files of images and labels of each split in a folder.
 
     Parameters
     ----------
     folder : Path
+        The folder itself, or one with a subfolder of `RAW`, as torchvision makes it.
     prefix : str, optional
-        What the names begin with, such as ``emnist-letters``; needed where several do.
+        How the files' names begin, such as ``emnist-letters``; required if the folder holds
+        several datasets, unless one of them has no prefix.
 
     Raises
     ------
     DataError
-        If there are no such files, half of a pair, or those of several datasets.
+        If there are no such files, images lack labels or the reverse, or the dataset is
+        ambiguous.
     """
     files, place = _files(folder)
     if not files:
@@ -42,7 +45,7 @@ def pairs(folder: Path, prefix: str | None = None) -> dict[str, Pair]:
         )
     prefixes = sorted({_prefix(match) for match in files})
     if prefix is None:
-        prefix = "" if "" in prefixes else prefixes[0]  # MNIST's own names come first
+        prefix = "" if "" in prefixes else prefixes[0]  # MNIST's names are preferred
         if prefix and len(prefixes) > 1:
             choices = " or ".join(str(place / p) for p in prefixes)
             raise DataError(f"{folder}: holds IDX files of several datasets: expected {choices}")
@@ -54,7 +57,7 @@ def _prefix(match: re.Match[str]) -> str:
 
 
 def _files(folder: Path) -> tuple[list[re.Match[str]], Path]:
-    """Return the IDX files of a folder or of a known one within it, and where they are."""
+    """Return the IDX files of a folder, or of a subfolder of `RAW`, and the folder they are in."""
     with guard.refuse_bad_file(folder):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder of IDX files")
@@ -70,7 +73,7 @@ def _files(folder: Path) -> tuple[list[re.Match[str]], Path]:
 
 def _paired(place: Path, files: Iterable[re.Match[str]]) -> dict[str, Pair]:
     by_kind: dict[tuple[str, str], Path] = {}
-    for match in files:  # sorted: of both forms the plain one is first, and stays
+    for match in files:  # sorted: if both forms are there, the plain one is first and is taken
         part = "train" if match["part"].lower() == "train" else "test"
         by_kind.setdefault((part, match["what"].lower()), place / match[0])
     paired: dict[str, Pair] = {}
@@ -79,9 +82,9 @@ def _paired(place: Path, files: Iterable[re.Match[str]]) -> dict[str, Pair]:
         if images is None and labels is None and part == "test":
             continue
         if images is None or labels is None:
-            there, what = (labels, "images") if images is None else (images, "labels")
-            beside = f"beside {there.name}" if there else f"of the {part}ing set"
-            expected = _partner(there.name) if there else _expected(part, what)
+            present, what = (labels, "images") if images is None else (images, "labels")
+            beside = f"beside {present.name}" if present else f"of the {part}ing set"
+            expected = _partner(present.name) if present else _expected(part, what)
             raise DataError(f"{place}: has no file of {what} {beside}: expected {expected}")
         paired[part] = (images, labels)
     return paired
@@ -94,14 +97,14 @@ def _expected(part: str, what: str) -> str:
 
 
 def _partner(name: str) -> str:
-    """Return the name of the labels of images, or of the images of labels."""
+    """Return the name of the labels that belong to images, or of the images to labels."""
     if "images" in name:
         return name.replace("images", "labels").replace("idx3", "idx1")
     return name.replace("labels", "images").replace("idx1", "idx3")
 
 
 def split_prefix(path: Path) -> tuple[Path, str | None]:
-    """Return the folder and the prefix that a path stands for.
+    """Return the folder and the prefix that a path means; the prefix is None for all files.
 
     The path is a folder, one of its IDX files, or a folder and the prefix of some of its files,
     such as ``gzip/emnist-letters``.

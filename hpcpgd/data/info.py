@@ -8,15 +8,15 @@ from hpcpgd.data.checks import extent
 from hpcpgd.data.dataset import RawData, Split, sha256, splits_of
 from hpcpgd.errors import printable
 
-_MOST_CLASSES = 20  # listed one by one; more are summed up
+_MOST_CLASSES = 20  # up to this many are listed one by one; more are summarised
 
 
 def describe(raw: RawData) -> str:
     """Return a short aligned table: rows, inputs, dtype, classes, counts, scale and hash."""
-    there = splits_of(raw)
+    splits = splits_of(raw)
     facts = [
         ("dataset", raw.name if raw.name.isprintable() else ascii(raw.name)),
-        *((name, f"{split.rows} rows") for name, split in there.items()),
+        *((name, f"{split.rows} rows") for name, split in splits.items()),
         ("inputs", str(raw.train.features.shape[1])),
         ("dtype", str(raw.train.features.dtype)),
         ("scale", f"{raw.scale:.10g}"),
@@ -28,7 +28,7 @@ def describe(raw: RawData) -> str:
         *([("caution", raw.range_note)] if raw.range_note else []),
     ]
     lines = [f"{name:<11} {value}" for name, value in facts]
-    return "\n".join([*lines, *_class_counts(there, raw)])
+    return "\n".join([*lines, *_class_counts(splits, raw)])
 
 
 def _class_counts(splits: dict[str, Split], raw: RawData) -> list[str]:

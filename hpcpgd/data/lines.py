@@ -1,4 +1,4 @@
-"""Lines of text files: UTF-8, or UTF-16 with its mark; plain or gzipped; no longer than a bound."""
+"""Lines of text files in UTF-8, or UTF-16 with a byte-order mark, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import TextIO
 
 from hpcpgd.errors import DataError
 
-LONGEST_LINE = 2**24  # characters: 25 times as much memory, cell by cell
+LONGEST_LINE = 2**24  # characters; split into cells, a line takes 25 times as many bytes
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[TextIO]:
     """Open a text file in the encoding that its first bytes state.
 
-    Bytes that are no UTF-8 stay as they are: they may stand in a name that nobody needs.
+    Bytes that are not UTF-8 are kept: they may be in a name that is not used.
     """
     with path.open("rb") as file:
         packed = path.suffix.lower() == ".gz"
@@ -33,7 +33,7 @@ def opened(path: Path) -> Iterator[TextIO]:
 
 
 def lines(file: TextIO, path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the number, from 1, and the text of each line that is not blank and no comment.
+    """Yield the number, from 1, and the text of each line that is neither blank nor a comment.
 
     Raises
     ------
@@ -48,6 +48,6 @@ def lines(file: TextIO, path: Path) -> Iterator[tuple[int, str]]:
         if "\0" in line:
             raise DataError(f"{path}: line {number} has a NUL: is it text? save the file as UTF-8")
         text = line.strip(" \r\n")
-        excel = number == 1 and text.startswith("sep=")  # which speaks to Excel alone
+        excel = number == 1 and text.startswith("sep=")  # a directive that only Excel reads
         if text and not text.startswith("#") and not excel:
             yield number, line.rstrip("\r\n")

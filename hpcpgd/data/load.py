@@ -16,7 +16,7 @@ from hpcpgd.data.reading import Reading
 from hpcpgd.errors import ConfigError, DataError, UsageError, nearest
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".dat")
-MNIST_CLASSES = 10  # so that a label beyond is bad even if the files agree on it
+MNIST_CLASSES = 10  # stated, so that a label above 9 is an error even if all files have it
 
 
 def check_name(name: str) -> None:
@@ -25,7 +25,7 @@ def check_name(name: str) -> None:
     Raises
     ------
     UsageError
-        For an unknown word, a malformed ``synthetic:`` or a path of an unknown kind.
+        For an unknown word, a malformed ``synthetic:`` or a file of an unknown kind.
     """
     if _kind(name) == "synthetic":
         synthetic.parse(name)
@@ -43,21 +43,21 @@ def load(name: str, *, seed: int, dtype: str = "float32", label_column: str = "a
     seed : int
         0 to 2**63 - 1; only synthetic data depend on it.
     dtype : str
-        ``float32`` or ``float64``: no feature may be beyond its numbers.
+        ``float32`` or ``float64``: no feature may be beyond its range.
     label_column : str
-        Of a text file: ``auto``, ``first``, ``last``, a header's name, or a number from 1.
+        For a text file: ``auto``, ``first``, ``last``, a header's name, or a number from 1.
 
     Raises
     ------
     UsageError
         If the name has no known form.
     ConfigError
-        If a label column is named for data that are no text file.
+        If a label column is given for data that are not a text file.
     DataError
         If the data are missing or bad.
     """
     kind, path, largest = _kind(name), path_of(name), float(np.finfo(dtype).max)
-    if kind == OWN:
+    if kind == USER_FOLDER:
         kind = _kind_of_file(path) or "folder"
     if kind == "text":
         guard.refuse_stand_in(path)
@@ -65,8 +65,8 @@ def load(name: str, *, seed: int, dtype: str = "float32", label_column: str = "a
         return assemble(name, reading, largest=largest, test_fraction=csvfile.TEST_FRACTION)
     if label_column != "auto":
         raise ConfigError(
-            f"label-column {label_column} means something to text files alone"
-            f" ({', '.join(TEXT_SUFFIXES)}), and {name} is none: leave it out"
+            f"label-column {label_column} applies only to text files"
+            f" ({', '.join(TEXT_SUFFIXES)}), and {name} is not one: leave it out"
         )
     if kind == "digits":
         return digits.load(name)
@@ -81,16 +81,16 @@ def load(name: str, *, seed: int, dtype: str = "float32", label_column: str = "a
 
 
 def path_of(name: str) -> Path:
-    """Return the file or folder that a name stands for: itself, or what ``$HPCPGD_DATA`` has.
+    """Return the file or folder that a name means: a path, or a name in ``$HPCPGD_DATA``.
 
-    A folder there holds IDX files, or one file that is read.
+    A folder in ``$HPCPGD_DATA`` holds IDX files, or one file of a kind that can be read.
 
     Raises
     ------
     UsageError, DataError
         As `load`.
     """
-    if _kind(name) != OWN:
+    if _kind(name) != USER_FOLDER:
         return Path(name)
     folder = Path(os.environ["HPCPGD_DATA"], name)
     with guard.refuse_bad_file(folder):
@@ -98,12 +98,12 @@ def path_of(name: str) -> Path:
     if not files or any(idx_names.is_idx(path.name) for path in files):
         return folder
     if len(files) > 1:
-        there = ", ".join(path.name for path in files)
-        raise DataError(f"{folder}: has {there}: expected one of them alone, or give its path")
+        present = ", ".join(path.name for path in files)
+        raise DataError(f"{folder}: has {present}: expected only one of them, or give its path")
     return files[0]
 
 
-def _own_names() -> list[str]:
+def _user_folders() -> list[str]:
     """Return the names of the folders in ``$HPCPGD_DATA``."""
     with suppress(OSError, KeyError):
         folders = Path(os.environ["HPCPGD_DATA"]).iterdir()
@@ -112,7 +112,7 @@ def _own_names() -> list[str]:
 
 
 def _kind_of_file(path: Path) -> str:
-    """Return a key of `_READERS` or ``text`` for the name of a file, "" for others."""
+    """Return a key of `_READERS` or ``text`` for a file's name, "" for an unknown kind."""
     suffix = path.suffix.lower()
     inner = Path(path.stem).suffix.lower() if suffix == ".gz" else suffix
     if suffix in _READERS:
@@ -123,7 +123,7 @@ def _kind_of_file(path: Path) -> str:
 
 
 def _kind(name: str) -> str:
-    """Return ``text``, a known name, ``synthetic``, `OWN`, or a key of `_READERS`."""
+    """Return ``text``, a known name, ``synthetic``, `USER_FOLDER`, or a key of `_READERS`."""
     word = name.partition(":")[0]
     if name in KNOWN or word == "synthetic":
         return word
@@ -131,27 +131,27 @@ def _kind(name: str) -> str:
     kind = _kind_of_file(path) or ("folder" if "/" in name and not path.suffix else "")
     if kind:
         return kind
-    own = _own_names()
-    if name in own:
-        return OWN
-    if name and _is_folder(path):  # Path("") would be this folder
+    folders = _user_folders()
+    if name in folders:
+        return USER_FOLDER
+    if name and _is_folder(path):  # Path("") would be the current folder
         return "folder"
     if name.lower() in KNOWN:
         return name.lower()
-    there = ", ".join(own) or "which has none"
+    present = ", ".join(folders) or "which has none"
     expected = (
         "expected digits, mnist, fashion-mnist, synthetic:ROWSxINxOUT, a folder's name in "
-        f"$HPCPGD_DATA ({os.environ.get('HPCPGD_DATA', 'not set')}: {there}) or a path "
-        f"(.npz, .h5, a table of text {', '.join(TEXT_SUFFIXES)}, folder of IDX files)"
+        f"$HPCPGD_DATA ({os.environ.get('HPCPGD_DATA', 'not set')}: {present}) or a path "
+        f"(.npz, .h5, a text table {', '.join(TEXT_SUFFIXES)}, folder of IDX files)"
     )
     if "." in name:
         cure = _cure(path.suffix.lower())
         raise UsageError(f"unknown kind of file {name!r}: {expected}{cure}")
-    raise UsageError(f"unknown dataset {name!r}: {expected}{nearest(name, (*KNOWN, *own))}")
+    raise UsageError(f"unknown dataset {name!r}: {expected}{nearest(name, (*KNOWN, *folders))}")
 
 
 def _cure(suffix: str) -> str:
-    """Say what to do with a file of a kind that is not read."""
+    """Return what to do with a file of a kind that cannot be read."""
     for kinds, cure in _CURES.items():
         if suffix in kinds:
             return f"; {cure}"
@@ -161,7 +161,7 @@ def _cure(suffix: str) -> str:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # no permission to look; reading will say so
+    except OSError:  # no permission to look; the error is reported when it is read
         return False
 
 
@@ -179,12 +179,12 @@ _READERS: dict[str, Callable[[Path], Reading]] = {
 _CURES = {
     (".npy",): "numpy.savez('data.npz', x_train=..., y_train=...) keeps both arrays in one file",
     (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".gz"): (
-        "files that run code as they are read are refused: load it in Python and write"
+        "files that can run code when they are read are refused: load it in Python and write"
         " numpy.savez('data.npz', x_train=..., y_train=...)"
     ),
     (".parquet", ".feather", ".arrow", ".xlsx", ".xls", ".arff", ".json"): (
         "write it with pandas as .csv"
     ),
 }
-OWN = "own"  # the kind of a folder's name in $HPCPGD_DATA
+USER_FOLDER = "user folder"  # the kind of a folder's name in $HPCPGD_DATA
 KNOWN = ("digits", *locate.NAMED, "synthetic")

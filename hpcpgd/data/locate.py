@@ -1,4 +1,4 @@
-"""Where datasets known by name are on this machine."""
+"""Where the datasets with known names are on this machine."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NAMED = tuple(_CURE)
 
 
 def user_folders(name: str) -> list[Path]:
-    """Return the user's own folders for a dataset, the preferred one first.
+    """Return the user's folders for a dataset, the preferred one first.
 
-    ``$HPCPGD_DATA/<name>``, then ``hpcpgd/<name>`` in the user's cache; a user without a
-    home has no cache.
+    They are ``$HPCPGD_DATA/<name>``, then ``hpcpgd/<name>`` in the user's cache.  A user
+    without a home folder has no cache.
     """
     data = os.environ.get("HPCPGD_DATA")
     bases = (Path(data) if data else None, user_cache())
@@ -35,7 +35,7 @@ def locate(name: str) -> Path:
     Raises
     ------
     DataError
-        If none does; the message lists where it looked and how to get the data.
+        If no folder does; the message lists the folders and how to get the data.
     """
     folders = user_folders(name)
     if name in _SYSTEM:
@@ -44,7 +44,7 @@ def locate(name: str) -> Path:
         with suppress(DataError):
             if "test" in idx_names.pairs(folder):
                 return folder
-    looked = ", ".join(str(folder) for folder in folders) or "no folder: there is no home"
+    looked = ", ".join(str(folder) for folder in folders) or "no folder: no home folder"
     raise DataError(
         f"{name}: not found (looked in {looked}): {_CURE[name]},"
         f" or put its four IDX files in $HPCPGD_DATA/{name}"

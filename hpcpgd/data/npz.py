@@ -1,4 +1,4 @@
-"""NumPy's ``.npz``, read member by member so that no header is trusted and nothing unpickled."""
+"""NumPy's ``.npz``, read member by member: headers are checked, and nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header
 
 
 class _Header(NamedTuple):
-    """What a member's own header says."""
+    """The header of a member's .npy data."""
 
     shape: tuple[int, ...]
     fortran: bool
     dtype: np.dtype[Any]
-    length: int  # bytes of the header itself
+    length: int  # of the header itself, in bytes
 
 
 def read(path: Path) -> Reading:
-    """Read features and labels of the training set and, if there, of the others.
+    """Read features and labels of the training set and, if present, of the other splits.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def read(path: Path) -> Reading:
     Raises
     ------
     DataError
-        If the file is missing or damaged, or what it must hold is no array of numbers.
+        If the file is missing or damaged, or a required array is missing or of another dtype.
     """
     guard.file_size(path)
     with guard.refuse_bad_file(path), zipfile.ZipFile(path) as archive:
@@ -50,7 +50,7 @@ def read(path: Path) -> Reading:
         wanted = {key: members[name] for key, name in keys.arrays.items()}
         if keys.class_names is not None:
             wanted["names"] = members[keys.class_names]
-        # All headers first: the sum of what they claim must fit before any array is made.
+        # All headers first: the sum of the sizes must fit before any array is allocated.
         headers = {
             key: _header(archive, info, f"{path}: {_array_name(info)}", words=key[0] != "x")
             for key, info in wanted.items()
@@ -65,7 +65,7 @@ def read(path: Path) -> Reading:
 
 
 def class_names(names: Named | None) -> tuple[str, ...]:
-    """Return an array of texts (classes,) as the names of the classes; of numbers none."""
+    """Return the names of the classes, from texts of shape (classes,); () for other arrays."""
     if names is None or names.array.dtype.kind not in "US" or names.array.ndim != 1:
         return ()
     texts = checks.text(names)
@@ -77,7 +77,7 @@ def _array_name(info: zipfile.ZipInfo) -> str:
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
-    """Return the members by the name of their array."""
+    """Return the members by the names of their arrays."""
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         key = _array_name(info)
@@ -95,7 +95,7 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
 def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: str, words: bool) -> _Header:
     """Return a member's header after a check against the size of the member."""
     with archive.open(info) as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy's word on files of Python 2
+        warnings.simplefilter("ignore")  # numpy warns about files that Python 2 wrote
         version = npy.read_magic(stream)
         if version not in _READ_HEADER:
             raise DataError(f"{source}: has .npy version {version}, expected 1.0 or 2.0")
@@ -121,7 +121,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Header) -> 
     with archive.open(info) as member:
         stream: BinaryIO = member  # type: ignore[assignment]  # reads as one
         stream.read(header.length)
-        # The byte after the last one is asked for too: at the end zipfile checks its sum.
+        # The read beyond the last byte makes zipfile check the checksum.
         if guard.fill(stream, values) < values.size or stream.read(1):
             raise EOFError(f"{info.filename} does not have the size that the archive states")
     flat = values.view(header.dtype)

@@ -21,11 +21,11 @@ def prepare(
     test_fraction: float | None,
     standardise: str | None = None,
 ) -> Dataset:
-    """Split a dataset; every rank that calls this gets the same rows.
+    """Split a dataset; with equal arguments every rank gets the same rows.  Not collective.
 
-    Test rows are held out first, where the data bring no test set.  Of the rows left, in an
-    order drawn from the seed, the first `train_rows` are for training.  Where the data bring no
-    validation set, the rows that follow are one, a fifth as many.
+    If the data have no test set, test rows are held out first.  The remaining rows are put in
+    an order drawn from the seed, and the first `train_rows` of them are for training.  If the
+    data have no validation set, the rows that follow form it, a fifth as many.
 
     Parameters
     ----------
@@ -34,23 +34,23 @@ def prepare(
     seed : int
         0 to 2**63 - 1.
     train_rows : int or None
-        Rows to train on; None takes all that the validation set leaves.
+        Rows to train on; None takes all that are not in the validation set.
     test_fraction : float or None
-        Part of the rows to hold out, 0 to below 1; None takes the default of the format.
+        Fraction of the rows to hold out, 0 to below 1; None takes the format's default.
     standardise : str, optional
-        The dtype of the run, if each column is to have mean 0 and deviation 1 over the
-        training rows; the features are kept in it.
+        If given, the run's dtype: each column is scaled to mean 0 and deviation 1 over the
+        training rows, and the features are stored in this dtype.
 
     Returns
     -------
     Dataset
-        With 0 rows in a split that is not there.
+        A split that the data lack has 0 rows.
 
     Raises
     ------
     ConfigError
-        If `train_rows` is more than the test and validation sets leave, or `test_fraction`
-        is given for data that have a test set.
+        If `train_rows` is more than remain beside the test and validation sets, or if
+        `test_fraction` is given for data that have a test set.
     DataError
         If no training row is left.
     """
@@ -82,12 +82,12 @@ def prepare(
 
 
 def most_train_rows(rows: int, own_validation: bool) -> int:
-    """Return how many of `rows` can be trained on, a validation set of their own set aside."""
+    """Return how many of `rows` can be trained on; all if there is a separate validation set."""
     return rows if own_validation else rows - rows // VALIDATION_PARTS
 
 
 def _missing_classes(raw: RawData, train: Split) -> list[str]:
-    """Name the classes that the split has left without a training row, if they mean anything."""
+    """Return a note on the classes without a training row, unless labels have no meaning."""
     if not raw.has_accuracy:
         return []
     missing = np.flatnonzero(np.bincount(train.labels, minlength=raw.n_classes) == 0)
@@ -103,11 +103,11 @@ def _order(rows: int, seed: int, stream: int) -> npt.NDArray[np.int64]:
 
 
 def _hold_out_test(raw: RawData, seed: int, test_fraction: float | None) -> tuple[Split, Split]:
-    """Return the rows that are left and the test rows."""
+    """Return the remaining rows and the test rows."""
     if raw.test is not None:
         if test_fraction is not None:
             raise ConfigError(
-                f"test fraction {test_fraction:g}: {raw.name} brings its own test set of"
+                f"test fraction {test_fraction:g}: {raw.name} has a test set of"
                 f" {raw.test.rows} rows, expected no test fraction"
             )
         return raw.train, raw.test

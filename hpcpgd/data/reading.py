@@ -1,4 +1,4 @@
-"""What a reader of any format hands on."""
+"""The result of a reader, the same for every format."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Reading:
     Attributes
     ----------
     parts : mapping of str to (Named, Named)
-        For ``train`` and, if there, ``validation`` and ``test``: features of shape
+        For ``train`` and, if present, ``validation`` and ``test``: features of shape
         (rows, ...) and labels of shape (rows,), (rows, 1) or one-hot (rows, classes).
     notes : tuple of str
-        What was inferred, for the first lines of a run and its file.
+        What was inferred, for the first lines of a run and for the run file.
     class_names : tuple of str
         The names of classes 0, 1 and so on, empty where the labels are numbers.
     """

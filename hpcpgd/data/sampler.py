@@ -16,9 +16,9 @@ from hpcpgd.kernels.core.permutation import key, permuted_range
 class Sampler:
     """Minibatches of ``batch_size`` out of ``rows`` training rows, in a new order each epoch.
 
-    The last minibatch of an epoch is smaller when the sizes do not divide: every row is
-    used exactly once an epoch.  All ranks agree without talking, and any step can be
-    revisited, in constant time and memory.
+    The last minibatch of an epoch is smaller if ``batch_size`` does not divide ``rows``: every
+    row is used exactly once an epoch.  No method is collective: all ranks compute the same
+    minibatches, those of any step in constant time and memory.
     """
 
     rows: int
@@ -46,5 +46,5 @@ class Sampler:
         permuted_range(self.rows, self.seed, STREAM_ORDER, epoch, start, out)
 
     def key(self, epoch: int) -> int:
-        """Return the key of the order of ``epoch`` (from 1), for who permutes elsewhere."""
+        """Return the key of the order of ``epoch`` (from 1), for permutations in other code."""
         return key(self.seed, STREAM_ORDER, epoch)

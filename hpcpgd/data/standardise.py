@@ -12,9 +12,9 @@ from hpcpgd.data import guard
 from hpcpgd.data.dataset import Array, Dataset, Split, splits_of
 from hpcpgd.errors import DataError
 
-ROUNDING = 4 * float(np.finfo(np.float64).eps)  # of a value that would be the same otherwise
-FAR = 100.0  # deviations from the mean that leave the other rows of a column next to nothing
-_ROWS = 4096  # at a time, so that float64 copies stay small
+ROUNDING = 4 * float(np.finfo(np.float64).eps)  # relative range below which values are equal
+FAR = 100.0  # deviations; one value so far from the mean makes the others of its column tiny
+_ROWS = 4096  # rows at a time, so that float64 copies stay small
 
 Vector = npt.NDArray[np.float64]
 
@@ -29,13 +29,13 @@ def standardised(dataset: Dataset, dtype: str) -> Dataset:
     ----------
     dataset : Dataset
     dtype : str
-        Of the new features, which are used as they are.
+        Dtype of the new features, whose scale is 1 and offset 0.
 
     Raises
     ------
     DataError
-        If the new features do not fit in memory, a column's range has no finite value, or
-        ``dtype`` does not hold a new value.
+        If the new features do not fit in memory, the range of a column is not finite, or
+        ``dtype`` cannot hold a new value.
     """
     splits = splits_of(dataset)
     cells = sum(split.features.size for split in splits.values())
@@ -63,11 +63,14 @@ def standardised(dataset: Dataset, dtype: str) -> Dataset:
 
 
 def _far(features: Array, split: str, name: str) -> str:
-    """Say which value is far from its column's mean, "" if none is; refuse what is not finite."""
+    """Return a note on the value farthest from its column's mean, "" if none is beyond `FAR`.
+
+    A value that is not finite is refused.
+    """
     if not features.size:
         return ""
     farthest = np.maximum(features.max(axis=0), -features.min(axis=0))
-    column = int(farthest.argmax())  # of NaN, too
+    column = int(farthest.argmax())  # argmax takes NaN for the largest
     if not np.isfinite(farthest[column]):
         row = int((~np.isfinite(features[:, column])).argmax())
         raise DataError(
@@ -82,7 +85,7 @@ def _far(features: Array, split: str, name: str) -> str:
 
 
 def _chunks(features: Array, dataset: Dataset) -> Iterator[tuple[int, Vector]]:
-    """Yield the first row and ``features * scale + offset`` of a few rows, as float64."""
+    """Yield the first row number and ``features * scale + offset`` of some rows, in float64."""
     for start in range(0, len(features), _ROWS):
         values = features[start : start + _ROWS].astype(np.float64)
         yield start, values * dataset.scale + dataset.offset
@@ -91,8 +94,8 @@ def _chunks(features: Array, dataset: Dataset) -> Iterator[tuple[int, Vector]]:
 def _moments(dataset: Dataset) -> tuple[Vector, Vector, int]:
     """Return mean and divisor of each column of the training rows, and how many never vary.
 
-    The divisor is the deviation; 1 where a column never varies.  Sums are of places between
-    the lowest and the highest value, 0 to 1, so that no square is too large or too small.
+    The divisor is the deviation, or 1 if a column never varies.  Values are first mapped to 0
+    to 1, the lowest and the highest value of a column, so that squares do not overflow.
     """
     features = dataset.train.features
     chunks = [(c.min(axis=0), c.max(axis=0)) for _, c in _chunks(features, dataset)]
@@ -120,7 +123,7 @@ def _moments(dataset: Dataset) -> tuple[Vector, Vector, int]:
 
 def _scaled(features: Array, dataset: Dataset, mean: Vector, divisor: Vector, dtype: str) -> Array:
     out = np.empty(features.shape, dtype)
-    with np.errstate(over="ignore"):  # looked for in what comes of it
+    with np.errstate(over="ignore"):  # the caller looks for infinite results
         for start, values in _chunks(features, dataset):
             out[start : start + len(values)] = (values - mean) / divisor
     return out

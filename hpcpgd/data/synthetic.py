@@ -1,4 +1,4 @@
-"""Random data of any size, for clusters without data or network; they mean nothing."""
+"""Random data of any size, for clusters without data or network; labels have no meaning."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def parse(name: str) -> tuple[int, int, int]:
 
 
 def load(name: str, seed: int) -> RawData:
-    """Return random pixels and labels, the same on every machine.
+    """Return random uint8 pixels and labels, the same on every machine.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def load(name: str, seed: int) -> RawData:
     """
     rows, n_in, n_out = parse(name)
     guard.ensure_fits(rows * n_in + 20 * rows, name)
-    # Raw bits, because NEP 19 keeps those stable; distributions may change.
+    # Raw bits: NEP 19 guarantees that they stay the same, unlike distributions.
     bits = np.random.Philox(key=np.array([seed, STREAM_SYNTHETIC], np.uint64))
     labels = (bits.random_raw(rows) % np.uint64(n_out)).astype(np.int32)
     words = np.asarray(bits.random_raw(-(-rows * n_in // 8)), "<u8")

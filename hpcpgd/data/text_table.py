@@ -1,4 +1,4 @@
-"""A text file with a table, and what a first pass over its lines says of it."""
+"""A text file with a table, and what a first pass over its lines shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SAMPLE = 20  # lines from which separators and columns are inferred
 
 
 class Table(NamedTuple):
-    """A file and what a first pass over it says."""
+    """A file, and what a first pass over it shows; ``rows`` counts the rows of examples."""
 
     path: Path
     dialect: Dialect
@@ -41,12 +41,12 @@ class Table(NamedTuple):
 
 
 def scan(path: Path, label_column: str) -> Table:
-    """Read a file once and return what its lines say.
+    """Read a file once and return its form.
 
     Raises
     ------
     DataError
-        If it has no rows, one column, or a quote that does not end.
+        If it has no rows, only one column, or a quote that does not end.
     """
     with opened(path) as file:
         content = lines(file, path)
@@ -56,7 +56,7 @@ def scan(path: Path, label_column: str) -> Table:
         for _, line in content:
             rows += 1
             quoted = quoted or '"' in line
-            if "," in line and len(commas) < SAMPLE:  # perhaps the first that stand before decimals
+            if "," in line and len(commas) < SAMPLE:  # perhaps the first decimal commas
                 commas.append(line)
     if not sample:
         raise DataError(f"{path}: has no rows")
@@ -77,7 +77,7 @@ def scan(path: Path, label_column: str) -> Table:
 
 
 def _check_quotes(path: Path, dialect: Dialect) -> None:
-    """Refuse a quote that does not end where its cell does: rows would be lost in it."""
+    """Refuse a quote that does not end with its cell: the lines after it would become one cell."""
     with opened(path) as file:
         for number, line in lines(file, path):
             try:

@@ -171,7 +171,7 @@ def test_netcdf_packed_and_with_missing_values(tmp_path: Path) -> None:
 
 def test_netcdf_of_version_3(tmp_path: Path) -> None:
     (tmp_path / "a.nc").write_bytes(b"CDF\x01" + bytes(60))
-    with pytest.raises(DataError, match="is netCDF of version 3, by its first bytes: write it"):
+    with pytest.raises(DataError, match="is netCDF of version 3, by its first bytes: convert"):
         load(str(tmp_path / "a.nc"), seed=0)
 
 

@@ -70,7 +70,7 @@ def test_known_names_in_capitals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("name", "cure"),
     [
-        ("mnist.pkl.gz", "files that run code as they are read are refused"),
+        ("mnist.pkl.gz", "files that can run code when they are read are refused"),
         ("data.pt", "write numpy.savez('data.npz', x_train=..., y_train=...)"),
         ("data.parquet", "write it with pandas as .csv"),
         ("data.cvs", "did you mean '.csv'?"),

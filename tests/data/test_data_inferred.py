@@ -139,7 +139,7 @@ def test_a_label_column_that_is_not_there(tmp_path: Path, column: str) -> None:
 
 def test_a_label_column_of_what_is_no_text_file(tmp_path: Path) -> None:
     for name in ("digits", str(tmp_path / "a.npz")):
-        with pytest.raises(ConfigError, match="label-column first means something to text files"):
+        with pytest.raises(ConfigError, match="label-column first applies only to text files"):
             load(name, seed=0, label_column="first")
 
 

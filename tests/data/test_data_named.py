@@ -139,7 +139,7 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", no_home)
     monkeypatch.delenv("HPCPGD_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    with pytest.raises(DataError, match="there is no home"):
+    with pytest.raises(DataError, match="no folder: no home folder"):
         load("mnist", seed=0)
 
 

@@ -53,7 +53,7 @@ def test_a_name_is_ours_then_the_user_s_then_a_path(data: Path) -> None:
 
 
 BAD = {
-    "both": "has a.csv, b.csv: expected one of them alone",
+    "both": "has a.csv, b.csv: expected only one of them",
     "empty": "has no IDX files: expected",
 }
 

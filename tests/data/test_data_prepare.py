@@ -119,7 +119,7 @@ def test_hash_by_hand() -> None:
         (raw(50, 9), 51, None, "train rows 51: numbers has 50 training rows, expected 1 to 50"),
         (raw(50), 35, 0.2, "train rows 35: numbers has 40 training rows"),
         (raw(50), 0, None, "train rows 0: numbers has 50 training rows"),
-        (raw(50, test=7), None, 0.1, "test fraction 0.1: numbers brings its own test set of 7"),
+        (raw(50, test=7), None, 0.1, "test fraction 0.1: numbers has a test set of 7 rows"),
         (raw(50), None, 1.0, "test fraction 1: expected a number from 0 to below 1"),
         (raw(50), None, -0.1, "test fraction -0.1: expected"),
         (raw(50), None, float("nan"), "test fraction nan: expected"),
