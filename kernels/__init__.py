@@ -1,5 +1,5 @@
-"""The arithmetic: pure functions on arrays.  No MPI, no files but compiled kernels, no options.
+"""The arithmetic: pure functions on arrays.  No MPI, no options, no files but compiled kernels.
 
-The rooms from the top: ``backends``, ``device`` (a GPU), ``schedule`` (who computes what), ``blas``
-and ``core``.  May import nothing of the rest of the package.
+From the top: ``backends``, ``device`` (a GPU), ``schedule`` (which worker computes which unit),
+``blas`` and ``core``.  May import nothing of the rest of the package.
 """

@@ -1,7 +1,7 @@
 """One example at a time: what backends ``loops`` and ``gemv`` have in common.
 
-A backend offers its own ``multiply_transposed``, ``multiply`` and ``add_outer``, and the
-``UNITS`` of this file, for the type of its library (``schedule.units.offer``).
+For the type of its library, a backend offers its versions of ``multiply_transposed``,
+``multiply`` and ``add_outer``, and the ``UNITS`` of this file (``schedule.units.offer``).
 
 Letters: I fan_in, O fan_out; ``rows`` and ``columns`` are (start, stop).
 """
@@ -24,7 +24,7 @@ from hpcpgd.kernels.schedule.units import Memory, Span, Target, add_scaled, scra
 def multiply_transposed(
     library: Any, weights: Array, begin: int, x: Array, biases: Array, z: Array
 ) -> None:
-    """Compute ``z = Wᵀ x + b``, eq. (4), in the columns from ``begin`` on that ``z`` has.
+    """Compute ``z = Wᵀ x + b``, eq. (4), for ``z.size`` columns from ``begin`` on.
 
     weights (I, O), x (I,), biases (O,), z (columns,).
     """
@@ -42,7 +42,7 @@ def add_outer(library: Any, x: Array, delta: Array, dweight: Array) -> None:
 def _forward_layer(
     library: Any, table: Array, parameters: Array, layer: int, begin: int, x: Array, z: Array
 ) -> None:
-    """Algorithm 3, one layer: activations ``z``, from column ``begin`` on, from all of ``x``."""
+    """Algorithm 3, one layer: activations ``z``, from column ``begin`` on, for input ``x``."""
     weights, biases = weights_of(table, parameters, layer), biases_of(table, parameters, layer)
     multiply_transposed(library, weights, begin, x, biases, z)
     if table[layer, FUNCTION] == SOFTMAX:
@@ -84,14 +84,14 @@ def _backward(library: Any, work: Buffers, parameters: Array, row: int, out: Arr
 @compiled()
 def _propagate(
     library: Any, work: Buffers, parameters: Array, rows: Span, thread: int, learn: bool, out: Array
-) -> None:  # one function for both: compiled once
-    """Predict ``rows`` and add up their scores; to ``learn``, add their gradient to ``out``."""
+) -> None:  # one function with a switch, so that it is compiled once
+    """Predict ``rows`` and add up their scores; with ``learn`` add their gradient to ``out``."""
     table, last = work.table, work.table.shape[0] - 1
     for row in range(rows[0], rows[1]):
         _forward(library, work, parameters, row)
-        a, here = activations_of(table, work.activations, last, row, row + 1), slice(row, row + 1)
+        a, this = activations_of(table, work.activations, last, row, row + 1), slice(row, row + 1)
         scores = work.totals[thread]
-        score(work.loss, table[last, FUNCTION], a, work.labels[here], work.predicted[here], scores)
+        score(work.loss, table[last, FUNCTION], a, work.labels[this], work.predicted[this], scores)
         if learn:
             _backward(library, work, parameters, row, out)
 
@@ -143,7 +143,7 @@ UNITS: dict[Callable[..., None], Kernel] = {
 
 
 class ExamplePlan:
-    """What the plans of both backends share: buffers, and the way through them.
+    """The common base of the plans of both backends: buffers and propagation.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ class ExamplePlan:
     threads : int
         Threads that call ``propagate`` at the same time.
     library : NamedTuple
-        Its type decides whose products are called.
+        Its type decides which backend's products are called.
     """
 
     def __init__(self, network: Network, capacity: int, threads: int, library: Any) -> None:
@@ -166,6 +166,6 @@ class ExamplePlan:
         self, parameters: Array, rows: Span, thread: int = 0, out: Array | None = None
     ) -> None:
         """Predict ``rows`` and add up their scores; add their gradient to ``out`` if given."""
-        target = parameters if out is None else out  # nobody writes to it then
+        target = parameters if out is None else out  # without ``learn`` it is not written
         learn = out is not None
         _propagate(self._library, self._buffers, parameters, rows, thread, learn, target)

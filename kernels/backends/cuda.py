@@ -12,13 +12,13 @@ from hpcpgd.kernels.device.cublas import product
 from hpcpgd.kernels.device.cupy_device import C_TYPES, Buffer, Device
 from hpcpgd.kernels.device.device_plan import THREADS, DevicePlan
 
-COLUMNS = 32  # that a block of cuda.cu works on
-# Rows of a block: few where there are few rows, so that all multiprocessors have some.
+COLUMNS = 32  # columns of a block, as in cuda.cu
+# Rows of a block: few if the minibatch is small, so that all multiprocessors have work.
 FEW_ROWS, SMALL_CHUNK, CHUNK = 1024, 32, 256
 
 
 def _chunk(count: int) -> int:
-    """Return the rows of a block; a function of ``count`` alone, because sums hang on it."""
+    """Return the rows of a block; only ``count`` may decide, as the order of sums depends on it."""
     return SMALL_CHUNK if count <= FEW_ROWS else CHUNK
 
 

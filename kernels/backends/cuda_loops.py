@@ -1,4 +1,4 @@
-"""Backend ``cuda-loops``: our own CUDA kernels, the paper's GPU Parallel.
+"""Backend ``cuda-loops``: CUDA kernels without a library, the paper's GPU Parallel.
 
 Five kernels make a step: forward, output delta, hidden delta, weight gradient (with the
 bias gradient, summed over the minibatch) and update.
@@ -14,10 +14,10 @@ from hpcpgd.kernels.core.network import LINEAR, SOFTMAX, Network
 from hpcpgd.kernels.device.cupy_device import C_TYPES, NULL, Buffer, Device
 from hpcpgd.kernels.device.device_plan import THREADS, DevicePlan
 
-SIDE = 16  # a block is 16 x 16 threads, each with MICRO x MICRO outputs
-# Sides of a thread's part.  8 x 8 in float64 does not fit in registers.
+SIDE = 16  # a block has 16 x 16 threads, each of which computes MICRO x MICRO outputs
+# Possible values of MICRO.  8 x 8 in float64 does not fit in registers.
 MICROS = {"float32": (8, 4, 2), "float64": (4, 2)}
-# Relative rates of the sizes: larger ones read less from shared memory for each product.
+# Relative speed of each: with a larger one a product reads less from shared memory.
 # An estimate from counts of instructions; not measured.
 RATE = {8: 1.0, 4: 0.8, 2: 0.5}
 
@@ -34,7 +34,7 @@ class Plan(DevicePlan):
         }
 
     def forward(self, parameters: Buffer, count: int) -> None:
-        """Algorithm 3: activations of every layer; a softmax is left to the output."""
+        """Algorithm 3: activations of every layer; `output_delta` applies a softmax."""
         widths = self.network.widths
         for l in range(1, self.network.depth + 1):
             function = self.function(l)
@@ -47,7 +47,7 @@ class Plan(DevicePlan):
             self._launch("forward", (count, widths[l]), arguments)
 
     def rest_of_output(self, parameters: Buffer) -> tuple[np.uint64, np.int32]:
-        """Return no biases, and softmax where that is the output's function."""
+        """Return no biases, and softmax if that is the output's function."""
         function = self.function(self.network.depth)
         return NULL, function if function == SOFTMAX else np.int32(LINEAR)
 
@@ -68,9 +68,9 @@ class Plan(DevicePlan):
         self._launch("weight_gradient", (widths[l - 1], widths[l]), arguments)
 
     def _launch(self, name: str, shape: tuple[int, int], arguments: tuple[np.generic, ...]) -> None:
-        """Cover ``shape`` with tiles of the size that should take the least time.
+        """Launch a kernel over ``shape``, in tiles of the size that should take the least time.
 
-        The last wave of blocks may leave multiprocessors idle: small tiles waste less.
+        The last wave of blocks may leave multiprocessors idle; with small tiles fewer are idle.
         """
 
         def blocks(micro: int) -> int:

@@ -1,7 +1,7 @@
-"""Backend ``gemm``: BLAS level 3 on whole units, fused loops for the rest.
+"""Backend ``gemm``: BLAS level 3 for products, fused loops for the rest.
 
-Each product of a layer is cut into units, one single-threaded GEMM each, that threads of a
-rank or several ranks compute side by side (see ``schedule``).
+Each product of a layer is cut into units, each a single-threaded GEMM.  The threads of a rank
+or of several ranks compute them in parallel (see ``schedule``).
 
 Letters: B rows, I fan_in, O fan_out.
 """
@@ -17,18 +17,18 @@ from hpcpgd.kernels.core.network import FUNCTION, SLOPE, Array
 from hpcpgd.kernels.core.views import activations_of, biases_of, deltas_of, weights_of
 from hpcpgd.kernels.schedule.units import Memory, Span, Target, back, forward, gradient, offer
 
-THIN = 64  # columns of deltas up to which rows are propagated back panel by panel
-PANEL = 64  # rows
+THIN = 64  # fan_out up to which deltas are propagated back in panels of rows
+PANEL = 64  # rows of a panel
 
 
 class GemmCalls(NamedTuple):
-    """What the units of this backend call."""
+    """The library that the units of this backend call."""
 
     blas: Routines
 
 
 def calls(blas: Any, dtype: str) -> GemmCalls:
-    """Return what the units call: ``blas`` must compute with one thread."""
+    """Return the library that units call; ``blas`` must compute with one thread."""
     return GemmCalls(blas.routines(dtype))
 
 
@@ -54,12 +54,13 @@ def _back(
     weights = weights_of(table, memory.parameters, layer)  # (I, O)
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
     begin, end = columns
-    # A thin product moves more than it computes: what it wrote is still in the cache.
+    # A thin product takes mostly memory traffic: a panel is still in the cache for the slope.
     step = PANEL if delta.shape[1] <= THIN else max(delta.shape[0], 1)
     for top in range(0, delta.shape[0], step):
-        some, part = delta[top : top + step], back[top : top + step]
-        gemm(library.blas, (False, True), (1.0, 0.0), some, weights[begin:end], part[:, begin:end])
-        hidden_delta(table[layer - 1, SLOPE], a[top : top + step], part, begin, end)
+        above, below = delta[top : top + step], back[top : top + step]
+        block = below[:, begin:end]
+        gemm(library.blas, (False, True), (1.0, 0.0), above, weights[begin:end], block)
+        hidden_delta(table[layer - 1, SLOPE], a[top : top + step], below, begin, end)
 
 
 @compiled()
@@ -67,8 +68,8 @@ def _gradient(library: GemmCalls, table: Array, memory: Memory, layer: int, targ
     rows, fan_in, columns = target.rows, target.fan_in, target.columns
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])  # (B, I)
     delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])  # (B, O)
-    some, block = a[:, fan_in[0] : fan_in[1]], delta[:, columns[0] : columns[1]]
-    gemm(library.blas, (True, False), (target.alpha, target.beta), some, block, target.dweight)
+    inputs, deltas = a[:, fan_in[0] : fan_in[1]], delta[:, columns[0] : columns[1]]
+    gemm(library.blas, (True, False), (target.alpha, target.beta), inputs, deltas, target.dweight)
 
 
 offer(GemmCalls, {forward: _forward, back: _back, gradient: _gradient})

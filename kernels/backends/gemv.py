@@ -1,7 +1,7 @@
 """Backend ``gemv``: BLAS level 2, one example at a time; no GEMM.
 
-The paper's Fast Serial, and with several threads, which the BLAS puts to work inside each
-product, its Fast Parallel.
+With one thread this is the paper's Fast Serial.  With several, which the BLAS uses inside each
+product, it is the paper's Fast Parallel.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from hpcpgd.kernels.schedule.units import offer
 
 
 class GemvCalls(NamedTuple):
-    """What this backend calls; units need a BLAS that computes with one thread."""
+    """The library that this backend calls; units need a BLAS that computes with one thread."""
 
     blas: Routines
 
 
 def calls(blas: Any, dtype: str) -> GemvCalls:
-    """Return what the products call."""
+    """Return the library that the products call."""
     return GemvCalls(blas.routines(dtype))
 
 
@@ -66,23 +66,23 @@ class Plan(by_example.ExamplePlan):
     capacity : int
         Rows that the buffers hold.
     threads : int
-        Threads inside each product; the caller sets the BLAS to them.
+        Threads inside each product; the caller sets this number in the BLAS.
     blas : Blas
     """
 
     def __init__(self, network: Network, capacity: int, threads: int, blas: Any) -> None:
         super().__init__(network, capacity, 1, calls(blas, network.dtype))
-        self._blas = blas  # kept, so that the addresses stay valid
+        self._blas = blas  # keeps the library open, so that its addresses stay valid
 
     def gradient(self, parameters: Array, count: int, out: Array, add: bool) -> None:
-        """Sum the gradient over the first ``count`` rows into ``out``, and their scores."""
+        """Sum the gradient over the first ``count`` rows into ``out``, and add their scores."""
         if not add:
             out[:] = 0
         self.propagate(parameters, (0, count), out=out)
 
     def evaluate(self, parameters: Array, count: int) -> None:
-        """Predict the first ``count`` rows and add up loss and correct answers."""
+        """Predict the first ``count`` rows and add their loss and correct answers to the totals."""
         self.propagate(parameters, (0, count))
 
     def close(self) -> None:
-        """No thread is this plan's own."""
+        """Do nothing: this plan has no threads."""

@@ -1,8 +1,8 @@
-"""Backend ``loops``: our own loops, one example at a time; no BLAS.
+"""Backend ``loops``: compiled loops, one example at a time; no BLAS.
 
-The paper's Naive Serial with one thread.  With several threads each sums the gradient of
-its own examples into a vector of its own, and the vectors are then added: algorithm 5, the
-paper's Multicore Parallel.
+With one thread this is the paper's Naive Serial.  With several, each thread sums the gradient
+of its share of the examples into a private vector, and the vectors are then added: algorithm
+5, the paper's Multicore Parallel.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from hpcpgd.kernels.schedule.units import offer
 
 
 class LoopsCalls(NamedTuple):
-    """What this backend calls: nothing."""
+    """The library of this backend, which calls none; the type selects its functions."""
 
     none: int
 
 
 def calls(blas: Any, dtype: str) -> LoopsCalls:
-    """Return what the products call; ``blas`` is not used."""
+    """Return the library argument of the products; ``blas`` is not used."""
     return LoopsCalls(0)
 
 
@@ -37,10 +37,10 @@ def _multiply_transposed(
 ) -> None:
     copy(biases[begin : begin + z.size], z)
     for i in range(x.size):
-        # Contiguous, which a block of columns is not, and not checked, as a slice would be.
-        some = matrix_at(weights, i * weights.shape[1] + begin, 1, z.size)[0]
+        # Contiguous, unlike a block of columns, and without the checks of a slice.
+        row = matrix_at(weights, i * weights.shape[1] + begin, 1, z.size)[0]
         for j in range(z.size):
-            z[j] = fma(some[j], x[i], z[j])
+            z[j] = fma(row[j], x[i], z[j])
 
 
 @compiled(inline=False)
@@ -87,7 +87,7 @@ class Plan(by_example.ExamplePlan):
         self._partial = [network.zeros() for _ in range(threads - 1)]
 
     def gradient(self, parameters: Array, count: int, out: Array, add: bool) -> None:
-        """Sum the gradient over the first ``count`` rows into ``out``, and their scores."""
+        """Sum the gradient over the first ``count`` rows into ``out``, and add their scores."""
         sums = [out, *self._partial]
 
         def examples(thread: int) -> None:
@@ -100,7 +100,7 @@ class Plan(by_example.ExamplePlan):
         self._team.run(self._join(sums))
 
     def evaluate(self, parameters: Array, count: int) -> None:
-        """Predict the first ``count`` rows and add up loss and correct answers."""
+        """Predict the first ``count`` rows and add their loss and correct answers to the totals."""
 
         def examples(thread: int) -> None:
             rows = block_range(count, self._team.size, thread)
@@ -113,7 +113,7 @@ class Plan(by_example.ExamplePlan):
         self._team.close()
 
     def _join(self, sums: list[Array]) -> Any:
-        """Return the work of one thread: add its block of all partial gradients."""
+        """Return the function of one thread: it adds a block of all partial gradients."""
 
         def block(thread: int) -> None:
             start, stop = block_range(sums[0].size, self._team.size, thread)

@@ -1,4 +1,4 @@
-"""Backend ``reference``: plain NumPy in float64, written to be read.
+"""Backend ``reference``: plain NumPy in float64, written for readability.
 
 Every other backend is tested against this one.
 """
@@ -60,7 +60,7 @@ class Plan:
             self.work.layer(l)[here] = ACTIVATIONS[f](z)
 
     def deltas(self, parameters: Array, rows: tuple[int, int]) -> None:
-        """Algorithm 4: deltas of every layer but the input, from the weights as they are."""
+        """Algorithm 4: deltas of every layer but the input, for ``rows`` (start, stop)."""
         net, here = self.network, slice(*rows)
         a = self.work.layer(net.depth)[here]  # (B, O)
         error = a - one_hot(self.work.labels[here], net.widths[-1])
@@ -75,7 +75,7 @@ class Plan:
     def weight_gradient(
         self, layer: int, block: tuple[int, int], rows: tuple[int, int], out: Array, add: bool
     ) -> None:
-        """Algorithm 4: sums over ``rows`` of ∂W and ∂b in the columns of ``block``."""
+        """Algorithm 4: sums over ``rows`` of ∂W and ∂b, in columns ``block`` (start, stop)."""
         net, here, columns = self.network, slice(*rows), slice(*block)
         a, delta = self.work.layer(layer - 1)[here], self.work.delta(layer)[here, columns]
         dweight = net.weights(out, layer)[:, columns]
@@ -84,7 +84,7 @@ class Plan:
         dbias[:] = delta.sum(axis=0) + (dbias if add else 0)
 
     def gradient(self, parameters: Array, count: int, out: Array, add: bool) -> None:
-        """Sum the gradient over the first ``count`` rows into ``out``, and their scores."""
+        """Sum the gradient over the first ``count`` rows into ``out``, and add their scores."""
         rows = (0, count)
         self.evaluate(parameters, count)
         self.deltas(parameters, rows)
@@ -92,7 +92,7 @@ class Plan:
             self.weight_gradient(l, (0, self.network.widths[l]), rows, out, add)
 
     def evaluate(self, parameters: Array, count: int) -> None:
-        """Predict the first ``count`` rows and add up loss and correct answers."""
+        """Predict the first ``count`` rows and add their loss and correct answers to the totals."""
         self.forward(parameters, (0, count))
         net, work = self.network, self.work
         a, labels = work.layer(net.depth)[:count], work.labels[:count]
@@ -104,7 +104,7 @@ class Plan:
         work.totals[0, EXAMPLES] += count
 
     def close(self) -> None:
-        """No thread is this plan's own."""
+        """Do nothing: this plan has no threads."""
 
 
 def one_hot(labels: Array, classes: int) -> Array:
@@ -120,14 +120,14 @@ def squared_error(a: Array, y: Array) -> float:
 
 
 def cross_entropy(a: Array, y: Array) -> float:
-    """Sum of -log a over the right classes."""
+    """Sum of -log a over the rows, each for the class of its label."""
     return float(-np.sum(np.log(np.maximum(np.sum(a * y, axis=1), 1e-300))))
 
 
 def binary_cross_entropy(a: Array, y: Array) -> float:
     """Sum over outputs of -(y log a + (1 - y) log(1 - a)).
 
-    An output that saturates at 1 counts as half a rounding step below.
+    An output that is rounded to 1 counts as half a rounding step below 1.
     """
     step = np.finfo(a.dtype).epsneg / 2
     hit = np.where(y == 1, np.maximum(a, 1e-300), np.maximum(1 - a, step))

@@ -1,4 +1,4 @@
-"""The backends by name: what each can do, and the plan that it makes."""
+"""The backends by name: their traits and their plans."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class BackendTraits:
-    """What a backend can do and what it needs, known without its module."""
+    """What a backend can do and what it needs, known without importing its module."""
 
-    module: str  # is imported where a plan is made
-    gflops: float  # 10⁹ operations a second of a core or GPU, until measured: an order of magnitude
-    # To compile its kernels for the host on one core, rounded (AMD EPYC 9004, empty cache).
+    module: str  # imported when a plan is made
+    gflops: float  # 10⁹ operations a second of a core or GPU: a first estimate until measured
+    # Time to compile its kernels for the host on one core, rounded (AMD EPYC 9004, empty cache).
     compile_seconds: float = 1.0
-    on_device: bool = False  # computes on a GPU, with one host thread a rank
-    units: bool = False  # offers units of products, which schedules deal to workers
-    scheduled: bool = False  # all its plans work by a schedule: it has no ``Plan`` of its own
+    on_device: bool = False  # computes on a GPU, with one host thread per rank
+    units: bool = False  # offers units of products, which schedules assign to workers
+    scheduled: bool = False  # all its plans work by a schedule: its module has no ``Plan``
     in_pieces: bool = False  # parts of its gradient are complete before others are computed
-    own_threads: bool = False  # divides its work over threads; else its BLAS may over its own
+    own_threads: bool = False  # divides its work over threads; else the BLAS may use threads
     # Floating-point operations of a rank's slice below which waking these threads (0.1 ms a
-    # step) costs more than they save.
+    # step) costs more time than they save.
     worth_a_team: float = 0.0
-    blas: str = ""  # the routine of CBLAS that it cannot do without, "" if it calls none
-    through_numpy: bool = False  # NumPy calls it: nobody can choose the library
-    precisions: tuple[str, ...] = ("float32", "float64")  # of products, its default dtype first
+    blas: str = ""  # the routine of CBLAS that it requires, "" if it calls none
+    through_numpy: bool = False  # calls BLAS through NumPy: the user cannot choose the library
+    precisions: tuple[str, ...] = ("float32", "float64")  # of products; the default dtype first
 
 
 BACKENDS = {
@@ -53,23 +53,27 @@ BACKENDS = {
 
 
 class Plan(Protocol):
-    """What every backend that computes in the host's memory offers."""
+    """The interface of every plan that computes in the host's memory."""
 
     network: Any
     work: Any
 
     def gradient(self, parameters: Any, count: int, out: Any, add: bool) -> None:
-        """Sum the gradient over the first ``count`` rows into ``out``, and their scores."""
+        """Sum the gradient over the first ``count`` rows into ``out``, and add their scores.
+
+        ``parameters`` and ``out`` are flat vectors, shape (size,).  With ``add`` the sum is
+        added to ``out``, else it replaces it.
+        """
 
     def evaluate(self, parameters: Any, count: int) -> None:
-        """Predict the first ``count`` rows and add up loss and correct answers."""
+        """Predict the first ``count`` rows and add their loss and correct answers to the totals."""
 
     def close(self) -> None:
-        """End the threads; once they have ended, memory that they work on may be freed."""
+        """End the threads and wait for them; only then may the memory they use be freed."""
 
 
 def make_plan(backend: str, network: Any, capacity: int, threads: int, blas: Any) -> Plan:
-    """Return a plan for up to ``capacity`` rows of a backend that works by no schedule."""
+    """Return a plan for up to ``capacity`` rows of a backend, without a schedule."""
     plan: Plan = _module(backend).Plan(network, capacity, threads, blas)
     return plan
 
@@ -83,14 +87,14 @@ def make_scheduled_plan(
     place: Any,
     pool: Any = None,
 ) -> Any:
-    """Return a plan of a backend with units that works by ``schedule``."""
+    """Return a plan for up to ``capacity`` rows of a backend with units, by ``schedule``."""
     from hpcpgd.kernels.schedule.scheduled_plan import ScheduledPlan
 
     return ScheduledPlan(network, capacity, _module(backend), blas, schedule, place, pool)
 
 
 def make_device_plan(backend: str, network: Any, capacity: int, device: Any, precision: str) -> Any:
-    """Return a plan of a backend on a GPU for up to ``capacity`` rows."""
+    """Return a plan for up to ``capacity`` rows of a backend on a GPU."""
     return _module(backend).Plan(network, capacity, device, precision)
 
 

@@ -1,7 +1,7 @@
-"""A team of threads that run compiled code side by side.
+"""A team of threads that run compiled code in parallel.
 
-Compiled code releases the GIL, so Python threads suffice, and they sleep between calls:
-there is no second pool that spins against that of the BLAS.
+Compiled code releases the GIL, so Python threads suffice.  They sleep between calls, so that
+they do not compete with the threads of the BLAS.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class _Member:
-    """What the caller and one thread share."""
+    """One thread of the team: the data that it shares with the caller."""
 
     number: int
     go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -22,7 +22,7 @@ class _Member:
     error: BaseException | None = None
 
     def serve(self) -> None:
-        """Run what is handed over until that is nothing."""
+        """Run each function that the caller sets, until it sets None."""
         while True:
             self.go.acquire()
             function = self.function
@@ -36,14 +36,14 @@ class _Member:
 
 
 class ThreadTeam:
-    """``size`` threads, the caller among them, that run one function with their number.
+    """``size`` threads, including the caller, that run one function with their numbers.
 
-    They live from the first ``run`` to ``close``.
+    Threads are started at the first ``run`` and end at ``close``.
 
     Parameters
     ----------
     size : int
-        Threads; 1 starts none.
+        Number of threads; 1 starts none.
     """
 
     def __init__(self, size: int) -> None:
@@ -53,10 +53,10 @@ class ThreadTeam:
         self._closed = False
 
     def close(self) -> None:
-        """Let the threads end and wait for them: what ``run`` was given is not in use any more.
+        """End the threads and wait for them: afterwards no thread uses what ``run`` was given.
 
-        The wait ends: a thread that still works, as an exception drove the caller out of ``run``,
-        needs nobody to come to its end.
+        The wait always ends: if an exception interrupted ``run``, a thread may still work, but
+        its function waits for no other thread.
         """
         self._closed = True
         for member in self._members:
@@ -71,10 +71,10 @@ class ThreadTeam:
         Raises
         ------
         BaseException
-            The first error of a member, after all have ended.
+            The error of the first member that has one, after all have finished.
         """
         if self._closed:
-            raise RuntimeError("a team that is closed has no threads")
+            raise RuntimeError("a closed team has no threads")
         for member in self._members[len(self._threads) :]:
             thread = threading.Thread(
                 target=member.serve, daemon=True, name=f"team {member.number}"

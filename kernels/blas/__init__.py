@@ -1,4 +1,4 @@
-"""A BLAS library, found and called from compiled code, and what stands in for one.
+"""A BLAS library, found and called from compiled code, and a substitute for one.
 
 May import ``core``.
 """

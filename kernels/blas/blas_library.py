@@ -1,7 +1,7 @@
 """Find a BLAS library and call it from compiled code.
 
-Compiled loops call ``cblas_{s,d}{gemm,gemv,ger}`` through the function's address, so that a
-whole step needs no Python between its products and releases the GIL.
+Compiled loops call ``cblas_{s,d}{gemm,gemv,ger}`` by the address of the function, so that no
+Python runs between the products of a step, which releases the GIL.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hpcpgd.kernels.core.compiled import compiled
 from hpcpgd.kernels.core.network import Array
 
 ROUTINES = ("gemm", "gemv", "ger")
-# (prefix, suffix, 64-bit integers) in the order in which libraries are asked for symbols.
+# (prefix, suffix, whether integers have 64 bits), in the order in which they are tried.
 SPELLINGS = (("scipy_", "64_", True), ("", "64_", True), ("scipy_", "", False), ("", "", False))
 ACCELERATE = "/System/Library/Frameworks/Accelerate.framework/Accelerate"
 
@@ -32,7 +32,7 @@ _NO_TRANS, _TRANS = np.int32(111), np.int32(112)
 
 
 class Routines(NamedTuple):
-    """Addresses of one data type's routines, as compiled code takes them.
+    """Addresses of the routines for one dtype, for compiled code.
 
     ``integer`` is a zero of the library's integer type (int32 or int64).
     """
@@ -54,7 +54,7 @@ class Blas:
     handle : ctypes.CDLL
         The open library.
     prefix, suffix : str
-        How it spells ``cblas_sgemm``.
+        What the library's symbols have before and after names such as ``cblas_sgemm``.
     wide : bool
         Whether its integers have 64 bits.
     """
@@ -101,7 +101,7 @@ def open_library(path: str) -> Blas:
 
 
 class _SymbolInfo(ctypes.Structure):
-    """What ``dladdr`` tells of an address (``Dl_info`` in C)."""
+    """The result of ``dladdr`` for an address (``Dl_info`` in C)."""
 
     _fields_ = (
         ("file", ctypes.c_char_p),
@@ -112,28 +112,28 @@ class _SymbolInfo(ctypes.Structure):
 
 
 def _file_of(function: Any) -> str:
-    """Return the library that really holds ``function``: a handle also finds what it links."""
+    """Return the file that holds ``function``: a handle also finds symbols of linked libraries."""
     info = _SymbolInfo()
     dladdr = ctypes.CDLL(None).dladdr
     dladdr.argtypes = (ctypes.c_void_p, ctypes.POINTER(_SymbolInfo))
-    found = dladdr(ctypes.cast(function, ctypes.c_void_p), ctypes.byref(info))
-    return os.fsdecode(info.file) if found and info.file else ""
+    status = dladdr(ctypes.cast(function, ctypes.c_void_p), ctypes.byref(info))
+    return os.fsdecode(info.file) if status and info.file else ""
 
 
 def _candidates() -> list[str]:
-    """Libraries that this process has or can have, best first."""
-    # A handle of NumPy's own extension module also finds the symbols of what it links to.
-    found = [str(np._core._multiarray_umath.__file__)]  # type: ignore[attr-defined]  # numpy does not export it
+    """Return libraries that this process has loaded or can load, best first."""
+    # A handle of NumPy's extension module also finds the symbols of the libraries it links to.
+    paths = [str(np._core._multiarray_umath.__file__)]  # type: ignore[attr-defined]  # numpy does not export it
     if sys.platform == "darwin":
-        found.append(ACCELERATE)
+        paths.append(ACCELERATE)
     for folder in sys.path:
         package = Path(folder) / "scipy_openblas32" / "lib"
-        found.extend(str(p) for p in sorted(package.glob("libscipy_openblas*.*")))
-    return found
+        paths.extend(str(p) for p in sorted(package.glob("libscipy_openblas*.*")))
+    return paths
 
 
 def find(preference: str | None = None) -> Blas | None:
-    """Return the BLAS to use: ``preference`` if given, else the first that is found.
+    """Return the BLAS to use: ``preference`` if given, else the first one that can be loaded.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def find(preference: str | None = None) -> Blas | None:
 
 @intrinsic
 def call(typingctx: Any, address: Any, arguments: Any) -> Any:
-    """Call the C function at ``address``, which returns nothing, with a tuple's items."""
+    """Call the void C function at ``address`` with the items of a tuple as arguments."""
     signature = types.void(address, arguments)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -188,7 +188,7 @@ def _as(typingctx: Any, like: Any, value: Any) -> Any:
 
 @compiled()
 def _leading(integer: Any, matrix: Array) -> Any:
-    # A matrix without rows may have strides of 0; BLAS checks the number all the same.
+    # A matrix without rows may have strides of 0, but BLAS checks the leading dimension.
     return _as(integer, max(matrix.strides[0] // matrix.itemsize, matrix.shape[1], 1))
 
 
@@ -201,10 +201,10 @@ def gemm(
     b: Array,
     c: Array,
 ) -> None:
-    """Compute ``c = alpha op(a) op(b) + beta c`` (level 3); ``op`` transposes where asked.
+    """Compute ``c = alpha op(a) op(b) + beta c`` (level 3).
 
-    ``scales`` are alpha and beta.  All are matrices with contiguous rows; ``c`` (M, N) may
-    be a block of columns.
+    ``transposed`` says for a and for b whether ``op`` transposes; ``scales`` are alpha and beta.
+    All are matrices with contiguous rows and may be blocks of columns; ``c`` is (M, N).
     """
     i = blas.integer
     inner = a.shape[0] if transposed[0] else a.shape[1]
@@ -231,7 +231,7 @@ def gemm(
 
 @compiled()
 def gemv(blas: Routines, transposed: bool, a: Array, x: Array, beta: Any, y: Array) -> None:
-    """Compute ``y = op(a) x + beta y`` (level 2)."""
+    """Compute ``y = op(a) x + beta y`` (level 2); ``op`` transposes a (M, N) if ``transposed``."""
     i = blas.integer
     call(
         blas.gemv,
@@ -254,7 +254,7 @@ def gemv(blas: Routines, transposed: bool, a: Array, x: Array, beta: Any, y: Arr
 
 @compiled()
 def ger(blas: Routines, x: Array, y: Array, a: Array) -> None:
-    """Add the outer product: ``a += x yᵀ`` (level 2)."""
+    """Add the outer product: ``a += x yᵀ`` (level 2); x (M,), y (N,), a (M, N)."""
     i = blas.integer
     call(
         blas.ger,

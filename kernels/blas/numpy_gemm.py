@@ -1,7 +1,7 @@
-"""``np.matmul`` behind the interface of GEMM, for a NumPy whose BLAS exports no symbol.
+"""``np.matmul`` with the interface of GEMM, for a NumPy whose BLAS exports no symbol.
 
 Some conda and vendor builds hide their BLAS.  Compiled code then calls back into Python
-for every product: correct, slower, and said to the user wherever it is used.
+for every product: this is correct but slower, and the user is told.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _gemm(real: Any) -> Any:
         if (alpha, beta) == (1, 0):
             np.matmul(op_a, op_b, out=out)
             return
-        # Not out * 0: a NaN left in the buffer must not survive.
+        # Not out * 0: a NaN that is left in the buffer would stay NaN.
         out[:] = out * beta if beta != 0 else 0
         out += alpha * np.matmul(op_a, op_b)
 
@@ -60,12 +60,12 @@ def _gemm(real: Any) -> Any:
 
 
 class MatmulStandIn:
-    """A stand-in for ``Blas`` that offers ``ROUTINES`` alone.
+    """A substitute for ``Blas`` that offers only ``ROUTINES``.
 
     Attributes
     ----------
     path : str
-        What takes the library's place.
+        What is used in place of a library's file, for messages.
     """
 
     ROUTINES = ("gemm",)

@@ -1,4 +1,4 @@
-"""What all kernels share: the network, its buffers, elementwise loops, and how loops are compiled.
+"""Shared by all kernels: the network, its buffers, elementwise loops, and how loops are compiled.
 
-May import no other room.
+May import nothing else of the package.
 """

@@ -1,11 +1,11 @@
 """Activation functions and their derivatives, for use inside compiled loops.
 
-The exponential is a polynomial that LLVM vectorises; libm's ``exp`` in a loop would cost
+The exponential is a polynomial that LLVM vectorises; libm's ``exp`` in a loop would take
 a third of a step.  With ``x = n ln 2 + r``, ``|r| <= ln(2)/2``, ``exp(x)`` is the
-Taylor polynomial of ``exp(r)`` scaled by ``2**n`` through the exponent bits.  Largest
-relative error against float64 or longer arithmetic, measured by
-``tests/kernels/test_activations.py``: 2e-7 in float32, 4e-16 in float64.  NaN stays NaN; no flag
-assumes NaN or Inf away.
+Taylor polynomial of ``exp(r)``, scaled by ``2**n`` through the exponent bits.  The largest
+relative error is 2e-7 in float32 and 4e-16 in float64, measured against wider arithmetic by
+``tests/kernels/test_activations.py``.  NaN stays NaN: no compiler flag assumes that NaN or Inf
+do not occur.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _exp64(x: Any) -> Any:
 
 
 def exp(x: float) -> float:
-    """Stand for the exponential inside compiled code (see the module's text)."""
+    """Compute the exponential; in compiled code this is the module's polynomial."""
     return math.exp(x)
 
 
@@ -87,15 +87,15 @@ def activate(code: int, z: Array) -> None:
             z[j] = math.tanh(z[j])
     elif code == RELU:
         for j in range(z.size):
-            # Written so that NaN, which compares false, is kept.
+            # A comparison with NaN is false: in this form NaN is kept.
             z[j] = z.dtype.type(0) if z[j] < z.dtype.type(0) else z[j]
 
 
 @compiled()
 def multiply_by_slope(code: int, a: Array, delta: Array) -> None:
-    """Multiply ``delta`` by the derivative at activations ``a``, both vectors, in place.
+    """Multiply ``delta`` in place by the derivative at activations ``a``; both are vectors.
 
-    The derivative is written in terms of the activation, so pre-activations are not kept.
+    The derivative is a function of the activation, so pre-activations need not be kept.
     """
     one = a.dtype.type(1)
     if code == SIGMOID:

@@ -1,9 +1,9 @@
-"""Fused multiply-add and dot products whose bits no compiler may choose.
+"""Fused multiply-add and dot products whose bits do not depend on the compiler.
 
-LLVM may compile one function into several copies, and where it is free to fuse a product
-with a sum it does so in one and not in another: the process that compiled a kernel and one
-that loaded it from the cache then differ in a last bit.  Compiled code here is therefore
-never allowed to fuse; where speed asks for it, the code says ``fma`` itself.
+LLVM may compile one function into several copies.  If it is free to fuse a product with a
+sum, it may do so in one copy and not in another.  The process that compiled a kernel and one
+that loaded it from the cache could then differ in the last bit.  So LLVM is never allowed to
+fuse here, and code that needs the speed calls ``fma`` explicitly.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from numba.extending import intrinsic
 from hpcpgd.kernels.core.compiled import compiled
 from hpcpgd.kernels.core.network import Array
 
-CHAINS = 4  # vectors that a dot product is summed in: hides the latency of one
-VECTOR = 64  # bytes of each
+CHAINS = 4  # independent vector sums of a dot product, which hide the latency of one
+VECTOR = 64  # bytes of each vector
 
 _FEATURES = binding.get_host_cpu_features()
-# Every 64-bit Arm processor has it; without it, it would be a call of the C library.
+# All 64-bit Arm processors have the instruction.  Without it LLVM would call the C library.
 FUSES = bool(_FEATURES.get("fma", False)) or binding.get_process_triple().startswith("a")
 
 
@@ -36,7 +36,7 @@ def _fused(builder: Any, a: Any, b: Any, c: Any, name: str) -> Any:
 
 @intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    """Compute ``a * b + c``, rounded once where the processor can; all of one type."""
+    """Compute ``a * b + c``, rounded once if the processor can; all three have one type."""
     if not (a == b == c and a in (types.float32, types.float64)):
         return None
 
@@ -48,7 +48,7 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def _vector(a: Any) -> tuple[Any, int, str]:
-    """Return LLVM's type of a vector of numbers like ``a``, its lanes, and its name."""
+    """Return LLVM's type of a vector of numbers of the type of ``a``, its lanes and its name."""
     lanes = VECTOR // (4 if a == types.float32 else 8)
     number = ir.FloatType() if a == types.float32 else ir.DoubleType()
     return ir.VectorType(number, lanes), lanes, f"v{lanes}f{VECTOR * 8 // lanes}"
@@ -83,15 +83,15 @@ def _blocks(typingctx: Any, like: Any, a: Any, b: Any, blocks: Any) -> Any:
 
 @intrinsic
 def prefetch(typingctx: Any, address: Any) -> Any:
-    """Ask for the cache line at ``address``, without waiting for it."""
+    """Request the cache line at ``address`` without waiting for it."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        # To read; to keep; as data.
-        facts = [ir.Constant(word, n) for n in (0, 3, 1)]
-        builder.call(function, [builder.inttoptr(args[0], byte), *facts])
+        # For a read; with the highest locality; into the data cache.
+        hints = [ir.Constant(word, n) for n in (0, 3, 1)]
+        builder.call(function, [builder.inttoptr(args[0], byte), *hints])
         return context.get_dummy_value()
 
     return types.void(types.uintp), codegen

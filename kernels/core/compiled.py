@@ -1,14 +1,14 @@
-"""The one way in which this package compiles its loops.
+"""How this package compiles its loops.
 
-By IEEE 754 to the letter: no sum is reordered, nothing is fused but what the code fuses
-itself (see ``arithmetic``), NaN and Inf are never assumed away.  Division follows NumPy: a
-check for zero in every loop would forbid vector instructions.  ``reassociated`` lets a sum
-be vectorised; it is for sums whose bits nobody sees.
+Strictly by IEEE 754: no sum is reordered, no product is fused unless the code calls ``fma``
+(see ``arithmetic``), and NaN and Inf are expected everywhere.  Division by zero follows NumPy: a
+check for zero in every loop would prevent vector instructions.  ``reassociated`` allows a sum
+to be reordered and so vectorised; it is for sums of which only "finite or not" is used.
 
-A compiled function that other compiled code calls is handed on as unoptimised LLVM IR.
-Machine code is made once, of the function that Python calls with all that it calls.
-numba's own way would optimise a function and make machine code of it again at each level
-of the calls above it, with a wrapper for Python at each.
+A compiled function that other compiled code calls is kept as unoptimised LLVM IR.  A function
+that Python calls is compiled to machine code once, together with all functions that it calls.
+numba's default would optimise and compile each function again at every level of calls, with
+a wrapper for Python at each level.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from numba.core.typed_passes import NativeLowering
 
 from hpcpgd.kernels.core.kernel_files import DISK
 
-ENVIRONMENT = "_ZN08NumbaEnv"  # how the symbol of a function's environment begins
+ENVIRONMENT = "_ZN08NumbaEnv"  # prefix of the symbol of a function's environment
 
 
-# Passes for what no kernel has: closures, literals, with statements, inlined overloads.
+# Passes for features that no kernel uses: closures, literals, with statements, inlined overloads.
 UNUSED = (
     "WithLifting", "InlineClosureLikes", "MakeFunctionToJitFunction", "InlineInlinables",
     "FindLiterallyCalls", "LiteralUnroll", "LiteralPropagationSubPipelinePass",
@@ -48,12 +48,12 @@ UNUSED = (
 
 
 class _LinkedLibrary(JITCodeLibrary):
-    """LLVM IR of a function that is only linked into others; never made machine code."""
+    """LLVM IR of a function that is only linked into others, without machine code."""
 
     inline = True
 
     def add_ir_module(self, ir_module: Any) -> None:
-        """Take in the function."""
+        """Add the function's module."""
         for function in ir_module.functions:
             if not (function.is_declaration or self.inline):
                 function.attributes.add("noinline")
@@ -63,7 +63,7 @@ class _LinkedLibrary(JITCodeLibrary):
         ll_module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self) -> None:
-        """Leave it to the module that this one is linked into."""
+        """Do nothing: the module that this one is linked into is optimised."""
 
     def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()
@@ -71,10 +71,10 @@ class _LinkedLibrary(JITCodeLibrary):
 
 
 def _lower(run_pass: Callable[[Any], bool], state: Any) -> None:
-    """Lower without counting references: kernels allocate nothing, they only make views.
+    """Lower without reference counts: kernels allocate nothing, they only make views.
 
-    The counts for every view of every array would otherwise be a third of the code.  What
-    does allocate (``np.zeros``, ``reshape``, an exception with values) fails to compile, with
+    Otherwise a third of the code would count references to views.  Code that allocates
+    (``np.zeros``, ``reshape``, an exception with values) fails to compile, with
     "NRT required but not enabled".
     """
     context = state.targetctx
@@ -87,14 +87,14 @@ def _lower(run_pass: Callable[[Any], bool], state: Any) -> None:
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _LinkedLowering(NativeLowering):
-    """Lower a function to LLVM IR and let other compiled code find it."""
+    """Lower a function to LLVM IR and register it for other compiled code."""
 
     _name = "hpcpgd_linked_lowering"
 
     def run_pass(self, state: Any) -> bool:
         name = state.func_id.func_name
 
-        def key() -> None:  # by which numba knows the function; it has no machine code
+        def key() -> None:  # numba's key for the function, which has no machine code
             raise TypeError(f"{name} is compiled for other compiled code")
 
         state.library = _LinkedLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
@@ -108,9 +108,9 @@ class _LinkedLowering(NativeLowering):
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _EntryLowering(NativeLowering):
-    """Compile a function with all that it calls.
+    """Compile a function with all functions that it calls.
 
-    An exception that compiled code raises is looked up in the environment of its function.
+    Their environments are registered: an exception of compiled code is looked up there.
     """
 
     _name = "hpcpgd_entry_lowering"
@@ -127,7 +127,7 @@ class _EntryLowering(NativeLowering):
 
 def _pipeline(state: Any, lowering: type[NativeLowering]) -> list[Any]:
     passes = DefaultPassBuilder.define_nopython_pipeline(state)
-    each = dict(passes.passes)  # branches are pruned again only after what is left out
+    each = dict(passes.passes)  # once each: a pass is repeated only after passes in UNUSED
     passes.passes = [
         (lowering if p is NativeLowering else p, text)
         for p, text in each.items()
@@ -148,16 +148,16 @@ class _EntryCompiler(CompilerBase):
 
 
 class _Linked(CPUDispatcher):
-    """What numba finds where compiled code calls a kernel."""
+    """The dispatcher of a kernel for calls from compiled code."""
 
     def add_overload(self, cres: Any) -> None:
-        """Keep a result, which Python cannot call."""
+        """Keep a compiled signature, which Python cannot call."""
         self.overloads[tuple(cres.signature.args)] = cres
 
 
 @cache
 def _digest(path: str) -> str:
-    """Return a hash of a source file, "" of one that is not there."""
+    """Return the SHA-256 of a source file, "" if it cannot be read."""
     try:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError:
@@ -165,11 +165,11 @@ def _digest(path: str) -> str:
 
 
 class _DiskCache(NullCache):
-    """What a kernel asks for machine code before it compiles."""
+    """The cache that a kernel asks for machine code before it compiles."""
 
     def __init__(self, function: Any, options: dict[str, Any]) -> None:
         self._name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
-        # What is loaded imports its module by this name.
+        # By this name, code that is loaded from the cache imports its module.
         self._module = function.__module__, _digest(function.__code__.co_filename)
         # Sorted: the order of a set differs between processes.
         self._options = sorted(
@@ -177,34 +177,34 @@ class _DiskCache(NullCache):
         )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return the compiled signature, or None."""
-        target_context.refresh()  # what is loaded refers to what numba registers there
+        """Return the compiled signature, or None if it must be compiled."""
+        target_context.refresh()  # registers what the loaded code refers to
         payload = DISK.load(self._entry(sig, target_context.codegen()))
         if payload is None:
             return None
         return CompileResult._rebuild(target_context, *pickle.loads(payload))
 
     def save_overload(self, sig: Any, cres: Any) -> None:
-        """Keep the compiled signature."""
+        """Write the compiled signature to the cache."""
         if cres.library.has_dynamic_globals:
             raise TypeError(f"{self._name} holds an address of this process")
         DISK.publish(self._entry(sig, cres.codegen), dumps(cres._reduce()))
 
     def _entry(self, sig: Any, codegen: Any) -> str:
-        """Return the name of all that the machine code depends on but other kernels' sources."""
+        """Return a name that depends on all that determines the code but other kernels' sources."""
         settings = config.OPT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE, config.BOUNDSCHECK
         versions = numba.__version__, llvmlite.__version__, llvm_version_info, sys.version
-        facts = (self._module, sig, self._options, codegen.magic_tuple(), settings, versions)
-        return f"{self._name}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}"
+        key = (self._module, sig, self._options, codegen.magic_tuple(), settings, versions)
+        return f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}"
 
 
 class Kernel(CPUDispatcher):
-    """A compiled function: machine code where Python calls it, LLVM IR where kernels do.
+    """A compiled function: machine code for calls from Python, LLVM IR for calls from kernels.
 
     Attributes
     ----------
     linked : Dispatcher
-        Compiles it for other compiled code.
+        Compiles the function for other compiled code.
     """
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
@@ -232,8 +232,8 @@ def compiled(inline: bool = True) -> Callable[[Callable[..., Any]], Any]:
     Parameters
     ----------
     inline : bool
-        False for the loops that take the time of a step: LLVM makes vector instructions of
-        them reliably only where they stand alone, with nothing around them.
+        False for the loops that take most of the time of a step: LLVM vectorises them
+        reliably only in a function that contains nothing else.
     """
 
     def decorate(function: Any) -> Kernel:

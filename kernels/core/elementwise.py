@@ -15,10 +15,10 @@ from hpcpgd.kernels.core.arithmetic import fma, prefetch
 from hpcpgd.kernels.core.compiled import compiled, reassociated
 from hpcpgd.kernels.core.network import MSE, SOFTMAX, Array
 
-AHEAD = 4  # rows between the one that is copied and the one that is asked for
-CACHE_LINE = 64
+AHEAD = 4  # rows from the one that is copied to the one that is prefetched
+CACHE_LINE = 64  # bytes
 
-# Places in a vector of totals, float64; counts stay exact below 2**53.
+# Indices into a vector of totals, float64; counts are exact below 2**53.
 LOSS, CORRECT, EXAMPLES = range(3)
 
 
@@ -31,13 +31,13 @@ def gather(features: Array, numbers: Array, scale: Any, offset: Any, out: Array)
     features : ndarray of uint8, float32 or float64, shape (rows, I)
     numbers : ndarray of int64, shape (B,)
     scale, offset : float
-        Of the type of ``out``.
-    out : ndarray, shape (at least B, I)
+        Numbers of the dtype of ``out``.
+    out : ndarray of float32 or float64, shape (at least B, I)
     """
     nbytes = features.shape[1] * features.itemsize
     for i in range(numbers.size):
         if i + AHEAD < numbers.size:
-            # Rows lie far apart: without this each waits for memory.
+            # Rows are far apart in memory: without a prefetch each would wait for it.
             begin = features.ctypes.data + numbers[i + AHEAD] * nbytes
             for line in range(0, nbytes, CACHE_LINE):
                 prefetch(np.uintp(begin + line))
@@ -58,13 +58,13 @@ def gather_labels(labels: Array, numbers: Array, out: Array) -> None:
 def add_bias_and_activate(code: int, biases: Array, z: Array, begin: int, end: int) -> None:
     """Turn products ``z`` (B, O) into activations, in place: eq. (4)'s bias, then eq. (5).
 
-    Columns ``begin … end`` alone; softmax needs them all.
+    Only columns ``begin … end - 1``; softmax needs all columns.  ``biases`` is (O,).
     """
-    some = biases[begin:end]
+    block = biases[begin:end]
     for i in range(z.shape[0]):
-        row = z[i][begin:end]  # contiguous, which a block of columns is not
+        row = z[i][begin:end]  # contiguous, unlike a block of columns of z
         for j in range(row.size):
-            row[j] += some[j]
+            row[j] += block[j]
         if code == SOFTMAX:
             softmax(row)
         else:
@@ -75,7 +75,7 @@ def add_bias_and_activate(code: int, biases: Array, z: Array, begin: int, end: i
 def output_delta(slope: int, a: Array, labels: Array, delta: Array) -> None:
     """Compute delta (B, O) of the output layer, algorithm 4: ``(a - y) * f'(z)``.
 
-    ``y`` is the one-hot vector of the label; half the squared error is differentiated.
+    ``y`` is the one-hot vector of the label; this is the gradient of half the squared error.
     """
     one = a.dtype.type(1)
     for i in range(a.shape[0]):
@@ -89,7 +89,7 @@ def output_delta(slope: int, a: Array, labels: Array, delta: Array) -> None:
 def hidden_delta(slope: int, a: Array, delta: Array, begin: int, end: int) -> None:
     """Multiply back-propagated errors ``delta`` (B, O) by ``f'(z)``, in place.
 
-    Columns ``begin … end`` alone.
+    Only columns ``begin … end - 1``; ``a`` (B, O) are the layer's activations.
     """
     for i in range(a.shape[0]):
         multiply_by_slope(slope, a[i][begin:end], delta[i][begin:end])
@@ -97,12 +97,12 @@ def hidden_delta(slope: int, a: Array, delta: Array, begin: int, end: int) -> No
 
 @compiled()
 def column_sums(delta: Array, begin: int, out: Array) -> bool:
-    """Sum columns ``begin …`` of ``delta`` (B, O) over the rows into ``out``.
+    """Sum ``out.size`` columns of ``delta`` (B, O), from ``begin`` on, over the rows into ``out``.
 
     Returns
     -------
     bool
-        False if NaN or Inf stood there: ``0 * x`` is 0 for finite ``x`` alone.
+        False if a sum is NaN or Inf: ``0 * x`` is 0 only for finite ``x``.
     """
     for j in range(out.size):
         out[j] = out.dtype.type(0)
@@ -120,8 +120,8 @@ def column_sums(delta: Array, begin: int, out: Array) -> bool:
 def _row_loss(loss: int, softmaxed: bool, a: Array, label: int) -> float:
     """Loss of one example in float64: eq. (6), or cross-entropy.
 
-    Cross-entropy sees outputs as they are rounded: an output that saturates at 1 in the
-    number type counts as half a rounding step below (17.3 in float32, 37.4 in float64).
+    Outputs are rounded.  In cross-entropy, an output that is rounded to 1 counts as half a
+    rounding step below 1 (a loss of 17.3 in float32, 37.4 in float64).
     """
     total = 0.0
     tiny = 1e-300
@@ -143,9 +143,9 @@ def _row_loss(loss: int, softmaxed: bool, a: Array, label: int) -> float:
 def score(
     loss: int, function: int, a: Array, labels: Array, predicted: Array, totals: Array
 ) -> None:
-    """Add loss, correct answers and examples of outputs ``a`` (B, O) to ``totals``.
+    """Add loss, correct answers and examples of outputs ``a`` (B, O) to ``totals`` (8,).
 
-    ``predicted`` (B,) receives the class with the largest output, the first if several.
+    ``predicted`` (B,) receives the class with the largest output, the first of equal ones.
     """
     for i in range(a.shape[0]):
         best = 0
@@ -160,12 +160,12 @@ def score(
 
 @reassociated()
 def descend(parameters: Array, gradient: Array, rate: Any) -> bool:
-    """Subtract ``rate * gradient`` in place, the update of algorithm 2.
+    """Subtract ``rate * gradient`` from ``parameters`` in place, the update of algorithm 2.
 
     Returns
     -------
     bool
-        False if NaN or Inf stood in the gradient: ``0 * x`` is 0 for finite ``x`` alone.
+        False if the gradient holds NaN or Inf: ``0 * x`` is 0 only for finite ``x``.
     """
     probe = gradient.dtype.type(0)
     zero = gradient.dtype.type(0)
@@ -185,6 +185,6 @@ def copy(a: Array, out: Array) -> None:
 @compiled()
 def add(a: Array, b: Array) -> None:
     """Add vector ``b`` to ``a`` in place."""
-    # From 0: an index that might be negative would forbid vector instructions.
+    # From 0: an index that might be negative would prevent vector instructions.
     for k in range(a.size):
         a[k] += b[k]

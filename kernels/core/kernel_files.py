@@ -1,12 +1,12 @@
 """Compiled functions on disk, shared by any number of jobs, ranks, nodes and processors.
 
-One file holds one compiled signature.  Its name holds a hash of everything that the machine
-code depends on, so a file is either right or not there.  A file is written under a
-temporary name and linked to its place when it is whole.  Of several processes that compile
-the same signature the first one's file stays; the others discard theirs.  Nothing is ever
-changed, emptied or locked, so no process can disturb another, on NFS neither.
+One file holds one compiled signature.  Its name has a hash of everything that the machine
+code depends on, so a file is never out of date.  It is written under a temporary name and
+linked to its final name when it is complete.  If several processes compile the same signature,
+the first one's file stays and the others discard theirs.  Files are never changed, emptied or
+locked, so processes cannot disturb each other, not even on NFS.
 
-A file that fails its own checksum is left where it is; its successor takes the next number.
+A file whose checksum is wrong is left where it is; its replacement takes the next number.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ DIGEST = hashlib.sha256().digest_size
 
 
 def _checksum(name: str, payload: bytes) -> bytes:
-    """Return the checksum of an entry, its name included: no other kernel may stand there."""
+    """Return the checksum of an entry, which includes the name: a renamed file is refused."""
     return hashlib.sha256(name.encode() + b"\0" + payload).digest()
 
 
 def unsealed(path: Path) -> bytes | None:
-    """Return what a file holds behind its checksum; None if the checksum is wrong."""
+    """Return the content of a file after its checksum; None if the checksum is wrong."""
     content = path.read_bytes()
     name = path.name.removesuffix(SUFFIX).rpartition(".")[0]
     payload = content[DIGEST:]
@@ -40,20 +40,20 @@ def unsealed(path: Path) -> bytes | None:
 
 @dataclass
 class KernelDisk:
-    """Folders of compiled functions, and what this process has met there.
+    """Folders of compiled functions, and what this process has seen there.
 
     Attributes
     ----------
     read : sequence of Path
         Folders that are searched, in order.
     write : Path or None
-        Folder that receives what this process compiles; None to keep nothing.
+        Folder for the functions that this process compiles; None to write none.
     compiled : int
-        Functions that this process has compiled, as no folder had them.
+        Functions that this process has compiled because no folder had them.
     damaged : list of Path
-        Files with a wrong checksum for which this process had to compile.
+        Files with a wrong checksum, whose functions this process had to compile.
     unkept : str
-        Why what this process compiles is not kept for other jobs, "" if it is.
+        Why compiled functions are not kept for other jobs; "" if they are.
     """
 
     read: Sequence[Path] = ()
@@ -65,7 +65,7 @@ class KernelDisk:
 
     @contextmanager
     def announcing(self, announce: Callable[[], object]) -> Iterator[None]:
-        """Call ``announce`` before the first function that must be compiled, if there is one."""
+        """In the body, call ``announce`` before the first function that must be compiled."""
         self._announce = announce
         try:
             yield
@@ -80,7 +80,7 @@ class KernelDisk:
                 path = folder / f"{name}.{number}{SUFFIX}"
                 try:
                     payload = unsealed(path)
-                except OSError:  # not there, or not readable: the same to who needs it
+                except OSError:  # missing or not readable: it must be compiled either way
                     break
                 if payload is not None:
                     return payload
@@ -93,10 +93,13 @@ class KernelDisk:
         return None
 
     def publish(self, name: str, payload: bytes) -> None:
-        """Keep an entry for others, unless one of them was faster; ``unkept`` says why not."""
+        """Write an entry for other processes; on an error ``unkept`` says why there is none.
+
+        An entry that another process has written first stays.
+        """
         if self.write is None:
             return
-        # Not ``tempfile``: its files are for their owner alone, a cache may be for all.
+        # Not ``tempfile``: only the owner can read its files, but users may share a cache.
         temporary = self.write / f".{name}.{secrets.token_hex(8)}{TEMPORARY}"
         try:
             try:
@@ -111,7 +114,7 @@ class KernelDisk:
 
 
 def _place(temporary: Path, folder: Path, name: str) -> None:
-    """Give a whole file its name, behind the damaged ones of that name."""
+    """Give a complete file its final name, with a number after those of damaged files."""
     for number in count():
         path = folder / f"{name}.{number}{SUFFIX}"
         try:
@@ -121,7 +124,7 @@ def _place(temporary: Path, folder: Path, name: str) -> None:
                 return
         except PermissionError:  # a file system without hard links
             if not path.exists():
-                temporary.rename(path)  # may replace what another placed meanwhile: the same
+                temporary.rename(path)  # may replace an equal file that another has just written
                 return
             if unsealed(path) is not None:
                 return
@@ -129,4 +132,4 @@ def _place(temporary: Path, folder: Path, name: str) -> None:
             return
 
 
-DISK = KernelDisk()  # of this process: compiled functions are, too
+DISK = KernelDisk()  # one for the process, as each function is compiled once in it

@@ -1,9 +1,9 @@
-"""The network as the kernels see it: widths, functions and one flat parameter vector.
+"""The network for the kernels: widths, functions and one flat parameter vector.
 
 Parameters and gradients are flat vectors of the same layout.  Layer ``l`` (1 … L) has
-``weights[l]`` (fan_in, fan_out) in C order, then ``biases[l]`` (fan_out,); each begins on
-a 64-byte boundary and the gaps stay zero, so a whole vector can be summed over ranks in
-place: no packing, no copying.
+``weights[l]`` (fan_in, fan_out) in C order, then ``biases[l]`` (fan_out,).  Each begins on
+a 64-byte boundary, and the gaps stay zero.  So a whole vector can be summed over ranks in
+place, without packing or copying.
 
 The paper counts the input as layer 1; our layer ``l`` is its layer ``l + 1``.
 """
@@ -39,7 +39,7 @@ ALIGNMENT = 64  # bytes: one cache line, one AVX-512 register
 
 
 def aligned_zeros(size: int, dtype: npt.DTypeLike) -> Array:
-    """Return ``size`` zeros that begin on a 64-byte boundary."""
+    """Return ``size`` zeros, shape (size,), that begin on a 64-byte boundary."""
     itemsize = np.dtype(dtype).itemsize
     raw = zero_bytes(size * itemsize + ALIGNMENT)
     begin = -raw.ctypes.data % ALIGNMENT
@@ -85,7 +85,7 @@ class Network:
 
     @cached_property
     def offsets(self) -> tuple[tuple[int, int], ...]:
-        """Where weights and biases of layers 1 … L begin in the flat vector."""
+        """Offsets of weights and biases of layers 1 … L in the flat vector, in numbers."""
         offsets = []
         end = 0
         for fan_in, fan_out in zip(self.widths, self.widths[1:], strict=False):
@@ -102,15 +102,15 @@ class Network:
 
     @property
     def n_parameters(self) -> int:
-        """Number of weights and biases, gaps not counted."""
+        """Number of weights and biases, without gaps."""
         return sum((i + 1) * o for i, o in zip(self.widths, self.widths[1:], strict=False))
 
     @property
     def flops_per_example(self) -> int:
-        """Floating-point operations of one training example's products.
+        """Floating-point operations of the products for one training example.
 
-        Two for each weight forward and in the weight gradient, and in the deltas of all
-        layers but the first (algorithm 4's delta of the input is unused).
+        Each weight takes two forward, two in the weight gradient, and two in the delta of the
+        layer below.  Layer 1 has no such delta: algorithm 4's delta of the input is unused.
         """
         products = [i * o for i, o in zip(self.widths, self.widths[1:], strict=False)]
         return 2 * sum(products) * 2 + 2 * sum(products[1:])
@@ -131,7 +131,7 @@ class Network:
         return flat[begin : begin + self.widths[layer]]
 
     def span(self, layer: int) -> tuple[int, int]:
-        """Return where layer 1 … L, from its weights to its biases, lies in a flat vector."""
+        """Return begin and end of layer 1 … L, weights and biases, in a flat vector."""
         weights, biases = self.offsets[layer - 1]
         return weights, biases + self.widths[layer]
 
@@ -151,7 +151,7 @@ class Network:
         table[-1, FUNCTION] = FUNCTION_CODES[self.output_activation]
         table[:, SLOPE] = table[:, FUNCTION]
         if self.loss == "cross-entropy":
-            # The derivative of softmax or sigmoid cancels against the loss's own.
+            # The derivative of softmax or sigmoid cancels against that of the loss.
             table[-1, SLOPE] = LINEAR
         return table
 

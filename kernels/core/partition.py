@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hpcpgd.kernels.core.compiled import compiled
 
-LANES = 16  # columns are cut where a vector register begins
+LANES = 16  # columns are cut at multiples of this: float32 numbers of a 64-byte register
 
 
 def block_range(n: int, parts: int, part: int) -> tuple[int, int]:
-    """Return ``(start, stop)`` of block ``part`` when ``range(n)`` is cut into ``parts``.
+    """Return ``(start, stop)`` of block ``part`` if ``range(n)`` is cut into ``parts``.
 
     The blocks cover ``range(n)`` in order; sizes differ by at most one, larger ones first.
     """
@@ -18,7 +18,7 @@ def block_range(n: int, parts: int, part: int) -> tuple[int, int]:
 
 
 def columns_range(n: int, parts: int, part: int, lanes: int = LANES) -> tuple[int, int]:
-    """Return block ``part`` of ``range(n)``, cut at multiples of ``lanes`` alone."""
+    """Return block ``part`` of ``range(n)``, cut only at multiples of ``lanes``."""
     lines = -(-n // lanes)
     size, extra = lines // parts, lines % parts
     start = part * size + min(part, extra)
@@ -31,7 +31,8 @@ def unit_block(
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the rows and the columns, each (start, stop), of one unit of a matrix.
 
-    Its rows are cut into ``parts`` and its columns into ``tiles``; units are numbered row by row.
+    The matrix's rows are cut into ``parts`` and its columns into ``tiles``.  Units are numbered
+    row by row.
     """
     part, tile, lines = unit // tiles, unit % tiles, -(-shape[1] // LANES)
     height, more_rows = shape[0] // parts, shape[0] % parts
@@ -47,7 +48,7 @@ def padded_size(n: int) -> int:
     return -(-n // LANES) * LANES
 
 
-# For compiled code.  Plans are made with the functions above, before kernels are loaded.
+# For compiled code.  Plans use the functions above, which need no compiled kernels.
 cut = compiled()(columns_range)
 block_of = compiled()(unit_block)
 whole_lines = compiled()(padded_size)

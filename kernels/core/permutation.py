@@ -1,10 +1,9 @@
-"""A keyed permutation of ``range(n)`` whose every entry is computed on its own.
+"""A keyed permutation of ``range(n)`` of which each entry is computed independently.
 
-A Feistel network permutes the integers of ``width`` bits, the smallest power of two that
-holds ``n``; a value that falls outside ``range(n)`` is sent through the network again
-until it falls inside ("cycle walking"), which keeps the map a permutation of ``range(n)``.
-Time and memory per entry are constant, so a billion rows need no permutation array, any
-rank can compute any part, and any step can be revisited.
+A Feistel network permutes the integers of ``width`` bits, enough for ``n``.  A value outside
+``range(n)`` passes through the network again until it is inside ("cycle walking"), which
+keeps the map a permutation of ``range(n)``.  Time and memory per entry are constant.  So a
+billion rows need no permutation array, and any rank can compute any part of any step.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ import numpy.typing as npt
 
 from hpcpgd.kernels.core.compiled import compiled
 
-ROUNDS = 6  # even, so that halves of unequal width end where they began
-MIN_WIDTH = 6  # tiny domains mix badly; walking a 64-value domain costs nothing
+ROUNDS = 6  # even, so that halves of unequal width return to their positions
+MIN_WIDTH = 6  # bits: smaller domains mix badly, and cycle walking in 64 values is cheap
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -41,7 +40,7 @@ def _key(seed: int, stream: int, epoch: int) -> np.uint64:
 
 @compiled()
 def _feistel(value: np.uint64, width: np.uint64, key: np.uint64) -> np.uint64:
-    """One pass through the network over integers of ``width`` bits."""
+    """Return ``value`` after one pass through the network over integers of ``width`` bits."""
     left_bits = width // np.uint64(2)
     right_bits = width - left_bits
     left = value >> right_bits
@@ -58,7 +57,7 @@ def _feistel(value: np.uint64, width: np.uint64, key: np.uint64) -> np.uint64:
 def permuted_range(
     n: int, seed: int, stream: int, epoch: int, start: int, out: npt.NDArray[np.int64]
 ) -> None:
-    """Write entries ``start … start + out.size`` of the permutation of ``range(n)``.
+    """Write entries ``start … start + out.size - 1`` of the permutation of ``range(n)``.
 
     Parameters
     ----------
@@ -83,12 +82,12 @@ def permuted_range(
 
 
 def key(seed: int, stream: int, epoch: int) -> int:
-    """Return the 64 bits that a network's rounds are keyed with."""
+    """Return the 64 bits from which the network's rounds take their keys."""
     return int(_key(seed, stream, epoch))
 
 
 def width(n: int) -> int:
-    """Return the bits of the integers that ``range(n)`` is permuted among."""
+    """Return the bits of the integers that the network permutes for ``range(n)``."""
     return max(MIN_WIDTH, (n - 1).bit_length())
 
 

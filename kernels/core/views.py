@@ -18,10 +18,10 @@ from hpcpgd.kernels.core.network import BIASES, ROWS, WEIGHTS, WIDTH, Array
 
 @intrinsic
 def matrix_at(typingctx: Any, flat: Any, begin: Any, rows: Any, columns: Any) -> Any:
-    """Return the view (rows, columns) of vector ``flat`` that begins at number ``begin``.
+    """Return the view (rows, columns) of vector ``flat`` that begins at index ``begin``.
 
-    As ``flat[begin:][: rows * columns].reshape(rows, columns)``, whose checks and copies
-    would be compiled at each of many calls.  Nothing is checked.
+    The same as ``flat[begin:][: rows * columns].reshape(rows, columns)``, but without the
+    checks and copies that would be compiled into each of many calls.
     """
     matrix = types.Array(flat.dtype, 2, "C", readonly=not flat.mutable, aligned=flat.aligned)
 
@@ -49,7 +49,7 @@ def matrix_at(typingctx: Any, flat: Any, begin: Any, rows: Any, columns: Any) ->
 
 @compiled()
 def rows_of(flat: Array, offset: int, width: int, start: int, stop: int) -> Array:
-    """Return rows ``start … stop`` of a layer whose rows begin at ``offset`` in ``flat``."""
+    """Return rows ``start … stop - 1`` of a layer whose rows begin at ``offset`` in ``flat``."""
     return matrix_at(flat, offset + start * width, stop - start, width)
 
 
@@ -68,11 +68,11 @@ def biases_of(table: Array, flat: Array, layer: int) -> Array:
 
 @compiled()
 def activations_of(table: Array, flat: Array, layer: int, start: int, stop: int) -> Array:
-    """Return rows ``start … stop`` of a layer's activations, (B, O)."""
+    """Return rows ``start … stop - 1`` of a layer's activations, (B, O)."""
     return rows_of(flat, table[layer, ROWS], table[layer, WIDTH], start, stop)
 
 
 @compiled()
 def deltas_of(table: Array, flat: Array, layer: int, start: int, stop: int) -> Array:
-    """Return rows ``start … stop`` of a layer's deltas, (B, O)."""
+    """Return rows ``start … stop - 1`` of a layer's deltas, (B, O)."""
     return rows_of(flat, table[layer, ROWS] - table[1, ROWS], table[layer, WIDTH], start, stop)

@@ -12,11 +12,11 @@ import numpy.typing as npt
 from hpcpgd.kernels.core.network import LOSS_CODES, ROWS, Array, Network, aligned_zeros
 
 Allocate = Callable[[int, npt.DTypeLike], Array]
-TOTALS = 8  # float64 numbers a thread: a cache line of its own, so that none is shared
+TOTALS = 8  # float64 numbers of a row of totals, one cache line: threads share none
 
 
 class Buffers(NamedTuple):
-    """A workspace as compiled code takes it (see ``Workspace``)."""
+    """The buffers of a ``Workspace``, for compiled code."""
 
     table: Array
     activations: Array
@@ -29,20 +29,20 @@ class Buffers(NamedTuple):
 
 @dataclass
 class Workspace:
-    """Rows, activations and deltas of up to ``capacity`` examples.
+    """Inputs, activations and deltas of up to ``capacity`` examples.
 
     Attributes
     ----------
-    table : ndarray of int64
+    table : ndarray of int64, shape (L + 1, 6)
         The network for compiled code (``Network.table``).
-    activations, deltas : ndarray
-        Flat; layer ``l``'s rows begin at ``table[l, ROWS]``, in ``deltas`` at
-        ``table[l, ROWS] - table[1, ROWS]``, as the input has no delta.
+    activations, deltas : ndarray, flat
+        The rows of layer ``l`` begin at ``table[l, ROWS]`` in ``activations``.  They begin at
+        ``table[l, ROWS] - table[1, ROWS]`` in ``deltas``, as the input has no delta.
     labels, predicted : ndarray of int32, shape (capacity,)
     totals : ndarray of float64, shape (threads, 8)
         Loss, correct answers and examples since the last ``take_totals``.
     allocate : callable
-        Returns zeros, of a size and a dtype, for the rows: activations, deltas and labels.
+        Takes a size and a dtype, returns zeros: for activations, deltas and labels.
     """
 
     network: Network
@@ -68,13 +68,13 @@ class Workspace:
 
     @property
     def buffers(self) -> Buffers:
-        """What rows need, for compiled code."""
+        """The buffers as compiled code takes them."""
         rows = (self.activations, self.deltas, self.labels, self.predicted)
         return Buffers(self.table, *rows, self.totals, LOSS_CODES[self.network.loss])
 
     @property
     def inputs(self) -> Array:
-        """Where the rows of a minibatch go, shape (capacity, n_0)."""
+        """The rows of a minibatch, shape (capacity, n_0)."""
         return self.layer(0)
 
     def layer(self, layer: int) -> Array:
@@ -87,7 +87,7 @@ class Workspace:
         return self._view(self.deltas, begin, layer)
 
     def take_totals(self) -> Array:
-        """Return loss, correct answers and examples, float64 (8,), and start again at 0."""
+        """Return loss, correct answers and examples, float64 (8,), and set them to 0."""
         total: Array = self.totals.sum(axis=0)
         self.totals[:] = 0
         return total

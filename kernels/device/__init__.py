@@ -1,4 +1,4 @@
-"""A GPU: its memory through CuPy, products through cuBLAS, CUDA sources, what backends share.
+"""A GPU: memory through CuPy, products through cuBLAS, CUDA sources, the plans' base class.
 
 May import ``core``.
 """

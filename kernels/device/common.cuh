@@ -1,9 +1,9 @@
-// What all CUDA sources share.  REAL is float or double: who compiles says which.
+// Shared by all CUDA sources.  REAL is float or double, defined when a source is compiled.
 // Letters: B rows, I fan_in, O fan_out; every matrix is row-major.
 
 typedef REAL real;
 
-#ifndef SHARED_IS_WATCHED  // the emulation on the CPU watches every access instead
+#ifndef SHARED_IS_WATCHED  // the emulation on the CPU defines a type that checks every access
 template <typename T>
 using shared = T;
 #endif
@@ -12,15 +12,15 @@ using shared = T;
 enum Function { LINEAR, SIGMOID, TANH, RELU, SOFTMAX };
 enum Loss { MSE, CROSS_ENTROPY };
 
-// Where a run stands, on the device, so that one recorded graph can make every step.
+// The position of a run, kept on the device, so that one recorded graph can run every step.
 struct Control {
     unsigned long long key;        // of the epoch's permutation
     long long position;            // of the first row of the next slice in the epoch
-    long long step;                // slices ended since the run began
+    long long step;                // number of slices that have ended since the run began
     unsigned long long first_bad;  // first step whose gradient held NaN or Inf
 };
 
-// Eq. (5).  Written so that NaN, which compares false, is kept.
+// Eq. (5).  A comparison with NaN is false: in this form NaN is kept.
 __device__ inline real activate(int function, real z) {
     switch (function) {
         case SIGMOID: return real(1) / (real(1) + exp(-z));

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-WORKSPACE_BYTES = 32 * 2**20  # what cuBLAS would take on a Hopper; a graph may not allocate
+WORKSPACE_BYTES = 32 * 2**20  # cuBLAS's default on Hopper, given as a graph cannot allocate
 
 # CUBLAS_OP_N and _T; cudaDataType and cublasComputeType_t of each precision.
 _NORMAL, _TRANSPOSED = 0, 1
@@ -18,12 +18,12 @@ _TYPES = {"float32": (0, 68), "tf32": (0, 77), "float64": (1, 70)}
 
 @dataclass(frozen=True)
 class Product:
-    """``c = a b + beta c`` for row-major matrices in a device's memory.
+    """``c = a b + beta c`` for row-major matrices in the memory of a GPU.
 
     Attributes
     ----------
     transposed : tuple of bool
-        Whether ``a`` and ``b`` are given transposed.
+        Whether ``a`` and ``b`` are stored transposed.
     shape : tuple of int
         Rows of c, columns of c, length of the sums.
     a, b, c : int
@@ -44,7 +44,7 @@ class Product:
 
 
 class CublasError(RuntimeError):
-    """A call of cuBLAS failed: a defect of ours or of the installation."""
+    """A call of cuBLAS failed: a defect of this package or of the installation."""
 
 
 def _open(name: str) -> ctypes.CDLL:
@@ -55,25 +55,30 @@ def _open(name: str) -> ctypes.CDLL:
 
 
 class Cublas:
-    """A handle on one stream.
+    """A cuBLAS handle for one stream.
 
     Parameters
     ----------
     library : str or object
-        The library's name, or something that has its functions.
+        The library's name, or an object with its functions.
     stream : int
         Address of a ``cudaStream_t``.
     workspace : Buffer
         Scratch memory of the products, which run one after the other.
+
+    Raises
+    ------
+    CublasError
+        If the library cannot be loaded or a call fails.
     """
 
     def __init__(self, library: Any, stream: int, workspace: Any) -> None:
         self._library = _open(library) if isinstance(library, str) else library
-        self._workspace = workspace  # kept alive
+        self._workspace = workspace  # keeps the memory allocated
         self._handle = ctypes.c_void_p()
         call, address = self._call, ctypes.c_void_p
         call("cublasCreate_v2", ctypes.byref(self._handle))
-        # Setting the stream resets the workspace, so in this order.
+        # In this order, as setting the stream resets the workspace.
         call("cublasSetStream_v2", self._handle, address(stream))
         call(
             "cublasSetWorkspace_v2",
@@ -85,8 +90,8 @@ class Cublas:
     def gemm(self, product: Product) -> None:
         """Put a product in the stream.
 
-        cuBLAS counts columns first: to it our matrices are their transposes, so it is
-        asked for c^T = b^T a^T.
+        cuBLAS expects column-major matrices, and a row-major matrix is the transpose of a
+        column-major one.  So cuBLAS computes c^T = b^T a^T.
         """
         rows, columns, depth = product.shape
         kind, compute = _TYPES[product.precision]

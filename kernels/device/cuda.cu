@@ -1,13 +1,13 @@
-// What backend cuda does around cuBLAS's products: bias and activation, and the deltas
+// The work of backend cuda between cuBLAS's products: bias and activation, and the deltas
 // with their sums.  A block of 32 x 8 threads works on 32 columns of a chunk of rows.
 
 #include "common.cuh"
 
 constexpr int COLUMNS = 32;
 constexpr int LINES = 8;
-constexpr int DEEP = 4;  // rows that a thread reads before it writes: loads in flight
+constexpr int DEEP = 4;  // rows that a thread reads before it writes, so that loads overlap
 
-// This block's columns and rows: blocks go through the columns of a chunk first.
+// This block's columns and rows.  Consecutive blocks have consecutive columns of a chunk.
 struct Chunk {
     int tile, column, line;
     long long number, begin, end;
@@ -23,7 +23,7 @@ struct Chunk {
     }
 };
 
-// z (B, O) = f(z + biases (O,)), in place: eq. (4)'s bias, then eq. (5).  `rows` of a chunk.
+// z (B, O) = f(z + biases (O,)), in place: eq. (4)'s bias, then eq. (5).  A chunk has `rows`.
 extern "C" __global__ void __launch_bounds__(COLUMNS * LINES) add_bias_and_activate(
     real* z, const real* biases, long long count, int width, int rows, int function) {
     Chunk chunk(count, width, rows);
@@ -49,7 +49,7 @@ extern "C" __global__ void __launch_bounds__(COLUMNS * LINES) add_bias_and_activ
 }
 
 // Multiply this thread's column of `delta` by f'(z) at `a` in place, unless the slope is
-// LINEAR's; return its sum over the thread's rows.
+// LINEAR.  Return the column's sum over the thread's rows.
 __device__ inline real apply_slope(
     const real* a, real* delta, const Chunk& chunk, int width, int slope_code) {
     real sum = 0;
@@ -76,8 +76,8 @@ __device__ inline real apply_slope(
     return sum;
 }
 
-// The sum of the lines' values, to the threads of line 0.  All threads of the block call,
-// with a barrier between one call and the next.
+// Return the sum of the lines' values to the threads of line 0.  All threads of the block must
+// call this, with a barrier between two calls.
 __device__ inline real sum_of_lines(real value) {
     __shared__ shared<real> values[COLUMNS * LINES];
     values[threadIdx.x] = value;
@@ -90,8 +90,8 @@ __device__ inline real sum_of_lines(real value) {
     return value;
 }
 
-// Whether this block is the last of its tile of columns to come here, by its ticket.  What
-// all blocks of the tile wrote before is then there to be read.
+// Return whether this block is the last of its tile of columns to get here, by its ticket.
+// The last block can read what all blocks of the tile have written before.
 __device__ inline bool is_last(unsigned* ticket, long long chunks) {
     __shared__ shared<int> last;
     __threadfence();
@@ -105,11 +105,11 @@ __device__ inline bool is_last(unsigned* ticket, long long chunks) {
 }
 
 // Multiply `delta` (B, O) by f'(z) at a (B, O) in place, and sum it over the rows into
-// dbias (O,): added to what is there, or replacing it.
+// dbias (O,): with `add` the sum is added to dbias, else it replaces dbias.
 //
-// Each block writes the sums of its chunk to `partial` (chunks, O); the block that comes
-// last to a tile of columns, as `tickets` (tiles,) tell, adds them up in a fixed order, so
-// that the same bits come out whichever is last.
+// Each block writes the sums of its chunk to `partial` (chunks, O).  `tickets` (tiles,) count
+// the blocks of each tile of columns that are done.  The last one adds up the sums in a fixed
+// order, so that the bits do not depend on which block is last.
 extern "C" __global__ void __launch_bounds__(COLUMNS * LINES) delta_and_bias_gradient(
     const real* a, real* delta, long long count, int width, int rows, int slope_code,
     real* partial, unsigned* tickets, real* dbias, int add) {
@@ -123,10 +123,10 @@ extern "C" __global__ void __launch_bounds__(COLUMNS * LINES) delta_and_bias_gra
     if (!is_last(&tickets[chunk.tile], chunks)) {
         return;
     }
-    const volatile real* there = partial + chunk.column;
+    const volatile real* sums = partial + chunk.column;
     real total = 0;
     for (long long i = chunk.line; inside && i < chunks; i += LINES) {
-        total += there[i * width];
+        total += sums[i * width];
     }
     total = sum_of_lines(total);
     if (chunk.line == 0 && inside) {

@@ -1,11 +1,11 @@
 // The products of backend cuda-loops: forward, hidden delta and weight gradient, each one
 // kernel with the elementwise work in it.
 //
-// A block of 16 x 16 threads computes a tile of 16 MICRO x 16 MICRO outputs, each thread
-// MICRO x MICRO of them, 16 apart, in registers.  Tiles of the operands pass through
-// shared memory, DEPTH deep; beyond the edges they are 0, so any width works.  A warp
-// writes a tile either along its rows or DEPTH places across them: rows are padded so
-// that its 32 words lie in 32 banks both ways (8-byte words go in halves of a warp).
+// A block of 16 x 16 threads computes a tile of 16 MICRO x 16 MICRO outputs.  Each thread
+// computes MICRO x MICRO of them, 16 apart, in registers.  Tiles of the operands, DEPTH deep,
+// are copied to shared memory.  Beyond the edges of a matrix they are 0, so any width works.
+// A warp writes a tile either along its rows or across them, DEPTH words each.  Rows are padded
+// so that its 32 words are in 32 banks in both cases (8-byte words are written by half warps).
 
 #include "common.cuh"
 
@@ -13,12 +13,12 @@ constexpr int SIDE = 16;
 constexpr int THREADS = SIDE * SIDE;
 constexpr int TILE = SIDE * MICRO;
 constexpr int DEPTH = 64 / MICRO;
-constexpr int PART = TILE * DEPTH / THREADS;  // elements of a tile that a thread moves
+constexpr int PART = TILE * DEPTH / THREADS;  // elements of a tile that a thread copies
 constexpr int WORDS = 128 / (int)sizeof(real);  // of a row of banks
 constexpr int ROW = TILE + (WORDS > DEPTH ? WORDS / DEPTH : 1);
 
-// A matrix of `lines` x `depth`, of which products sum over the depth.  Element (m, k) is
-// data[m * stride + k] if it lies ALONG the depth, else data[k * stride + m].
+// A matrix of `lines` x `depth`; products sum over the depth.  Element (m, k) is
+// data[m * stride + k] if rows are stored ALONG the depth, else data[k * stride + m].
 template <bool ALONG>
 struct Operand {
     const real* data;
@@ -45,13 +45,13 @@ struct Operand {
     }
 };
 
-// What a thread holds of its tile: sums (m, n) and, if asked for, the sums of b's lines.
+// A thread's part of a tile: sums (m, n) and, for the gradient of biases, sums of b's lines.
 struct Sums {
     real product[MICRO][MICRO];
     real line[MICRO];
 };
 
-// Where this block's tile and this thread's first output are.
+// The first output of this block's tile, and this thread's first output in the tile.
 struct Place {
     long long row, column;  // of the tile
     int y, x;               // of the thread
@@ -94,7 +94,7 @@ __device__ inline void add_lines(const shared<real>* b, const Place& place, Sums
     }
 }
 
-// The tile of a times b: sums over the depth of a(m, k) b(n, k).
+// Return this thread's part of a tile of a times b: sums over the depth of a(m, k) b(n, k).
 template <bool A, bool B>
 __device__ Sums multiply(
     const Operand<A>& a, const Operand<B>& b, const Place& place, bool lines) {
@@ -107,7 +107,7 @@ __device__ Sums multiply(
         a.put(next_left, left);
         b.put(next_right, right);
         __syncthreads();
-        // The next tiles are on their way while these are multiplied.
+        // The next tiles are loaded while these are multiplied.
         a.fetch(place.row, level + DEPTH, next_left);
         b.fetch(place.column, level + DEPTH, next_right);
         multiply_tiles(left, right, place, sums);
@@ -162,7 +162,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) hidden_delta(
 }
 
 // Algorithm 4, summed over the rows: dweight (I, O) = a^T (I, B) delta (B, O) and
-// dbias (O,) = sums of delta; `add` to what is there, or replace it.
+// dbias (O,) = sums of delta.  With `add` the sums are added to both, else they replace them.
 extern "C" __global__ void __launch_bounds__(THREADS, 1) weight_gradient(
     const real* a, const real* delta, real* dweight, real* dbias, long long count,
     int fan_in, int fan_out, int add) {

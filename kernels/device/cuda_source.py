@@ -1,7 +1,7 @@
-"""The CUDA sources, package data beside this module, with their local includes put in.
+"""The CUDA sources, package data beside this module, with their local includes expanded.
 
-One text a module: CuPy's cache of compiled kernels is named after the text that it was
-given and would not notice a change in an included file.
+A module is one text: CuPy names a cached kernel after its source text, and so would not
+notice a change in an included file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 
 
 def read(name: str) -> str:
-    """Return the source ``name`` (``update.cu``), each of its includes put in once."""
+    """Return the source ``name`` (such as ``update.cu``), with each include expanded once."""
     done: set[str] = set()
 
     def include(match: re.Match[str]) -> str:

@@ -1,7 +1,7 @@
-"""A GPU as the plans see it: memory, kernels and recorded work through CuPy, cuBLAS for products.
+"""The interface of plans to a GPU: CuPy for memory, kernels and graphs, cuBLAS for products.
 
-Everything is put in one stream and runs in the order in which it was put there.  ``read``
-and ``synchronize`` wait for the stream; nothing else does.
+All work is put in one stream and runs in that order.  Only ``read``, ``synchronize`` and
+``record`` wait for the stream.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ NULL = np.uint64(0)
 
 @dataclass(frozen=True)
 class Buffer:
-    """An array in a device's memory.
+    """An array in the memory of a GPU.
 
     Attributes
     ----------
     address : int
     size : int
-        Elements.
+        Number of elements.
     dtype : dtype
     owner : object
-        What keeps the memory alive.
+        The object that keeps the memory allocated.
     """
 
     address: int
@@ -46,11 +46,11 @@ class Buffer:
         return self.size * self.dtype.itemsize
 
     def at(self, offset: int = 0) -> np.uint64:
-        """Return the address of an element, as kernels take it."""
+        """Return the address of an element, as an argument of kernels."""
         return np.uint64(self.address + offset * self.dtype.itemsize)
 
     def part(self, begin: int, end: int) -> Buffer:
-        """Return elements ``begin … end`` as a buffer that shares this one's memory."""
+        """Return elements ``begin … end - 1`` as a buffer that shares this one's memory."""
         return Buffer(int(self.at(begin)), end - begin, self.dtype, self.owner)
 
 
@@ -58,11 +58,11 @@ class Module(Protocol):
     """The kernels of one compiled source."""
 
     def launch(self, name: str, blocks: int, threads: int, *arguments: np.generic) -> None:
-        """Put a kernel in the stream: a row of ``blocks`` of ``threads`` each."""
+        """Put a kernel in the stream, with ``blocks`` blocks of ``threads`` threads each."""
 
 
 class Device(Protocol):
-    """What a plan asks of a GPU; ``CudaDevice`` explains."""
+    """What a plan requires of a GPU; ``CudaDevice`` documents the methods."""
 
     name: str
     bus_id: str
@@ -98,7 +98,7 @@ class CudaModule:
         self._kernels: dict[str, Any] = {}
 
     def launch(self, name: str, blocks: int, threads: int, *arguments: np.generic) -> None:
-        """Put a kernel in the stream: a row of ``blocks`` of ``threads`` each."""
+        """Put a kernel in the stream, with ``blocks`` blocks of ``threads`` threads each."""
         if name not in self._kernels:
             self._kernels[name] = self._module.get_function(name)
         with self._stream:
@@ -111,7 +111,7 @@ class CudaDevice:
     Parameters
     ----------
     index : int
-        Among the devices that are visible to this process.
+        The GPU's number among those that this process can see.
     """
 
     def __init__(self, index: int) -> None:
@@ -126,7 +126,7 @@ class CudaDevice:
         self.name: str = properties["name"].decode()
         self.multiprocessors: int = properties["multiProcessorCount"]
         self.bus_id: str = self._device.pci_bus_id
-        # Slices of a GPU (MIG) share its bus, but not its identity.
+        # Slices of a GPU (MIG) have the same bus ID, but different UUIDs.
         self.identity: str = bytes(properties.get("uuid", b"")).hex() or self.bus_id
         self.generation = int(self._device.compute_capability)
         versions = (cupy.cuda.runtime.runtimeGetVersion(), cupy.cuda.runtime.driverGetVersion())
@@ -134,13 +134,13 @@ class CudaDevice:
         self.versions = f"CUDA {runtime}, driver for {driver}, CuPy {cupy.__version__}"
 
     def buffer(self, size: int, dtype: npt.DTypeLike) -> Buffer:
-        """Return an array of zeros on the device."""
+        """Return ``size`` zeros on the device."""
         with self._stream:
             array = self._cupy.zeros(max(size, 1), dtype)
         return Buffer(array.data.ptr, size, np.dtype(dtype), array)
 
     def pinned(self, size: int, dtype: npt.DTypeLike) -> Array:
-        """Return an array in host memory that the device copies to and from directly."""
+        """Return an array (size,) in pinned host memory, which the device reads and writes."""
         nbytes = size * np.dtype(dtype).itemsize
         memory = self._cupy.cuda.alloc_pinned_memory(nbytes)
         return np.frombuffer(memory, dtype, size)
@@ -151,23 +151,23 @@ class CudaDevice:
         runtime.memsetAsync(buffer.address, 0, buffer.nbytes, self._stream.ptr)
 
     def write(self, buffer: Buffer, array: Array) -> None:
-        """Copy a host array to the beginning of ``buffer``; it may change afterwards."""
+        """Copy a host array to the beginning of ``buffer``; the array may change afterwards."""
         source = np.ascontiguousarray(array, buffer.dtype)
         self._copy(buffer.address, source.ctypes.data, source.nbytes, "HostToDevice")
 
     def read(self, buffer: Buffer, size: int) -> Array:
-        """Return the first ``size`` elements, once all work before is done."""
+        """Return the first ``size`` elements; waits for all earlier work."""
         out = np.empty(size, buffer.dtype)
         self._copy(out.ctypes.data, buffer.address, out.nbytes, "DeviceToHost")
         self.synchronize()
         return out
 
     def copy_out(self, buffer: Buffer, pinned: Array) -> None:
-        """Copy to pinned memory; done when the stream is synchronised."""
+        """Start a copy to pinned memory; `synchronize` waits for it."""
         self._copy(pinned.ctypes.data, buffer.address, buffer.nbytes, "DeviceToHost")
 
     def copy_in(self, pinned: Array, buffer: Buffer) -> None:
-        """Copy from pinned memory, which must not change before it is done."""
+        """Start a copy from pinned memory, which must not change until the copy is done."""
         self._copy(buffer.address, pinned.ctypes.data, buffer.nbytes, "HostToDevice")
 
     def module(self, source: str, **definitions: object) -> CudaModule:
@@ -184,9 +184,9 @@ class CudaDevice:
         self._blas.gemm(product)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record what ``work`` puts in the stream as one CUDA graph; return its launch.
+        """Record what ``work`` puts in the stream as a CUDA graph; return a function to launch it.
 
-        Nothing runs.  All kernels must have run before: loading one cannot be recorded.
+        Nothing runs.  All kernels must have run before, as loading one cannot be recorded.
         """
         self.synchronize()
         with self._stream:
@@ -199,25 +199,25 @@ class CudaDevice:
         return lambda: graph.launch(self._stream)
 
     def synchronize(self) -> None:
-        """Wait until everything that was put in the stream is done."""
+        """Wait until all work in the stream is done."""
         self._stream.synchronize()
 
     def mark(self) -> Any:
-        """Return a mark of this place in the stream, after all that was put there so far."""
+        """Return a mark in the stream, which is reached when all work up to here is done."""
         event = self._cupy.cuda.Event(disable_timing=True)
         event.record(self._stream)
         return event
 
     def reached(self, mark: Any) -> bool:
-        """Return whether everything before a mark is done; does not wait."""
+        """Return whether all work before a mark is done; does not wait."""
         return bool(mark.done)
 
     def free_bytes(self) -> int:
-        """Return the device memory that is free."""
+        """Return the free memory of the device in bytes."""
         return int(self._device.mem_info[0])
 
     def exposed(self, buffer: Buffer) -> Any:
-        """Return what a GPU-aware MPI takes for ``buffer``."""
+        """Return ``buffer`` as an array that a GPU-aware MPI accepts."""
         begin = (buffer.address - buffer.owner.data.ptr) // buffer.dtype.itemsize
         return buffer.owner[begin : begin + buffer.size]
 
@@ -227,6 +227,6 @@ class CudaDevice:
 
     def _open_blas(self) -> Cublas:
         major = self._cupy.cuda.runtime.runtimeGetVersion() // 1000
-        _ = self._cupy.cuda.cublas  # loads the library, from wherever it was installed
+        _ = self._cupy.cuda.cublas  # CuPy finds and loads the library
         workspace = self.buffer(WORKSPACE_BYTES, np.uint8)
         return Cublas(f"libcublas.so.{major}", self._stream.ptr, workspace)

@@ -1,7 +1,7 @@
-"""What the backends on a GPU have in common: buffers, rows, scores, the update.
+"""The common base of the plans on a GPU: buffers, rows, scores, the update.
 
-The order of a step: gather, forward, output, backward, update.  All methods put work in
-the device's stream and return; those that say so wait for it.
+The order of a step is gather, forward, output, backward, update.  All methods put work in
+the device's stream and return.  Only methods that say "waits" wait for it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from hpcpgd.kernels.core.network import (
 from hpcpgd.kernels.core.workspace import TOTALS
 from hpcpgd.kernels.device.cupy_device import C_TYPES, NULL, Buffer, Device
 
-ROWS_A_BLOCK = 8  # of output.cu
+ROWS_A_BLOCK = 8  # as in output.cu
 GATHER_THREADS = 128
 THREADS = 256
-NEVER = 2**64 - 1  # first_bad before any
+NEVER = 2**64 - 1  # first_bad as long as no step is bad
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class DeviceRows:
 
 
 class Move(NamedTuple):
-    """How the device's position in the epoch moves on after some rows."""
+    """How far a pass moves the device's position in the epoch."""
 
     rows: int
-    ends: bool  # the slice, and so the step
+    ends: bool  # whether these rows end the slice, and so the step
 
 
 class DevicePlan(ABC):
@@ -68,9 +68,10 @@ class DevicePlan(ABC):
     ----------
     network : Network
     capacity : int
+        Rows that the buffers hold.
     device : Device
     precision : str
-        Of the products: ``float32``, ``tf32`` or ``float64``.
+        Precision of the products: ``float32``, ``tf32`` or ``float64``.
     """
 
     def __init__(self, network: Network, capacity: int, device: Device, precision: str) -> None:
@@ -115,20 +116,20 @@ class DevicePlan(ABC):
         return np.int32(self.table[layer, SLOPE])
 
     def seek(self, key: int, position: int, step: int) -> None:
-        """Say where the next slice begins: key of the epoch's order, position, step."""
+        """Set where the next slice begins: the key of the epoch's order, position and step."""
         self.device.write(self._control, np.array([key, position, step], np.uint64))
 
     def reset(self) -> None:
-        """Forget what was counted so far, and any NaN or Inf."""
+        """Clear the position, all totals and the record of NaN or Inf."""
         self.device.write(self._control, np.array([0, 0, 0, NEVER], np.uint64))
         self.device.clear(self._totals)
 
     def load_next(self, rows: DeviceRows, count: int) -> None:
-        """Bring the ``count`` rows at the position in the epoch's order into the inputs."""
+        """Copy to the inputs the ``count`` rows at the position in the epoch's order."""
         self._load(rows, count, self._control.at(), 0)
 
     def load(self, rows: DeviceRows, first: int, count: int) -> None:
-        """Bring rows ``first … first + count`` into the inputs."""
+        """Copy rows ``first … first + count - 1`` to the inputs."""
         self._load(rows, count, NULL, first)
 
     def _load(self, rows: DeviceRows, count: int, control: np.uint64, first: int) -> None:
@@ -147,7 +148,7 @@ class DevicePlan(ABC):
 
     @abstractmethod
     def forward(self, parameters: Buffer, count: int) -> None:
-        """Algorithm 3: activations of the hidden layers, and what `output` needs."""
+        """Algorithm 3: activations of the hidden layers, and the input of `output_delta`."""
 
     @abstractmethod
     def layer_gradient(
@@ -157,26 +158,26 @@ class DevicePlan(ABC):
 
     @abstractmethod
     def rest_of_output(self, parameters: Buffer) -> tuple[np.uint64, np.int32]:
-        """Return what ``forward`` has left of the output layer: biases and function."""
+        """Return biases and function of the output layer that ``forward`` has not applied."""
 
     def gradient(
         self, parameters: Buffer, count: int, out: Buffer, add: bool, move: Move | None = None
     ) -> None:
-        """Sum the gradient over the first ``count`` rows into ``out``, and their scores.
+        """Sum the gradient over the first ``count`` rows into ``out``, and add their scores.
 
-        The position moves on as ``move`` says, by default by ``count`` rows and a step.
+        The position advances by ``move``, by default by ``count`` rows and one step.
         """
         self.output_delta(parameters, count, move or Move(count, True))
         for layer in range(self.network.depth, 0, -1):
             self.layer_gradient(layer, parameters, count, out, add)
 
     def output_delta(self, parameters: Buffer, count: int, move: Move) -> None:
-        """Algorithm 3 and the output's delta, for the first ``count`` rows, and their scores."""
+        """Compute forward, scores and the output layer's delta for the first ``count`` rows."""
         self.forward(parameters, count)
         self._finish(parameters, count, self.delta(self.network.depth), move)
 
     def evaluate(self, parameters: Buffer, count: int) -> None:
-        """Predict the first ``count`` rows and add up loss and correct answers."""
+        """Predict the first ``count`` rows and add their loss and correct answers to the totals."""
         self.forward(parameters, count)
         self._finish(parameters, count, NULL, None)
 
@@ -196,7 +197,7 @@ class DevicePlan(ABC):
         )
 
     def update(self, parameters: Buffer, gradient: Buffer, rate: float) -> None:
-        """Subtract ``rate * gradient``; a first NaN or Inf is kept with its step."""
+        """Subtract ``rate * gradient``; the first step with NaN or Inf is recorded."""
         self._update.launch(
             "update",
             -(-parameters.size // (4 * THREADS)),
@@ -207,25 +208,25 @@ class DevicePlan(ABC):
 
     def first_bad(self) -> int | None:
         """Return the first step since ``reset`` with NaN or Inf in its gradient; waits."""
-        found = int(self.device.read(self._control, 4)[3])
-        return None if found == NEVER else found
+        step = int(self.device.read(self._control, 4)[3])
+        return None if step == NEVER else step
 
     def predicted(self, count: int) -> Array:
         """Return the classes predicted for the first ``count`` rows, int32; waits."""
         return self.device.read(self._predicted, count)
 
     def take_totals(self, examples: int) -> Array:
-        """Return loss, correct answers and ``examples``, float64 (8,); start again at 0.
+        """Return loss, correct answers and ``examples``, float64 (8,), and clear them; waits.
 
-        Each row of the buffers has totals of its own, summed here, so that no order of
-        threads is seen in them.  Waits.
+        Each row of the buffers has separate totals, which are summed here.  So the order of
+        GPU threads does not change the sums.
         """
         out = self.totals(examples)
         self.device.clear(self._totals)
         return out
 
     def totals(self, examples: int) -> Array:
-        """Return what ``take_totals`` would, and leave it as it is.  Waits."""
+        """Return the same as ``take_totals``, but do not clear the totals; waits."""
         rows = self.device.read(self._totals, 2 * self.capacity).reshape(-1, 2)
         out = np.zeros(TOTALS)
         out[[LOSS, CORRECT]] = rows.sum(axis=0)

@@ -1,12 +1,12 @@
-// Rows of the dataset, which stays on the device as it was stored (FEATURE), into the
-// inputs of a minibatch.  One block a row.
+// Copy rows of the dataset, which is on the device in its stored type (FEATURE), to the inputs
+// of a minibatch.  One block copies one row.
 
 #include "common.cuh"
 #include "permutation.cuh"
 
 typedef FEATURE feature;
 
-// Four at a time where the width allows: rows then begin on whole packs.
+// Four elements at a time if the width is a multiple of four: rows then begin on whole packs.
 struct alignas(4 * sizeof(feature)) Features {
     feature x[4];
 };
@@ -34,7 +34,7 @@ __device__ inline void copy_row(
     }
 }
 
-// With `control` the rows at its position in the epoch's order, without it rows first, ….
+// With `control` gather the rows at its position in the epoch's order, else from row `first` on.
 extern "C" __global__ void __launch_bounds__(128) gather(
     const feature* features, const int* labels, long long rows, int width, int bits,
     const Control* control, long long first, real scale, real offset, real* inputs,

@@ -1,11 +1,11 @@
-// The output layer's loss, predictions and delta, one warp a row.
+// The output layer's loss, predictions and delta.  One warp works on one row.
 
 #include "common.cuh"
 
 constexpr int LANES = 32;
 constexpr int ROWS_A_BLOCK = 8;
 constexpr unsigned ALL_LANES = 0xffffffffu;
-constexpr int NOWHERE = 0x7fffffff;  // column of a lane that has seen none
+constexpr int NOWHERE = 0x7fffffff;  // column of a lane without a value
 
 template <typename T>
 __device__ inline T sum_of_lanes(T value) {
@@ -15,15 +15,15 @@ __device__ inline T sum_of_lanes(T value) {
     return value;
 }
 
-// The largest value of the lanes and the first column where it stands.
+// Replace value and column by the largest value of the lanes and the first column that has it.
 __device__ inline void largest_of_lanes(real& value, int& column) {
     for (int distance = LANES / 2; distance > 0; distance /= 2) {
         real other = __shfl_xor_sync(ALL_LANES, value, distance);
-        int there = __shfl_xor_sync(ALL_LANES, column, distance);
-        bool tie = other == value && there < column;
-        if (there != NOWHERE && (column == NOWHERE || other > value || tie)) {
+        int other_column = __shfl_xor_sync(ALL_LANES, column, distance);
+        bool tie = other == value && other_column < column;
+        if (other_column != NOWHERE && (column == NOWHERE || other > value || tie)) {
             value = other;
-            column = there;
+            column = other_column;
         }
     }
 }
@@ -55,8 +55,8 @@ __device__ inline void softmax(real* row, int width, int lane) {
     }
 }
 
-// One output's share of the loss in float64: eq. (6), or cross-entropy.  An output that
-// saturates at 1 counts as half a rounding step below.
+// One output's share of the loss in float64: eq. (6), or cross-entropy.  An output that is
+// rounded to 1 counts as half a rounding step below 1.
 __device__ inline double loss_of(int loss, bool softmaxed, real a, bool hit) {
     const double tiny = 1e-300, step = sizeof(real) == 4 ? 0x1p-25 : 0x1p-54;
     double value = a;
@@ -74,10 +74,10 @@ __device__ inline double loss_of(int loss, bool softmaxed, real a, bool hit) {
     return -log(miss > step ? miss : step);
 }
 
-// Finish the outputs `a` (B, O): add `biases` if given, apply `function`; then add each
-// row's loss and hit to `totals` (B, 2), name the predicted class and, where `delta` (B, O)
-// is given, compute algorithm 4's (a - y) f'(z).  `control`, if given, moves on by `advance`
-// rows and, if these rows end a slice, by a step.
+// Finish the outputs `a` (B, O): add `biases` if given, then apply `function`.  Add each row's
+// loss and hit to `totals` (B, 2), and write the predicted class.  If `delta` (B, O) is given,
+// compute algorithm 4's (a - y) f'(z).  If `control` is given, its position advances by
+// `advance` rows, and its step by 1 if these rows end a slice.
 extern "C" __global__ void __launch_bounds__(LANES * ROWS_A_BLOCK) output_delta(
     real* a, const real* biases, const int* labels, int* predicted, double* totals,
     real* delta, long long count, int width, int function, int slope_code, int loss,

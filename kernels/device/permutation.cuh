@@ -1,5 +1,5 @@
 // The keyed permutation of permutation.py, one entry at a time: a Feistel network over
-// `bits` bits with cycle walking.  The same integers as on the CPU.
+// `bits` bits with cycle walking.  It gives the same integers as on the CPU.
 
 constexpr int FEISTEL_ROUNDS = 6;
 constexpr unsigned long long GOLDEN = 0x9E3779B97F4A7C15ull;

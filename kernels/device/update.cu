@@ -6,8 +6,8 @@ struct alignas(4 * sizeof(real)) Quad {
     real x[4];
 };
 
-// parameters -= rate * gradient; `control` keeps the first step with NaN or Inf.  `size`
-// is a multiple of 4: the flat vector is padded.
+// parameters -= rate * gradient; `control` records the first step with NaN or Inf.  `size`
+// is a multiple of 4, as the flat vector is padded.
 extern "C" __global__ void __launch_bounds__(256) update(
     real* parameters, const real* gradient, long long size, real rate, Control* control) {
     long long k = 4 * ((long long)blockIdx.x * blockDim.x + threadIdx.x);
@@ -18,11 +18,11 @@ extern "C" __global__ void __launch_bounds__(256) update(
     real probe = 0;
     for (int i = 0; i < 4; ++i) {
         p.x[i] -= rate * g.x[i];
-        probe += g.x[i] * real(0);  // 0 for finite numbers alone
+        probe += g.x[i] * real(0);  // 0 only for finite numbers
     }
     *(Quad*)(parameters + k) = p;
     if (probe != real(0)) {
-        // The slice of this step has been counted already.
+        // `output_delta` has already counted this step.
         atomicMin(&control->first_bad, (unsigned long long)(control->step - 1));
     }
 }

@@ -1,4 +1,4 @@
-"""A step divided over workers: the commands of each, the threads that execute them, their barrier.
+"""A step divided over workers: its phases, the commands, the threads and their barrier.
 
 May import ``blas`` and ``core``.
 """

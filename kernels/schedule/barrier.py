@@ -1,14 +1,14 @@
-"""Where workers wait for each other: threads of a process or processes that share memory.
+"""A barrier for workers: threads of one process, or of several that share memory.
 
-A *barrier* is passed by all workers or by none.  The last to arrive opens it.  The others
-spin on one word of memory, then call ``sched_yield`` between looks, so that more workers than
-cores still make progress.  No system call is made where all arrive within microseconds.
+Either all workers pass a barrier or none.  The last worker to arrive opens it.  The others
+spin on one word of memory, then call ``sched_yield`` between reads, so that more workers than
+cores still make progress.  If all arrive within microseconds, there is no system call.
 
-The counters only grow, so a barrier needs no reset, which a late worker could miss.  At one
-arrival a nanosecond an ``int64`` lasts 292 years.
+The counters only grow, so a barrier needs no reset, which a late worker could miss.  With one
+arrival per nanosecond an ``int64`` lasts 292 years.
 
-All atomic operations are sequentially consistent.  On x86 a load costs nothing more for it, and
-the one store of a crossing is an exchange in any case.
+All atomic operations are sequentially consistent.  On x86 this costs nothing for a load, and
+the only store of a barrier is an exchange anyway.
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ from hpcpgd.kernels.blas.blas_library import call
 from hpcpgd.kernels.core.compiled import compiled
 from hpcpgd.kernels.core.network import Array, aligned_zeros
 
-LINE = 8  # int64 numbers of a cache line: what different workers write lies on different ones
+LINE = 8  # int64 numbers of a cache line; different workers write to different lines
 WORDS = 2 * LINE  # of a barrier: arrivals, and on another line the number that may pass
-SPINS = 2000  # looks, about 50 µs, before a worker offers its core to others
-IMPATIENCE = 200  # yields after which a thread without work goes to sleep
-# LLVM's names of the instruction for loops that wait, and its argument where it has one.
+SPINS = 2000  # reads, about 50 µs, before a worker yields its core to others
+IMPATIENCE = 200  # yields after which a thread without work sleeps
+# LLVM's names of the instruction for loops that wait, and its argument if it has one.
 PAUSE = {"x86_64": ("llvm.x86.sse2.pause", None), "aarch64": ("llvm.aarch64.hint", 1)}
 
 _CLOCK = np.int32(time.CLOCK_MONOTONIC)
 
 
 class Barrier(NamedTuple):
-    """A barrier as compiled code takes it.
+    """A barrier, for compiled code.
 
-    ``state`` is memory that all its ``workers`` see; the addresses are of this process.
+    ``state`` is memory that all ``workers`` share.  ``spins`` counts reads before a yield.  The
+    others are addresses of C functions in this process.
     """
 
     state: Array
@@ -53,8 +54,8 @@ class Barrier(NamedTuple):
 
 
 def _address(function: str) -> int:
-    found = getattr(ctypes.CDLL(None), function)
-    return int(ctypes.cast(found, ctypes.c_void_p).value or 0)
+    symbol = getattr(ctypes.CDLL(None), function)
+    return int(ctypes.cast(symbol, ctypes.c_void_p).value or 0)
 
 
 def make_barrier(workers: int, state: Array | None = None, oversubscribed: bool = False) -> Barrier:
@@ -63,10 +64,11 @@ def make_barrier(workers: int, state: Array | None = None, oversubscribed: bool 
     Parameters
     ----------
     workers : int
+        Number of threads, over all processes, that wait for each other.
     state : ndarray of int64, shape (WORDS,), optional
-        Zeros that all workers see; without it they are threads of this process.
+        Zeros in memory that all workers share.  By default, memory of this process.
     oversubscribed : bool
-        Whether there are more workers than cores: whoever waits then yields at once.
+        Whether there are more workers than cores: a worker that waits then yields at once.
     """
     state = aligned_zeros(WORDS, np.int64) if state is None else state
     spins = 0 if oversubscribed else SPINS
@@ -80,7 +82,7 @@ def _pointer(builder: Any, address: Any) -> Any:
 
 @intrinsic
 def fetch_add(typingctx: Any, address: Any, value: Any) -> Any:
-    """Add ``value`` to the int64 at ``address`` and return what stood there, atomically."""
+    """Add ``value`` to the int64 at ``address`` and return the old value, atomically."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.atomic_rmw("add", _pointer(builder, args[0]), args[1], "seq_cst")
@@ -90,7 +92,7 @@ def fetch_add(typingctx: Any, address: Any, value: Any) -> Any:
 
 @intrinsic
 def exchange(typingctx: Any, address: Any, value: Any) -> Any:
-    """Put ``value`` in the int64 at ``address`` and return what stood there, atomically."""
+    """Store ``value`` in the int64 at ``address`` and return the old value, atomically."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.atomic_rmw("xchg", _pointer(builder, args[0]), args[1], "seq_cst")
@@ -100,7 +102,7 @@ def exchange(typingctx: Any, address: Any, value: Any) -> Any:
 
 @intrinsic
 def load(typingctx: Any, address: Any) -> Any:
-    """Return the int64 at ``address``; what its writer wrote before is seen after."""
+    """Return the int64 at ``address``, atomically; earlier writes of its writer are visible."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.load_atomic(_pointer(builder, args[0]), "seq_cst", 8)
@@ -110,7 +112,7 @@ def load(typingctx: Any, address: Any) -> Any:
 
 @intrinsic
 def pause(typingctx: Any) -> Any:
-    """Tell the processor that this is a loop that waits."""
+    """Hint to the processor that this is a loop that waits."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         name, hint = PAUSE.get(platform.machine().replace("arm64", "aarch64"), ("", None))
@@ -131,7 +133,7 @@ def address_of(words: Array, index: int) -> Any:
 
 @compiled()
 def nanoseconds(barrier: Barrier, timespec: Any) -> int:
-    """Return the monotonic clock; ``timespec`` is the address of two int64 of this worker."""
+    """Return the monotonic clock; ``timespec`` is the address of two int64 for this worker only."""
     call(barrier.clock_gettime, (_CLOCK, timespec))
     now: int = load(timespec) * 1_000_000_000 + load(timespec + np.uintp(8))
     return now
@@ -139,9 +141,9 @@ def nanoseconds(barrier: Barrier, timespec: Any) -> int:
 
 @compiled()
 def await_change(barrier: Barrier, address: Any, old: int, patience: int) -> bool:
-    """Wait until the word at ``address`` exceeds ``old``; False after ``patience`` yields.
+    """Wait until the word at ``address`` exceeds ``old``; return False after ``patience`` yields.
 
-    A negative ``patience`` waits for ever.
+    With a negative ``patience`` the wait has no limit.
     """
     for _ in range(barrier.spins):
         if load(address) > old:
@@ -158,27 +160,27 @@ def await_change(barrier: Barrier, address: Any, old: int, patience: int) -> boo
 
 @compiled()
 def wait_at(barrier: Barrier) -> None:
-    """Wait until all workers are here; what each wrote before, all see after."""
+    """Wait until all workers are here; afterwards all see what each has written before."""
     if barrier.workers == 1:
         return
-    # Two cache lines: those who wait read ``opened``, which arrivals would take from them.
+    # On two cache lines: otherwise each arrival would invalidate the line that others spin on.
     arrivals, opened = address_of(barrier.state, 0), address_of(barrier.state, LINE)
     ticket = fetch_add(arrivals, 1)
     goal = ticket - ticket % barrier.workers + barrier.workers
     if ticket + 1 == goal:
         exchange(opened, goal)
     else:
-        # Who looks late still finds the goal there: the next crossing opens only when this
-        # worker, too, has come to it.
+        # A worker that reads late still sees the goal: the next barrier opens only after this
+        # worker has arrived there, too.
         await_change(barrier, opened, goal - 1, -1)
 
 
 @compiled()
 def wait_with_backoff(barrier: Barrier, address: Any, old: int, box: Array) -> int:
-    """Wait for ever until the word at ``address`` exceeds ``old``, soon asleep; return it.
+    """Wait, without limit, until the word at ``address`` exceeds ``old``; return the word.
 
-    For waits that may last: it looks again every 50 µs, later every millisecond.
-    ``box``, int64 (2,), is this worker's own.
+    For long waits: after a short spin it sleeps between reads, first 50 µs, later a millisecond.
+    ``box``, int64 (2,), is for this worker only.
     """
     if not await_change(barrier, address, old, IMPATIENCE):
         box[0], box[1] = 0, 50_000  # a timespec: seconds, nanoseconds

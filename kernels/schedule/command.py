@@ -1,7 +1,7 @@
-"""What workers are given and what they report: the same names in Python and in compiled code.
+"""Commands to workers and their reports, with the same names in Python and in compiled code.
 
-A ctypes structure lies over the memory of a NumPy record.  Python sets its fields at the cost
-of an array's elements, and compiled code reads the record's fields of the same names.
+A ctypes structure uses the memory of a NumPy record.  Python sets the structure's fields as
+fast as elements of an array, and compiled code reads the record's fields of the same names.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ from typing import NamedTuple
 
 import numpy as np
 
-# What a command asks for: phases of a schedule; the update of a whole vector, or of packed
-# units; the end of the binding.
+# Opcodes: run phases of a schedule; update a whole vector; update from packed units; leave the
+# binding.
 PROPAGATE, DESCEND, APPLY, LEAVE = range(4)
 
 
 class Command(Structure):
-    """What all workers of a process carry out next.
+    """The command that all workers of a process execute next.
 
     Attributes
     ----------
     number : int
-        Grows with each command.  Threads wait for that, so it has a cache line alone.
+        Grows with each command.  Threads spin on it, so no other field is on its cache line.
     opcode : int
     begin, end : int
         Phases, the first and one after the last.
     count : int
         Rows of the pass.
     parity : int
-        Which of two statuses the workers report in.
+        Which of two statuses the workers report in, 0 or 1.
     learn, packed, load, stop : int
         Whether deltas are needed; whether the target is packed; whether rows are gathered
-        first; whether this process asks all to stop.
+        first; whether this process requests a stop of all.
     load_begin, load_end, position, epoch : int
         As in ``Rows``.
     scale, before : float
-        A gradient becomes ``scale * sum + before * what stood there``; the rate of an update
-        is ``scale``.
+        The target becomes ``scale * gradient + before * target``; in an update ``scale`` is the
+        rate.
     """
 
     _fields_ = [
@@ -57,38 +57,39 @@ class Command(Structure):
 
 
 class Status(Structure):
-    """What a worker reports of a command, on a cache line of its own.
+    """A worker's report on a command, which fills one cache line.
 
     Attributes
     ----------
     stop, bad : int
-        Whether its process asked to stop, and whether it met NaN or Inf in a gradient.
+        Whether its process requests a stop; whether the worker saw NaN or Inf in a gradient.
     waited, loaded : int
-        Nanoseconds at barriers, and in gathering rows.
+        Nanoseconds at barriers; nanoseconds of gathering rows.
     """
 
     _fields_ = [
         *[(name, c_int64) for name in ("stop", "bad", "waited", "loaded")],
-        ("_timespec", c_int64 * 2),  # where the system puts the time
+        ("_timespec", c_int64 * 2),  # clock_gettime writes here
         ("_rest", c_int64 * 2),
     ]
 
 
 COMMAND, STATUS = np.dtype(Command), np.dtype(Status)
 TIMESPEC: int = Status._timespec.offset
-# A phase as compiled code takes it; ``sync`` says whether workers meet after it.
+# A phase, for compiled code; ``sync`` says whether a barrier follows it.
 PHASE = np.dtype([(name, np.int64) for name in ("kind", "layer", "parts", "tiles", "sync")])
 
 
 class PassResult(NamedTuple):
-    """What a command came to, the same for all workers but for the times.
+    """The result of a command, the same in all processes except for the times.
 
     Attributes
     ----------
     stops, bad : int
-        Workers whose process asked to stop, and workers that met NaN or Inf in a gradient.
+        Number of processes that request a stop; number of workers that saw NaN or Inf in a
+        gradient.
     waited, loaded : float
-        Seconds that this process's thread 0 was at barriers, and gathered rows.
+        Seconds that thread 0 of this process spent at barriers; seconds of gathering rows.
     """
 
     stops: int

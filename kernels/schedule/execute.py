@@ -1,11 +1,11 @@
-"""A schedule at work: compiled code that makes one worker's part of a step.
+"""Execution of a schedule: compiled code that computes one worker's part of a step.
 
-Every worker, a thread of this process or of another that shares its memory, executes the same
-command.  Workers meet at barriers, and no Python runs in between.
+Workers are threads of this process and of others that share its memory.  All execute the same
+command.  They wait for each other at barriers, and no Python runs in between.
 
-Why no lock is needed: between two barriers no number is written by one worker and touched by
-another.  Units of one phase do not intersect, and a phase that reads what others wrote comes
-after a barrier (``Schedule.table`` says where one is needed).
+No lock is needed: between two barriers, no number that one worker writes is read or written by
+another.  Units of one phase do not intersect.  A phase that reads results of other workers
+comes after a barrier (``Schedule.table`` says which phases need one).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from hpcpgd.kernels.schedule.units import Memory, Target
 
 
 class Layout(NamedTuple):
-    """Who computes what, as compiled code takes it.
+    """The assignment of units to workers, for compiled code.
 
     Attributes
     ----------
@@ -45,11 +45,11 @@ class Layout(NamedTuple):
     phases, bounds : ndarray
         ``Schedule.table`` and ``Schedule.bounds``.
     places : ndarray of int64, shape (workers,)
-        Where in its process's packed target each worker's units begin.
+        The index in a process's packed target at which each worker's units begin.
     first : int
-        Worker that is this process's thread 0.
+        The worker that is thread 0 of this process.
     threads : int
-        Workers of this process.
+        Number of workers of this process.
     loss : int
         Code of the loss.
     """
@@ -64,9 +64,9 @@ class Layout(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The rows that minibatches are gathered from.
+    """The rows from which minibatches are gathered.
 
-    ``numbers = features * scale + offset``; a negative ``seed`` leaves the rows in their order.
+    Inputs are ``features * scale + offset``.  With a negative ``seed`` the rows are in order.
     """
 
     features: Array
@@ -78,12 +78,12 @@ class Source(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What a command is about, but for the command: all that workers of a process share.
+    """The data on which workers of a process execute commands.
 
     Attributes
     ----------
     library : NamedTuple
-        What the backend's units call; its type says which backend's they are.
+        The library that units call; its type selects the backend's functions.
     barrier : Barrier
     layout : Layout
     memory : Memory
@@ -99,7 +99,7 @@ class Work(NamedTuple):
 
 @compiled()
 def _timed_barrier(barrier: Barrier, status: Any, timespec: Any) -> None:
-    """Wait for all workers, and add the nanoseconds that it took."""
+    """Wait for all workers, and add the nanoseconds of the wait to ``status.waited``."""
     if barrier.workers > 1:
         begin = nanoseconds(barrier, timespec)
         wait_at(barrier)
@@ -108,7 +108,7 @@ def _timed_barrier(barrier: Barrier, status: Any, timespec: Any) -> None:
 
 @compiled()
 def _load(work: Work, command: Any, thread: int) -> None:
-    """Gather this thread's part of the rows that its process brings in."""
+    """Gather this thread's part of the rows that the process loads."""
     layout, memory, source = work.layout, work.memory, work.source
     begin, end = cut(command.load_end - command.load_begin, layout.threads, thread, 1)
     begin, end = begin + command.load_begin, end + command.load_begin
@@ -128,16 +128,16 @@ def _load(work: Work, command: Any, thread: int) -> None:
 @compiled()
 def _block(layout: Layout, phase: int, count: int, unit: int) -> Any:
     """Return the rows and columns of a unit in its phase's result, each (start, stop)."""
-    what = layout.phases[phase]
-    fan_in, fan_out = layout.table[what.layer - 1, WIDTH], layout.table[what.layer, WIDTH]
-    height = fan_in if what.kind == GRADIENT else count
-    width = fan_in if what.kind == BACK else fan_out
-    return block_of((height, width), what.parts, what.tiles, unit)
+    record = layout.phases[phase]
+    fan_in, fan_out = layout.table[record.layer - 1, WIDTH], layout.table[record.layer, WIDTH]
+    height = fan_in if record.kind == GRADIENT else count
+    width = fan_in if record.kind == BACK else fan_out
+    return block_of((height, width), record.parts, record.tiles, unit)
 
 
 @compiled()
 def _output(work: Work, part: int, rows: Span, learn: bool) -> None:
-    """Compute outputs of ``rows``, their scores and, to learn from, their deltas."""
+    """Compute outputs and scores of ``rows`` and, with ``learn``, their deltas."""
     layout, memory = work.layout, work.memory
     table, last = layout.table, layout.table.shape[0] - 1
     units.forward(work.library, table, memory, last, rows, (0, table[last, WIDTH]))
@@ -151,11 +151,11 @@ def _output(work: Work, part: int, rows: Span, learn: bool) -> None:
 
 @compiled()
 def _target(layout: Layout, memory: Memory, command: Any, phase: int, unit: int, place: int) -> Any:
-    """Return the views (I, O) and (O,) that a unit of the gradient goes to, and its spans."""
+    """Return the views (I, O) and (O,) that receive a unit of the gradient, and its spans."""
     layer = layout.phases[phase].layer
     rows, columns = _block(layout, phase, 0, unit)
     height, width = rows[1] - rows[0], columns[1] - columns[0]
-    biased = width if rows[0] == 0 else 0  # the units of the first rows have the biases
+    biased = width if rows[0] == 0 else 0  # units at row 0 also have the biases of their columns
     if command.packed:
         dweight = matrix_at(memory.target, place, height, width)[:, 0:width]
         end = place + whole_lines(height * width)
@@ -169,13 +169,13 @@ def _target(layout: Layout, memory: Memory, command: Any, phase: int, unit: int,
 
 @compiled()
 def _packed(dweight: Array, dbias: Array) -> int:
-    """Return the room of a unit, whose parts begin on lines wherever it is computed."""
+    """Return the size of a packed unit: both parts begin on a multiple of ``LANES``."""
     return whole_lines(dweight.size) + whole_lines(dbias.size)
 
 
 @compiled()
 def _gradient(work: Work, command: Any, phase: int, unit: int, place: int, thread: int) -> Any:
-    """Compute one unit of a gradient; return its size and whether its deltas are finite."""
+    """Compute one unit of a gradient; return its packed size and whether ∂b is finite."""
     layout, memory = work.layout, work.memory
     dweight, dbias, fan_in, columns = _target(layout, memory, command, phase, unit, place)
     layer, rows = layout.phases[phase].layer, (0, command.count)
@@ -190,7 +190,7 @@ def _gradient(work: Work, command: Any, phase: int, unit: int, place: int, threa
         finite = column_sums(delta, columns[0], sums)
         real = dbias.dtype.type
         for j in range(dbias.size):
-            # Not dbias * 0: a NaN left in the buffer must not survive.
+            # Not dbias * 0: a NaN that is left in the buffer would stay NaN.
             before = dbias[j] * real(command.before) if command.before != 0 else real(0)
             dbias[j] = fma(real(command.scale), sums[j], before)
     return _packed(dweight, dbias), finite
@@ -203,7 +203,7 @@ def _phase(work: Work, command: Any, phase: int, unit: int) -> None:
     kind, layer = layout.phases[phase].kind, layout.phases[phase].layer
     rows, columns = _block(layout, phase, command.count, unit)
     if rows[0] == rows[1] or columns[0] == columns[1]:
-        return  # fewer rows or lines than workers
+        return  # empty, as there are fewer rows or columns than units
     if kind == OUTPUT:
         _output(work, unit, rows, command.learn != 0)
     elif kind == FORWARD:
@@ -214,7 +214,7 @@ def _phase(work: Work, command: Any, phase: int, unit: int) -> None:
 
 @compiled()
 def _propagate(work: Work, command: Any, worker: int, status: Any, timespec: Any) -> None:
-    """Compute this worker's units of the phases that the command names."""
+    """Compute this worker's units of the command's phases."""
     layout = work.layout
     place = layout.places[worker]
     for phase in range(command.begin, command.end):
@@ -226,7 +226,7 @@ def _propagate(work: Work, command: Any, worker: int, status: Any, timespec: Any
             place += size
             if not finite:
                 status.bad = 1
-        # The command's last phase needs none: ``execute`` ends with a barrier.
+        # No barrier after the command's last phase: ``execute`` ends with one.
         if layout.phases[phase].sync and phase + 1 < command.end:
             _timed_barrier(work.barrier, status, timespec)
 
@@ -248,8 +248,8 @@ def _apply(work: Work, command: Any, worker: int, status: Any) -> None:
                 begin = place + i * row.size
                 finite = descend(row, memory.target[begin : begin + row.size], rate) and finite
             biases = biases_of(layout.table, memory.parameters, layer)
-            some = biases[columns[0] : columns[0] + dbias.size]
-            finite = descend(some, dbias, rate) and finite
+            block = biases[columns[0] : columns[0] + dbias.size]
+            finite = descend(block, dbias, rate) and finite
             place += _packed(dweight, dbias)
             if not finite:
                 status.bad = 1
@@ -257,14 +257,14 @@ def _apply(work: Work, command: Any, worker: int, status: Any) -> None:
 
 @compiled()
 def execute(work: Work, command: Any, worker: int) -> None:
-    """Execute this worker's part of a command; when it returns, all workers have done theirs."""
+    """Execute this worker's part of a command, which all workers execute; ends with a barrier."""
     barrier, layout, memory = work.barrier, work.layout, work.memory
-    # Two statuses take turns: who is fast may begin the next command, and clear its status,
-    # while who is slow still reads what the last one came to.
+    # Two statuses take turns: a fast worker may begin the next command and clear its status
+    # while a slow leader still reads the results of the last one.
     status = memory.status[command.parity, worker]
     line = memory.status[command.parity, worker : worker + 1]
     timespec = np.uintp(line.ctypes.data + TIMESPEC)
-    # The process asks, not each of its threads: the sum counts processes.
+    # Only the first worker of a process reports a stop, so that the sum counts processes.
     status.stop = command.stop if worker == layout.first else 0
     status.bad, status.waited, status.loaded = 0, 0, 0
     if command.opcode == DESCEND:
@@ -281,5 +281,5 @@ def execute(work: Work, command: Any, worker: int) -> None:
             status.loaded = nanoseconds(barrier, timespec) - begin
             _timed_barrier(barrier, status, timespec)
         _propagate(work, command, worker, status, timespec)
-    # After it every status is complete and every number written: the leader may go on.
+    # After this barrier all results and statuses are complete, and the leader may read them.
     _timed_barrier(barrier, status, timespec)

@@ -1,9 +1,9 @@
-"""Who computes what in a step, and where workers wait for each other.
+"""Which worker computes which part of a step, and which phases end with a barrier.
 
-A step is a list of *phases*, one product of a layer each (algorithms 3 and 4).  The result
-of a product, a matrix, is cut by a grid of ``parts`` of its rows and ``tiles`` of its
-columns into *units*, each of which is one call of the backend, and the units are dealt to
-the workers: threads of a rank, or all threads of all ranks that share memory.
+A step is a list of *phases*, each a product of one layer (algorithms 3 and 4).  The result is
+a matrix, whose rows are cut into ``parts`` and columns into ``tiles``.  This grid gives
+*units*, each of which is one call of the backend.  Units are assigned to workers: the threads
+of one rank, or all threads of the ranks that share memory.
 
 | phase | product | rows of the result | columns |
 |---|---|---|---|
@@ -28,19 +28,19 @@ from hpcpgd.kernels.schedule.command import PHASE
 FORWARD, OUTPUT, BACK, GRADIENT = range(4)
 Span = tuple[int, int]  # the first and one after the last
 
-UNITS = 8  # of a product for each shard, where units are fixed: 32 with 4 shards
-PIECE = 2**19  # bytes of a gradient that are worth a message of their own
-# A product of M x N numbers takes 1 + ROWS / M + COLUMNS / N times its multiply-adds alone:
-# operands are brought into the cache and into the order that the inner loop reads.  From the
-# rates of OpenBLAS's sgemm on units of 25 to 1024 rows and columns.
+UNITS = 8  # units of a product per shard in ``fixed``: 32 with 4 shards
+PIECE = 2**19  # bytes of a gradient that make a separate message worthwhile
+# The time of a product of M x N numbers is 1 + ROWS / M + COLUMNS / N times that of its
+# multiply-adds, as operands are also copied into the cache and packed for the inner loop.
+# Measured with OpenBLAS's sgemm on units of 25 to 1024 rows and columns.
 ROWS, COLUMNS = 24.0, 10.0
-# What a barrier takes, in multiply-adds of one core.
+# The time of a barrier, in multiply-adds of one core.
 BARRIER_COST = 2e5
 
 
 @dataclass(frozen=True)
 class Grid:
-    """How one product's result is cut."""
+    """How the result of a product is cut: rows into ``parts``, columns into ``tiles``."""
 
     parts: int
     tiles: int
@@ -53,12 +53,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class Phase:
-    """One product of one layer, cut into units, or some units of one.
+    """One product of one layer, cut into units, or some of these units.
 
     Attributes
     ----------
     first : int
-        The first of its units.
+        Number of the first unit of this phase in the product.
     """
 
     kind: int
@@ -74,14 +74,14 @@ class Phase:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Phases of a step and how their units are dealt.
+    """The phases of a step and the assignment of their units.
 
     Attributes
     ----------
     phases : tuple of Phase
-        In order: forward and output, then back and gradient in any.
+        Forward phases and output, then back and gradient phases in any order.
     counts : tuple of tuple of int
-        For each phase the units of each worker: worker 0 has the first.
+        For each phase, the number of units of each worker: worker 0 has the first units.
     """
 
     phases: tuple[Phase, ...]
@@ -89,23 +89,23 @@ class Schedule:
 
     @property
     def workers(self) -> int:
-        """Threads that make a step."""
+        """Number of threads that compute a step."""
         return len(self.counts[0])
 
     def first(self, kind: int) -> int:
-        """Return the number of the first phase of ``kind``, or of one that follows."""
+        """Return the number of the first phase of ``kind`` or of a later kind."""
         return sum(phase.kind < kind for phase in self.phases)
 
     @cached_property
     def bounds(self) -> Array:
-        """Worker ``w`` has units ``bounds[phase, w] … bounds[phase, w + 1]``, int64."""
+        """int64; worker ``w`` has units ``bounds[phase, w]`` to below ``bounds[phase, w + 1]``."""
         bounds = np.zeros((len(self.phases), self.workers + 1), np.int64)
         np.cumsum(self.counts, axis=1, out=bounds[:, 1:])
         return bounds + np.array([[phase.first] for phase in self.phases])
 
     @cached_property
     def table(self) -> Array:
-        """The phases for compiled code, records ``PHASE`` (phases,)."""
+        """The phases for compiled code, ``PHASE`` records (phases,)."""
         pairs = itertools.pairwise(self.phases)
         syncs = [*(not self._same_rows(phase, after) for phase, after in pairs), True]
         rows = [
@@ -115,7 +115,7 @@ class Schedule:
         return np.array(rows, PHASE)
 
     def _same_rows(self, phase: Phase, after: Phase) -> bool:
-        """Say whether each worker goes on with the rows, or the kind, that it had."""
+        """Return whether no barrier is needed: workers continue with their rows, or gradients."""
         if phase.kind == GRADIENT or self.workers == 1:
             return True
         rows = Grid(self.workers, 1)
@@ -160,10 +160,10 @@ def divided(network: Network, rows: int, workers: int, owners: int | None = None
     ----------
     network : Network
     rows : int
-        Of a minibatch's part that the workers share.
+        Rows of the minibatch that the workers share.
     workers : int
     owners : int, optional
-        Workers, the first, that have a block of the gradient; else all.
+        How many workers, the first ones, have a block of the gradient; default all.
     """
     owners = owners or workers
     phases = []
@@ -177,9 +177,9 @@ def divided(network: Network, rows: int, workers: int, owners: int | None = None
 def best_grid(
     network: Network, product: tuple[int, int], rows: int, count: int, barrier: float = BARRIER_COST
 ) -> Grid:
-    """Return the grid of ``count`` units that the model of a product's time favours.
+    """Return the grid of ``count`` units for which the model of a product's time is least.
 
-    ``barrier`` is what a barrier after a cut by columns costs, in multiply-adds.
+    ``barrier`` is the time of the barrier that a cut by columns requires, in multiply-adds.
     """
     m, n, k = shape(network, *product, rows)
 
@@ -197,8 +197,8 @@ def best_grid(
 def in_pieces(network: Network, rows: int, threads: int) -> Schedule:
     """Return a schedule that completes the gradient piece by piece, the output layer first.
 
-    A piece is some rows of a layer's ∂W, about ``PIECE`` bytes, which a phase of its own
-    computes; a layer's biases are complete with its first.
+    A piece is some rows of a layer's ∂W, about ``PIECE`` bytes, computed by a separate phase.
+    The first piece of a layer also completes the layer's biases.
     """
     whole = divided(network, rows, threads)
     forward = [p for p in whole.phases if p.kind <= OUTPUT]
@@ -214,21 +214,21 @@ def in_pieces(network: Network, rows: int, threads: int) -> Schedule:
 
 
 def fixed(network: Network, rows: int, shards: int, workers: int) -> Schedule:
-    """Return the schedule whose units do not depend on the workers, who are dealt them.
+    """Return the schedule whose units do not depend on the number of workers.
 
-    The output layer's rows are cut into ``shards``, every other product into ``UNITS`` times
-    as many units, in the grid that wastes least.  Every phase gives each worker as many; what
-    remains goes to those that have the fewest floating-point operations so far, so that over
-    the step no worker exceeds its share by more than the largest unit.
+    The output layer's rows are cut into ``shards`` units, every other product into ``UNITS``
+    times as many, in the grid with the least modelled time.  In every phase all workers get the
+    same number of units.  Remaining units go to the workers with the fewest floating-point
+    operations so far.  So no worker exceeds its share of a step by more than the largest unit.
 
     Parameters
     ----------
     network : Network
     rows : int
-        Of a full minibatch.
+        Rows of a full minibatch.
     shards : int
     workers : int
-        Threads of all ranks.
+        Number of threads of all ranks.
     """
     phases = []
     for kind, layer in products(network):

@@ -1,4 +1,4 @@
-"""A plan that works by a schedule: its units are dealt to threads and ranks."""
+"""A plan that works by a schedule, which assigns units to threads and ranks."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from hpcpgd.kernels.schedule.worker_pool import WorkerPool
 
 @dataclass(frozen=True)
 class WorkerRange:
-    """Which workers a process has, and where all of them meet.
+    """Which workers are threads of this process, and the barrier of all workers.
 
     Attributes
     ----------
     first, threads : int
         This process's workers are ``first … first + threads - 1``.
     barrier : Barrier
-        Of all workers.
+        The barrier of the workers of all processes.
     allocate : callable
-        Returns zeros that all workers see: of a size and a dtype.
+        Takes a size and a dtype, returns zeros in memory that all workers share.
     """
 
     first: int
@@ -39,26 +39,26 @@ class WorkerRange:
 
 
 def single_process(threads: int, oversubscribed: bool = False) -> WorkerRange:
-    """Return the place of a process whose threads are all the workers.
+    """Return the range of a process whose ``threads`` are the only workers.
 
-    ``oversubscribed`` says that there are more threads than cores.
+    ``oversubscribed`` says whether there are more threads than cores.
     """
     return WorkerRange(0, threads, make_barrier(threads, oversubscribed=oversubscribed))
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows that a process brings into the buffers before a pass.
+    """Rows that a process gathers into the buffers before a pass.
 
     Attributes
     ----------
     source : Source
     begin, end : int
-        Where they go.
+        The rows of the buffers that receive them, the first and one after the last.
     position : int
-        That of buffer row 0 in the order of ``epoch``.
+        Position of row 0 of the buffers in the order of ``epoch``.
     epoch : int
-        From 1.
+        Counted from 1.
     """
 
     source: Source
@@ -71,18 +71,21 @@ class Rows:
 class ScheduledPlan:
     """Forward and backward propagation of up to ``capacity`` rows.
 
+    If several processes share the workers, ``run``, ``update``, ``gradient`` and ``evaluate``
+    are collective over these processes.
+
     Parameters
     ----------
     network : Network
     capacity : int
         Rows that the buffers hold.
     backend : module
-        Its ``calls`` tells what its units call.
+        Its ``calls`` returns the library that its units call.
     blas : Blas, MatmulStandIn or None
     schedule : Schedule
     place : WorkerRange
     pool : WorkerPool, optional
-        Threads that other plans use as well.
+        Threads that other plans use, too; by default a new pool.
     """
 
     def __init__(
@@ -103,37 +106,37 @@ class ScheduledPlan:
         self.scoring = schedule.first(OUTPUT) + 1
         self.gradients = schedule.first(GRADIENT)
         self.pool = pool or WorkerPool(place.threads)
-        self._blas = blas  # kept, so that the addresses stay valid
+        self._blas = blas  # keeps the library open, so that its addresses stay valid
         self._library = backend.calls(blas, network.dtype)
         self._place = place
         self._status = place.allocate(2 * schedule.workers, STATUS).reshape(2, -1)
         places, self.packed_size = _places(network, schedule, place)
-        tables, mine = (schedule.table, schedule.bounds, places), (place.first, place.threads)
-        self._layout = Layout(self.work.table, *tables, *mine, LOSS_CODES[network.loss])
+        tables, workers = (schedule.table, schedule.bounds, places), (place.first, place.threads)
+        self._layout = Layout(self.work.table, *tables, *workers, LOSS_CODES[network.loss])
         self._private = self._private_buffers()
         real = np.dtype(network.dtype).type
-        nothing = np.zeros((0, network.widths[0]), np.uint8), np.zeros(0, np.int32)
-        self._source = Source(*nothing, real(1), real(0), -1, 0)
+        no_rows = np.zeros((0, network.widths[0]), np.uint8), np.zeros(0, np.int32)
+        self._source = Source(*no_rows, real(1), real(0), -1, 0)
         self._work: Work | None = None
         self._bound: tuple[Any, ...] = ()
         self._parity = 0  # see ``execute``
 
     @property
     def scored(self) -> tuple[int, int]:
-        """The rows of the totals, first and one after the last, that this process adds to."""
+        """The rows of the totals to which this process adds, the first and one after the last."""
         bounds, first = self.schedule.bounds[self.scoring - 1], self._place.first
         return int(bounds[first]), int(bounds[first + self._place.threads])
 
     @property
     def arrivals(self) -> tuple[int, bool]:
-        """How often workers came to the barrier, and whether some wait there for others."""
+        """How many arrivals the barrier has counted, and whether a worker waits there."""
         barrier = self._place.barrier
         count = int(barrier.state[0])
         return count, count % barrier.workers > 0
 
     @property
     def is_shared(self) -> bool:
-        """Whether workers of other processes meet at the barrier, too."""
+        """Whether workers of other processes use the barrier, too."""
         return self._place.threads < self._place.barrier.workers
 
     def run(
@@ -149,21 +152,21 @@ class ScheduledPlan:
         learn: bool = True,
         stop: bool = False,
     ) -> PassResult:
-        """Run phases (first, one after the last) on ``count`` rows; all workers do it alike.
+        """Run phases (first, one after the last) on ``count`` rows; collective.
 
         Parameters
         ----------
         parameters : ndarray, shape (size,)
-        target : ndarray
-            Receives the gradient: ``scales[0] * sum + scales[1] * what stood there``.
+        target : ndarray, shape (size,) or (packed_size,)
+            Receives the gradient: ``scales[0] * gradient + scales[1] * target``.
         rows : Rows, optional
-            What to gather first; without them the rows of the last pass are still there.
+            Rows to gather first; by default those of the last pass are used again.
         packed : bool
-            Whether ``target`` holds this process's units alone, of ``packed_size`` numbers.
+            Whether ``target`` holds only this process's units, ``packed_size`` numbers.
         learn : bool
             Whether deltas are needed.
         stop : bool
-            Whether this process asks all to stop.
+            Whether this process requests a stop of all processes.
         """
         command = self.pool.command
         command.learn, command.count = learn, count
@@ -178,22 +181,22 @@ class ScheduledPlan:
     def update(
         self, parameters: Array, target: Array, rate: float, packed: bool, stop: bool
     ) -> PassResult:
-        """Subtract ``rate`` times the target, packed or whole, from the parameters."""
+        """Subtract ``rate`` times the target, packed or whole, from the parameters; collective."""
         self.pool.command.scale = rate
         phases = self.gradients, self.learning
         return self._execute(APPLY if packed else DESCEND, parameters, target, phases, packed, stop)
 
     def gradient(self, parameters: Array, count: int, out: Array, add: bool) -> None:
-        """Sum the gradient over the first ``count`` rows into ``out``, and their scores."""
+        """Sum the gradient over the first ``count`` rows into ``out``, and add their scores."""
         scales = (1.0, 1.0 if add else 0.0)
         self.run(parameters, out, (0, self.learning), count, scales=scales)
 
     def evaluate(self, parameters: Array, count: int, rows: Rows | None = None) -> None:
-        """Predict the first ``count`` rows and add up loss and correct answers."""
+        """Predict the first ``count`` rows and add their loss and correct answers to the totals."""
         self.run(parameters, parameters, (0, self.scoring), count, rows=rows, learn=False)
 
     def close(self) -> None:
-        """End the threads of the pool, and so those of all plans that use it."""
+        """End the threads of the pool, which other plans may share."""
         self.pool.close()
 
     def _execute(
@@ -209,7 +212,7 @@ class ScheduledPlan:
         return PassResult(stops, bad, waited * 1e-9, loaded * 1e-9)
 
     def _bind(self, parameters: Array, target: Array) -> None:
-        """Let the pool's threads work on these, if they do not yet: they then meet once."""
+        """Bind the pool to these arrays; a new binding waits for the pool's threads."""
         objects = (parameters, target, self._source)
         if not self._bound or any(a is not b for a, b in zip(objects, self._bound, strict=True)):
             work = self.work
@@ -222,7 +225,7 @@ class ScheduledPlan:
             self.pool.bind(self._work)
 
     def _private_buffers(self) -> tuple[Array, Array, Array]:
-        """Return sums, scratch and numbers: a row for each thread of this process."""
+        """Return sums, scratch and numbers, with one row for each thread of this process."""
         net, threads = self.network, self._place.threads
         largest = max(_largest_unit(net, p) for p in self.schedule.phases if p.kind == GRADIENT)
         sums = aligned_zeros(threads * net.padded(max(net.widths)), net.dtype)
@@ -236,7 +239,7 @@ def _largest_unit(network: Network, phase: Phase) -> int:
 
 
 def _places(network: Network, schedule: Schedule, place: WorkerRange) -> tuple[Array, int]:
-    """Return where each worker's packed units begin in its process, and this one's numbers."""
+    """Return where this process's workers' packed units begin, and the size of all of them."""
     places = np.zeros(schedule.workers, np.int64)
     end = 0
     for worker in range(place.first, place.first + place.threads):

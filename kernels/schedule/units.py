@@ -1,7 +1,7 @@
-"""What a backend offers to schedules: three functions, each of which computes one unit.
+"""The three functions that a backend offers to schedules; each computes one unit.
 
-A backend offers its own for the type of ``library``, the NamedTuple that holds what it
-calls; compiled code then has no choice left to make.
+A backend offers its versions for the type of ``library``, the NamedTuple that holds what it
+calls.  The compiler then selects the version by this type.
 
 Letters: B rows, I fan_in, O fan_out; ``rows`` and ``columns`` are (start, stop).
 """
@@ -23,13 +23,13 @@ Span = tuple[int, int]
 
 
 class Memory(NamedTuple):
-    """The buffers of a step; those that several workers see are marked *.
+    """The buffers of a step; those marked * are shared by the workers of all processes.
 
     Attributes
     ----------
     parameters : * ndarray, flat
     target : ndarray, flat
-        Receives the gradient; the parameters themselves where a unit makes the update.
+        Receives the gradient; the parameters themselves if a unit computes the update.
     activations, deltas : * ndarray, flat
         As in ``Workspace``.
     labels : * ndarray of int32
@@ -55,10 +55,10 @@ class Memory(NamedTuple):
 
 
 class Target(NamedTuple):
-    """One unit of a gradient, and where it goes: ``dweight = alpha ∂W + beta dweight``.
+    """One unit of a gradient and its target: ``dweight = alpha ∂W + beta dweight``.
 
-    ∂W is summed over ``rows``; the unit has the rows ``fan_in`` of it, and ``columns``.
-    ``scratch`` has room for the unit.
+    ∂W is summed over the examples ``rows``.  The unit has rows ``fan_in`` and ``columns`` of ∂W.
+    ``scratch`` is at least as large as the unit.
     """
 
     rows: Span
@@ -72,7 +72,7 @@ class Target(NamedTuple):
 
 @compiled()
 def scratch_of(target: Target) -> Array:
-    """Return zeros (I, O) that a unit may sum its examples' gradients in."""
+    """Return zeros (I, O) in which a unit may sum the gradients of its examples."""
     dweight = target.dweight
     sums = matrix_at(target.scratch, 0, dweight.shape[0], dweight.shape[1])
     for i in range(sums.shape[0]):
@@ -83,7 +83,7 @@ def scratch_of(target: Target) -> Array:
 
 @compiled()
 def add_scaled(target: Target, sums: Array) -> None:
-    """Put ``alpha sums + beta dweight`` in the place of a unit's gradient."""
+    """Replace a unit's ``dweight`` by ``alpha sums + beta dweight``."""
     dweight, real = target.dweight, sums.dtype.type
     alpha, beta = real(target.alpha), real(target.beta)
     for i in range(sums.shape[0]):
@@ -107,23 +107,23 @@ def gradient(library: Any, table: Array, memory: Memory, layer: int, target: Tar
 
 
 def offer(kind: type, kernels: dict[Callable[..., None], Kernel]) -> None:
-    """Let compiled code that is given a library of ``kind`` call a backend's kernels.
+    """Make compiled code call a backend's kernels if the library is of type ``kind``.
 
     Parameters
     ----------
     kind : type
-        A NamedTuple, the first argument of every call.
+        A NamedTuple, the type of the first argument of every call.
     kernels : dict
-        What is called in place of each function.
+        The kernel that is called in place of each function.
     """
     for function, kernel in kernels.items():
         infer_global(function, types.Function(_template(kind, function, kernel)))
 
 
 def _template(kind: type, function: Callable[..., None], kernel: Kernel) -> type[AbstractTemplate]:
-    """Return how numba types a call of ``function``: as the same call of ``kernel``.
+    """Return numba's typing of a call of ``function``: as the same call of ``kernel``.
 
-    numba's ``overload`` would compile one more function between the two, to machine code.
+    numba's ``overload`` would compile one more function between the two to machine code.
     """
     callee = types.Dispatcher(kernel.linked)
 
