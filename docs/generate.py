@@ -100,7 +100,7 @@ def flags() -> str:
     rows.append(("`--network`", "", networks))
     for name, options in RECIPES.items():
         given = ", ".join(f"{flag_name(key)} {value}" for key, value in options.items())
-        rows.append(("`--recipe`", "", f"`{name}` stands for {given}; other flags win over it"))
+        rows.append(("`--recipe`", "", f"`{name}` stands for {given}; other flags override it"))
     return (
         "# Flags of `hpcpgd train`\n\nDefaults come first, then the table `[train]` of "
         "`--config FILE.toml`, then flags.\nA key of the TOML file is a flag with underscores.\n\n"

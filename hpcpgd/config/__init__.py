@@ -1,5 +1,5 @@
-"""The configuration of a run: its options, their types, the command line, TOML, which go together.
+"""The configuration of a run: options, their types, flags, TOML, and which values go together.
 
-The table of reductions lies here, too.
-May import ``data``, ``cli`` and what lies below them, and the table of backends from ``kernels``.
+The table of reductions is here, too.
+May import ``data``, ``cli`` and the modules below them, and the table of backends of ``kernels``.
 """

@@ -31,7 +31,7 @@ up to rounding."""
 EPILOG = """examples:
   mpirun -n 2 python -m hpcpgd.train --output run.h5
   python -m hpcpgd.train --dataset my.csv --standardise --epochs 100
-  python -m hpcpgd.train --output run.h5 --epochs 60     go on with a run of fewer epochs
+  python -m hpcpgd.train --output run.h5 --epochs 60     continue a run of fewer epochs
 
 backends cuda and cuda-loops are experimental: they have run in an emulator, never on a GPU.
 reduction overlap pays where messages between nodes are slow, not within one node."""
@@ -53,7 +53,7 @@ GROUPS = {
 def build_parser(program: str, description: str, refused: Mapping[str, str]) -> OneLineParser:
     """Return the parser, without the flags of the fields that are ``refused``.
 
-    Every value stays text, to be checked with the TOML's.
+    The parser leaves values as text: they are checked later, together with those of TOML.
     """
     parser = OneLineParser(
         prog=program,
@@ -95,10 +95,10 @@ def _add_option(group: Any, key: str) -> None:
 
 def _add_configuration(group: Any, refused: Mapping[str, str]) -> None:
     recipes = "; ".join(f"{name} = {_as_flags(values)}" for name, values in RECIPES.items())
-    text = f"options under one name, over which others win: {recipes}"
+    text = f"several options under one name; other flags and TOML override them: {recipes}"
     add = group.add_argument
     add("--recipe", metavar="NAME", default=argparse.SUPPRESS, help=text)
-    add("--config", metavar="FILE.toml", help="read the table [train]; flags win over it")
+    add("--config", metavar="FILE.toml", help="read the table [train]; flags override it")
     if "print_config" not in refused:
         add("--print-config", action="store_true", help="print the resolved TOML and stop")
     add("--version", action="version", version=f"hpcpgd {__version__}")
@@ -118,22 +118,23 @@ def parse(
     description: str = DESCRIPTION,
     refused: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[RunConfig, bool]:
-    """Read the command line of ``hpcpgd train``, or of what has its flags.
+    """Read the command line of ``hpcpgd train``, or of a program with the same flags.
 
     Parameters
     ----------
     argv : sequence of str or None
+        Arguments after the program's name; None for those of this process.
     program, description : str
-        For the help.
-    refused : mapping
-        Fields (and ``print_config``) whose flags the program does not take, and for each what
-        an error says behind the flag's name.
+        For the help text.
+    refused : mapping of str to str
+        Fields (and ``print_config``) whose flags the program refuses, each with the rest of the
+        error message after the flag's name.
 
     Returns
     -------
     config : RunConfig
     print_config : bool
-        Whether only the configuration is asked for.
+        Whether the program is to print the configuration and stop.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Kinds of option values: each reads a flag's text and checks a TOML value alike."""
+"""Kinds of option values: each reads the text of a flag and checks values, TOML's as well."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from hpcpgd.errors import nearest
 
 
 class Kind:
-    """How one option's value is read and checked.
+    """How the value of an option is read and checked.
 
     Attributes
     ----------
     metavar : str
         The value's name in the help text.
     word : str or None
-        What stands in place of a value, such as ``auto``.
+        A word that is accepted in place of a value, such as ``auto``.
     read : callable
-        Turns a flag's text into the value that TOML would hold; raises ``ValueError`` for others.
+        Turns a flag's text into the value that TOML would hold; else raises ``ValueError``.
     """
 
     metavar: str
@@ -30,15 +30,15 @@ class Kind:
     read: ClassVar[Any] = str
 
     def expected(self) -> str:
-        """Say what a value must be, for an error message."""
+        """Return what a value must be, for an error message."""
         return self.described() + (f", or '{self.word}'" if self.word else "")
 
     def described(self) -> str:
-        """Say what a value is that is not the word."""
+        """Return what a value other than the word must be."""
         raise NotImplementedError
 
     def from_text(self, text: str) -> Any:
-        """Turn a flag's text into the value that TOML would hold; leave other texts alone."""
+        """Return a flag's text as the value that TOML would hold, or unchanged if it is invalid."""
         try:
             return self.read(text)
         except ValueError:
@@ -49,11 +49,11 @@ class Kind:
         return value if self.word is not None and value == self.word else self.valid(value)
 
     def valid(self, value: Any) -> Any:
-        """Return a value that is not the word, as ``check`` does."""
+        """Return a value other than the word if it is valid, else raise ``ValueError``."""
         raise NotImplementedError
 
 
-UNLIMITED = 2**62  # beyond any count; fits the kernels' 64-bit integers
+UNLIMITED = 2**62  # larger than any count, and a 64-bit integer in kernels
 
 
 def _range(minimum: int, maximum: int) -> str:
@@ -68,10 +68,10 @@ class Integer(Kind):
     word: str | None = None
     maximum: int = UNLIMITED
     metavar: str = "N"
-    read = int  # plain numbers, and those with underscores
+    read = int  # also reads underscores, as in 1_000
 
     def described(self) -> str:
-        """Name the range."""
+        """Return the range in words."""
         return f"a whole number, {_range(self.minimum, self.maximum)}"
 
     def valid(self, value: Any) -> int:
@@ -97,7 +97,7 @@ class Real(Kind):
     read = float
 
     def described(self) -> str:
-        """Name the interval."""
+        """Return the interval in words."""
         low = f"{'at least' if self.include_above else 'above'} {self.above:g}"
         high = f" and below {self.below:g}" if self.below < math.inf else ""
         return f"a number {low}{high}"
@@ -125,7 +125,7 @@ class Choice(Kind):
     metavar: str = ""
 
     def described(self) -> str:
-        """List the words."""
+        """Return the list of words."""
         return "one of " + ", ".join(self.choices)
 
     def valid(self, value: Any) -> str:
@@ -145,7 +145,7 @@ class Integers(Kind):
     metavar: str = "N,N,..."
 
     def described(self) -> str:
-        """Name the range."""
+        """Return the range in words."""
         each = _range(self.minimum, self.maximum)
         return f"at most {self.most} whole numbers, each {each}, such as 1024,1024"
 
@@ -170,7 +170,7 @@ class Text(Kind):
     validate: Callable[[str], object] | None = None
 
     def described(self) -> str:
-        """Name what alone is refused."""
+        """Return the only requirement in words."""
         return "a text that is not empty"
 
     def valid(self, value: Any) -> str:
@@ -189,7 +189,7 @@ _SLURM = re.compile(r"(?:([0-9]{1,9})-)?([0-9]{1,9}(?::[0-9]{1,9}){0,2})")
 
 @dataclass(frozen=True)
 class Every:
-    """A number of steps, or a time; the other is 0."""
+    """An interval as a number of steps or as a time; the other field is 0."""
 
     steps: int = 0
     seconds: float = 0.0
@@ -197,14 +197,14 @@ class Every:
 
 @dataclass(frozen=True)
 class Duration(Kind):
-    """A time with its unit or as SLURM writes it, a number of steps or one word, if allowed."""
+    """A time with a unit or as SLURM writes it; if allowed, a number of steps, or one word."""
 
     steps: bool = False
     word: str | None = None
     metavar: str = "TIME"
 
     def described(self) -> str:
-        """Name the units."""
+        """Return the accepted forms in words."""
         steps = "a number of steps such as 500, or " if self.steps else ""
         return f"{steps}a time such as 90s, 10min, 2h or SLURM's 1-12:00:00"
 
@@ -212,7 +212,7 @@ class Duration(Kind):
         """Return the text."""
         if self.steps and isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
-        if isinstance(value, time):  # what 12:00:00 is in TOML without quotes
+        if isinstance(value, time):  # TOML reads 12:00:00 without quotes as a time of day
             value = value.isoformat()
         if not isinstance(value, str):
             raise ValueError
@@ -220,7 +220,7 @@ class Duration(Kind):
         return value
 
     def parse(self, text: str) -> Every:
-        """Return what a text that was checked stands for."""
+        """Return the steps or seconds that a text means, or raise ``ValueError``."""
         if self.steps and text.isdecimal() and text.isascii():
             return Every(steps=int(Integer(1).check(int(text))))
         match = _WITH_UNIT.fullmatch(text)
@@ -231,27 +231,27 @@ class Duration(Kind):
 
 
 def _slurm_seconds(text: str) -> float:
-    """Read minutes:seconds, hours:minutes:seconds, or days-hours with both, one or none of these.
+    """Return the seconds of m:s, h:m:s, d-h, d-h:m or d-h:m:s.
 
-    SLURM's bare number of minutes is refused: it might mean seconds, or steps.
+    A plain number, minutes in SLURM, is refused, as users may mean seconds or steps.
     """
     match = _SLURM.fullmatch(text)
     if match is None or (match[1] is None and ":" not in text):
         raise ValueError
     parts = [int(part) for part in match[2].split(":")]
-    none = [0] * (3 - len(parts))
-    hours, minutes, seconds = none + parts if match[1] is None else parts + none
+    zeros = [0] * (3 - len(parts))
+    hours, minutes, seconds = zeros + parts if match[1] is None else parts + zeros
     return 3600.0 * (24 * int(match[1] or 0) + hours) + 60 * minutes + seconds
 
 
 @dataclass(frozen=True)
 class Flag(Kind):
-    """True or false; on the command line its presence says true."""
+    """True or false; on the command line the flag alone means true."""
 
     metavar: str = ""
 
     def described(self) -> str:
-        """Name the two values."""
+        """Return the two values in words."""
         return "true or false"
 
     def valid(self, value: Any) -> bool:

@@ -28,7 +28,7 @@ def _check_rate(config: RunConfig) -> None:
 
 
 def _check_precision(config: RunConfig) -> None:
-    """Refuse products in another type than the run's, but for TF32 where it exists."""
+    """Refuse products in another type than the run's, except TF32 on backends that have it."""
     precision, dtype = config.matmul_precision, config.dtype
     able = [name for name, backend in BACKENDS.items() if "tf32" in backend.precisions]
     if precision == "tf32" and (config.backend not in able or dtype != "float32"):
@@ -44,8 +44,8 @@ def _check_precision(config: RunConfig) -> None:
 
 
 def _check_reduction(config: RunConfig) -> None:
-    """Refuse a reduction that the backend or the threads contradict."""
-    if config.reduction == "auto":  # which becomes one that goes with both
+    """Refuse a reduction that does not go with the backend or the threads."""
+    if config.reduction == "auto":  # a reduction that goes with both is chosen later
         return
     name, backend, traits = config.reduction, config.backend, REDUCTIONS[config.reduction]
     if backend not in traits.backends:
@@ -57,33 +57,33 @@ def _check_reduction(config: RunConfig) -> None:
     scheduled = [other for other in traits.backends if BACKENDS[other].scheduled]
     if traits.same_bits and backend not in scheduled and config.threads not in ("auto", 1):
         raise ConfigError(
-            f"reduction {name} with backend {backend} computes with one thread a rank "
+            f"reduction {name} with backend {backend} computes with one thread per rank "
             f"(now {config.threads}): leave threads out, or use backend {' or '.join(scheduled)}"
         )
 
 
 def _check_units_and_groups(config: RunConfig) -> None:
-    """Refuse shards and group sizes that mean nothing to the reduction."""
+    """Refuse shards and group sizes that do not apply to the reduction."""
     reduction = config.reduction
     same_bits = [name for name, row in REDUCTIONS.items() if row.same_bits]
     if config.shards != SHARDS and reduction not in same_bits:
         names = " or ".join(same_bits)
         raise ConfigError(
-            f"shards {config.shards} mean something to reduction {names} alone "
+            f"shards {config.shards} applies only to reduction {names} "
             f"(now {reduction}): leave shards out, or use --reduction {names}"
         )
     grouped = [name for name, row in REDUCTIONS.items() if row.grouped]
     if config.group_size != "node" and reduction not in (*grouped, "auto"):
         raise ConfigError(
-            f"group-size {config.group_size} means something to reductions "
-            f"{' and '.join(grouped)} alone (now {reduction}): leave it out, or use one of these"
+            f"group-size {config.group_size} applies only to reductions "
+            f"{' and '.join(grouped)} (now {reduction}): leave it out, or use one of these"
         )
 
 
 def _with_recipe(
     toml: dict[str, Any], flags: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return TOML and flags with the options of the recipe that one of them names."""
+    """Return TOML and flags, with the options of the recipe that one of them names below both."""
     name = {**toml, **flags}.get("recipe")
     below = {} if name is None else RECIPES[name]
     layers = ({**below, **toml}, flags)
@@ -92,17 +92,17 @@ def _with_recipe(
 
 
 def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
-    """Combine defaults, recipe, TOML and flags, and settle what depends on other fields.
+    """Combine defaults, recipe, TOML and flags, and resolve ``auto`` where other fields decide.
 
     Raises
     ------
     ConfigError
-        For a combination that cannot work, naming those that do.
+        For a combination that cannot work; the message names combinations that do.
     """
     toml, flags = _with_recipe(toml, flags)
     values = {**toml, **flags}
     if "dtype" in flags and values.get("matmul_precision") == toml.get("dtype", "auto"):
-        values.pop("matmul_precision", None)  # it followed the dtype that is overridden
+        values.pop("matmul_precision", None)  # it was derived from the overridden dtype
     if values.get("dtype", "auto") == "auto":
         values["dtype"] = BACKENDS[values.get("backend", RunConfig.backend)].precisions[0]
     if values.get("matmul_precision", "auto") == "auto":
@@ -117,7 +117,7 @@ def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
     backend = BACKENDS[config.backend]
     if backend.on_device and config.threads not in ("auto", 1):
         raise ConfigError(
-            f"backend {config.backend} computes on a GPU, one host thread a rank: "
+            f"backend {config.backend} computes on a GPU, with one host thread per rank: "
             f"leave threads out (now {config.threads})"
         )
     if config.dtype not in backend.precisions:

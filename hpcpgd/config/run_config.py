@@ -1,6 +1,6 @@
 """The configuration of a run: one frozen dataclass, its options, its TOML.
 
-Defaults < ``--config FILE.toml`` (table ``[train]``) < flags.
+Flags override ``--config FILE.toml`` (table ``[train]``), which overrides the defaults.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ PAPER_FUNCTIONS: dict[str, Any] = {
     "output_activation": "sigmoid",
     "loss": "mse",
 }
-# Options that go together under one name; others that are given win over them.
+# Options that go together under one name; other options that are given override them.
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {
         "dataset": "mnist", "hidden": NETWORKS["net-1h"], **PAPER_FUNCTIONS, "batch_size": 128,
         "learning_rate": 0.1, "epochs": 20,
     },
 }  # fmt: skip
-# Keys that are no fields: each names what other options become.
+# Keys that are not fields: each stands for values of other options.
 NAMES: dict[str, tuple[str, ...]] = {"network": tuple(NETWORKS), "recipe": tuple(RECIPES)}
 SHARDS = 4
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear")
@@ -39,11 +39,11 @@ PRECISIONS = ("float32", "float64", "tf32")
 MAX_WIDTH = 2**24
 CHECKPOINT_EVERY = Duration(steps=True, word="never")
 LIMIT = Duration(word="none")
-# What ranks do while they wait for one of them, and how many times --hang-limit that may take.
+# Phases in which ranks wait for each other, each with its limit in multiples of --hang-limit.
 HANG_TIMES = {"loading": 6, "compiling": 6, "step": 1, "checkpoint": 3}
-# Keys of earlier versions, and what has taken their place.
+# Keys of earlier versions, and the keys that have replaced them.
 FORMER = {f"{phase}_limit": "hang_limit" for phase in HANG_TIMES}
-# Names that PyTorch, Keras and scikit-learn give to ours, where spelling does not lead to them.
+# Names of PyTorch, Keras and scikit-learn for our options, unless the spelling is similar.
 USUAL = {
     "lr": "learning_rate", "step_size": "learning_rate", "bs": "batch_size", "b": "batch_size",
     "max_iter": "epochs", "iterations": "max_steps", "iters": "max_steps", "layers": "hidden",
@@ -65,40 +65,40 @@ def _option(default: Any, kind: Kind, text: str) -> Any:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides what a run computes and where it leaves the result.
+    """Everything that decides what a run computes and where it writes the result.
 
-    Each field but the last is a flag (``--batch-size``) and a TOML key (``batch_size``).
+    Each field but ``given`` is a flag (``--batch-size``) and a TOML key (``batch_size``).
     """
 
     dataset: str = _option(
         "digits",
         Text("NAME|PATH", validate=check_name),
         "digits, mnist, fashion-mnist, synthetic:ROWSxINxOUT, a folder's name in "
-        "$HPCPGD_DATA, or a path: .npz, .h5, a table of text (.csv, .tsv, .txt, .data) or a "
+        "$HPCPGD_DATA, or a path: .npz, .h5, a text table (.csv, .tsv, .txt, .data) or a "
         "folder of IDX files",
     )
     label_column: str = _option(
         "auto",
         Text("auto|first|last|NAME|N"),
-        "of a text file: the column of the labels, by its place, its name in the header or its "
+        "for a text file: the column of the labels, as first, last, its name in the header or its "
         "number from 1; auto: by its name, else the only one with words, else the last",
     )
     standardise: bool = _option(
         False, Flag(), "give each column mean 0 and deviation 1 over the training rows"
     )
     train_rows: int | str = _option(
-        "all", Integer(1, "all"), "train on N rows, drawn by the seed; validation has its own"
+        "all", Integer(1, "all"), "train on N rows, drawn by the seed; validation rows are others"
     )
     test_fraction: float | str = _option(
         "auto",
         Real(0, 1, include_above=True, word="auto"),
-        "share of the rows held out as the test set of data that have none "
+        "fraction of the rows to hold out as the test set, if the data have none "
         "(auto: 0.2 for text files, else 0)",
     )
     hidden: tuple[int, ...] = _option((32,), Integers(1, MAX_WIDTH), "widths of the hidden layers")
-    activation: str = _option("relu", Choice(ACTIVATIONS), "of the hidden layers")
+    activation: str = _option("relu", Choice(ACTIVATIONS), "function of the hidden layers")
     output_activation: str = _option(
-        "softmax", Choice((*ACTIVATIONS, "softmax")), "of the output layer"
+        "softmax", Choice((*ACTIVATIONS, "softmax")), "function of the output layer"
     )
     loss: str = _option(
         "cross-entropy",
@@ -106,7 +106,7 @@ class RunConfig:
         "mse, the paper's, is the mean of |y - a|^2; its outputs are sigmoid, not softmax",
     )
     batch_size: int | str = _option(
-        32, Integer(1, "full"), "global minibatch, over all ranks; full: batch gradient descent"
+        32, Integer(1, "full"), "rows of a minibatch over all ranks; full: batch gradient descent"
     )
     epochs: int = _option(30, Integer(1), "passes over the training rows")
     max_steps: int | str = _option(
@@ -115,56 +115,56 @@ class RunConfig:
     learning_rate: float | str = _option(
         "auto", Real(0, word="auto"), "step size; auto: by network, loss and batch"
     )
-    seed: int = _option(0, Integer(0), "of the split, the initial weights and the order")
-    backend: str = _option("gemm", Choice(tuple(BACKENDS)), "what computes the gradient")
+    seed: int = _option(0, Integer(0), "for the split, the initial weights and the order of rows")
+    backend: str = _option("gemm", Choice(tuple(BACKENDS)), "how to compute the gradient")
     reduction: str = _option(
         "auto",
         Choice(("auto", *REDUCTIONS)),
-        "what sums it over the ranks; auto: shared where several ranks share a node and the "
+        "how to sum gradients over ranks; auto: shared if several ranks share a node and the "
         "backend can, else allreduce",
     )
     shards: int = _option(
         SHARDS,
         Integer(1, maximum=4096),
-        "of reproducible: products are cut into eight times as many units",
+        "for reproducible: products are cut into eight times as many units",
     )
     group_size: int | str = _option(
         "node",
         Integer(1, "node"),
-        "of shared and reproducible: at most N ranks of a node share memory; node: all do",
+        "for shared and reproducible: at most N ranks of a node share memory; node: all do",
     )
     threads: int | str = _option(
         "auto",
         Integer(1, "auto", 4096),
-        "threads a rank; auto: its fair share of the cores that it may use",
+        "threads per rank; auto: an equal share of the cores that the ranks may use",
     )
     dtype: str = _option(
         "auto",
         Choice(("auto", "float32", "float64")),
-        f"of weights and arithmetic; auto: {_default_dtypes()}",
+        f"type of weights and arithmetic; auto: {_default_dtypes()}",
     )
     matmul_precision: str = _option(
         "auto",
         Choice(("auto", *PRECISIONS)),
-        "of a GPU's products; tf32 rounds the factors of float32 products to 10 bits, "
+        "type of products on a GPU; tf32 rounds the factors of float32 products to 10 bits, "
         "backend cuda only; auto: the dtype",
     )
     output: str = _option(
         "auto", Text("FILE.h5"), "run file; auto: hpcpgd-DATASET-TIME-JOB-RUN.h5 in this folder"
     )
     checkpoint_dir: str = _option(
-        "auto", Text("DIR"), "folder of checkpoints; auto: that of the run file's name"
+        "auto", Text("DIR"), "folder of checkpoints; auto: named after the run file"
     )
     checkpoint_every: str = _option(
         "10min",
         CHECKPOINT_EVERY,
-        "steps (500) or time (30s, 10min, 2h) between checkpoints; never: none, at a stop neither",
+        "steps (500) or time (30s, 10min, 2h) between checkpoints; never: none, not even at a stop",
     )
     resume: str = _option(
         "auto",
         Text("auto|never|FILE"),
-        "auto: go on from the newest checkpoint of the folder, if there is one; FILE: this one, "
-        "with its options where no others are given",
+        "auto: continue from the newest checkpoint of the folder, if there is one; FILE: continue "
+        "from this one, with its options unless others are given",
     )
     time_limit: str = _option(
         "none",
@@ -174,19 +174,19 @@ class RunConfig:
     hang_limit: str = _option(
         "10min",
         LIMIT,
-        "end the job (code 71) if ranks wait so long in a step or a validation, 3 times as long "
-        "for one that writes, 6 times for one that loads or compiles; none: never",
+        "end the job (exit code 71) if ranks wait this long in a step or a validation, 3 times as "
+        "long for a rank that writes, 6 times for one that loads or compiles; none: never",
     )
     overwrite: bool = _option(
-        False, Flag(), "replace an existing run file; a run that is not complete goes on"
+        False, Flag(), "replace an existing run file; an incomplete run is continued"
     )
     log_every: int | str = _option(
         "auto",
         Integer(1, "auto"),
-        "epochs between the lines of a batch log; auto: 1, and more where epochs are many",
+        "epochs between the lines of a batch log; auto: 1, or more if there are many epochs",
     )
     quiet: bool = _option(False, Flag(), "print nothing but errors")
-    # The options that the user gave: a checkpoint that --resume names brings the others.
+    # The options that the user gave; others come from the checkpoint that --resume names.
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def options(self) -> dict[str, Any]:
@@ -199,7 +199,7 @@ class RunConfig:
         return math.inf if text == LIMIT.word else LIMIT.parse(text).seconds
 
     def hang_limits(self) -> dict[str, float]:
-        """Return the seconds that ranks may wait for one of them, by what it does."""
+        """Return, for each phase, the seconds that ranks may wait for one of them."""
         return {phase: times * self.seconds("hang_limit") for phase, times in HANG_TIMES.items()}
 
     def to_toml(self) -> str:
@@ -211,7 +211,7 @@ class RunConfig:
 
 
 def _plain(value: Any) -> Any:
-    """Return what TOML can hold: no tuples, and of file names that are not UTF-8 an image."""
+    """Return a value that TOML can hold: lists for tuples, escapes for bytes outside UTF-8."""
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, str):
@@ -228,18 +228,18 @@ def flag_name(key: str) -> str:
 
 
 def key_of(flag: str) -> str:
-    """Return the field that a flag's spelling names: ``batch_size`` for ``--batch-size``."""
+    """Return the field of a flag: ``batch_size`` for ``--batch-size``."""
     return flag.lstrip("-").replace("-", "_")
 
 
 def kind_of(key: str) -> Kind:
-    """Return the kind of a field's value, or of ``network``'s or ``recipe``'s."""
+    """Return the kind of the value of a field, of ``network`` or of ``recipe``."""
     kind: Kind = Choice(NAMES[key]) if key in NAMES else FIELDS[key].metadata["kind"]
     return kind
 
 
 def checked(kind: Kind, value: Any, origin: str, error: type[HpcpgdError] = ConfigError) -> Any:
-    """Return a valid value or raise ``error``: seen, where, expected, nearest."""
+    """Return a valid value, or raise ``error`` with ``origin``, what was expected and seen."""
     try:
         return kind.check(value)
     except ValueError as problem:
@@ -249,7 +249,7 @@ def checked(kind: Kind, value: Any, origin: str, error: type[HpcpgdError] = Conf
 
 
 def _merge(values: dict[str, Any], origin: str) -> dict[str, Any]:
-    """Turn the name ``network`` into ``hidden``; both at once contradict each other."""
+    """Replace the key ``network`` by ``hidden``; both together are refused."""
     if "network" not in values:
         return values
     if "hidden" in values:
@@ -261,19 +261,20 @@ def _merge(values: dict[str, Any], origin: str) -> dict[str, Any]:
 def read_tables(
     path: Path, what: str, names: tuple[str, ...], home: Callable[[str], str] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Return the tables of the TOML file that ``what`` names, which may have ``names`` alone.
+    """Return the tables of a TOML file, which may have only the tables ``names``.
 
-    ``home`` says where a key belongs that stands outside of them, "" for an unknown one.
+    ``what`` is the option or argument that gave the path, for messages.  For a key outside of
+    tables ``home`` returns where it belongs, "" if it is unknown.
 
     Raises
     ------
     ConfigError
-        If it cannot be read, is no TOML, or holds anything else.
+        If the file cannot be read, is not TOML, or holds anything else.
     """
     document = read_document(str(path), what)
     for table, content in document.items():
         if table not in names and home is not None and home(table):
-            raise ConfigError(f"{path}: '{table}' {home(table)}, and stands in no table")
+            raise ConfigError(f"{path}: '{table}' {home(table)}, but is in no table")
         if table not in names:
             hint = nearest(table, names)
             expected = ", ".join(f"[{name}]" for name in names)
@@ -289,7 +290,7 @@ def read_toml(path: str) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If the file cannot be read, is no TOML, or holds an unknown key or a bad value.
+        If the file cannot be read, is not TOML, or holds an unknown key or a bad value.
     """
     document = read_document(path, "--config")
     for key in document:
@@ -307,10 +308,10 @@ def read_toml(path: str) -> dict[str, Any]:
 
 
 def meant(name: str, choices: Iterable[str]) -> str:
-    """Return a hint at the choice that a name may stand for, known or else the nearest."""
+    """Return a hint at the choice that an unknown name may mean: a synonym, or the nearest."""
     key, spell = key_of(name), flag_name if name.startswith("-") else str
     if key in FORMER:
-        return f"; '{spell(FORMER[key])}' has taken its place"
+        return f"; '{spell(FORMER[key])}' has replaced it"
     return f"; did you mean '{spell(USUAL[key])}'?" if key in USUAL else nearest(name, choices)
 
 
@@ -323,7 +324,13 @@ def _suggestion(key: str) -> str:
 
 
 def from_flags(texts: dict[str, Any]) -> dict[str, Any]:
-    """Check the flags that were given: field name to text (or True for a switch)."""
+    """Return the checked values of flags: by field the text, or True for one without a value.
+
+    Raises
+    ------
+    UsageError, ConfigError
+        For a value that is not valid; if both ``network`` and ``hidden`` are given.
+    """
     values = {}
     for key, text in texts.items():
         kind = kind_of(key)

@@ -1,4 +1,4 @@
-"""TOML that others may have written: read within bounds of memory and time."""
+"""TOML files, which may be malicious: read within bounds of memory and time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from hpcpgd.errors import ConfigError
 
-MOST_BYTES = 2**18  # of a file: a hundred times what any of ours needs
-# What may hold dots that part no keys: comments and texts.  One that is open ends with its line.
+MOST_BYTES = 2**18  # of a file: a hundred times the size of a usual one
+# Comments and strings, whose dots separate no keys.  An unclosed string ends with its line.
 _TEXT = re.compile(
     r'''#[^\n]*|"""(?:[^\\]|\\.)*?(?:"""|\Z)|\'{3}.*?(?:\'{3}|\Z)'''
     r"""|"(?:[^"\\\n]|\\.)*+"?|\'[^\'\n]*\'?""",
     re.DOTALL,
 )
-# tomllib takes time and memory in the square of a key's parts.
+# The time and memory of tomllib grow with the square of the number of a key's parts.
 _DEEP = re.compile(r"(?:(?<![\w-])[\w-]+[ \t]*\.[ \t]*){32}")
 
 
@@ -26,7 +26,7 @@ def parse(text: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is no TOML, or goes beyond what any file of ours needs.
+        If the text is not TOML, is too long, or nests too deeply.
     """
     if len(text) > MOST_BYTES:
         raise ValueError(f"it has more than {MOST_BYTES} bytes")
@@ -35,20 +35,21 @@ def parse(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ValueError("lists or tables within each other, too many") from None
+        raise ValueError("lists or tables are nested too deeply") from None
 
 
 def read_document(path: str, what: str) -> dict[str, Any]:
-    """Return the tables of the TOML file that ``what`` names.
+    """Return the tables of the TOML file at ``path``; ``what`` names its option, for messages.
 
     Raises
     ------
     ConfigError
-        If the file cannot be read or is no TOML.
+        If the file cannot be read or is not TOML.
     """
     try:
-        with Path(path).open("rb") as file:  # perhaps a pipe
-            return parse(file.read(MOST_BYTES + 1).decode("utf-8-sig"))  # Windows marks its files
+        with Path(path).open("rb") as file:  # may be a pipe
+            # Editors on Windows may begin a file with a byte-order mark.
+            return parse(file.read(MOST_BYTES + 1).decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{what} {path}: cannot be read: {error.strerror}") from None
     except ValueError as error:  # not TOML, not UTF-8, a number too long

@@ -236,13 +236,13 @@ def test_one_limit_for_hangs_leaves_every_phase_as_long_as_it_had() -> None:
 @pytest.mark.parametrize("phase", FORMER)
 def test_a_former_limit_is_unknown_and_the_new_one_named(phase: str, tmp_path: Path) -> None:
     for word in (f"--{phase}-limit", f"--{phase}-limit=1h"):
-        expected = f"unknown argument '{word}'; '--hang-limit' has taken its place"
+        expected = f"unknown argument '{word}'; '--hang-limit' has replaced it"
         with pytest.raises(UsageError, match=expected):
             parse([word, "1h"])
     path = tmp_path / "old.toml"
     path.write_text(f'[train]\n{phase}_limit = "1h"\n')
     for reads in (lambda p: parse(["--config", str(p)]), read):  # of a run and of a study
-        with pytest.raises(ConfigError, match=f"'{phase}_limit'; 'hang_limit' has taken its place"):
+        with pytest.raises(ConfigError, match=f"'{phase}_limit'; 'hang_limit' has replaced it"):
             reads(path)
 
 
@@ -274,7 +274,7 @@ HOSTILE_TOML = {
     "deep": (".".join("a" * 1000) + " = 1", "a key has more than 32 parts"),
     "deep in a list": ("epochs = [''' ' ''', {" + "a." * 20_000 + "a = 1}]", "32 parts"),
     "behind a comment": ('# don\'t """\n' + "a." * 20_000 + "a = 1", "32 parts"),
-    "lists in lists": ("epochs = " + "[" * 100_000, "within each other"),
+    "lists in lists": ("epochs = " + "[" * 100_000, "nested too deeply"),
     "large": ("# " + "x" * 2**18, "more than 262144 bytes"),
     "escapes": ('"\\u001b[2J\\n" = 1', "unknown key '\\x1b[2J '"),
     "a long word": ("x" * 50_000 + " = 1", "..."),

@@ -55,7 +55,7 @@ def test_messages_name_what_the_tables_have(monkeypatch: pytest.MonkeyPatch) -> 
         ({"backend": "gemm", "matmul_precision": "tf32"}, "needs backend cuda or new and"),
         ({"backend": "loops", "reduction": "overlap"}, "or backend gemm or cuda or new$"),
         ({"backend": "new", "reduction": "more"}, "use reduction allreduce or overlap, or backend"),
-        ({"reduction": "allreduce", "group_size": 2}, "shared and reproducible and more alone"),
+        ({"reduction": "allreduce", "group_size": 2}, "shared and reproducible and more .now"),
     ):
         with pytest.raises(ConfigError, match=text):
             resolve({}, wrong)

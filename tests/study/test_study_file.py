@@ -120,7 +120,7 @@ def test_the_name_of_a_point_is_its_own(tmp_path: Path) -> None:
             "[study]\nepochs = 3\n",
             ("[study]: 'epochs' belongs in [train], a list of it in [grid]",),
         ),
-        ("repeats = 3\n", ("'repeats' belongs in [study], and stands in no table",)),
+        ("repeats = 3\n", ("'repeats' belongs in [study], but is in no table",)),
         ("[train]\nseed = [1, 2]\n", ("seed", "a list of values belongs in [grid]")),
         ("[grid]\nseed = 1\n", ("[grid] seed", "one value belongs in [train]")),
     ],
