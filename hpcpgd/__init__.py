@@ -1,7 +1,6 @@
 """Exact parallel minibatch gradient descent for multilayer perceptrons over MPI.
 
-Importing the package imports neither MPI nor numba: on a thousand ranks every import
-is paid a thousand times.
+Importing the package imports neither MPI nor numba: a thousand ranks repeat every import.
 """
 
 from hpcpgd.version import __version__

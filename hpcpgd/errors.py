@@ -1,7 +1,7 @@
 """Errors that a user can cause or cure, each with the exit code of the program.
 
 Every message is one line: what was seen, where, what was expected and the nearest
-valid choice.  Anything that is not an ``HpcpgdError`` is a defect of ours (exit 70).
+valid choice.  Any other exception is a defect of this package (exit code 70).
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+INTERRUPTED = 130  # exit code after Ctrl-C, the same as of shells
 _LONGEST = 2000  # characters of a message
 
 
 def printable(text: str) -> str:
-    """Return a short line of printable characters, whatever a bad file put into the text."""
+    """Return the text as a short line of printable characters, also if it is from a bad file."""
     line = " ".join(text.split())
     if not line.isprintable():
         line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
@@ -27,9 +27,9 @@ class HpcpgdError(Exception):
     Attributes
     ----------
     exit_code : int
-        Code that the process, and so every rank, ends with.
+        Exit code of the process, the same on every rank.
     agreed : bool
-        Whether every rank raises this error, so that all can end in peace.
+        Whether every rank raises this error, so that all can end without an abort.
     """
 
     exit_code = 70
@@ -58,17 +58,17 @@ class DataError(HpcpgdError):
 
 
 class UnavailableError(HpcpgdError):
-    """A backend, a device or shared memory cannot be had here."""
+    """A backend, a device or shared memory is not available here."""
 
     exit_code = 69
 
 
 class ShortageError(UnavailableError):
-    """Memory ran out; what wanted more may crash as it is taken down."""
+    """Memory ran out; the library that needed more may crash during shutdown."""
 
 
 class StoppedError(HpcpgdError):
-    """A signal ended the run between two steps; what it had is in its file."""
+    """A signal ended the run between two steps; its results so far are in the run file."""
 
     exit_code = 75
 
@@ -92,13 +92,13 @@ class ReplicaError(HpcpgdError):
 
 
 class ConfigError(HpcpgdError):
-    """A bad configuration: TOML, an impossible combination, ranks that differ."""
+    """A bad configuration: bad TOML, an impossible combination, or ranks that differ."""
 
     exit_code = 78
 
 
 def shown(value: object) -> str:
-    """Return a value for a message; numbers too long and lists too deep have no text."""
+    """Return ``repr`` of a value for a message; too large numbers and too deep lists have none."""
     try:
         return repr(value)
     except (ValueError, RecursionError):
@@ -107,6 +107,6 @@ def shown(value: object) -> str:
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest choice, or an empty string."""
-    bare = {choice.lstrip("-"): choice for choice in choices}  # dashes make all flags alike
-    found = difflib.get_close_matches(word.lstrip("-"), list(bare), n=1, cutoff=0.5)
-    return f"; did you mean '{bare[found[0]]}'?" if found else ""
+    bare = {choice.lstrip("-"): choice for choice in choices}  # dashes make all flags similar
+    closest = difflib.get_close_matches(word.lstrip("-"), list(bare), n=1, cutoff=0.5)
+    return f"; did you mean '{bare[closest[0]]}'?" if closest else ""

@@ -1,4 +1,4 @@
-"""The console command ``hpcpgd``: which command it starts, the launcher, how errors are said.
+"""The console command ``hpcpgd``, the parser of all commands, the launcher, error messages.
 
-``quantities`` shows numbers.  May import ``environment`` and ``errors``; no NumPy, numba, MPI.
+``quantities`` formats numbers.  May import ``environment`` and ``errors``; no NumPy, numba, MPI.
 """

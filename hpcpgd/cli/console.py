@@ -13,11 +13,11 @@ from hpcpgd.version import __version__
 COMMANDS = {
     "train": ("hpcpgd.train.cli", "train a network, alone or under mpirun or srun"),
     "study": ("hpcpgd.study.cli", "plan, run, collect and report a scaling study"),
-    "data": ("hpcpgd.data.cli", "fetch a dataset, or tell what is in one"),
+    "data": ("hpcpgd.data.cli", "fetch or describe a dataset"),
     "info": ("hpcpgd.info.cli", "show a run file as a page"),
-    "compare": ("hpcpgd.compare.cli", "say in what two run files differ"),
+    "compare": ("hpcpgd.compare.cli", "show how two run files differ"),
     "compile": ("hpcpgd.compile.cli", "fill the kernel cache before jobs start"),
-    "doctor": ("hpcpgd.doctor.cli", "say what is wrong or slow here, and what to do"),
+    "doctor": ("hpcpgd.doctor.cli", "show what is wrong or slow here, and what to do"),
 }
 
 
@@ -29,7 +29,7 @@ def _help() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Hand the arguments to a command and return its exit code."""
+    """Run the command that the first argument names and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in COMMANDS:
         return int(importlib.import_module(COMMANDS[words[0]][0]).main(words[1:]))
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _answer(words: list[str]) -> int:
-    """Answer what is no command: a question, or a mistake."""
+    """Print the help or the version, or raise ``UsageError`` for an unknown command."""
     if not words or words[0] in ("-h", "--help", "--version"):
         if launcher_rank() == 0:
             say(f"hpcpgd {__version__}" if words[:1] == ["--version"] else _help())

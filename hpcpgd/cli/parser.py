@@ -1,4 +1,4 @@
-"""The parser of all commands: errors of one line, help from one rank."""
+"""The parser of all commands: errors are one line, and only one rank prints help."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def require_command(argv: Sequence[str], commands: Iterable[str]) -> None:
     Raises
     ------
     UsageError
-        With the nearest of them.
+        For an unknown word; the message names the nearest command.
     """
     known = [*commands]
     if argv and not argv[0].startswith("-") and argv[0] not in known:
@@ -25,7 +25,7 @@ def require_command(argv: Sequence[str], commands: Iterable[str]) -> None:
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """A parser that raises ``UsageError``, and whose help one rank alone prints."""
+    """A parser that raises ``UsageError``, and whose help only one rank prints."""
 
     def error(self, message: str) -> NoReturn:
         """Raise ``UsageError``."""

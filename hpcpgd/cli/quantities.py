@@ -1,4 +1,4 @@
-"""How numbers are shown to people."""
+"""Numbers as text for people."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage, ``-`` where there is none."""
+    """Return a share, 0 to 1, as a percentage; ``-`` for NaN."""
     return "-" if math.isnan(share) else f"{100 * share:.2f} %"
 
 
 def number(value: float) -> str:
-    """Return a loss with four decimals, a huge one in powers of ten, ``-`` for none."""
+    """Return a loss with four decimals, a large one with an exponent, ``-`` for NaN."""
     if math.isnan(value):
         return "-"
     return f"{value:.4f}" if value < 1e4 else f"{value:.3e}"
 
 
 def duration(seconds: float) -> str:
-    """Return a time with three digits in the unit that suits it."""
+    """Return a time, given in seconds, in us or ms with three digits, or in s with four."""
     if seconds < 1e-3:
         return f"{1e6 * seconds:.3g} us"
     return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.4g} s"

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 PROGRAM = "hpcpgd compile"
 DESCRIPTION = """Compile all kernels that jobs on this kind of processor can need, and keep them in
-$NUMBA_CACHE_DIR, else in the user's cache.  For the first line of a job, or for a container
-image, whose cache may then be read-only.  Under mpirun the ranks of a node share the work."""
+$NUMBA_CACHE_DIR, or in the user's cache if that is not set.  Run it on the first line of a job,
+or in the build of a container image, whose cache may then be read-only.  Under mpirun the ranks
+of a node share the work."""
 EPILOG = """Exit code: 0 done, 2 wrong flag, 69 no BLAS, 74 the folder cannot be written."""
 
 
 class Variant(NamedTuple):
-    """A training whose kernels differ from those of the others."""
+    """The options of a training run whose kernels differ from those of other variants."""
 
     backend: str
     reduction: str
@@ -41,9 +42,9 @@ FEATURES = ("uint8", "float32", "float64")
 
 
 def variants(backends: Sequence[str], dtypes: Sequence[str]) -> list[Variant]:
-    """Return the trainings that together call every kernel."""
+    """Return the variants that together call every kernel."""
     ways = [(name, "allreduce", 2 if BACKENDS[name].own_threads else 1) for name in COMPILED]
-    # Schedules differ between reductions, the kernels that work by them do not.
+    # Schedules differ between reductions, but the kernels that execute them do not.
     unscheduled = [name for name in COMPILED if not BACKENDS[name].scheduled]
     ways += [(name, "reproducible", 1) for name in unscheduled if BACKENDS[name].units]
     return [
@@ -88,12 +89,12 @@ def _run(wanted: list[Variant]) -> int:
 
 
 def fill(comm: MPI.Comm, wanted: Sequence[Variant]) -> None:
-    """Compile what the trainings need, shared out over the ranks of a node; collective.
+    """Compile the kernels of the variants, divided over the ranks of each node; collective.
 
     Raises
     ------
     OutputError
-        On every rank, if some node's folder does not take them.
+        On every rank, if the folder of a node cannot be written.
     """
     import numpy as np
 
@@ -116,14 +117,14 @@ def fill(comm: MPI.Comm, wanted: Sequence[Variant]) -> None:
     compiled = np.array([DISK.compiled], np.int64)
     mpi.allreduce_sum(ranks.comm, compiled)
     if ranks.rank == 0:
-        there = len([*Path(folders.shared).glob(f"*{SUFFIX}")])
+        held = len([*Path(folders.shared).glob(f"*{SUFFIX}")])
         seconds = perf_counter() - begin
-        say(f"{compiled[0]} kernels compiled in {seconds:.0f} s; {folders.shared} holds {there}")
+        say(f"{compiled[0]} kernels compiled in {seconds:.0f} s; {folders.shared} holds {held}")
     mpi.leave(ranks)
 
 
 def _compile(alone: Any, variant: Variant) -> None:
-    """Make the trainer of one variant on a few rows, and call all its kernels."""
+    """Create the trainer of one variant with a few rows, and call all its kernels."""
     from hpcpgd.config.run_config import RunConfig
     from hpcpgd.data import load, prepare
     from hpcpgd.engines.parameters import initial_parameters, make_network
