@@ -22,7 +22,7 @@ from hpcpgd.config.run_config import (
     meant,
     read_toml,
 )
-from hpcpgd.errors import UsageError
+from hpcpgd.errors import ConfigError, UsageError
 from hpcpgd.version import __version__
 
 DESCRIPTION = """Train a multilayer perceptron by exact parallel minibatch gradient descent.
@@ -155,4 +155,7 @@ def parse(
     texts = vars(known)
     path, print_config = texts.pop("config"), texts.pop("print_config", False)
     toml = {} if path is None else read_toml(path)
+    for key, value in toml.items():
+        if key in refused and value != FIELDS[key].default:
+            raise ConfigError(f"{path}: [train] {key} {refused[key]}")
     return resolve(toml, from_flags(texts)), print_config

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpcpgd.errors import ConfigError
 from hpcpgd.study.learning_rates import RATES
 
 DESCRIPTION = """Train with each learning rate of the paper's grid, shared out over the ranks, and
@@ -30,12 +29,8 @@ REFUSED = {
 def main(argv: Sequence[str]) -> int:
     """Run the command line and return the exit code; collective over all ranks of the job."""
     from hpcpgd.config.flags import parse
-    from hpcpgd.config.run_config import FIELDS
 
     config, _ = parse(argv, "hpcpgd study select", DESCRIPTION, REFUSED)
-    for key in LIMITED:
-        if getattr(config, key) != FIELDS[key].default:  # in the TOML file
-            raise ConfigError(f"{key} {REFUSED[key]}")
     from hpcpgd.study.train_rates import run
 
     return run(config)

@@ -47,10 +47,6 @@ def select(comm: mpi.Comm, config: RunConfig) -> Selection:
     from hpcpgd.train.distribute import load_on_all
 
     require_same_config(ranks.comm, config)
-    if config.reduction not in ("auto", "allreduce"):
-        raise ConfigError(
-            f"reduction {config.reduction}: a selection trains with allreduce: leave it out"
-        )
     progress = Progress(config.quiet or ranks.rank > 0, config.epochs, config.log_every)
     dataset = load_on_all(ranks, config)
     with mpi.agreed(ranks.comm):

@@ -30,7 +30,8 @@ MISTAKES = {
     "--lr goes with train: select tries": (("--lr", "0.1"), 2),
     "--reduction goes with train": (("--reduction=shared",), 2),
     "--print-config goes with train": (("--print-config",), 2),
-    "resume goes with train": (("--config", "run.toml"), 78),
+    "run.toml: [train] resume goes with train": (("--config", "run.toml"), 78),
+    "rate.toml: [train] learning_rate goes with train": (("--config", "rate.toml"), 78),
     "none.npz": (("--dataset", "none.npz"), 65),
     "no validation rows": (("--dataset", "synthetic:60x4x2"), 78),
     "/nowhere": (("--output", "/nowhere/x.h5"), 74),
@@ -50,9 +51,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Many:
     folders = {name: tmp_path_factory.mktemp("select") for name in words}
     x, y = np.full((40, 5), 1e30), np.arange(40) % 2
     np.savez(folders["wild"] / "wild.npz", x_train=x, y_train=y)
-    for ranks in (0, 2):
-        toml = folders[f"resume goes with train on {ranks}"] / "run.toml"
-        toml.write_text("[train]\nresume = 'never'\n")
+    for folder in folders.values():
+        (folder / "run.toml").write_text("[train]\nresume = 'never'\n")
+        (folder / "rate.toml").write_text("[train]\nepochs = 3\nlearning_rate = 0.1\n")
     done = together(
         {
             name: Case(("study", "select", *flags), str(folders[name]), ranks)
