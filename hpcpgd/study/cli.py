@@ -111,7 +111,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     one.add_argument("path", type=Path, metavar="PATH", help=text)
     text = "default: figures in the study's folder, NAME.figures beside NAME.h5"
     one.add_argument("--figures", type=Path, metavar="DIR", help=text)
-    text = "in inches, such as 7x4.5 (default: by the content); many bars take more height"
+    text = "in inches, such as 7x4.5, with room for panels of 0.6 inches (default: by the content; "
+    text += "many bars take more height)"
     one.add_argument("--size", type=figure_form.size, metavar="WxH", help=text)
     text = "of each figure (default: what was measured, on what and where)"
     one.add_argument("--title", metavar="TEXT", help=text)

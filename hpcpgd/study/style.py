@@ -25,6 +25,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#0
 # One marker more than colours: the eighth line looks like no other.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "--")
+SMALLEST_PANEL = 0.6  # inches: labels of ticks run into each other in less
 LETTERS, TITLE_LETTERS = 16, 12  # of a caption, and of a title, that fit into an inch
 SETTINGS: Any = {
     "font.size": 9,
@@ -148,7 +149,7 @@ def save(
     Raises
     ------
     UsageError
-        If its size leaves no room beside its texts.
+        If its size leaves less than ``SMALLEST_PANEL`` beside its texts.
     """
     width = int(LETTERS * figure.get_figwidth())
     lines = [textwrap.fill(line, width) for line in caption.splitlines()]
@@ -162,8 +163,14 @@ def save(
             warnings.filterwarnings("error", "constrained_layout not applied")
             try:
                 getattr(backend, canvas)(figure).print_figure(image, format=kind, metadata=about)
-            except UserWarning:
-                raise UsageError(f"--size: no room for the axes of {name}: give more") from None
+                sides = [side for axes in figure.axes for side in axes.get_window_extent().size]
+            except UserWarning:  # the texts alone are larger than the figure
+                sides = [0.0]
+        if min(sides) < SMALLEST_PANEL * figure.dpi:
+            raise UsageError(
+                f"--size: the panels of {name} would be less than {SMALLEST_PANEL} inches wide or "
+                "high: give a larger size"
+            )
         paths.append(folder / f"{name}.{kind}")
         write_atomically(paths[-1], image.getbuffer())
     return paths

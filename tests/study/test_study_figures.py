@@ -308,8 +308,9 @@ def test_size_title_and_formats_are_those_asked_for(tmp_path: Path) -> None:
         assert image.size == (1050, 600)
     again = figures.draw(points(), "strong", tmp_path / "again", "2026-01-01", form)
     assert [p.read_bytes() for p in again] == [p.read_bytes() for p in drawn]
-    with pytest.raises(UsageError, match="--size: no room for the axes of scaling"):
-        figures.draw(points(), "strong", tmp_path, "2026-01-01", FigureForm((2.0, 2.0)))
+    for size in ((2.0, 2.0), (4.0, 3.0)):  # no room at all, panels of 0.4 inches
+        with pytest.raises(UsageError, match="--size: the panels of scaling would be less than"):
+            figures.draw(points(), "strong", tmp_path, "2026-01-01", FigureForm(size))
 
 
 def test_a_network_that_was_not_run_has_an_empty_figure(tmp_path: Path) -> None:
