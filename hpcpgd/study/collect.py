@@ -87,7 +87,12 @@ def _told_apart(rows: list[Row]) -> list[Row]:
 
 
 def write(
-    path: Path, study: StudyFile, rows: list[Row], expected: int, missing: Sequence[Row] = ()
+    path: Path,
+    study: StudyFile,
+    rows: list[Row],
+    expected: int,
+    missing: Sequence[Row] = (),
+    origins: dict[str, list[str]] | None = None,
 ) -> list[Summary]:
     """Write the study file, whole or not at all; return its summary.
 
@@ -100,17 +105,20 @@ def write(
         Rows that it has when all runs have ended.
     missing : sequence of Row
         Points without a run, which the summary names and the table of runs does not.
+    origins : dict, optional
+        The machines of each folder by the label that ``collect`` was given for it, "" without
+        one; the study's own folder is the first.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     """
-    found = summarise([*rows, *missing], study.kind, study.base, study.repeats)
+    summary = summarise([*rows, *missing], study.kind, study.base, study.repeats)
     image = io.BytesIO()
     with h5netcdf.File(image, "w") as file:
         _table(file, "runs", "run", rows, UNITS)
-        _table(file, "summary", "point", found, SUMMARY_UNITS)
+        _table(file, "summary", "point", summary, SUMMARY_UNITS)
     with h5py.File(image, "r+") as file:
         attributes = {
             "schema": SCHEMA,
@@ -122,11 +130,12 @@ def write(
             "warmup_epochs": study.warmup_epochs,
             "base": json.dumps(study.base),
             "expected_runs": expected,
+            "origins": json.dumps(origins or {"": []}),
         }
         for key, value in attributes.items():
             file.attrs[key] = value
     write_atomically(path, image.getbuffer())
-    return found
+    return summary
 
 
 def _table(file: Any, name: str, dimension: str, rows: list[Any], units: dict[str, str]) -> None:
@@ -157,9 +166,20 @@ def read(path: Path) -> tuple[dict[str, Any], list[Row], list[Summary]]:
             attributes = {name: attribute(file, name, kind) for name, kind in ATTRIBUTES.items()}
             if attributes["schema"] != SCHEMA:
                 raise DataError(f"schema {attributes['schema']!r}, expected {SCHEMA!r}")
+            attributes["origins"] = _origins(file)
             return attributes, _rows(file, "runs", Row), _rows(file, "summary", Summary)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
+
+
+def _origins(file: h5py.File) -> dict[str, list[str]]:
+    if "origins" not in file.attrs:  # files of earlier versions
+        return {"": []}
+    try:
+        values = json.loads(attribute(file, "origins", str)).items()
+        return {k: list(map(str, machines)) for k, machines in values} or {"": []}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise DataError("attribute 'origins' does not name labels and machines") from None
 
 
 def _rows(file: h5py.File, table: str, kind: Any) -> list[Any]:

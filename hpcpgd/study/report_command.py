@@ -12,7 +12,7 @@ from hpcpgd.results.identify import RUN, STUDY, what_is
 from hpcpgd.study.collect import read
 from hpcpgd.study.figure_form import FORMATS, FigureForm
 from hpcpgd.study.study_folder import StudyFolder
-from hpcpgd.study.subcommands import collect, open_study
+from hpcpgd.study.subcommands import collect_again
 from hpcpgd.study.tables import factors_table, failures, summary_table
 
 
@@ -60,13 +60,8 @@ def report(
 def _collected(path: Path) -> Path:
     """Return the study file of what is there now: the runs of a folder or of a TOML file."""
     if path.is_dir():
-        file, place = StudyFolder(path).study_file(), path
-    elif path.suffix == ".toml":
-        file, place = path, open_study(path, None)[1].path
-    else:
-        return path
-    collect(file, place, None, None, [])
-    return place / "study.h5"
+        return collect_again(StudyFolder(path).study_file(), path)
+    return collect_again(path, None) if path.suffix == ".toml" else path
 
 
 def _study(path: Path, figures: Path | None, form: FigureForm) -> list[Path]:

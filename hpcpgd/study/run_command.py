@@ -15,7 +15,7 @@ from hpcpgd.study.plan_command import warnings
 from hpcpgd.study.report_command import report
 from hpcpgd.study.runner import order
 from hpcpgd.study.study_folder import Job, StudyFolder
-from hpcpgd.study.subcommands import collect, open_study
+from hpcpgd.study.subcommands import collect_again, open_study
 
 
 def run(
@@ -70,8 +70,8 @@ def _named(jobs: list[Job], name: str, path: Path) -> Job:
 
 def _report(path: Path, place: StudyFolder) -> None:
     """Make the study file, print its tables, draw its figures where matplotlib is installed."""
-    collect(path, place.path, None, None, [])
+    target = collect_again(path, place.path)
     try:
-        report(place.path / "study.h5", None)
+        report(target)
     except UnavailableError as error:  # the runs and the tables are there
         print(f"no figures: {error}", file=sys.stderr)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from hpcpgd.cli.launcher import say
 from hpcpgd.errors import DataError, OutputError, UsageError
-from hpcpgd.study.collect import gather, missing_points, write
+from hpcpgd.study.collect import gather, missing_points, read, write
 from hpcpgd.study.grid import points
+from hpcpgd.study.rows import Row
 from hpcpgd.study.study_folder import StudyFolder
 from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.studyfile import read as read_study
@@ -39,22 +40,50 @@ def collect(
     target = output or place.path / "study.h5"
     if target.exists() and target.samefile(path):
         raise OutputError(f"--output {target}: is the study file itself")
-    rows = gather(study, place, label)
-    missing = missing_points(study, rows)
-    folders, labels = [place.path.resolve()], {row.machine for row in rows}
+    tables = {label or "": gather(study, place, label)}
+    folders, labels = [place.path.resolve()], {row.machine for row in tables[label or ""]}
     for name, other in also:
         _check_also(name, other, folders, labels)
-        others = gather(study, StudyFolder(other), name)
-        rows, missing = rows + others, missing + missing_points(study, others)
+        tables[name] = gather(study, StudyFolder(other), name)
+    _write(target, study, place, tables)
+    return 0
+
+
+def collect_again(path: Path, folder: Path | None) -> Path:
+    """Renew the study file of a folder and return it; rows of ``collect --also`` stay."""
+    study, place = open_study(path, folder)
+    target, origins, before = place.path / "study.h5", {"": list[str]()}, list[Row]()
+    if target.exists():
+        attributes, before, _ = read(target)
+        origins = attributes["origins"]
+    keys = {point.key for point in points(study)}
+    tables = {
+        label: [row for row in before if row.machine in machines and row.key in keys]
+        for label, machines in origins.items()
+    }
+    label, *others = origins
+    tables[label] = gather(study, place, label or None)
+    for name in others:
+        say(f"{len(tables[name])} runs of {name} stay as collect --also has added them")
+    _write(target, study, place, tables)
+    return target
+
+
+def _write(
+    target: Path, study: StudyFile, place: StudyFolder, tables: dict[str, list[Row]]
+) -> None:
+    """Write the study file of the rows of each folder."""
+    rows = [row for table in tables.values() for row in table]
     if not rows:
         raise DataError(
             f"{place.path}: no run of study {study.name} has ended: run it first, or name the "
             "folder of its runs"
         )
-    wanted = len(points(study)) * study.repeats * (1 + len(also))
-    write(target, study, rows, wanted, missing)
+    missing = [row for table in tables.values() for row in missing_points(study, table)]
+    wanted = len(points(study)) * study.repeats * len(tables)
+    origins = {label: sorted({row.machine for row in table}) for label, table in tables.items()}
+    write(target, study, rows, wanted, missing, origins)
     say(f"{len(rows)} of {wanted} runs in {target}")
-    return 0
 
 
 def _check_also(name: str, other: Path, folders: list[Path], labels: set[str]) -> None:

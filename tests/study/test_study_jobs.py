@@ -171,6 +171,15 @@ def test_two_machines_stand_apart(finished: Path, tmp_path: Path) -> None:
     done = here(tmp_path, "report", "both.h5", "--figures", "f")
     assert done.code == 0
     assert (tmp_path / "f" / "scaling-2.png").exists()
+    # A folder's study file is renewed, without the runs that were added to it.
+    shutil.move(tmp_path / "both.h5", tmp_path / "other" / "study.h5")
+    next((tmp_path / "other" / "runs").glob("*-r3-*")).unlink()
+    done = here(tmp_path, "report", "other")
+    assert (done.code, done.err) == (0, "")
+    assert "9 runs of two stay as collect --also has added them\n17 of 18 runs in" in done.out
+    with h5py.File(tmp_path / "other" / "study.h5") as file:
+        assert list(file["summary/repeats"][...]) == [3, 3, 2, 3, 3, 3]
+        assert list(file["summary/machine"].asstr()) == ["one"] * 3 + ["two"] * 3
 
 
 def test_run_ends_with_a_report_and_needs_no_matplotlib_for_its_tables(
