@@ -27,7 +27,7 @@ print(*[name for name in {!r} if name in sys.modules])
         "import hpcpgd.train.cli",
         "import hpcpgd.cli.console",
         "import hpcpgd.doctor.cli",
-        "import hpcpgd.info.cli, hpcpgd.compare.cli",
+        "import hpcpgd.info.cli",
         "import hpcpgd.train.cli; sys.stdout = open('/dev/null', 'w');"
         "hpcpgd.train.cli.main(['--help']); sys.stdout = sys.__stdout__",
         "import hpcpgd.doctor.cli; sys.stdout = open('/dev/null', 'w');"

@@ -1,4 +1,4 @@
-"""The console command ``hpcpgd``: the same as ``python -m hpcpgd.<command>``."""
+"""The console command ``hpcpgd``: it hands its arguments to the command that they name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMANDS = {
     "study": ("hpcpgd.study.cli", "plan, run, collect and report a scaling study"),
     "data": ("hpcpgd.data.cli", "fetch or describe a dataset"),
     "info": ("hpcpgd.info.cli", "show a run file as a page"),
-    "compare": ("hpcpgd.compare.cli", "show how two run files differ"),
+    "compare": ("hpcpgd.info.cli:compare", "show how two run files differ"),
     "compile": ("hpcpgd.compile.cli", "fill the kernel cache before jobs start"),
     "doctor": ("hpcpgd.doctor.cli", "show what is wrong or slow here, and what to do"),
 }
@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in COMMANDS:
-        return int(importlib.import_module(COMMANDS[words[0]][0]).main(words[1:]))
+        module, _, function = COMMANDS[words[0]][0].partition(":")
+        return int(getattr(importlib.import_module(module), function or "main")(words[1:]))
     return guarded("hpcpgd", lambda: _answer(words))
 
 

@@ -1,4 +1,4 @@
-"""``hpcpgd info``: a run file as a page.
+"""``hpcpgd info`` and ``hpcpgd compare``: show one run file, and how two differ.
 
 May import ``results`` and what lies below it; no MPI, no numba.
 """

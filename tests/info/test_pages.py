@@ -10,8 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hpcpgd.compare import cli as compare
-from hpcpgd.info import cli as info
+from hpcpgd.info import cli
 from tests.helpers.many import Case, together
 from tests.helpers.support import inside, python
 
@@ -48,7 +47,7 @@ def said(runs: Path, main: Any, *names: str) -> dict[str, str]:
 
 
 def test_a_page_says_what_ran_where_and_how_it_ended(runs: Path) -> None:
-    page = said(runs, info.main, "more.h5")
+    page = said(runs, cli.main, "more.h5")
     with h5py.File(runs / "more.h5") as f:
         history = {name: column[...] for name, column in f["history"].items()}
         seconds = sum(f[f"timing/segment{n}/seconds"][...].mean(axis=1).sum(axis=0) for n in (1, 2))
@@ -70,7 +69,7 @@ def test_a_page_says_what_ran_where_and_how_it_ended(runs: Path) -> None:
     shares = zip(names, 100 * seconds / seconds.sum(), strict=True)
     assert page["phases, mean"] == ", ".join(f"{name} {share:.1f} %" for name, share in shares)
     assert page["params_sha256"] == attributes["params_sha256"]
-    wild = said(runs, info.main, "wild.h5")
+    wild = said(runs, cli.main, "wild.h5")
     assert wild["status"].startswith("diverged: ")
     assert "params_sha256" not in wild
 
@@ -78,13 +77,13 @@ def test_a_page_says_what_ran_where_and_how_it_ended(runs: Path) -> None:
 def test_the_same_run_twice_differs_in_nothing_but_the_time(runs: Path) -> None:
     with h5py.File(runs / "a.h5") as a, h5py.File(runs / "b.h5") as b:
         ratio = np.median(b["history/epoch_seconds"]) / np.median(a["history/epoch_seconds"])
-    lines = said(runs, compare.main, "a.h5", "b.h5")
+    lines = said(runs, cli.compare, "a.h5", "b.h5")
     assert list(lines) == ["first", "second", "nothing but the time d", "time", "median epoch"]
     assert lines["median epoch"].endswith(f", {ratio:.3g} times as long")
 
 
 def test_runs_of_other_rates_differ_in_rate_bits_and_history(runs: Path) -> None:
-    lines = said(runs, compare.main, "a.h5", "rate.h5")
+    lines = said(runs, cli.compare, "a.h5", "rate.h5")
     names = [f"layer{n}/{part}" for n in (1, 2) for part in ("weights", "biases")]
     with h5py.File(runs / "a.h5") as a, h5py.File(runs / "rate.h5") as b:
         pairs = [[f["model"][name][...].astype(float) for f in (a, b)] for name in names]
@@ -100,15 +99,15 @@ def test_runs_of_other_rates_differ_in_rate_bits_and_history(runs: Path) -> None
 
 
 def test_runs_of_other_lengths_and_without_weights(runs: Path) -> None:
-    lines = said(runs, compare.main, "a.h5", "more.h5")
+    lines = said(runs, cli.compare, "a.h5", "more.h5")
     assert (lines["epochs"], "first difference" in lines) == ("3 | 4", False)
-    lines = said(runs, compare.main, "wild.h5", "a.h5")
+    lines = said(runs, cli.compare, "wild.h5", "a.h5")
     assert lines["params_sha256"].startswith("no weights | ")
     assert lines["largest difference"] == "-"
 
 
 def test_reading_needs_neither_mpi_nor_numba(runs: Path) -> None:
-    code = "import sys; from hpcpgd.compare.cli import main; main(['a.h5', 'rate.h5']);"
+    code = "import sys; from hpcpgd.info import cli; cli.compare(['a.h5', 'rate.h5']);"
     code += "print({'mpi4py', 'numba', 'pandas'} & {*sys.modules})"
     assert python("-c", code, cwd=runs).out.endswith("\nset()\n")
 
@@ -126,7 +125,7 @@ def test_files_that_are_bad(name: str, value: Any, says: str, runs: Path) -> Non
     shutil.copy(runs / "a.h5", runs / "bad.h5")
     with h5py.File(runs / "bad.h5", "r+") as file:
         file.attrs[name] = value
-    for main, words in ((info.main, ["bad.h5"]), (compare.main, ["a.h5", "bad.h5"])):
+    for main, words in ((cli.main, ["bad.h5"]), (cli.compare, ["a.h5", "bad.h5"])):
         done = inside(runs, main, *words)
         assert (done.code, done.out, len(done.err.splitlines())) == (65, "", 1)
         assert f"error: bad.h5: {says}" in done.err
@@ -134,6 +133,6 @@ def test_files_that_are_bad(name: str, value: Any, says: str, runs: Path) -> Non
 
 def test_a_checkpoint_is_named_with_the_command_that_reads_it(runs: Path) -> None:
     checkpoint = next((runs / "more.checkpoints").iterdir()).relative_to(runs)
-    done = inside(runs, info.main, str(checkpoint))
+    done = inside(runs, cli.main, str(checkpoint))
     expected = f"is a checkpoint, expected a run file: hpcpgd train --resume {checkpoint} reads it"
     assert (done.code, done.err) == (65, f"hpcpgd info: error: {checkpoint}: {expected}\n")

@@ -11,8 +11,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from hpcpgd.compare.differences import compare
 from hpcpgd.errors import DataError
+from hpcpgd.info.differences import differences
 from hpcpgd.info.run_page import page
 from hpcpgd.results.history import Timing
 from hpcpgd.results.runfile import run_on_disk, write_run_file
@@ -65,7 +65,7 @@ def read(folder: Path) -> None:
         run_on_disk(path)
         with suppress(DataError):  # they ask for other values
             _check_page(page(path))
-            _check_page(compare(path, path))
+            _check_page(differences(path, path))
         _check(read_row(path, POINT, 1, 1, None))
     else:
         _, rows, _ = collect.read(path)

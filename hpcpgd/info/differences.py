@@ -34,7 +34,7 @@ class Facts(NamedTuple):
         return len(self.history["epoch_seconds"]) if self.history else 0
 
 
-def compare(first: Path, second: Path) -> str:
+def differences(first: Path, second: Path) -> str:
     """Return in what two run files differ, a section for each subject.
 
     Raises

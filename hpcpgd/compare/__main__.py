@@ -1,8 +1,0 @@
-"""``python -m hpcpgd.compare``."""
-
-import sys
-
-from hpcpgd.compare.cli import main
-
-if __name__ == "__main__":
-    sys.exit(main())
