@@ -13,8 +13,8 @@ from hpcpgd.errors import DataError, shown
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.parallel.phase_names import COMPUTE, DATA, UPDATE
 from hpcpgd.results.run_reader import RunFileReader, opened_run
-from hpcpgd.study.grid import Point, network_name, shared
-from hpcpgd.study.rows import NAN, PHASE_COLUMNS, Row, paper_row
+from hpcpgd.study.grid import Point, shared
+from hpcpgd.study.rows import NAN, PHASE_COLUMNS, Row, paper_row, row_of
 
 
 def read_row(path: Path, point: Point, repeat: int, warmup: int, machine: str | None) -> Row:
@@ -39,25 +39,21 @@ def _row(
     _require_same(point, config, ranks)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     batch = rows if config["batch_size"] == "full" else min(int(config["batch_size"]), rows)
-    return Row(
-        machine or run.text("cpu_model"),
-        paper_row(run.text("backend"), ranks, threads),
-        point.key,
-        point.setting,
-        point.as_json(),
-        run.text("backend"),
-        run.text("reduction"),
-        network_name(point.config.hidden),
-        shared("dataset", run.text("dataset")),
-        run.text("dtype"),
-        run.text("precision"),
-        rows,
-        batch,
-        ranks,
-        threads,
-        run.number("nodes"),
-        int(run.values("segments/group_size", (None,))[-1]),
+    return row_of(
+        point,
         repeat,
+        machine or run.text("cpu_model"),
+        paper_row=paper_row(run.text("backend"), ranks, threads),
+        backend=run.text("backend"),
+        reduction=run.text("reduction"),
+        dataset=shared("dataset", run.text("dataset")),
+        dtype=run.text("dtype"),
+        precision=run.text("precision"),
+        rows=rows,
+        batch_size=batch,
+        threads=threads,
+        nodes=run.number("nodes"),
+        group_size=int(run.values("segments/group_size", (None,))[-1]),
         test_accuracy=float(run.values("test/accuracy", ())) if run.has("test") else NAN,
         oversubscribed=bool(run.values("segments/oversubscribed", (None,))[-1]),
         hostname=next(run.texts("ranks/segment1/host"), ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from hpcpgd.parallel.phase_names import PHASES
 from hpcpgd.study.grid import Point, network_name, shared
@@ -28,8 +29,8 @@ UNITS = {
 
 
 @dataclass(frozen=True)
-class Row:
-    """A run of a study; what was not measured is NaN or empty.
+class PointColumns:
+    """The columns that the tables of runs and of points have in common.
 
     Attributes
     ----------
@@ -39,6 +40,32 @@ class Row:
         What tells a point from all others of its study.
     setting : str
         What the study gave beyond the other columns.
+    """
+
+    machine: str
+    paper_row: str
+    key: str
+    setting: str
+    backend: str
+    reduction: str
+    network: str
+    dataset: str
+    dtype: str
+    precision: str
+    rows: int
+    batch_size: int
+    ranks: int
+    threads: int
+    nodes: int
+    group_size: int
+
+
+@dataclass(frozen=True)
+class Row(PointColumns):
+    """A run of a study; what was not measured is NaN or empty.
+
+    Attributes
+    ----------
     given : str
         All that the study gave, as JSON.
     tpe_seconds : float
@@ -62,23 +89,7 @@ class Row:
         Cores that its ranks could use, on all nodes; a core's hardware threads count each.
     """
 
-    machine: str
-    paper_row: str
-    key: str
-    setting: str
     given: str
-    backend: str
-    reduction: str
-    network: str
-    dataset: str
-    dtype: str
-    precision: str
-    rows: int
-    batch_size: int
-    ranks: int
-    threads: int
-    nodes: int
-    group_size: int
     repeat: int
     epochs: int = 0
     steps: int = 0
@@ -113,31 +124,33 @@ def paper_row(backend: str, ranks: int, threads: int) -> str:
     return PAPER_ROWS.get((backend, ranks * threads == 1), "")
 
 
-def failed_row(point: Point, repeat: int, failure: Failure, machine: str) -> Row:
-    """Return the row of a run that did not end well."""
+def row_of(point: Point, repeat: int, machine: str, **measured: Any) -> Row:
+    """Return the row of a run: what the study gave, and over it what was ``measured``."""
     config = point.config
     threads = 0 if config.threads == "auto" else int(config.threads)
+    rows, batch = (0 if isinstance(n, str) else n for n in (config.train_rows, config.batch_size))
+    given = {
+        "paper_row": paper_row(config.backend, point.ranks, threads),
+        "key": point.key,
+        "setting": point.setting,
+        "given": point.as_json(),
+        "backend": config.backend,
+        "reduction": config.reduction,
+        "network": network_name(config.hidden),
+        "dataset": shared("dataset", config.dataset),
+        "dtype": config.dtype,
+        "precision": config.matmul_precision,
+        "rows": rows,
+        "batch_size": batch,
+        "ranks": point.ranks,
+        "threads": threads,
+        "nodes": 0,
+        "group_size": 0,
+    }
+    return Row(machine=machine, repeat=repeat, **{**given, **measured})
+
+
+def failed_row(point: Point, repeat: int, failure: Failure, machine: str) -> Row:
+    """Return the row of a run that did not end well."""
     code = f"exit code {failure.code}: " if failure.code else ""
-    numbers = [0 if isinstance(v, str) else int(v) for v in (config.train_rows, config.batch_size)]
-    return Row(
-        machine,
-        paper_row(config.backend, point.ranks, threads),
-        point.key,
-        point.setting,
-        point.as_json(),
-        config.backend,
-        config.reduction,
-        network_name(config.hidden),
-        shared("dataset", config.dataset),
-        config.dtype,
-        config.matmul_precision,
-        numbers[0],
-        numbers[1],
-        point.ranks,
-        threads,
-        0,
-        0,
-        repeat,
-        status=failure.status,
-        error=f"{code}{failure.error}",
-    )
+    return row_of(point, repeat, machine, status=failure.status, error=f"{code}{failure.error}")

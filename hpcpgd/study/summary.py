@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.study.grid import shared
-from hpcpgd.study.rows import NAN, PHASE_COLUMNS, Row
+from hpcpgd.study.rows import NAN, PHASE_COLUMNS, PointColumns, Row
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -23,16 +23,12 @@ SEED = 20_160_101
 
 # What makes two runs the same point.
 POINT = ("machine", "paper_row", "key")
-SHOWN = (
-    "machine", "paper_row", "key", "setting", "backend", "reduction", "network", "dataset",
-    "dtype", "precision", "rows", "batch_size", "ranks", "threads", "nodes", "group_size",
-)  # fmt: skip
 RESOURCES = {"ranks", "threads"}
 WHOLES = {"train_rows", "batch_size"}  # which grow with the ranks of a weak study
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(PointColumns):
     """One point.
 
     Attributes
@@ -69,22 +65,6 @@ class Summary:
         The most that a run could use; 0 if not known.
     """
 
-    machine: str
-    paper_row: str
-    key: str
-    setting: str
-    backend: str
-    reduction: str
-    network: str
-    dataset: str
-    dtype: str
-    precision: str
-    rows: int
-    batch_size: int
-    ranks: int
-    threads: int
-    nodes: int
-    group_size: int
     asked_reduction: str
     wanted: int
     repeats: int
@@ -177,7 +157,7 @@ def _summary(
     whole = product / float(np.prod(_factors(origin, origin))) if origin else NAN
     phases: dict[str, Any] = {name: _middle(group, name) for name in PHASE_COLUMNS.values()}
     return Summary(
-        **{name: getattr(first, name) for name in SHOWN},
+        **{f.name: getattr(first, f.name) for f in fields(PointColumns)},
         asked_reduction=json.loads(first.given).get("reduction", RunConfig.reduction),
         wanted=max(repeats, len(group)),
         repeats=len(good),

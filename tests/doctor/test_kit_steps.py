@@ -121,8 +121,8 @@ def test_a_kit_is_not_started_by_a_launcher(
 
 def row(**changes: Any) -> Row:
     point = Row(
-        "cpu", "", "k", "", "{}", "gemm", "reproducible", "net-1h", "d", "float32", "float32",
-        100, 10, 1, 1, 1, 1, 1,
+        "cpu", "", "k", "", "gemm", "reproducible", "net-1h", "d", "float32", "float32",
+        100, 10, 1, 1, 1, 1, "{}", 1,
     )  # fmt: skip
     return replace(point, **changes)
 

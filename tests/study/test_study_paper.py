@@ -31,8 +31,8 @@ ABSENT = Failure("no device", 0, "none")
 def row(name: str, network: str, batch: int, seconds: float, **others: Any) -> Row:
     found = ROW[name]
     made = Row(
-        "m", name, f"{network}-{batch}", "", "{}", found.backend, "allreduce", network, "mnist",
-        "float32", "float32", 2048, batch, 1, 2 if found.parallel else 1, 1, 0, 1,
+        "m", name, f"{network}-{batch}", "", found.backend, "allreduce", network, "mnist",
+        "float32", "float32", 2048, batch, 1, 2 if found.parallel else 1, 1, 0, "{}", 1,
     )  # fmt: skip
     return replace(made, epochs=1, tpe_seconds=seconds, gflops=100 / seconds, **others)
 

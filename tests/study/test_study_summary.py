@@ -18,8 +18,8 @@ from hpcpgd.study.tables import factors_table, failures, remarks, summary_table
 
 def row(ranks: int, seconds: float, **others: Any) -> Row:
     made = Row(
-        "m", "", "", "", "", "gemm", "allreduce", "net-1h", "digits", "float32", "float32", 1000,
-        100, ranks, 1, 1, 0, 1, epochs=2, tpe_seconds=seconds, gflop_per_epoch=8.0,
+        "m", "", "", "", "gemm", "allreduce", "net-1h", "digits", "float32", "float32", 1000,
+        100, ranks, 1, 1, 0, "", 1, epochs=2, tpe_seconds=seconds, gflop_per_epoch=8.0,
         gflops=8.0 / seconds, data_s=0.0, compute_s=seconds, reduce_s=0.0, wait_s=0.0,
         update_s=0.0, useful_mean_s=seconds, useful_max_s=seconds,
     )  # fmt: skip

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from hpcpgd.study.grid import Point, digest, network_name
 from hpcpgd.study.launchers import Launcher
 from hpcpgd.study.paper.paper_table import LIBRARIES, PaperRow
 from hpcpgd.study.paper.problem import Problems
-from hpcpgd.study.rows import Row
+from hpcpgd.study.rows import PointColumns, Row
 from hpcpgd.study.study_folder import Failure
 
 PROBE_SECONDS = 120.0
@@ -132,25 +132,16 @@ def read_library_row(path: Path, row: PaperRow, own: Row, repeat: int) -> Row:
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise DataError(f"{path}: no result of a library: {error}") from None
     steps = -(-own.rows // own.batch_size)
+    columns = {field.name: getattr(own, field.name) for field in fields(PointColumns)}
+    columns |= {
+        "machine": cpu, "paper_row": row.name, "backend": row.backend, "reduction": "none",
+        "dtype": "float32", "precision": "float32", "ranks": 1, "threads": threads, "nodes": 1,
+        "group_size": 0,
+    }  # fmt: skip
     return Row(
-        cpu,
-        row.name,
-        own.key,
-        own.setting,
-        own.given,
-        row.backend,
-        "none",
-        own.network,
-        own.dataset,
-        "float32",
-        "float32",
-        own.rows,
-        own.batch_size,
-        1,
-        threads,
-        1,
-        0,
-        repeat,
+        **columns,
+        given=own.given,
+        repeat=repeat,
         epochs=len(seconds),
         steps=steps * len(seconds),
         tpe_seconds=tpe,
