@@ -9,12 +9,10 @@ from pathlib import Path
 from hpcpgd.checkpoint.checkpoint_folder import Folder, load
 from hpcpgd.checkpoint.run_files import beside
 from hpcpgd.checkpoint.seal import is_sealed
-from hpcpgd.config.toml_file import parse
 from hpcpgd.data.guard import refuse_bad_file
-from hpcpgd.data.hdf5_heaps import opened
-from hpcpgd.data.safe_hdf5 import attribute
 from hpcpgd.errors import DataError
 from hpcpgd.results.identify import CHECKPOINT, RUN, what_is
+from hpcpgd.results.runfile import run_on_disk
 
 
 def problem(path: Path, folder: Path) -> str:
@@ -42,13 +40,13 @@ def problem(path: Path, folder: Path) -> str:
 
 def _of_run_file(path: Path) -> str:
     """Name the newest checkpoint of the run that a file is of."""
-    with suppress(DataError), opened(path) as file:
-        run, status = (attribute(file, name, str) for name in ("run", "status"))
-        named = str(parse(attribute(file, "config", str))["train"]["checkpoint_dir"])
-        folders = [beside(path)] if named == "auto" else [Path(named), beside(path)]
-        more = ", with more --epochs: the run is complete" if status == "complete" else ""
-        return _advice("is a run file", folders, f"{run}-step-", more)
-    return _advice("is a damaged run file", [beside(path)])
+    on_disk = run_on_disk(path)
+    if on_disk is None:
+        return _advice("is a damaged run file", [beside(path)])
+    named = str(on_disk.config.get("checkpoint_dir", "auto"))
+    folders = [beside(path)] if named == "auto" else [Path(named), beside(path)]
+    more = ", with more --epochs: the run is complete" if on_disk.status == "complete" else ""
+    return _advice("is a run file", folders, f"{on_disk.run}-step-", more)
 
 
 def _advice(seen: str, folders: Iterable[Path], beginning: str = "", more: str = "") -> str:

@@ -21,7 +21,6 @@ from hpcpgd.data.dataset import splits_of
 from hpcpgd.data.hdf5_heaps import opened
 from hpcpgd.data.safe_hdf5 import attribute
 from hpcpgd.engines.parameters import params_sha256
-from hpcpgd.errors import DataError
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.parallel.phase_names import PHASES
 from hpcpgd.results.atomic import write_atomically
@@ -216,34 +215,31 @@ class RunOnDisk:
     Attributes
     ----------
     run : str
-        Its name.
-    complete : bool
-    lengths : tuple
-        The epochs and the steps that were asked for.
+        The name of the run.
+    status : str
+    argv : str
+        The command line, as the file has it.
+    config : dict
+        The options by name.
     """
 
     run: str
-    complete: bool
-    lengths: tuple[object, object]
+    status: str
+    argv: str
+    config: dict[str, Any]
+
+    def can_go_on(self, argv: Sequence[str]) -> bool:
+        """Return whether the same command has left the run unfinished."""
+        same = bool(argv) and self.argv == _as_utf8(_as_text(argv))
+        return same and self.status in ("running", "stopped")
 
 
 def run_on_disk(path: Path) -> RunOnDisk | None:
     """Return of which run the file at ``path`` is, None if it cannot be read as a run file."""
     try:
         with opened(path) as file:
-            run, status = (attribute(file, name, str) for name in ("run", "status"))
-            config = parse(attribute(file, "config", str))["train"]
-            lengths = (config.get("epochs"), config.get("max_steps"))
+            run, status, argv = (attribute(file, name, str) for name in ("run", "status", "argv"))
+            config = dict(parse(attribute(file, "config", str))["train"])
     except Exception:  # whatever h5py makes of bad content
         return None
-    return RunOnDisk(run, status == "complete", lengths)
-
-
-def can_go_on(path: Path, argv: Sequence[str]) -> bool:
-    """Return whether the file at ``path`` is of a run that the same command left unfinished."""
-    try:
-        with opened(path) as file:
-            command, status = (attribute(file, name, str) for name in ("argv", "status"))
-    except DataError:
-        return False
-    return bool(argv) and command == _as_utf8(_as_text(argv)) and status in ("running", "stopped")
+    return RunOnDisk(run, status, argv, config)

@@ -16,7 +16,7 @@ from hpcpgd.environment import batch_system
 from hpcpgd.errors import OutputError
 from hpcpgd.results.atomic import check_writable
 from hpcpgd.results.locks import DEAD_NODE_SECONDS, FolderLock, sweep, warn
-from hpcpgd.results.runfile import can_go_on, run_on_disk
+from hpcpgd.results.runfile import run_on_disk
 
 
 @dataclass
@@ -130,7 +130,7 @@ def _claim_earlier(config: RunConfig, opened: Opened, argv: Sequence[str]) -> bo
     if not _by_default(config):
         return False
     own = opened.files
-    left = [files for files in earlier_files(config) if can_go_on(files.run_file, argv)]
+    left = [files for files in earlier_files(config) if _can_go_on(files, argv)]
     left = [files for files in left if files.checkpoints.newest_first()]
     # The first may be dying yet: it is waited for where there are no others.
     for files, patience in [*((f, 0.0) for f in left), *((f, DEAD_NODE_SECONDS) for f in left[:1])]:
@@ -139,10 +139,15 @@ def _claim_earlier(config: RunConfig, opened: Opened, argv: Sequence[str]) -> bo
             opened.claim(config, patience)
         except OutputError:
             continue
-        if can_go_on(files.run_file, argv):  # still, after the wait
+        if _can_go_on(files, argv):  # still, after the wait
             return True
     opened.files = own
     return False
+
+
+def _can_go_on(files: RunFiles, argv: Sequence[str]) -> bool:
+    on_disk = run_on_disk(files.run_file)
+    return on_disk is not None and on_disk.can_go_on(argv)
 
 
 def _nothing_to_go_on_from(config: RunConfig, files: RunFiles) -> str:
@@ -172,9 +177,10 @@ def _look(config: RunConfig, opened: Opened) -> None:
 
 def _begins_anew(config: RunConfig, run_file: Path, run: str) -> bool:
     """Return whether ``--overwrite`` replaces a complete ``run``; one that is not goes on."""
+    if not config.overwrite or config.resume != "auto":
+        return False
     on_disk = run_on_disk(run_file)
-    again = config.overwrite and config.resume == "auto"
-    return again and on_disk is not None and on_disk.complete and on_disk.run == run
+    return on_disk is not None and (on_disk.run, on_disk.status) == (run, "complete")
 
 
 def _check_run_file(config: RunConfig, opened: Opened) -> None:
@@ -188,7 +194,9 @@ def _check_run_file(config: RunConfig, opened: Opened) -> None:
     path, state, on_disk = opened.files.run_file, opened.state, run_on_disk(opened.files.run_file)
     mine = state is not None and on_disk is not None and on_disk.run == state.run
     if on_disk is not None and not config.overwrite:
-        if mine and on_disk.complete and on_disk.lengths == (config.epochs, config.max_steps):
+        lengths = (on_disk.config.get("epochs"), on_disk.config.get("max_steps"))
+        ended = on_disk.status == "complete" and lengths == (config.epochs, config.max_steps)
+        if mine and ended:
             raise OutputError(
                 f"--output {path}: this run is complete: to go on with it, give more --epochs; "
                 "to begin another, give another name (--overwrite replaces this one)"

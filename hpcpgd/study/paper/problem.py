@@ -6,17 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import RawData, prepare
-from hpcpgd.data.checks import numeric
-from hpcpgd.data.guard import refuse_bad_file
-from hpcpgd.data.safe_hdf5 import dataset
 from hpcpgd.engines.parameters import initial_parameters, make_network
 from hpcpgd.errors import DataError
 from hpcpgd.results.atomic import write_atomically
+from hpcpgd.results.run_reader import opened_run
 from hpcpgd.study.grid import Point, digest
 from hpcpgd.study.study_folder import Job, StudyFolder
 from hpcpgd.train.planning import make_sampler
@@ -87,7 +84,5 @@ class Problems:
         if not path.exists():
             said = f"{point.config.backend}, batch {point.config.batch_size}"
             raise DataError(f"no run of {said} has ended well: no losses to compare with")
-        with refuse_bad_file(path), h5py.File(path) as file:
-            found = dataset(file, "history/train_loss", f"{path}: history/train_loss")
-            numeric(found.dtype, f"{path}: history/train_loss")
-            return [float(loss) for loss in found[...]]
+        with opened_run(path) as run:
+            return [float(loss) for loss in run.values("history/train_loss", (None,))]
