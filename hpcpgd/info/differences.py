@@ -11,7 +11,7 @@ import numpy as np
 from hpcpgd.cli.quantities import duration, number, percent
 from hpcpgd.data.dataset import Array
 from hpcpgd.info.run_page import machine, row
-from hpcpgd.results.run_reader import RESULTS, opened_run
+from hpcpgd.results.result_reader import RESULTS, opened_result
 
 # Options that do not change the result: names of files, and how a run is watched.
 UNCOMPARED = ("output", "checkpoint_dir", "checkpoint_every", "resume", "time_limit", "hang_limit",
@@ -61,7 +61,7 @@ def differences(first: Path, second: Path) -> str:
 
 
 def _read(path: Path) -> Facts:
-    with opened_run(path) as run:
+    with opened_result(path) as run:
         config = {"dataset_sha256": run.text("dataset_sha256"), **run.config()}
         history = run.history() if run.has("history") else {}
         final = {name: float(history[name][-1]) for name in RESULTS if history}
@@ -103,7 +103,7 @@ def _gap(x: Array, y: Array) -> float:
 
 
 def _weights(path: Path) -> dict[str, Array]:
-    with opened_run(path) as run:
+    with opened_result(path) as run:
         layers = itertools.takewhile(run.has, (f"model/layer{n}" for n in itertools.count(1)))
         return {
             f"{layer}/{part}": run.values(f"{layer}/{part}", shape).astype(np.float64)

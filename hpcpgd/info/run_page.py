@@ -12,7 +12,7 @@ from hpcpgd.cli.quantities import duration, number, percent
 from hpcpgd.config.run_config import FIELDS
 from hpcpgd.data.dataset import Array
 from hpcpgd.errors import printable
-from hpcpgd.results.run_reader import RunFileReader, config_text, opened_run
+from hpcpgd.results.result_reader import ResultReader, config_text, opened_result
 
 WIDTH, LABEL = 100, 22
 COLUMNS = "{:>7}{:>12}{:>11}{:>17}{:>11}{:>11}"
@@ -34,7 +34,7 @@ def page(path: Path) -> str:
     DataError
         If it is no run file, or damaged.
     """
-    with opened_run(path) as run:
+    with opened_result(path) as run:
         facts = {"run file": path.name, **_what(run), **machine(run), **_outcome(run)}
     return "\n".join(row(label, text) for label, text in facts.items())
 
@@ -47,7 +47,7 @@ def row(label: str, text: str) -> str:
     )
 
 
-def machine(run: RunFileReader) -> dict[str, str]:
+def machine(run: ResultReader) -> dict[str, str]:
     """Return where a run was, and with which versions, by label."""
     last = len(run.values("segments/first_step", (None,)))
     hosts = list(dict.fromkeys(run.texts(f"ranks/segment{last}/host")))
@@ -71,7 +71,7 @@ def machine(run: RunFileReader) -> dict[str, str]:
     }
 
 
-def _what(run: RunFileReader) -> dict[str, str]:
+def _what(run: ResultReader) -> dict[str, str]:
     config = defaultdict(str, run.config())
     default = {key: config_text(field.default) for key, field in FIELDS.items()}
     others = [f"{k} {v}" for k, v in config.items() if k not in PLACED and v != default.get(k)]
@@ -89,7 +89,7 @@ def _what(run: RunFileReader) -> dict[str, str]:
     }
 
 
-def _outcome(run: RunFileReader) -> dict[str, str]:
+def _outcome(run: ResultReader) -> dict[str, str]:
     status, steps = run.text("status"), run.values("segments/last_step", (None,))
     end = f"{ENDS.get(status, status)}, {steps[-1]} steps; started {run.text('started')}"
     ranks = run.values("segments/ranks", (len(steps),))
@@ -127,7 +127,7 @@ def _best(history: dict[str, Array]) -> int:
     return 0
 
 
-def _phases(run: RunFileReader, segments: int) -> dict[str, str]:
+def _phases(run: ResultReader, segments: int) -> dict[str, str]:
     totals = defaultdict[str, float](float)
     for place in (f"timing/segment{n}" for n in range(1, segments + 1)):
         if run.has(f"{place}/seconds"):

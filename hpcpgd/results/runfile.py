@@ -25,9 +25,10 @@ from hpcpgd.kernels.core.network import Array
 from hpcpgd.parallel.phase_names import PHASES
 from hpcpgd.results.atomic import write_atomically
 from hpcpgd.results.history import Epoch, Timing
+from hpcpgd.results.identify import RUN
 from hpcpgd.results.netcdf import put
 from hpcpgd.results.record import RankPlace, RunRecord, Scores, Segment
-from hpcpgd.results.run_reader import SCHEMA
+from hpcpgd.results.result_reader import SCHEMAS
 
 MAX_RANK_ROWS = 1024  # above, /timing holds statistics over the ranks
 STATISTICS = ("minimum", "median", "maximum")
@@ -71,7 +72,7 @@ def _write_attributes(file: h5py.File, record: RunRecord) -> None:
     """Write the root's attributes with h5py: as scalars, where netCDF has lists of one."""
     last, network = record.segments[-1], record.network
     attributes: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": SCHEMAS[RUN],
         "run": record.run,
         "hpcpgd_version": last.hpcpgd_version,
         "git_revision": record.git_revision,

@@ -15,14 +15,12 @@ import h5netcdf
 import h5py
 import numpy as np
 
-from hpcpgd.data.checks import numeric
-from hpcpgd.data.hdf5_heaps import opened
-from hpcpgd.data.safe_hdf5 import attribute, dataset, texts
 from hpcpgd.environment.provenance import cpu_model
 from hpcpgd.errors import DataError
 from hpcpgd.results.atomic import write_atomically
-from hpcpgd.results.identify import STUDY, what_is
+from hpcpgd.results.identify import STUDY
 from hpcpgd.results.netcdf import put
+from hpcpgd.results.result_reader import SCHEMAS, ResultReader, opened_result
 from hpcpgd.study.grid import points
 from hpcpgd.study.read_run import read_row
 from hpcpgd.study.rows import UNITS, Row, failed_row
@@ -32,12 +30,9 @@ from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.summary import Summary, summarise
 from hpcpgd.version import __version__
 
-SCHEMA = "hpcpgd.study/1"
 NO_MODEL = ("", "none")  # of a run that failed early, or without a GPU
-ATTRIBUTES = {
-    "schema": str, "hpcpgd_version": str, "written": str, "name": str, "kind": str,
-    "repeats": int, "warmup_epochs": int, "base": str, "expected_runs": int,
-}  # fmt: skip
+TEXTS = ("hpcpgd_version", "written", "name", "kind", "base")
+NUMBERS = ("repeats", "warmup_epochs", "expected_runs")
 FORMERLY = {"asked_reduction": "reduction"}  # what stands for a column in older files
 SUMMARY_UNITS = {**UNITS, "median": "s", "ci_low": "s", "ci_high": "s"}
 
@@ -121,7 +116,7 @@ def write(
         _table(file, "summary", "point", summary, SUMMARY_UNITS)
     with h5py.File(image, "r+") as file:
         attributes = {
-            "schema": SCHEMA,
+            "schema": SCHEMAS[STUDY],
             "hpcpgd_version": __version__,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "name": study.name,
@@ -156,53 +151,41 @@ def read(path: Path) -> tuple[dict[str, Any], list[Row], list[Summary]]:
     DataError
         If it is damaged or none.
     """
-    seen = what_is(path)
-    if seen not in ("", STUDY):
-        raise DataError(
-            f"{path}: cannot be read as a study file: it is {seen}; hpcpgd study collect makes one"
-        )
-    with opened(path) as file:
-        try:
-            attributes = {name: attribute(file, name, kind) for name, kind in ATTRIBUTES.items()}
-            if attributes["schema"] != SCHEMA:
-                raise DataError(f"schema {attributes['schema']!r}, expected {SCHEMA!r}")
-            attributes["origins"] = _origins(file)
-            return attributes, _rows(file, "runs", Row), _rows(file, "summary", Summary)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+    with opened_result(path, STUDY) as file:
+        attributes: dict[str, Any] = {name: file.text(name) for name in TEXTS}
+        attributes |= {name: file.number(name, 0) for name in NUMBERS}
+        attributes["origins"] = _origins(file)
+        return attributes, _rows(file, "runs", Row), _rows(file, "summary", Summary)
 
 
-def _origins(file: h5py.File) -> dict[str, list[str]]:
-    if "origins" not in file.attrs:  # files of earlier versions
+def _origins(file: ResultReader) -> dict[str, list[str]]:
+    if not file.has("origins"):  # files of earlier versions
         return {"": []}
     try:
-        values = json.loads(attribute(file, "origins", str)).items()
+        values = json.loads(file.text("origins")).items()
         return {k: list(map(str, machines)) for k, machines in values} or {"": []}
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise DataError("attribute 'origins' does not name labels and machines") from None
 
 
-def _rows(file: h5py.File, table: str, kind: Any) -> list[Any]:
+def _rows(file: ResultReader, table: str, kind: Any) -> list[Any]:
     columns = {}
     for c in fields(kind):
         path = f"{table}/{c.name}"
-        path = path if path in file else f"{table}/{FORMERLY.get(c.name, c.name)}"
-        if path not in file and c.name == "logical_cores":
-            continue
-        columns[c.name] = _column(file, path, str(c.type))
+        path = path if file.has(path) else f"{table}/{FORMERLY.get(c.name, c.name)}"
+        if file.has(path) or c.name != "logical_cores":
+            columns[c.name] = _column(file, path, str(c.type))
     lengths = {len(values) for values in columns.values()}
-    if len(lengths) != 1 or not min(lengths):
+    if len(lengths) != 1:
         raise DataError(f"{table}: its columns have {sorted(lengths)} values, expected as many")
-    return [kind(*values) for values in zip(*columns.values(), strict=True)]
+    return [kind(**dict(zip(columns, v, strict=True))) for v in zip(*columns.values(), strict=True)]
 
 
-def _column(file: h5py.File, path: str, kind: str) -> list[Any]:
+def _column(file: ResultReader, path: str, kind: str) -> list[Any]:
     """Return a column of a table, each value of the kind that its row has."""
-    found = dataset(file, path, path)
     if kind == "str":
-        return list(texts(found))
-    numeric(found.dtype, path)
-    if found.ndim != 1 or (kind != "float" and found.dtype.kind not in "iu"):
-        raise DataError(f"{path}: {found.dtype} {found.shape}, expected a column of {kind}")
-    values = found[()].tolist()
-    return values if kind == "int" else [{"bool": bool, "float": float}[kind](v) for v in values]
+        return list(file.texts(path))
+    values = file.values(path, (None,))
+    if kind != "float" and values.dtype.kind not in "iu":
+        raise DataError(f"{path}: {values.dtype}, expected a column of {kind}")
+    return list(values.astype({"int": int, "bool": bool, "float": float}[kind]).tolist())

@@ -12,7 +12,7 @@ from hpcpgd.config.toml_file import parse
 from hpcpgd.errors import DataError, shown
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.parallel.phase_names import COMPUTE, DATA, UPDATE
-from hpcpgd.results.run_reader import RunFileReader, opened_run
+from hpcpgd.results.result_reader import ResultReader, opened_result
 from hpcpgd.study.grid import Point, shared
 from hpcpgd.study.rows import NAN, PHASE_COLUMNS, Row, paper_row, row_of
 
@@ -25,12 +25,12 @@ def read_row(path: Path, point: Point, repeat: int, warmup: int, machine: str | 
     DataError
         If the file is damaged, of another schema, or of another run than the point's.
     """
-    with opened_run(path) as run:
+    with opened_result(path) as run:
         return _row(run, path, point, repeat, warmup, machine)
 
 
 def _row(
-    run: RunFileReader, path: Path, point: Point, repeat: int, warmup: int, machine: str | None
+    run: ResultReader, path: Path, point: Point, repeat: int, warmup: int, machine: str | None
 ) -> Row:
     if run.text("status") != "complete":
         raise DataError(f"status {run.text('status')!r}: expected the file of a complete run")
@@ -68,7 +68,7 @@ def _row(
     )
 
 
-def logical_cores(run: RunFileReader) -> int:
+def logical_cores(run: ResultReader) -> int:
     """Return how many cores the ranks could use at the last start; hardware threads count each."""
     place = f"ranks/segment{len(run.values('segments/ranks', (None,)))}"
     masks = set(zip(run.texts(f"{place}/host"), run.texts(f"{place}/affinity"), strict=False))
@@ -86,7 +86,7 @@ def _require_same(point: Point, config: dict[str, Any], ranks: int) -> None:
             raise DataError(f"the run of another point: {key} {shown(seen)}, expected {value}")
 
 
-def _times(run: RunFileReader, warmup: int, rows: int, batch: int) -> dict[str, Any]:
+def _times(run: ResultReader, warmup: int, rows: int, batch: int) -> dict[str, Any]:
     """Return the medians over the counted epochs."""
     steps = run.values("history/steps", (None,))
     if steps.dtype.kind not in "iu" or not ((steps > 0) & (steps <= rows)).all():

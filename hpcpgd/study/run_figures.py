@@ -11,7 +11,7 @@ from hpcpgd.config.run_config import NETWORKS
 from hpcpgd.errors import DataError
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.results.atomic import make_folder
-from hpcpgd.results.run_reader import RunFileReader, opened_run
+from hpcpgd.results.result_reader import ResultReader, opened_result
 from hpcpgd.results.runfile import STATISTICS, over_ranks
 from hpcpgd.study import figure_words as words
 from hpcpgd.study import phase_bars
@@ -40,7 +40,7 @@ def draw(path: Path, folder: Path, form: FigureForm) -> list[Path]:
     DataError
         If it is no run file, damaged, or has no epoch yet.
     """
-    with opened_run(path) as run:
+    with opened_result(path) as run:
         if not run.has("history"):
             raise DataError("no epoch has ended, so there is nothing to draw yet")
         title, date, status = _title(run), run.text("started")[:10], run.text("status")
@@ -60,7 +60,7 @@ def draw(path: Path, folder: Path, form: FigureForm) -> list[Path]:
     return paths
 
 
-def _title(run: RunFileReader) -> str:
+def _title(run: ResultReader) -> str:
     """Return what was trained, on what, where and how, on two lines."""
     config = run.config()
     names = {",".join(map(str, widths)): name for name, widths in NETWORKS.items()}
@@ -75,7 +75,7 @@ def _title(run: RunFileReader) -> str:
     )
 
 
-def _curves(run: RunFileReader) -> Curves:
+def _curves(run: ResultReader) -> Curves:
     """Return what is known of loss and accuracy."""
     history, test = run.history(), run.test()
     curves = {
@@ -93,7 +93,7 @@ def _curves(run: RunFileReader) -> Curves:
     return {panel: lines for panel, lines in known.items() if lines}
 
 
-def _bars(run: RunFileReader) -> dict[str, list[float]]:
+def _bars(run: ResultReader) -> dict[str, list[float]]:
     """Return the seconds of each phase, a bar a rank, or three where there are many ranks."""
     group = f"timing/segment{len(run.values('segments/ranks', (None,)))}"
     if not run.has(group):

@@ -54,8 +54,12 @@ def run_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_file_is_no_study_file(run_file: Path, tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text("[grid]")
-    for path, seen in ((run_file, "a run file"), (tmp_path / "s.toml", "no HDF5 file")):
-        expected = f"{path}: cannot be read as a study file: it is {seen}; hpcpgd study collect"
+    seen = {
+        run_file: f"a run file, expected a study file: hpcpgd info {run_file} reads it",
+        tmp_path / "s.toml": "no HDF5 file, expected a study file",
+    }
+    for path, text in seen.items():
+        expected = f"{path}: is {text}"
         with pytest.raises(DataError, match=re.escape(expected)):
             collect.read(path)
 

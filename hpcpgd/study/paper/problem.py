@@ -13,7 +13,7 @@ from hpcpgd.data import RawData, prepare
 from hpcpgd.engines.parameters import initial_parameters, make_network
 from hpcpgd.errors import DataError
 from hpcpgd.results.atomic import write_atomically
-from hpcpgd.results.run_reader import opened_run
+from hpcpgd.results.result_reader import opened_result
 from hpcpgd.study.grid import Point, digest
 from hpcpgd.study.study_folder import Job, StudyFolder
 from hpcpgd.train.planning import make_sampler
@@ -84,5 +84,5 @@ class Problems:
         if not path.exists():
             said = f"{point.config.backend}, batch {point.config.batch_size}"
             raise DataError(f"no run of {said} has ended well: no losses to compare with")
-        with opened_run(path) as run:
+        with opened_result(path) as run:
             return [float(loss) for loss in run.values("history/train_loss", (None,))]

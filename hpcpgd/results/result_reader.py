@@ -1,4 +1,4 @@
-"""Reading a run file that may be damaged or made to do harm.
+"""Reading a run file or a study file that may be damaged or made to do harm.
 
 Needs neither MPI nor numba, so that any machine can read.
 """
@@ -22,14 +22,16 @@ from hpcpgd.data.safe_hdf5 import attribute, dataset, texts
 from hpcpgd.errors import DataError, printable
 from hpcpgd.results.identify import CHECKPOINT, RUN, STUDY, what_is
 
-SCHEMA = "hpcpgd.run/1"
+SCHEMAS = {RUN: "hpcpgd.run/1", STUDY: "hpcpgd.study/1"}
 RESULTS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-READ_BY = {CHECKPOINT: "train --resume", STUDY: "study report", "a dataset": "data info"}
+READ_BY = {
+    CHECKPOINT: "train --resume", RUN: "info", STUDY: "study report", "a dataset": "data info",
+}  # fmt: skip
 
 
 @contextmanager
-def opened_run(path: Path) -> Iterator[RunFileReader]:
-    """Open a run file to read it.
+def opened_result(path: Path, kind: str = RUN) -> Iterator[ResultReader]:
+    """Open a file of ``kind``, which is ``RUN`` or ``STUDY``, to read it.
 
     Raises
     ------
@@ -38,16 +40,16 @@ def opened_run(path: Path) -> Iterator[RunFileReader]:
         for what is wrong with values that the body asks for.
     """
     seen = what_is(path)
-    if seen not in ("", RUN):  # "": opening it says what is wrong
+    if seen not in ("", kind):  # "": opening it says what is wrong
         command = f": hpcpgd {READ_BY[seen]} {path} reads it" if seen in READ_BY else ""
-        raise DataError(f"{path}: is {seen}, expected a run file{command}")
+        raise DataError(f"{path}: is {seen}, expected {kind}{command}")
     with opened(path) as file:
         try:
-            run = RunFileReader(file)
-            schema = run.text("schema")
-            if schema != SCHEMA:
-                raise DataError(f"schema {schema!r}, expected {SCHEMA!r}")
-            yield run
+            reader = ResultReader(file)
+            schema = reader.text("schema")
+            if schema != SCHEMAS[kind]:
+                raise DataError(f"schema {schema!r}, expected {SCHEMAS[kind]!r}")
+            yield reader
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
 
@@ -57,8 +59,8 @@ def config_text(value: Any) -> str:
     return printable(",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
 
 
-class RunFileReader:
-    """What a run file says, each value checked as it is asked for."""
+class ResultReader:
+    """What a file says, each value checked as it is asked for."""
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
