@@ -49,6 +49,12 @@ def test_all_that_stands_in_a_launcher_s_box() -> None:
         ("one\ntwo\n", "two"),
         ("srun: error: n1\nsrun: Terminating\n", "srun: error: n1"),
         (f"hpcpgd train: error: bad\n{SLOTS}", "hpcpgd train: error: bad"),
+        ("hpcpgd: internal error on rank 1 of 2\nTraceback:\n  File x\nKeyError: 'a'\nAbort(70)\n",
+         "hpcpgd: internal error on rank 1 of 2: KeyError: 'a'"),
+        ("-----\nThere are not enough slots: error\nuse --oversubscribe\n-----\n",
+         "There are not enough slots: error"),
+        ("slurmstepd: error: Detected 1 oom_kill event\nsrun: error: n1: task 0: Out Of Memory\n"
+         "srun: Terminating StepId=12.0\n", "srun: error: n1: task 0: Out Of Memory"),
         ("=====\n=   BAD TERMINATION\n=   EXIT CODE: 9\n=====\nKilled (signal 9)\n",
          "Killed (signal 9)"),
     ],

@@ -22,7 +22,7 @@ from hpcpgd.study.paper.contest import programs
 from hpcpgd.study.paper.paper_table import LIBRARIES
 from hpcpgd.study.paper.problem import Problems
 from hpcpgd.study.study_folder import Job, StudyFolder
-from tests.helpers.support import MINI, python
+from tests.helpers.support import MINI, ROOT, python
 
 PYTHON = os.environ.get("HPCPGD_TEST_LIBRARIES", "")
 needed = pytest.mark.skipif(not PYTHON, reason="HPCPGD_TEST_LIBRARIES names no Python")
@@ -81,38 +81,11 @@ def test_another_rate_is_noticed(program: str, problem: tuple[Path, Path], tmp_p
     assert not [*tmp_path.iterdir()]
 
 
-def test_the_problem_is_that_of_the_run(problem: tuple[Path, Path]) -> None:
-    """The rows in the order of the problem give the run's first loss by plain NumPy."""
-    expected = json.loads(problem[1].read_text())
-    with np.load(problem[0]) as file:
-        rows = file["order"][0]
-        a = file["features"][rows] * file["scale"] + file["offset"]
-        y = np.eye(int(file["classes"]))[file["labels"][rows]]
-        parameters = [file[f"{name}{l}"] for l in (1, 2, 3) for name in ("weights", "biases")]
-    first = 16
-    total = 0.0
-    for start in range(0, len(a), first):
-        total += loss(a[start : start + first], y[start : start + first], parameters)
-        parameters = step(a[start : start + first], y[start : start + first], parameters, 0.5)
-    assert total / len(a) == pytest.approx(expected[str(first)][0], rel=1e-9)
-
-
-def forward(a: Any, parameters: list[Any]) -> list[Any]:
-    outputs = [a]
-    for weights, biases in zip(parameters[::2], parameters[1::2], strict=True):
-        outputs.append(1 / (1 + np.exp(-(outputs[-1] @ weights + biases))))
-    return outputs
-
-
-def loss(a: Any, y: Any, parameters: list[Any]) -> float:
-    return float(((forward(a, parameters)[-1] - y) ** 2).sum())
-
-
-def step(a: Any, y: Any, parameters: list[Any], rate: float) -> list[Any]:
-    outputs, found = forward(a, parameters), list(parameters)
-    delta = (outputs[-1] - y) * outputs[-1] * (1 - outputs[-1])
-    for l in reversed(range(len(parameters) // 2)):
-        found[2 * l] = parameters[2 * l] - rate / len(a) * outputs[l].T @ delta
-        found[2 * l + 1] = parameters[2 * l + 1] - rate / len(a) * delta.sum(axis=0)
-        delta = (delta @ parameters[2 * l].T) * outputs[l] * (1 - outputs[l])
-    return found
+def test_the_problem_is_that_of_the_run(problem: tuple[Path, Path], tmp_path: Path) -> None:
+    """NumPy in float64 finds the losses with it, as the programs must."""
+    program, out = ROOT / "tests" / "helpers" / "numpy_library.py", tmp_path / "out.json"
+    done = python(str(program), *map(str, (*problem, out)), "--rate", "0.5")
+    assert (done.code, done.err) == (0, "")
+    found, expected = json.loads(out.read_text()), json.loads(problem[1].read_text())
+    for batch, losses in expected.items():
+        np.testing.assert_allclose(found["losses"][batch], losses, rtol=1e-6)

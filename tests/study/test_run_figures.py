@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from hpcpgd.results.history import Epoch, History, Timing
-from hpcpgd.results.record import RankPlace, Scores
 from hpcpgd.results.runfile import write_run_file
 from hpcpgd.study import cli, run_figures
 from hpcpgd.study.figure_form import FigureForm
-from tests.faults.hostile.checkpoints import make_state, record
+from tests.helpers.made_run import EPOCHS, made_run
 from tests.helpers.support import inside
 
-EPOCHS = 3
-PHASE_SECONDS = np.array([0.001, 0.002, 0.003, 0.004, 0.005])  # as the file orders them
 
-
-def epoch(number: int, accuracy: float) -> Epoch:
-    return Epoch(1 / number, accuracy, 2 / number, accuracy / 2, 1.0, 0.5, 3.0, 4.0, 0.1, 2)
-
-
-def write(path: Path, accuracy: float = 0.25, epochs: int = EPOCHS, ranks: int = 2) -> None:
-    """Write the file of a run; rank r takes 1 + r times as long as rank 0."""
-    state = make_state(epochs)
-    seconds = np.multiply.outer(np.arange(1.0, ranks + 1), PHASE_SECONDS)
-    places = [RankPlace("host", "cpu", f"{rank},{rank + 1}", "none") for rank in range(ranks)]
-    timing = Timing([*range(1, epochs + 1)], [seconds] * epochs, [np.ones(ranks, int)] * epochs)
-    segments = [replace(s, ranks=ranks, places=places, timing=timing) for s in state.segments]
-    run = replace(record(state), segments=segments)
-    run.history = History([epoch(number, accuracy) for number in range(1, epochs + 1)])
-    run.test = Scores(0.75, accuracy, np.ones((2, 2), np.int64))
-    write_run_file(path, run)
+def write(path: Path, **changes: Any) -> None:
+    write_run_file(path, made_run(**changes))
 
 
 @pytest.fixture

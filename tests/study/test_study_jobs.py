@@ -21,7 +21,6 @@ import xarray as xr
 
 from hpcpgd.cli.launcher import without_launcher
 from hpcpgd.study import cli, run_command
-from hpcpgd.study.runner import run_limited
 from tests.helpers.support import Done, inside, python
 
 SMALL = """
@@ -125,18 +124,11 @@ def test_the_study_file_holds_every_run(finished: Path) -> None:
         assert (middle <= high).all()
         assert list(summary["base"].asstr()) == ["gemm allreduce 1x1"] * 3
         assert summary["speedup"][0] == 1
-
-
-def test_a_run_file_is_what_the_row_says(finished: Path) -> None:
-    folder = finished / "hpcpgd-study-small"
-    with h5py.File(folder / "study.h5") as file:
-        seconds = dict(
-            zip(file["runs/run_file_sha256"].asstr(), file["runs/tpe_seconds"], strict=True)
-        )
-
-    for path in (folder / "runs").glob("*.h5"):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        with h5py.File(path) as run:
+        digests = runs["run_file_sha256"].asstr()[...].tolist()
+        seconds = dict(zip(digests, runs["tpe_seconds"], strict=True))
+    for run_file in (path.parent / "runs").glob("*.h5"):
+        with h5py.File(run_file) as run:
+            digest = hashlib.sha256(run_file.read_bytes()).hexdigest()
             assert seconds[digest] == run["history/epoch_seconds"][1]
 
 
@@ -148,15 +140,6 @@ def test_xarray_and_pandas_read_it_in_three_lines(finished: Path) -> None:
     middle = frame.groupby("ranks")["tpe_seconds"].median()
     np.testing.assert_allclose(middle, tree["summary/median"])
     tree.close()
-
-
-def test_report_draws_figures_and_prints_tables(finished: Path) -> None:
-    done = study(finished, "report", "hpcpgd-study-small/study.h5")
-    assert (done.code, done.err) == (0, "")
-    assert "load balance" in done.out
-    assert "the first 1 epochs where more were run" in done.out
-    names = {p.name for p in (finished / "hpcpgd-study-small" / "figures").iterdir()}
-    assert names == {"scaling.png", "scaling.pdf", "phases.png", "phases.pdf"}
 
 
 def test_two_machines_stand_apart(finished: Path, tmp_path: Path) -> None:
@@ -197,7 +180,9 @@ def test_run_ends_with_a_report_and_needs_no_matplotlib_for_its_tables(
     assert (done.code, done.err.count("\n")) == (0, 1)
     assert done.err.startswith("warning: up to 3 ranks x threads on the 2 cores here")
     assert "9 of 9 runs in" in done.out
-    assert "scaling.png" in done.out
+    assert "the first 1 epochs where more were run" in done.out
+    names = {path.name for path in (place / "figures").iterdir()}
+    assert names == {"scaling.png", "scaling.pdf", "phases.png", "phases.pdf"}
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
     done = here(tmp_path, "run", "small.toml")
     assert (done.code, done.err.count("\n")) == (0, 2)
@@ -216,7 +201,6 @@ def test_a_study_that_is_not_finished_shows_what_is_missing(finished: Path, tmp_
         assert list(file["summary/ranks"][...]) == [1, 2, 3]
         assert list(file["summary/repeats"][...]) == [3, 2, 0]
         assert set(file["runs/logical_cores"][...]) == {len(os.sched_getaffinity(0))}
-    shutil.rmtree(place / "figures")
     for given in (place / "study.h5", place, tmp_path / "small.toml"):
         done = here(tmp_path, "report", str(given), "--format", "svg", "--size", "8x4.5")
         assert (done.code, done.err) == (0, "")
@@ -353,6 +337,7 @@ epochs = 1
 hidden = [4]
 threads = 1
 """
+ONE = PAIRS.replace("[0.1, 0.2]", "[0.1]").replace(', "float64"', "")
 
 
 def test_what_differs_in_anything_is_another_point(tmp_path: Path) -> None:
@@ -382,8 +367,7 @@ def test_sigterm_ends_the_run_under_way(tmp_path: Path) -> None:
     assert "0 of 4 runs are done: run again to go on" in error
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True)
     assert left.stdout == ""
-    one = PAIRS.replace("[0.1, 0.2]", "[0.1]").replace(', "float64"', "")
-    (tmp_path / "pairs.toml").write_text(one)
+    (tmp_path / "pairs.toml").write_text(ONE)
     assert study(tmp_path, "run", "pairs.toml", "--no-report").code == 0  # nothing holds the folder
 
 
@@ -402,31 +386,6 @@ def test_a_base_can_name_any_key_and_no_path_leaves_the_machine(tmp_path: Path) 
         assert np.isfinite(speedup).all()
         assert all(s == 1 for s, t in zip(speedup, setting, strict=True) if "0.2" in t)
     assert b"secret" not in path.read_bytes()
-
-
-def test_an_internal_error_is_told_with_its_exception() -> None:
-    said = "hpcpgd: internal error on rank 1 of 2\nTraceback:\n  File x\nKeyError: 'a'\nAbort(70)\n"
-    command = [sys.executable, "-c", f"import sys; sys.exit({said!r})"]
-    told = run_limited(command, 30, dict(os.environ))
-    assert told == (1, "hpcpgd: internal error on rank 1 of 2: KeyError: 'a'")
-
-
-@pytest.mark.parametrize(
-    ("said", "reason"),
-    [
-        ("-----\nThere are not enough slots: error\nuse --oversubscribe\n-----\n",
-         "There are not enough slots: error"),
-        ("slurmstepd: error: Detected 1 oom_kill event\nsrun: error: n1: task 0: Out Of Memory\n"
-         "srun: Terminating StepId=12.0\n", "srun: error: n1: task 0: Out Of Memory"),
-        ("-----\n", ""),
-    ],
-)  # fmt: skip
-def test_the_reason_is_what_a_launcher_says_not_what_it_draws(said: str, reason: str) -> None:
-    command = [sys.executable, "-c", f"import sys; sys.exit({said!r})"]
-    assert run_limited(command, 30, dict(os.environ)) == (1, reason)
-
-
-ONE = PAIRS.replace("[0.1, 0.2]", "[0.1]").replace(', "float64"', "")
 
 
 @pytest.mark.parametrize(
@@ -454,6 +413,5 @@ def test_a_launcher_that_starts_nothing_has_no_failed_runs(
     runs = tmp_path / "hpcpgd-study-pairs" / "runs"
     assert len([*runs.glob("*.failed.json")]) == failed
     if not failed:
-        assert (
-            study(tmp_path, "run", "pairs.toml", "--no-report").code == 0
-        )  # all of it is still to be done
+        # All of it is still to be done.
+        assert study(tmp_path, "run", "pairs.toml", "--no-report").code == 0
