@@ -14,7 +14,7 @@ from hpcpgd.study.grid import Point
 from hpcpgd.study.launchers import Launcher
 from hpcpgd.study.read_run import read_row
 from hpcpgd.study.runner import execute
-from hpcpgd.study.study_folder import Failure, Job, StudyFolder
+from hpcpgd.study.study_folder import Job, StudyFolder
 from hpcpgd.study.tables import about
 
 
@@ -33,30 +33,24 @@ def execute_all(
         ended_by_signal(),
         tqdm(total=len(jobs), initial=done, unit="run", disable=None, file=sys.stderr) as bar,
     ):
-        begin, made = monotonic(), 0
-
-        def named() -> Iterator[Job]:
-            for job in jobs:
-                bar.set_description_str(_label(job))
-                yield job
-
-        def told(job: Job, failure: Failure | None) -> None:
-            nonlocal made
-            made += 1
-            bar.update()
-            if failure is not None:
-                bar.write(f"{failure.status}: {job.name}: {failure.error}", file=sys.stderr)
-            elif bar.disable:
-                left = (monotonic() - begin) / made * (len(jobs) - done - made)
-                line = f"run {done + made} of {len(jobs)}: {_label(job)}: "
-                line += _result(place, job, warmup) + (f"; {about(left)} left" if left else "")
-                print(line, file=sys.stderr, flush=True)
-
+        begin = monotonic()
         try:
-            execute(place, named(), time_limit, launcher, told)
+            for made, job in enumerate([j for j in jobs if not place.is_done(j)], 1):
+                bar.set_description_str(_label(job))
+                failure = execute(place, job, time_limit, launcher)
+                if not place.is_done(job):  # SLURM has ended this job, and the run with it
+                    return
+                bar.update()
+                if failure is not None:
+                    bar.write(f"{failure.status}: {job.name}: {failure.error}", file=sys.stderr)
+                elif bar.disable:
+                    left = (monotonic() - begin) / made * (len(jobs) - done - made)
+                    line = f"run {done + made} of {len(jobs)}: {_label(job)}: "
+                    line += _result(place, job, warmup) + (f"; {about(left)} left" if left else "")
+                    print(line, file=sys.stderr, flush=True)
         except (KeyboardInterrupt, SystemExit):  # the run under way has been ended
-            made = sum(place.is_done(job) for job in jobs)
-            bar.write(f"{made} of {len(jobs)} runs are done: run again to go on", file=sys.stderr)
+            ended = sum(place.is_done(job) for job in jobs)
+            bar.write(f"{ended} of {len(jobs)} runs are done: run again to go on", file=sys.stderr)
             raise
 
 

@@ -1,4 +1,4 @@
-"""Run what a study has not yet run, one run after the other."""
+"""Make one run of a study in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -34,35 +34,27 @@ def order(tasks: Sequence[Task], repeats: int) -> list[Job]:
     return [Job(task, repeat) for repeat in range(1, repeats + 1) for task in tasks]
 
 
-def execute(
-    folder: StudyFolder,
-    jobs: Iterable[Job],
-    time_limit: float,
-    launcher: Launcher,
-    report: Callable[[Job, Failure | None], None],
-) -> None:
-    """Run those of ``jobs`` that are not done, and call ``report`` after each.
+def execute(folder: StudyFolder, job: Job, time_limit: float, launcher: Launcher) -> Failure | None:
+    """Make a run, unless it is done; return how it failed, None if it ended well.
 
-    A run that SLURM ended together with this job is neither done nor failed: the rest is left.
-    Nor is one that the launcher did not start.
+    A run that SLURM ended together with this job has not failed: it is still to be done, and
+    so is one that the launcher did not start.
 
     Raises
     ------
     UnavailableError
         If the launcher starts nothing.
     """
-    for job in jobs:
-        if folder.is_done(job):
-            continue
-        failure = _run(folder, job, launcher, time_limit)
-        if failure is not None and launcher.was_cancelled():
-            return
-        if folder.run_file(job).exists():  # by another attempt, meanwhile
-            failure = None
-        if failure is not None:
-            _require_launcher(job, launcher, failure)
-            folder.write_failure(job, failure)
-        report(job, failure)
+    if folder.is_done(job):
+        return folder.read_failure(job)
+    failure = _run(folder, job, launcher, time_limit)
+    if failure is None or launcher.was_cancelled():
+        return None
+    if folder.run_file(job).exists():  # another process has made the run meanwhile
+        return None
+    _require_launcher(job, launcher, failure)
+    folder.write_failure(job, failure)
+    return failure
 
 
 def _run(folder: StudyFolder, job: Job, launcher: Launcher, time_limit: float) -> Failure | None:

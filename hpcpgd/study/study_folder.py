@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -14,6 +13,7 @@ from typing import Protocol
 
 from hpcpgd.errors import DataError, OutputError
 from hpcpgd.results.atomic import make_folder, write_atomically
+from hpcpgd.results.locks import lock
 from hpcpgd.study.launchers import Launcher
 
 
@@ -171,16 +171,14 @@ class StudyFolder:
         with file:
             # Children keep it: while a run of a study that was killed goes on, no other begins.
             os.set_inheritable(file.fileno(), True)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            held = lock(file)
+            if held is None:
+                raise OutputError(
+                    f"{self.path}: cannot be locked: take a --folder on another file system"
+                )
+            if not held:
                 raise OutputError(
                     f"{self.path}: another process makes runs here: wait for it, end it, or "
                     "take another --folder"
-                ) from None
-            except OSError as error:
-                raise OutputError(
-                    f"{self.path}: cannot be locked: {error.strerror}: take a --folder on "
-                    "another file system"
-                ) from None
+                )
             yield

@@ -157,10 +157,9 @@ class Trial:
         job = Job(point, repeat)
         launcher = self.allocation.on(self.allocation.nodes_of(point.ranks))
         try:
-            execute(self.runs, [job], limit, launcher, lambda job, failure: None)
+            failure = execute(self.runs, job, limit, launcher)
         except UnavailableError as error:  # on so many nodes; on fewer it may start ranks
             bad[point.key] = f"{job.name}: {error}"
             return
-        failure = self.runs.read_failure(job)
         if failure is not None:
             bad[point.key] = f"{job.name}: {failure.status}: {failure.error}"
