@@ -10,10 +10,10 @@ from hpcpgd.cli.parser import OneLineParser
 
 INFO = """Show what a run file says: what ran and where, how it ended, where the time went.
 The best epoch has the highest validation accuracy, or else the lowest loss.  Exit code 65: the
-file is no run file, or damaged."""
+file is not a run file, or is damaged."""
 COMPARE = """Say in what two run files differ: configuration, machine and versions, weights,
-history, time.  Names of files, and options of how a run is watched, are not compared.  Exit code
-0: they differ or not; 65: one is no run file, or damaged."""
+history, time.  Names of files, and options that only control checkpoints, limits and output, are
+not compared.  Exit code 0: they differ or not; 65: one is not a run file, or is damaged."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

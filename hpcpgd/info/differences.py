@@ -1,4 +1,4 @@
-"""What ``hpcpgd compare`` prints: in what two run files differ."""
+"""The differences between two run files, as ``hpcpgd compare`` prints them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hpcpgd.data.dataset import Array
 from hpcpgd.info.run_page import machine, row
 from hpcpgd.results.result_reader import RESULTS, opened_result
 
-# Options that do not change the result: names of files, and how a run is watched.
+# Options that do not change the result: names of files, checkpoints, limits and output.
 UNCOMPARED = ("output", "checkpoint_dir", "checkpoint_every", "resume", "time_limit", "hang_limit",
               "overwrite", "quiet")  # fmt: skip
 
 
 class Facts(NamedTuple):
-    """What is compared of a run; without epochs ``history`` is empty, as is a missing hash."""
+    """The values of a run that are compared; ``history`` and ``params_sha256`` may be empty."""
 
     status: str
     config: dict[str, str]
@@ -30,17 +30,17 @@ class Facts(NamedTuple):
 
     @property
     def epochs(self) -> int:
-        """How many there are in the history."""
+        """The number of epochs in the history."""
         return len(self.history["epoch_seconds"]) if self.history else 0
 
 
 def differences(first: Path, second: Path) -> str:
-    """Return in what two run files differ, a section for each subject.
+    """Return the differences between two run files, a section for each subject.
 
     Raises
     ------
     DataError
-        If one of them is no run file, or damaged.
+        If one of them is not a run file, or is damaged.
     """
     a, b = _read(first), _read(second)
     sections = {
@@ -97,8 +97,8 @@ def _bits(a: Facts, b: Facts, first: Path, second: Path) -> list[str]:
 
 
 def _gap(x: Array, y: Array) -> float:
-    """Return the largest difference, relative to the largest of all numbers."""
-    with np.errstate(all="ignore"):  # a damaged file may hold any
+    """Return the largest difference, relative to the largest absolute value."""
+    with np.errstate(all="ignore"):  # a damaged file may hold NaN or zeros alone
         return float(np.abs(x - y).max() / max(np.abs(x).max(), np.abs(y).max()))
 
 
@@ -115,7 +115,7 @@ def _weights(path: Path) -> dict[str, Array]:
 def _history(a: Facts, b: Facts) -> list[str]:
     both = min(a.epochs, b.epochs)
     pairs = {name: (a.history[name][:both], b.history[name][:both]) for name in RESULTS if both}
-    # NaN stands in the place of what was not measured.
+    # NaN means that a value was not measured.
     same = {name: (x == y) | (np.isnan(x) & np.isnan(y)) for name, (x, y) in pairs.items()}
     firsts = [(int(np.argmin(equal)), name) for name, equal in same.items() if not equal.all()]
     rows = []

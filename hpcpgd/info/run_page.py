@@ -32,7 +32,7 @@ def page(path: Path) -> str:
     Raises
     ------
     DataError
-        If it is no run file, or damaged.
+        If it is not a run file, or is damaged.
     """
     with opened_result(path) as run:
         facts = {"run file": path.name, **_what(run), **machine(run), **_outcome(run)}
@@ -40,7 +40,7 @@ def page(path: Path) -> str:
 
 
 def row(label: str, text: str) -> str:
-    """Return a label and a text, which stays within three lines; columns in it are kept."""
+    """Return a label and a text as at most three lines; spaces within the text are kept."""
     line = f"{label:<{LABEL}}{text if text.isprintable() else printable(text)}"
     return textwrap.fill(
         line, WIDTH, subsequent_indent=" " * LABEL, max_lines=3, break_on_hyphens=False
@@ -48,7 +48,7 @@ def row(label: str, text: str) -> str:
 
 
 def machine(run: ResultReader) -> dict[str, str]:
-    """Return where a run was, and with which versions, by label."""
+    """Return the machine of a run and the versions of its libraries, by label."""
     last = len(run.values("segments/first_step", (None,)))
     hosts = list(dict.fromkeys(run.texts(f"ranks/segment{last}/host")))
     more = f" and {len(hosts) - 3} more" if len(hosts) > 3 else ""
@@ -133,7 +133,7 @@ def _phases(run: ResultReader, segments: int) -> dict[str, str]:
         if run.has(f"{place}/seconds"):
             names = list(run.texts(f"{place}/phase"))
             seconds = run.times(f"{place}/seconds", (None, None, len(names)))
-            # Minimum, median and maximum stand in the place of very many ranks.
+            # For more than 1,024 ranks the file has the minimum, the median and the maximum.
             ranks = seconds[:, 1] if run.has(f"{place}/statistic") else seconds.mean(axis=1)
             for name, value in zip(names, ranks.sum(axis=0), strict=True):
                 totals[name] += float(value)
