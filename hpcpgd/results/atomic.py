@@ -16,7 +16,7 @@ from hpcpgd.results.locks import open_temporary
 def write_atomically(
     path: Path, data: bytes | memoryview, end: Callable[[], bytes] | None = None
 ) -> None:
-    """Put ``data``, and what ``end`` returns, in a file beside ``path`` and that in its place.
+    """Write ``data``, then what ``end`` returns, to a temporary file; rename it to ``path``.
 
     The file is flushed to the disk before it is renamed, and the folder after.  Where
     ``path`` is a symbolic link, the file that it points to is replaced.
@@ -24,16 +24,16 @@ def write_atomically(
     Raises
     ------
     OutputError
-        If anything of this fails; the temporary file is gone, ``path`` as it was.
+        If any of this fails; the temporary file is removed and ``path`` is unchanged.
     """
-    target = Path(os.path.realpath(path))  # which a link to itself does not stop
+    target = Path(os.path.realpath(path))  # does not fail for a link to itself
     temporary = None
     try:
         temporary, file = open_temporary(target.parent)
         with file:
             _put(file, data)
             if end is not None:
-                _begin_to_sync(file)  # while the end is computed
+                _begin_to_sync(file)  # goes on while the end is computed
                 _put(file, end())
             os.fsync(file.fileno())
         temporary.replace(target)
@@ -53,7 +53,7 @@ def _put(file: IO[bytes], data: bytes | memoryview) -> None:
 
 
 def _begin_to_sync(file: IO[bytes]) -> None:
-    """Let the system write what it has, where it can be told to; wait for nothing."""
+    """Start writing to the disk without waiting, where the system has a call for it."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
@@ -67,7 +67,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def make_folder(folder: Path, named: object) -> None:
-    """Make a folder and those above it; ``named`` is what the message calls it.
+    """Make a folder and its parents; ``named`` is its name in the message.
 
     Raises
     ------
@@ -81,17 +81,17 @@ def make_folder(folder: Path, named: object) -> None:
 
 
 def check_writable(path: Path, overwrite: bool, dataset: Path) -> None:
-    """Refuse what a run file must not replace, and a folder that cannot take it.
+    """Refuse a path that a run file must not replace, and a folder that cannot be written.
 
     Raises
     ------
     OutputError
-        Naming the file or folder and the cure.
+        With the file or folder, and what to do.
     """
     try:
         problem = _problem(path, overwrite, dataset)
     except OSError as error:
-        problem = f"cannot be looked at: {error.strerror}"
+        problem = f"cannot be checked: {error.strerror}"
     if problem:
         raise OutputError(f"--output {path}: {problem}")
 

@@ -19,7 +19,7 @@ class Epoch:
     Attributes
     ----------
     train_loss, train_accuracy : float
-        Running means over the epoch's steps, each with the weights that it began with.
+        Means over the steps of the epoch, each step with the weights before its update.
     validation_loss, validation_accuracy : float
         After the epoch.
     epoch_seconds : float
@@ -48,9 +48,9 @@ class Epoch:
 
 
 class Timing:
-    """On rank 0, the time and rows of every rank in the epochs, or parts of them, of a segment.
+    """The time and the rows of every rank in each epoch of a segment, kept on rank 0.
 
-    Plain numbers side by side, as in ``History``: a long run has many.
+    They are stored in flat arrays, as in ``History``: a long run has many epochs.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Timing:
         return f"Timing({', '.join(map(str, parts))})"
 
     def add(self, epoch: int, seconds: Array, rows: Array) -> None:
-        """Count what was measured in ``epoch``, once more if it was paused."""
+        """Add what was measured in ``epoch``; the parts of a paused epoch are summed."""
         if self.epochs and self.epochs[-1] == epoch:
             np.frombuffer(self._seconds)[-seconds.size :] += seconds.ravel()
             np.frombuffer(self._rows, np.int64)[-rows.size :] += rows
@@ -97,9 +97,9 @@ class Timing:
 
 
 class History:
-    """Epochs so far, a column of plain numbers for each of their attributes.
+    """The epochs so far, stored as one array for each attribute.
 
-    An object an epoch would have ten times the size, and a run may have a million.
+    An object for each epoch would take ten times the memory, and a run may have a million epochs.
 
     Parameters
     ----------

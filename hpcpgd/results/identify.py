@@ -1,4 +1,4 @@
-"""What a file is that a user has given for another."""
+"""The kind of a file that a user has given: a run file, a study file or another."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SCHEMAS = {
 
 
 def what_is(path: Path) -> str:
-    """Return what a file is, as a user calls it, "" if it is HDF5 that cannot be read.
+    """Return the kind of a file in words for a message, "" for HDF5 that cannot be read.
 
     Raises
     ------
     DataError
-        If it is missing or no regular file, or cannot be opened.
+        If it is missing, is not a regular file, or cannot be opened.
     """
     file_size(path)
     with refuse_bad_file(path), path.open("rb") as file:

@@ -1,6 +1,7 @@
-"""Files that say that their writer is alive: the system drops a lock when a process ends.
+"""Locked files: the system releases a lock when the process that holds it ends.
 
-By that the leavings of killed jobs can be told, and two jobs that would write the same run.
+The locks show which temporary files killed jobs have left, and keep two jobs from writing the
+same run.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from typing import IO, Any
 
 from hpcpgd.errors import OutputError
 
-DEAD_NODE_SECONDS = 120.0  # seconds in which a server drops the locks of a node that is dead
-LOOK = 1.0  # seconds between looks
+DEAD_NODE_SECONDS = 120.0  # after which a file server releases the locks of a dead node
+LOOK = 1.0  # seconds between two attempts to take a lock
 
 
 def lock(file: IO[Any]) -> bool | None:
-    """Lock a file for this process; False if another has it, None where none can."""
+    """Lock a file; return False if another process holds it, None where files have no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -35,12 +36,12 @@ def lock(file: IO[Any]) -> bool | None:
 
 
 def open_temporary(folder: Path) -> tuple[Path, IO[bytes]]:
-    """Return a new file with a lock on it, and its name; ``sweep`` knows it by both."""
+    """Return the path of a new file, and the file, locked; ``sweep`` goes by both."""
     while True:
-        # Jobs on several nodes may share the folder, and the numbers of their processes.
+        # Jobs on several nodes may share the folder and have the same process ids.
         path = folder / f".hpcpgd-{secrets.token_hex(8)}.tmp"
         file = path.open("xb")
-        # A sweep may have come between the two.
+        # A sweep may have removed the file before it was locked.
         if lock(file) is not False and os.fstat(file.fileno()).st_nlink:
             return path, file
         file.close()
@@ -48,7 +49,7 @@ def open_temporary(folder: Path) -> tuple[Path, IO[bytes]]:
 
 def sweep(folder: Path) -> None:
     """Remove the temporary files that killed writers have left."""
-    with suppress(OSError):  # they do no harm, either
+    with suppress(OSError):  # files that stay do no harm
         for path in list(folder.glob(".hpcpgd-*.tmp")):
             with suppress(OSError), path.open("rb+") as file:
                 if lock(file):
@@ -72,12 +73,12 @@ class FolderLock:
         self._file: IO[str] | None = None
 
     def take(self, patience: float = DEAD_NODE_SECONDS) -> None:
-        """Take the lock; wait ``patience`` seconds for a job that may be dying.
+        """Take the lock; wait ``patience`` seconds for another job, which may be ending.
 
         Raises
         ------
         OutputError
-            If another job keeps it, or the folder cannot be written.
+            If another job holds it, or the folder cannot be written.
         """
         end, told = time.monotonic() + patience, False
         while not self._try():
@@ -97,7 +98,7 @@ class FolderLock:
         except OSError as error:
             gone = isinstance(error, FileExistsError) and not os.path.lexists(self._folder)
             if gone or (there and isinstance(error, FileNotFoundError)):
-                return False  # who held it has just removed the folder
+                return False  # the job that held the lock has just removed the folder
             raise OutputError(
                 f"{self._option}: no folder can be made or used at {self._folder}: "
                 f"{error.strerror}; give another"
@@ -109,14 +110,14 @@ class FolderLock:
             file.close()
             return False
         self._file = file
-        with suppress(OSError):  # it holds all the same, but does not say whose it is
+        with suppress(OSError):  # the lock is held; its file then does not name the holder
             file.truncate(0)
             file.write(f"host {socket.gethostname()}, process {os.getpid()}")
             file.flush()
         return True
 
     def _open(self) -> IO[str]:
-        """Open the file, which nobody may have put a link or a pipe in the place of."""
+        """Open the lock file; refuse a link or a pipe in its place."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         file = os.fdopen(os.open(self._path, flags, 0o666), "r+", encoding="utf-8")
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -125,7 +126,7 @@ class FolderLock:
         return file
 
     def release(self) -> None:
-        """Give the lock back; nothing happens to who has none."""
+        """Release the lock, if it is held."""
         if self._file is not None:
             with suppress(OSError):
                 self._path.unlink()
@@ -142,5 +143,5 @@ class FolderLock:
 
 
 def warn(text: str) -> None:
-    """Print a warning, on a rank that speaks."""
+    """Print a warning on standard error."""
     print(f"hpcpgd train: warning: {text}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What a run file holds, as plain data that knows nothing of HDF5."""
+"""The content of a run file as plain data, independent of HDF5."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Scores:
     loss : float
         Eq. (6) for ``mse``.
     accuracy : float
-        Share of right answers, 0 to 1.
-    confusion : ndarray of int64, shape (classes, classes), or (0, 0) if not asked for
+        Fraction of correct predictions.
+    confusion : ndarray of int64, shape (classes, classes), or (0, 0) if not computed
         Examples by true class (rows) and predicted class (columns).
     """
 
@@ -47,7 +47,7 @@ class Segment:
     Attributes
     ----------
     first_step, last_step : int
-        Steps of the run that this segment made, from 1; ``last_step`` 0 before any.
+        The steps of this segment, counted from 1 over the run; ``last_step`` is 0 at first.
     started : str
         ISO 8601, UTC.
     compile_seconds : float
@@ -57,13 +57,13 @@ class Segment:
     transport : str
         Where the Allreduce of the gradient reads and writes.
     ranks_per_gpu : int
-        The most that any GPU has; 0 without.
+        The largest number of ranks on one GPU; 0 without a GPU.
     group_size : int
-        Ranks of the largest group that shares memory; 1 where each has its own.
+        Ranks of the largest group that shares memory; 1 where ranks do not share it.
     shards : int
-        Of ``reproducible``; 0 elsewhere.
+        Of the reduction ``reproducible``; 0 for others.
     hidden_share : float
-        Part of the communication that ``overlap`` hid; NaN elsewhere, and before the end.
+        Fraction of the communication that ``overlap`` hid; NaN for others and before the end.
     places : list of RankPlace
         Of every rank.
     timing : Timing
@@ -98,7 +98,7 @@ class Segment:
 
 @dataclass
 class RunRecord:
-    """Everything of one run that its file tells.
+    """Everything that the file of one run contains.
 
     Attributes
     ----------

@@ -36,8 +36,8 @@ def opened_result(path: Path, kind: str = RUN) -> Iterator[ResultReader]:
     Raises
     ------
     DataError
-        If it is missing, damaged or another file, then with the command that reads it; also
-        for what is wrong with values that the body asks for.
+        If it is missing or damaged; if it is of another kind, with the command that reads it.
+        Also if a value that the body reads is wrong.
     """
     seen = what_is(path)
     if seen not in ("", kind):  # "": opening it says what is wrong
@@ -60,7 +60,7 @@ def config_text(value: Any) -> str:
 
 
 class ResultReader:
-    """What a file says, each value checked as it is asked for."""
+    """The values of a file, each checked when it is read."""
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
@@ -104,7 +104,7 @@ class ResultReader:
         return texts(dataset(self._file, path, path))
 
     def values(self, path: str, shape: tuple[int | None, ...]) -> Array:
-        """Return a dataset's numbers; None stands for 1 or more of them."""
+        """Return a dataset's numbers; None in ``shape`` stands for any length from 1."""
         found = dataset(self._file, path, path)
         numeric(found.dtype, path)
         same = len(found.shape) == len(shape) and all(

@@ -30,7 +30,7 @@ from hpcpgd.results.netcdf import put
 from hpcpgd.results.record import RankPlace, RunRecord, Scores, Segment
 from hpcpgd.results.result_reader import SCHEMAS
 
-MAX_RANK_ROWS = 1024  # above, /timing holds statistics over the ranks
+MAX_RANK_ROWS = 1024  # for more ranks, /timing holds statistics over the ranks
 STATISTICS = ("minimum", "median", "maximum")
 UNITS = {
     "epoch_seconds": "s",
@@ -47,9 +47,9 @@ def write_run_file(path: Path, record: RunRecord) -> None:
     Raises
     ------
     OutputError
-        If it cannot be written; an older file of that name is then intact.
+        If it cannot be written; an older file of that name is then unchanged.
     """
-    # In memory first: when a disk is full, HDF5 fails once more as it closes, and crashes.
+    # Built in memory: on a full disk HDF5 fails a second time as it closes the file, and crashes.
     image = io.BytesIO()
     with h5netcdf.File(image, "w") as file:
         _write_segments(file, record)
@@ -69,7 +69,7 @@ def write_run_file(path: Path, record: RunRecord) -> None:
 
 
 def _write_attributes(file: h5py.File, record: RunRecord) -> None:
-    """Write the root's attributes with h5py: as scalars, where netCDF has lists of one."""
+    """Write the attributes with h5py, as scalars: h5netcdf writes lists of one value."""
     last, network = record.segments[-1], record.network
     attributes: dict[str, Any] = {
         "schema": SCHEMAS[RUN],
@@ -111,7 +111,7 @@ def _as_text(argv: Sequence[str]) -> str:
 
 
 def _as_utf8(text: str) -> str:
-    """Return what HDF5 can hold; file names need not be UTF-8."""
+    """Return a text that HDF5 can store; file names need not be UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -156,7 +156,7 @@ def _write_history(group: Any, record: RunRecord) -> None:
 
 
 def over_ranks(values: Array) -> Array:
-    """Return minimum, median and maximum over axis 1 of (epoch, rank, …), in its place."""
+    """Return minimum, median and maximum over axis 1 of (epoch, rank, …), in place of it."""
     low, middle, high = values.min(axis=1), np.median(values, axis=1), values.max(axis=1)
     return np.stack([low, middle, high], axis=1)
 
@@ -195,7 +195,7 @@ def _write_model(group: Any, record: RunRecord, flat: Array) -> None:
     group.dimensions = {"class": network.widths[-1]}
     labels = list(data.class_names) or np.arange(network.widths[-1])
     put(group, "class_labels", ("class",), labels)
-    if data.mean:  # the network sees (x * input_scale + input_offset - mean) / deviation
+    if data.mean:  # the input layer is (x * input_scale + input_offset - mean) / deviation
         group.dimensions["input"] = len(data.mean)
         put(group, "input_mean", ("input",), data.mean)
         put(group, "input_deviation", ("input",), data.deviation)
@@ -211,7 +211,7 @@ def _write_model(group: Any, record: RunRecord, flat: Array) -> None:
 
 @dataclass(frozen=True)
 class RunOnDisk:
-    """Of which run a file is, and what has become of that run.
+    """The run that a file is of, and how far that run has come.
 
     Attributes
     ----------
@@ -230,13 +230,13 @@ class RunOnDisk:
     config: dict[str, Any]
 
     def can_go_on(self, argv: Sequence[str]) -> bool:
-        """Return whether the same command has left the run unfinished."""
+        """Return whether ``argv`` is the command of the run, which is not complete."""
         same = bool(argv) and self.argv == _as_utf8(_as_text(argv))
         return same and self.status in ("running", "stopped")
 
 
 def run_on_disk(path: Path) -> RunOnDisk | None:
-    """Return of which run the file at ``path`` is, None if it cannot be read as a run file."""
+    """Return the run that the file at ``path`` is of, None if it is not a readable run file."""
     try:
         with opened(path) as file:
             run, status, argv = (attribute(file, name, str) for name in ("run", "status", "argv"))
