@@ -15,6 +15,7 @@ from hpcpgd.machine.cores import (
     fair_share,
     fair_threads,
     machine_identity,
+    processors,
     quota,
 )
 from hpcpgd.parallel import mpi
@@ -55,15 +56,9 @@ def available(environ: Mapping[str, str] = os.environ) -> int:
     """Return how many cores of this machine the job may use, bound to them or not."""
     usable = set(range(os.cpu_count() or 1))
     for words in limits("cpuset.cpus.effective"):
-        usable &= {cpu for span in ",".join(words).split(",") for cpu in _numbers(span)}
+        usable &= processors(",".join(words))
     count = len(cores_of(sorted(usable)))
     return min(count, number(environ, "SLURM_CPUS_ON_NODE", count))
-
-
-def _numbers(span: str) -> range:
-    """Return the processors that ``"4-7"`` or ``"9"`` names."""
-    first, _, last = span.partition("-")
-    return range(int(first), int(last or first) + 1)
 
 
 def observe(ranks: mpi.Ranks) -> RankCores:

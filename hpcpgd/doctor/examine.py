@@ -102,7 +102,8 @@ class _Examination:
 
     def __init__(self, ranks: mpi.Ranks, report: Report) -> None:
         self.ranks, self.report = ranks, report
-        self.threads, self.cores, self.shared = 1, affinity(), False
+        self.threads, self.shared = 1, False  # shared: its cores, with others or among ranks
+        self.busy_node = self.busy = False  # others use cores of this node, of some node
         host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
         told = mpi.allgather_texts(ranks.comm, json.dumps([host, ranks.node.rank]))
         self.places = [Place(*json.loads(text)) for text in told]
@@ -120,20 +121,21 @@ class _Examination:
         self.threads = core_binding.threads(seen)
         host = self.places[ranks.rank].host
         here = [one for one, place in zip(seen, self.places, strict=True) if place.host == host]
-        self.cores = sorted({core for one in here for core in one.cores})
+        cores = sorted({core for one in here for core in one.cores})
         fewest = min(len(one.cores) for one in seen)
         crowded = min(one.share for one in seen) < 1
         self._on_first(
             lambda: slurm_job.judge(slurm_job.observe(os.environ), ranks.size, fewest, library)
         )
         self._on_first(lambda: core_binding.judge(seen, self.places))
-        work = other_work.observe(self.cores)
+        work = other_work.observe(cores)
         self._on_nodes(lambda: other_work.judge(work))
-        busy = mpi.allreduce_max(ranks.comm, float(other_work.is_busy(work))) > 0
-        self.shared = busy or crowded
+        self.busy_node = other_work.is_busy(work)
+        self.busy = mpi.allreduce_max(ranks.comm, float(self.busy_node)) > 0
+        self.shared = self.busy or crowded
         if ranks.size > 1:
             sums = allreduce_check.observe(ranks, crowded)
-            self._on_first(lambda: allreduce_check.judge(sums))
+            self._on_first(lambda: other_work.marked(allreduce_check.judge(sums), self.busy))
 
     def of_the_nodes(self, folder: Path) -> None:
         """Check what each rank, each node or the first rank can tell alone."""
@@ -149,13 +151,15 @@ class _Examination:
             self._on_first(lambda: [found])
         else:
             self._on_nodes(lambda: storage.judge_cache(storage.observe_cache(folders)))
-        self._on_nodes(lambda: products.judge(products.observe()))
+        self._on_nodes(
+            lambda: other_work.marked(products.judge(products.observe()), self.busy_node)
+        )
         self._on_first(lambda: storage.judge(storage.observe(folder)))
         self._on_nodes(lambda: gpus.judge(gpus.observe(self.ranks.size), here))
 
     def of_the_rates(self, asked: Asked) -> None:
         """Measure the cores and the memory of all nodes, and compare with those that were kept."""
-        self._on_nodes(lambda: numa.judge(numa.observe(self.cores), self.threads))
+        self._on_all(lambda: numa.judge(numa.observe(affinity()), self.threads))
         rates = node_rates.observe(self.ranks, self.threads)
         self._on_first(lambda: node_rates.judge(rates, self.places, shared=self.shared))
         if any(one.trouble for one in rates):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcpgd.doctor.finding import Finding, ok, warning
+from hpcpgd.machine.cores import processors
 
 SUBJECT = "NUMA"
 DOMAINS = Path("/sys/devices/system/node")
@@ -28,21 +29,12 @@ class Domains:
     spanned: int
 
 
-def observe(cores: Sequence[int], folder: Path = DOMAINS) -> Domains:
-    """Return the domains; no size where the system names none."""
+def observe(allowed: Sequence[int], folder: Path = DOMAINS) -> Domains:
+    """Return the domains, none where the system names none; ``allowed`` are a rank's processors."""
     lists = [path.read_text() for path in sorted(folder.glob("node[0-9]*/cpulist"))]
-    domains = [numbers for numbers in map(_numbers, lists) if numbers]
-    spanned = sum(not numbers.isdisjoint(cores) for numbers in domains)
+    domains = [numbers for numbers in map(processors, lists) if numbers]
+    spanned = sum(not numbers.isdisjoint(allowed) for numbers in domains)
     return Domains(tuple(map(len, domains)), spanned)
-
-
-def _numbers(spans: str) -> set[int]:
-    """Return the processors that ``"0-3,8"`` names."""
-    found: set[int] = set()
-    for span in filter(None, spans.strip().split(",")):
-        first, _, last = span.partition("-")
-        found |= set(range(int(first), int(last or first) + 1))
-    return found
 
 
 def judge(seen: Domains, threads: int) -> list[Finding]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from hpcpgd.doctor.finding import Finding, ok, warning
+from hpcpgd.doctor.finding import PROBLEM, Finding, ok, warning
+from hpcpgd.machine.cores import hardware_threads
 from hpcpgd.machine.other_load import busy_seconds
 
 SUBJECT = "load"
 SECONDS = 0.5  # of the look; the system counts in hundredths
-TOLERATED = 0.1  # of the cores: the system's own work
+# The system's own work: a share of the cores, and never more than half a core, as a process of
+# somebody else takes a whole one.
+TOLERATED_SHARE = 0.1
+TOLERATED_CORES = 0.5
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,22 @@ class OtherWork:
 
 def observe(cores: Sequence[int]) -> OtherWork:
     """Watch ``cores`` while this rank sleeps; all ranks of the node call it together."""
-    before, begin = busy_seconds(cores), time.monotonic()
+    watched = hardware_threads(cores)  # a process on any of them slows its core down
+    before, begin = busy_seconds(watched), time.monotonic()
     time.sleep(SECONDS)
-    used = (busy_seconds(cores) - before) / (time.monotonic() - begin)
+    used = (busy_seconds(watched) - before) / (time.monotonic() - begin)
     return OtherWork(used, len(cores))
 
 
 def is_busy(seen: OtherWork) -> bool:
     """Return whether others use more than the system itself."""
-    return seen.used > TOLERATED * seen.cores  # False for NaN
+    return seen.used > min(TOLERATED_SHARE * seen.cores, TOLERATED_CORES)  # False for NaN
+
+
+def marked(findings: Sequence[Finding], busy: bool) -> list[Finding]:
+    """Return findings of a measurement; if the cores were ``busy`` meanwhile, each says so."""
+    note = ", while others used the cores" * busy
+    return [replace(one, seen=one.seen + note * (one.level != PROBLEM)) for one in findings]
 
 
 def judge(seen: OtherWork) -> list[Finding]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +29,29 @@ def cores_of(cpus: list[int], topology: Path = TOPOLOGY) -> list[int]:
 
     Two hardware threads of a core share its arithmetic: they count once.
     """
-    return sorted({_core_of(cpu, topology) for cpu in cpus})
+    return sorted({min(_siblings(cpu, topology)) for cpu in cpus})
 
 
-def _core_of(cpu: int, topology: Path) -> int:
+def hardware_threads(cpus: Collection[int], topology: Path = TOPOLOGY) -> list[int]:
+    """Return all hardware threads of the cores behind logical processors."""
+    return sorted({thread for cpu in cpus for thread in _siblings(cpu, topology)})
+
+
+def _siblings(cpu: int, topology: Path) -> set[int]:
     try:
-        siblings = (topology / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text()
-    except OSError:  # another system, or a container that hides it
-        return cpu
-    return int(re.split("[-,]", siblings.strip())[0])
+        text = (topology / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text()
+    except OSError:  # another system, or a container that hides the file
+        return {cpu}
+    return processors(text)
+
+
+def processors(spans: str) -> set[int]:
+    """Return the logical processors that a list such as ``"0-3,8"`` names."""
+    numbers: set[int] = set()
+    for span in filter(None, spans.strip().split(",")):
+        first, _, last = span.partition("-")
+        numbers |= set(range(int(first), int(last or first) + 1))
+    return numbers
 
 
 def quota(membership: Path = MEMBERSHIP, root: Path = ROOT) -> float:

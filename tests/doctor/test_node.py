@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hpcpgd.doctor import kept_rates, node_rates, numa, other_work
-from hpcpgd.doctor.finding import OK, WARNING, Place
+from hpcpgd.doctor.finding import OK, WARNING, Place, ok, problem
 from hpcpgd.doctor.node_rates import Rates
 from hpcpgd.errors import DataError
 from tests.helpers.support import python
@@ -67,29 +67,81 @@ def test_slow_ranks_and_nodes_are_named() -> None:
 
 
 def test_work_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, busy = iter([10.0, 10.5]), iter([3.0, 4.0])
+    """One process uses the second hardware thread of core 1, of four cores."""
+    clock, busy = iter([10.0, 10.5]), iter([3.0, 3.5])
     monkeypatch.setattr(time, "monotonic", clock.__next__)
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    monkeypatch.setattr(other_work, "busy_seconds", lambda cores: next(busy))
+    monkeypatch.setattr(
+        other_work, "hardware_threads", lambda cores: [*cores, *(4 + core for core in cores)]
+    )
+    monkeypatch.setattr(other_work, "busy_seconds", lambda cpus: next(busy) * (5 in cpus))
     seen = other_work.observe([0, 1, 2, 3])
     [finding] = other_work.judge(seen)
     assert (finding.level, other_work.is_busy(seen)) == (WARNING, True)
-    assert finding.seen == "others use 2.0 of 4 cores: the rates below are too low"
+    assert finding.seen == "others use 1.0 of 4 cores: the rates below are too low"
+    one_of_many = other_work.OtherWork(1.0, 32)
+    assert other_work.judge(one_of_many)[0].level == WARNING
     for used in (0.3, math.nan):
         quiet = other_work.OtherWork(used, 4)
         assert (other_work.judge(quiet)[0].level, other_work.is_busy(quiet)) == (OK, False)
 
 
-def test_numa_domains(tmp_path: Path) -> None:
-    for number, spans in enumerate(("0-3,8", "4-7", "")):
+def test_what_was_measured_beside_the_work_of_others_says_so() -> None:
+    found = [ok("BLAS", "90 GFLOP/s"), problem("Allreduce", "wrong sums", "mend it", 69)]
+    assert other_work.marked(found, busy=False) == found
+    busy = other_work.marked(found, busy=True)
+    assert [one.seen for one in busy] == [
+        "90 GFLOP/s, while others used the cores", "wrong sums",
+    ]  # fmt: skip
+
+
+IN_DOMAINS = """
+import sys
+from functools import partial
+from pathlib import Path
+from hpcpgd.doctor import examine, node_rates, numa, other_work
+from hpcpgd.doctor.report import Report
+from hpcpgd.parallel import mpi
+
+ranks = mpi.join(mpi.initialise())
+numa.observe = partial(numa.observe, folder=Path(sys.argv[1]))
+examine.affinity = lambda: [[0, 1, 2], [3, 4]][ranks.rank]
+node_rates.observe = lambda *_: [node_rates.Rates(2, trouble="left out")] * 2
+other_work.busy_seconds = lambda cores, seen=iter([0.0, 9.0]): next(seen)
+examination = examine._Examination(ranks, Report(speaks=ranks.rank == 0))
+examination.threads = 2
+examination.of_the_rates(examine.Asked(Path()))
+examination.of_the_job(alone=False)
+mpi.leave(ranks)
+mpi.finish()
+"""
+
+
+def test_ranks_that_are_bound_to_a_domain_each(domains: Path, tmp_path: Path) -> None:
+    """Together they span two domains; a node is busy while its sums are timed."""
+    done = python("-c", IN_DOMAINS, str(domains), ranks=2, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    lines = {line[9:].split(":")[0]: line for line in done.out.splitlines()}
+    assert lines["NUMA"] == "ok       NUMA: 2 domains, 5 + 4 logical processors"
+    assert lines["load"].startswith("warning ")
+    assert ", while others used the cores" in lines["Allreduce"]
+
+
+@pytest.fixture
+def domains(tmp_path: Path) -> Path:
+    for number, spans in enumerate(("0-2,8,9", "3-6", "")):
         (tmp_path / f"node{number}").mkdir()
         (tmp_path / f"node{number}" / "cpulist").write_text(f"{spans}\n")
-    seen = numa.observe([3, 4], tmp_path)
+    return tmp_path
+
+
+def test_numa_domains(domains: Path) -> None:
+    seen = numa.observe([2, 3], domains)
     assert (seen.sizes, seen.spanned) == ((5, 4), 2)
     assert numa.judge(seen, 1)[0].seen == "2 domains, 5 + 4 logical processors"
     [finding] = numa.judge(seen, 2)
     assert (finding.level, "2 threads may run in 2 domains" in finding.seen) == (WARNING, True)
-    assert numa.judge(numa.observe([0], tmp_path / "none"), 2) == []
+    assert numa.judge(numa.observe([0], domains / "none"), 2) == []
 
 
 def test_a_reference_is_kept_and_compared(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from hpcpgd.environment import cgroup, memory_limits
 from hpcpgd.environment.cgroup import limits
-from hpcpgd.machine.cores import cores_of, fair_threads, quota
+from hpcpgd.machine.cores import cores_of, fair_threads, hardware_threads, quota
 
 
 def test_quota_is_the_tightest_of_all_groups(tmp_path: Path) -> None:
@@ -103,5 +103,6 @@ def test_hardware_threads_of_a_core_count_once(tmp_path: Path) -> None:
         (folder / "thread_siblings_list").write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
     assert cores_of(list(range(7)), tmp_path) == [0, 1, 2, 3]
     assert cores_of([5, 6, 7], tmp_path) == [1, 2, 7]
+    assert hardware_threads([1, 4, 7], tmp_path) == [0, 1, 4, 5, 7]
     (tmp_path / "cpu3" / "topology" / "thread_siblings_list").write_text("2-3\n")
     assert cores_of([3], tmp_path) == [2]
