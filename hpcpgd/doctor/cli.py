@@ -27,9 +27,11 @@ warning (slow, or in doubt) or a problem (training cannot work)."""
 EPILOG = """Exit code: 0 without a problem, else that of the first problem, which is what train
 would end with: 69 MPI, BLAS, memory or a folder for kernels unavailable, 70 kernels cannot be
 compiled, 74 the folder cannot be written, 78 MPI and launcher do not fit; 1 with --kit if a step
-of it failed, with --reference if a rate is beyond the tolerance.  Where a check kills or stops
-the process, a line says so and the code is the
-system's or the launcher's."""
+of it failed, with --reference if a rate is beyond the tolerance, or if others used the cores and
+the rates were not kept; with --reference 65 if FILE is damaged, 78 if it was made with other
+numbers of ranks or threads.  Where a check kills or stops the process, a line (with --json, the
+last finding of the document, whose exit_code is null) says so, and the code is the system's or
+the launcher's."""
 START_SECONDS = 180.0  # loading Python and MPI on many nodes takes its time
 TRANSPORTS = "UCX_TLS=self,sm,tcp (MPICH), FI_PROVIDER=tcp (Intel MPI), OMPI_MCA_pml=ob1 (Open MPI)"
 
@@ -46,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = Report(launcher_rank() == 0, options.json)
         text = f"hpcpgd {__version__} on {socket.gethostname()}, {_ranks()}"
         report.say(f"{text}: this takes about 10 s, some more where loops are not compiled yet")
-        with Guardian(report.speaks and not options.json) as guardian:
+        with Guardian(report) as guardian:
+            report.on_findings = guardian.learn
             return _examine(report, guardian, options)
 
     return guarded(PROGRAM, run)
@@ -82,6 +85,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.kit is None and (options.launcher is not None or options.with_names):
         raise UsageError("--launcher and --with-names go with --kit DIR only")
+    if options.kit is not None and (options.json or options.reference is not None):
+        raise UsageError("--json and --reference do not go with --kit DIR, which makes text files")
     if options.reference is None and options.tolerance is not None:
         raise UsageError("--tolerance goes with --reference FILE only")
     return options

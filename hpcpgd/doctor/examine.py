@@ -76,11 +76,13 @@ def examine(report: Report, guardian: Guardian, asked: Asked, endings: Endings) 
     def body(world: mpi.Comm) -> None:
         nonlocal code
         guardian.enter(NETWORK)
-        examination = _Examination(mpi.join(world), report)
+        examination = _Examination(mpi.join(world), report, asked)
+        examination.read_reference()
         examination.of_the_job(alone)
+        examination.check_shape()
         guardian.enter(LOCAL)
-        examination.of_the_nodes(asked.folder)
-        examination.of_the_rates(asked)
+        examination.of_the_nodes()
+        examination.of_the_rates()
         report.verdict()
         code = report.code
         mpi.leave(examination.ranks)
@@ -100,13 +102,27 @@ def _unheard() -> int:
 class _Examination:
     """The checks of one job; every method is collective."""
 
-    def __init__(self, ranks: mpi.Ranks, report: Report) -> None:
-        self.ranks, self.report = ranks, report
+    def __init__(self, ranks: mpi.Ranks, report: Report, asked: Asked) -> None:
+        self.ranks, self.report, self.asked = ranks, report, asked
         self.threads, self.shared = 1, False  # shared: its cores, with others or among ranks
         self.busy_node = self.busy = False  # others use cores of this node, of some node
         host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
         told = mpi.allgather_texts(ranks.comm, json.dumps([host, ranks.node.rank]))
         self.places = [Place(*json.loads(text)) for text in told]
+
+    def read_reference(self) -> None:
+        """Read the kept rates first: a bad file must not be reported only after all checks."""
+        self.kept: kept_rates.Kept | None = None
+        with mpi.agreed(self.ranks.comm):
+            if self.ranks.rank == 0 and self.asked.reference is not None:
+                self.kept = kept_rates.read(self.asked.reference)
+
+    def check_shape(self) -> None:
+        """Refuse kept rates of a job with other numbers of ranks or threads."""
+        with mpi.agreed(self.ranks.comm):
+            if self.ranks.rank == 0 and self.asked.reference is not None:
+                hosts = [place.host for place in self.places]
+                self.shape = kept_rates.shape_of(hosts, self.threads, self.kept)
 
     def of_the_job(self, alone: bool) -> None:
         """Check what only all ranks together can tell; ``alone``: there are no others."""
@@ -137,7 +153,7 @@ class _Examination:
             sums = allreduce_check.observe(ranks, crowded)
             self._on_first(lambda: other_work.marked(allreduce_check.judge(sums), self.busy))
 
-    def of_the_nodes(self, folder: Path) -> None:
+    def of_the_nodes(self) -> None:
         """Check what each rank, each node or the first rank can tell alone."""
         here = self.ranks.node.size
         self._on_all(lambda: variables.judge(os.environ, self.threads))
@@ -154,29 +170,33 @@ class _Examination:
         self._on_nodes(
             lambda: other_work.marked(products.judge(products.observe()), self.busy_node)
         )
-        self._on_first(lambda: storage.judge(storage.observe(folder)))
+        self._on_first(lambda: storage.judge(storage.observe(self.asked.folder)))
         self._on_nodes(lambda: gpus.judge(gpus.observe(self.ranks.size), here))
 
-    def of_the_rates(self, asked: Asked) -> None:
+    def of_the_rates(self) -> None:
         """Measure the cores and the memory of all nodes, and compare with those that were kept."""
         self._on_all(lambda: numa.judge(numa.observe(affinity()), self.threads))
         rates = node_rates.observe(self.ranks, self.threads)
         self._on_first(lambda: node_rates.judge(rates, self.places, shared=self.shared))
-        if any(one.trouble for one in rates):
-            return
-        self.report.rates = node_rates.per_node(rates, self.places)
-        if asked.reference is not None:
-            self._compare(asked.reference, asked.tolerance)
-
-    def _compare(self, path: Path, tolerance: float) -> None:
-        nodes = self.report.rates
+        if not any(one.trouble for one in rates):
+            self.report.rates = node_rates.per_node(rates, self.places)
+        findings: list[Finding] = []
         with mpi.agreed(self.ranks.comm):
-            findings: list[Finding] = []
-            if self.ranks.rank == 0 and path.exists():
-                findings = kept_rates.compare(nodes, kept_rates.read(path), tolerance)
-            elif self.ranks.rank == 0:
-                findings = [kept_rates.keep(path, node_rates.middle_of(nodes))]
+            if self.ranks.rank == 0 and self.asked.reference is not None:
+                findings = self._compared(self.asked.reference)
         self._on_first(lambda: findings)
+
+    def _compared(self, path: Path) -> list[Finding]:
+        """Compare the measured rates with the kept ones, or keep them."""
+        nodes = self.report.rates
+        if not nodes:
+            return [kept_rates.not_measured()]
+        if self.kept is not None:
+            found = kept_rates.compare(nodes, self.kept, self.asked.tolerance)
+            return other_work.marked(found, self.busy)
+        middle = node_rates.middle_of(nodes)
+        kept = kept_rates.Kept(self.shape, {name: middle[name] for name in node_rates.NAMES})
+        return [kept_rates.keep(path, kept, busy=self.busy)]
 
     def _shared_memory(self, here: int) -> list[Finding]:
         """Return what is wrong on this node; the first rank has told of its own already."""

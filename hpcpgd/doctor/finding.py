@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -93,11 +94,14 @@ def merged(findings: Sequence[Sequence[Finding]], places: Sequence[Place]) -> li
     places : sequence of Place
         Of every rank.
     """
-    groups: dict[tuple[str, ...], list[tuple[int, Finding]]] = {}
+    groups: dict[tuple[str, str, str, int], list[tuple[int, Finding]]] = {}
     asked: dict[str, set[int]] = {}
     for rank, own in enumerate(findings):
+        seen = Counter[tuple[str, str, str]]()
         for one in own:
-            groups.setdefault((one.level, one.subject, one.cure), []).append((rank, one))
+            key = (one.level, one.subject, one.cure)
+            seen[key] += 1  # findings of one rank are never one line
+            groups.setdefault((*key, seen[key]), []).append((rank, one))
             asked.setdefault(one.subject, set()).add(rank)
     lines = []
     for group in groups.values():

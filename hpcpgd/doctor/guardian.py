@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import NoReturn
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
 
 from hpcpgd.doctor.finding import problem
+from hpcpgd.doctor.report import Report
 from hpcpgd.errors import UnavailableError
 
 DEAF_SECONDS = 5.0  # how much longer those wait who do not speak: the speaker comes first
@@ -44,23 +46,31 @@ class Guardian:
 
     Parameters
     ----------
-    speaks : bool
-        Whether it prints.
+    report : Report
+        What this process has reported when it forks.
     """
 
-    def __init__(self, speaks: bool) -> None:
+    def __init__(self, report: Report) -> None:
         watched, self._pipe = os.pipe()
         parent = os.getpid()
         self._child = os.fork()
         if self._child == 0:
-            _watch(watched, parent, speaks)
+            _watch(watched, parent, report)
         os.close(watched)
 
     def enter(self, stage: Stage) -> None:
         """Say what comes next."""
-        line = f"{stage.seconds}\t{stage.subject}\t{stage.cure}\n"
+        self._send({"stage": asdict(stage)})
+
+    def learn(self, findings: list[dict[str, Any]]) -> None:
+        """Take findings that the one JSON document must hold if the next check hangs."""
+        self._send({"findings": findings})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        left = memoryview(json.dumps(message).encode() + b"\n")
         with suppress(BrokenPipeError):  # somebody ended it: nobody watches, that is all
-            os.write(self._pipe, line.encode())
+            while left:
+                left = left[os.write(self._pipe, left) :]
 
     def __enter__(self) -> Guardian:
         return self
@@ -72,38 +82,44 @@ class Guardian:
 
     def dismiss(self) -> None:
         """End the watch: from now on this process reports its own end."""
-        with suppress(BrokenPipeError):
-            os.write(self._pipe, b"done\n")
+        self._send({"done": True})
 
 
-def _watch(pipe: int, parent: int, speaks: bool) -> NoReturn:
+def _watch(pipe: int, parent: int, report: Report) -> NoReturn:
     """Wait for the end of the parent or of its time; never return."""
     os.closerange(3, pipe)  # what the launcher gave to its rank is the rank's alone
     os.closerange(pipe + 1, 2**16)
     with suppress(OSError):
         os.setsid()  # a launcher that ends the rank's group leaves it time for a line
     stage, end = Stage("start", 60.0, "run it again"), time.monotonic() + 60.0
+    text = b""
     while True:
         ready, _, _ = select.select([pipe], [], [], max(end - time.monotonic(), 0.0))
-        said = os.read(pipe, 2**16).decode() if ready else ""
-        if said.endswith("done\n"):
-            os._exit(0)
+        said = os.read(pipe, 2**16) if ready else b""
         if not said:
             break
-        seconds, subject, cure = said.splitlines()[-1].split("\t")
-        stage = Stage(subject, float(seconds), cure)
-        end = time.monotonic() + stage.seconds + (0.0 if speaks else DEAF_SECONDS)
-    _tell(stage, bool(ready), speaks)
+        *lines, text = (text + said).split(b"\n")
+        for message in map(json.loads, lines):
+            if "done" in message:
+                os._exit(0)
+            report.findings += message.get("findings", [])
+            if "stage" in message:
+                stage = Stage(**message["stage"])
+                end = time.monotonic() + stage.seconds + (0.0 if report.speaks else DEAF_SECONDS)
+    _tell(stage, bool(ready), report)
     if not ready:
         with suppress(ProcessLookupError):
             os.kill(parent, signal.SIGKILL)
     os._exit(0)
 
 
-def _tell(stage: Stage, ended: bool, speaks: bool) -> None:
+def _tell(stage: Stage, ended: bool, report: Report) -> None:
     seen = "this process was killed here" if ended else f"no answer within {stage.seconds:.0f} s"
     found = problem(stage.subject, seen, stage.cure, UnavailableError.exit_code)
-    if speaks:
-        text = f"{found.line()}\nverdict: the checks that come after this one were not made\n"
+    if report.speaks:
+        text = f"{found.line()}\nverdict: the checks that come after this one were not made"
+        if report.as_json:
+            report.findings.append({"rank": 0, **asdict(found)})
+            text = report.document(None)  # the exit code is that of the signal
         with suppress(OSError):
-            os.write(1, text.encode(errors="backslashreplace"))
+            os.write(1, text.encode(errors="backslashreplace") + b"\n")

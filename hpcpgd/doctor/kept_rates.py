@@ -3,58 +3,136 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hpcpgd.doctor.finding import WARNING, Finding, ok
-from hpcpgd.errors import DataError
+from hpcpgd.doctor.finding import WARNING, Finding, counted, ok
+from hpcpgd.doctor.node_rates import NAMES
+from hpcpgd.errors import ConfigError, DataError
 from hpcpgd.results.atomic import write_atomically
 
 SUBJECT = "reference"
-SCHEMA = "hpcpgd.reference/1"
+SCHEMA = "hpcpgd.reference/2"  # 1: medians of the threads were added, and no ranks were named
 CURE = "see what has changed on this node"
-BEYOND = 1  # the exit code where a rate is beyond the tolerance
+IDLE = "end what else runs on these nodes and start it again"
+BEYOND = 1  # the exit code where a rate is beyond the tolerance, or is not kept or not measured
 Values = Mapping[str, Mapping[str, float]]  # by node, then by the name of a rate
 
 
-def read(path: Path) -> dict[str, float]:
-    """Return the values of a file, the median of the nodes that it was made on.
+@dataclass(frozen=True)
+class Shape:
+    """How a job uses its nodes: rates of another shape cannot be compared.
+
+    Attributes
+    ----------
+    ranks : int
+        Of each node.
+    threads : int
+        Of each rank.
+    """
+
+    ranks: int
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{counted(self.ranks, 'rank')} a node, {counted(self.threads, 'thread')} a rank"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Rates that were kept: the medians over the nodes of a job.
+
+    Attributes
+    ----------
+    shape : Shape
+    values : dict
+        By ``NAMES``.
+    """
+
+    shape: Shape
+    values: dict[str, float]
+
+
+def read(path: Path) -> Kept | None:
+    """Return the rates of a file, None if there is no such file.
 
     Raises
     ------
     DataError
-        If it is not such a file.
+        If it is another file, or a value is missing or cannot be a rate.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["schema"] != SCHEMA:
             raise ValueError(f"schema {document['schema']!r}")
-        return {str(name): float(value) for name, value in document["values"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        values = {name: float(document["values"][name]) for name in NAMES}
+        for name, value in values.items():
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} is {value}")
+        return Kept(Shape(int(document["ranks"]), int(document["threads"])), values)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, ArithmeticError, LookupError, TypeError, RecursionError) as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(
-            f"--reference {path}: expected a file that hpcpgd doctor --reference has made: {error}"
+            f"--reference {path}: expected a file of schema {SCHEMA} that hpcpgd doctor "
+            f"--reference has made: {why}: remove the file to keep the rates anew"
         ) from None
 
 
-def keep(path: Path, values: Mapping[str, float]) -> Finding:
-    """Write the values.
+def shape_of(hosts: Sequence[str], threads: int, kept: Kept | None) -> Shape:
+    """Return the shape of a job with a rank on each of ``hosts``.
+
+    Raises
+    ------
+    ConfigError
+        If its nodes have different numbers of ranks, or if ``kept`` has another shape.
+    """
+    counts = sorted(set(Counter(hosts).values()))
+    if len(counts) > 1:
+        raise ConfigError(
+            f"--reference: nodes of this job have {counts[0]} and {counts[-1]} ranks: "
+            "start the same number on each"
+        )
+    shape = Shape(counts[0], threads)
+    if kept is not None and kept.shape != shape:
+        raise ConfigError(
+            f"--reference: this job has {shape}; the rates were kept with {kept.shape}: "
+            "start the same numbers, or give another file"
+        )
+    return shape
+
+
+def keep(path: Path, kept: Kept, *, busy: bool) -> Finding:
+    """Write the rates, unless the nodes were ``busy`` while they were measured.
 
     Raises
     ------
     OutputError
     """
-    document = {"schema": SCHEMA, "values": dict(values)}
+    if busy:
+        seen = f"{path} is not written: others used the cores while the rates were measured"
+        return Finding(WARNING, SUBJECT, seen, IDLE, BEYOND)
+    document = {"schema": SCHEMA, **asdict(kept.shape), "values": kept.values}
     write_atomically(path, json.dumps(document, indent=1).encode() + b"\n")
     return ok(SUBJECT, f"{path} keeps the rates of this node")
 
 
-def compare(nodes: Values, kept: Mapping[str, float], tolerance: float) -> list[Finding]:
+def not_measured() -> Finding:
+    """Return what takes the place of a comparison where there are no rates."""
+    return Finding(WARNING, SUBJECT, "nothing to compare or to keep", "see the line speed", BEYOND)
+
+
+def compare(nodes: Values, kept: Kept, tolerance: float) -> list[Finding]:
     """Name each rate that is more than ``tolerance``, a share, below the kept one."""
     findings = [
         Finding(WARNING, SUBJECT, _beyond(host, name, node[name], value), CURE, BEYOND)
         for host, node in nodes.items()
-        for name, value in kept.items()
-        if name in node and not node[name] >= (1 - tolerance) * value
+        for name, value in kept.values.items()
+        if not node[name] >= (1 - tolerance) * value
     ]
     return findings or [ok(SUBJECT, f"all rates are within {100 * tolerance:g} % of those kept")]
 

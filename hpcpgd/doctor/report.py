@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from time import monotonic
 from typing import Any
@@ -29,14 +29,19 @@ class Report:
         The code of the first problem, 0 without one.
     rates : mapping
         Measured rates of each node, for the document.
+    findings : list of dict
+        All findings, each with its rank, for the document.
+    on_findings : callable
+        Is called with each new part of ``findings``.
     """
 
     speaks: bool
     as_json: bool = False
     code: int = 0
     rates: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    on_findings: Callable[[list[dict[str, Any]]], object] = field(default=lambda new: None)
     _begin: float = field(default_factory=monotonic)
-    _findings: list[dict[str, Any]] = field(default_factory=list)
     _levels: Counter[str] = field(default_factory=Counter)
 
     def say(self, text: str) -> None:
@@ -53,20 +58,24 @@ class Report:
         for line in merged(findings, places):
             self._levels[line.split()[0]] += 1
             self.say(line)
-        self._findings += [
-            {"rank": rank, **asdict(one)} for rank, own in enumerate(findings) for one in own
-        ]
+        new = [{"rank": rank, **asdict(one)} for rank, own in enumerate(findings) for one in own]
+        self.findings += new
+        self.on_findings(new)
         codes = [one.code for own in findings for one in own if one.code]
         self.code = self.code or next(iter(codes), 0)
 
     def verdict(self) -> None:
         """Print the last line, or the document."""
-        seconds = monotonic() - self._begin
         if self.as_json and self.speaks:
-            document = {"schema": SCHEMA, "exit_code": self.code, "seconds": round(seconds, 1)}
-            say(json.dumps({**document, "rates": self.rates, "findings": self._findings}, indent=1))
+            say(self.document(self.code))
         levels = self._levels
         bad = [counted(levels[word], word) for word in (PROBLEM, WARNING) if levels[word]]
         code = f", exit code {self.code}" if self.code else ""
         seen = f"{' and '.join(bad) or 'nothing to cure'}, {levels[OK]} ok"
-        self.say(f"verdict: {seen} in {seconds:.1f} s{code}")
+        self.say(f"verdict: {seen} in {monotonic() - self._begin:.1f} s{code}")
+
+    def document(self, code: int | None) -> str:
+        """Return all findings as one JSON document; ``code`` is None if it is not known."""
+        seconds = round(monotonic() - self._begin, 1)
+        document = {"schema": SCHEMA, "exit_code": code, "seconds": seconds, "rates": self.rates}
+        return json.dumps({**document, "findings": self.findings}, indent=1)

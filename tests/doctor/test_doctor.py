@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -21,9 +22,13 @@ SUBJECTS = ["shared memory", "MPI", "cores", "threads", "memory", "kernel cache"
 # Checks that crash or hang
 
 GUARDED = """
-import os, signal, time
+import os, signal, sys, time
+from hpcpgd.doctor.finding import ok
 from hpcpgd.doctor.guardian import Guardian, Stage
-with Guardian(True) as guardian:
+from hpcpgd.doctor.report import Report
+report = Report(speaks=True, as_json=sys.argv[1:] == ["json"])
+with Guardian(report) as guardian:
+    report.on_findings = guardian.learn
     guardian.enter(Stage("network", 0.5, "mend it"))
     {}
 """
@@ -49,6 +54,21 @@ def test_a_check_that_crashes_or_hangs_is_told_of(body: str, code: int, says: st
     assert says in first
     assert first.endswith(" -> mend it")
     assert last.startswith("verdict: ")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [("os.kill(os.getpid(), signal.SIGSEGV)", "was killed here"), ("time.sleep(60)", "no answer")],
+)
+def test_a_check_that_does_not_end_has_its_entry_in_json(body: str, says: str) -> None:
+    earlier = "report.add(ok('memory', 'x' * 100_000))"  # longer than a pipe holds
+    done = python("-c", GUARDED.format(f"{earlier}; {body}"), "json", timeout=30)
+    document = json.loads(done.out)
+    assert (done.code < 0, document["exit_code"]) == (True, None)
+    memory, network = document["findings"]
+    assert (memory["subject"], len(memory["seen"])) == ("memory", 100_000)
+    assert (network["subject"], network["level"], network["code"]) == ("network", "problem", 69)
+    assert says in network["seen"]
 
 
 def test_probes_that_crash_or_hang() -> None:

@@ -92,6 +92,8 @@ def test_without_any_run_the_results_are_left_out(tmp_path: Path) -> None:
     [
         (["--launcher", "srun"], 2, "go with --kit DIR only"),
         (["--with-names"], 2, "go with --kit DIR only"),
+        (["--kit", "x", "--json"], 2, "do not go with --kit DIR"),
+        (["--kit", "x", "--reference", "y"], 2, "do not go with --kit DIR"),
         (["--kit", "there"], 74, "there is there already"),
         (["--kit", "other"], 74, "other.tar.gz is there already"),
         (["--kit", "/"], 74, "/ is there already"),

@@ -12,13 +12,17 @@ from typing import Any
 import pytest
 
 from hpcpgd.doctor import kept_rates, node_rates, numa, other_work
-from hpcpgd.doctor.finding import OK, WARNING, Place, ok, problem
+from hpcpgd.doctor.finding import OK, WARNING, Place, merged, ok, problem
 from hpcpgd.doctor.node_rates import Rates
-from hpcpgd.errors import DataError
+from hpcpgd.errors import ConfigError, DataError
 from tests.helpers.support import python
 
 DOCTOR = ("-m", "hpcpgd.doctor")
 FAST: dict[str, Any] = {"fma_all": 200.0, "gemm_all": 170.0, "triad_all": 20.0}
+KEPT = kept_rates.Kept(
+    kept_rates.Shape(2, 2), {"fma_one": 110.0, "gemm_one": 100.0, "fma_all": 400.0,
+    "gemm_all": 340.0, "triad_all": 20.0},
+)  # fmt: skip
 PLACES = [Place("n1", 0), Place("n1", 1), Place("n2", 0), Place("n2", 1)]
 
 
@@ -108,9 +112,12 @@ numa.observe = partial(numa.observe, folder=Path(sys.argv[1]))
 examine.affinity = lambda: [[0, 1, 2], [3, 4]][ranks.rank]
 node_rates.observe = lambda *_: [node_rates.Rates(2, trouble="left out")] * 2
 other_work.busy_seconds = lambda cores, seen=iter([0.0, 9.0]): next(seen)
-examination = examine._Examination(ranks, Report(speaks=ranks.rank == 0))
+asked = examine.Asked(Path(), Path("x"))
+examination = examine._Examination(ranks, Report(speaks=ranks.rank == 0), asked)
 examination.threads = 2
-examination.of_the_rates(examine.Asked(Path()))
+examination.read_reference()
+examination.check_shape()
+examination.of_the_rates()
 examination.of_the_job(alone=False)
 mpi.leave(ranks)
 mpi.finish()
@@ -123,6 +130,7 @@ def test_ranks_that_are_bound_to_a_domain_each(domains: Path, tmp_path: Path) ->
     assert (done.code, done.err) == (0, "")
     lines = {line[9:].split(":")[0]: line for line in done.out.splitlines()}
     assert lines["NUMA"] == "ok       NUMA: 2 domains, 5 + 4 logical processors"
+    assert lines["reference"].startswith("warning  reference: nothing to compare")
     assert lines["load"].startswith("warning ")
     assert ", while others used the cores" in lines["Allreduce"]
 
@@ -146,23 +154,71 @@ def test_numa_domains(domains: Path) -> None:
 
 def test_a_reference_is_kept_and_compared(tmp_path: Path) -> None:
     path = tmp_path / "node.json"
-    assert kept_rates.keep(path, {"gemm_one": 100.0, "triad_all": 20.0}).level == OK
-    kept = kept_rates.read(path)
-    nodes = {"n1": {"gemm_one": 91.0, "triad_all": 17.0}, "n2": {"gemm_one": math.nan}}
-    findings = kept_rates.compare(nodes, kept, 0.1)
+    assert kept_rates.read(path) is None
+    busy = kept_rates.keep(path, KEPT, busy=True)
+    assert (busy.level, busy.code, path.exists()) == (WARNING, 1, False)
+    assert kept_rates.keep(path, KEPT, busy=False).level == OK
+    assert kept_rates.read(path) == KEPT
+    nodes = {"n1": KEPT.values | {"gemm_one": 91.0, "triad_all": 17.0}}
+    nodes["n2"] = KEPT.values | {"gemm_one": math.nan}
+    findings = kept_rates.compare(nodes, KEPT, 0.1)
     assert [(one.level, one.code) for one in findings] == [(WARNING, 1)] * 2
     assert findings[0].seen == "triad_all on n1 is 17, 0.85 of the 20 kept"
-    assert kept_rates.compare(nodes, kept, 0.2)[0].seen.startswith("gemm_one on n2 is nan")
-    assert kept_rates.compare({"n1": nodes["n1"]}, kept, 0.2)[0].level == OK
-    for text in ("{", "[]", '{"schema": "x"}', '{"schema": "hpcpgd.reference/1", "values": 3}'):
-        path.write_text(text)
-        with pytest.raises(DataError, match=r"node\.json: expected a file that hpcpgd doctor"):
-            kept_rates.read(path)
+    assert kept_rates.compare(nodes, KEPT, 0.2)[0].seen.startswith("gemm_one on n2 is nan")
+    assert kept_rates.compare({"n1": nodes["n1"]}, KEPT, 0.2)[0].level == OK
+
+
+def test_every_low_rate_has_a_line() -> None:
+    nodes = {"n1": KEPT.values | {"gemm_one": 10.0, "gemm_all": 20.0}}
+    lines = merged([kept_rates.compare(nodes, KEPT, 0.1), []], PLACES[:2])
+    assert [line.split(" is ")[0] for line in lines] == [
+        "warning  reference: gemm_one on n1", "warning  reference: gemm_all on n1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"schema": "hpcpgd.reference/1"}, "schema 'hpcpgd.reference/1'"),
+        ({"values": 3}, "not subscriptable"),
+        ({"values": {"gemm_one": 95.0}}, "'fma_one' is missing"),
+        ({"values": KEPT.values | {"triad_all": math.nan}}, "triad_all is nan"),
+        ({"values": KEPT.values | {"triad_all": 0}}, "triad_all is 0"),
+        ({"ranks": "many"}, "'many'"),
+        ({"threads": math.inf}, "infinity"),
+    ],
+)
+def test_a_file_that_is_no_reference(change: dict[str, Any], says: str, tmp_path: Path) -> None:
+    path = tmp_path / "node.json"
+    kept_rates.keep(path, KEPT, busy=False)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DataError, match=r"node\.json: expected a file of schema") as caught:
+        kept_rates.read(path)
+    assert says in str(caught.value)
+
+
+def test_rates_of_another_job_are_not_compared() -> None:
+    hosts = ["n1", "n1", "n2", "n2"]
+    assert kept_rates.shape_of(hosts, 2, KEPT) == kept_rates.shape_of(hosts, 2, None) == KEPT.shape
+    for other, threads, says in (
+        (hosts, 4, "has 2 ranks a node, 4 threads a rank; the rates were kept with 2 ranks"),
+        (["n1"], 2, "this job has 1 rank a node"),
+        ([*hosts, "n2"], 2, "nodes of this job have 2 and 3 ranks"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            kept_rates.shape_of(other, threads, KEPT)
+
+
+# The doctor where no machine is busy, whatever else runs on it.
+IDLE = (
+    "-c", "import sys; from hpcpgd.doctor import cli, other_work; "
+    "other_work.busy_seconds = lambda cpus: 0.0; sys.exit(cli.main(sys.argv[1:]))",
+)  # fmt: skip
 
 
 def test_one_document_and_an_acceptance_test(tmp_path: Path) -> None:
     path = tmp_path / "node.json"
-    words = (*DOCTOR, "--json", "--reference", str(path))
+    words = (*IDLE, "--json", "--reference", str(path))
     first = python(*words, ranks=2, cwd=tmp_path)
     document = json.loads(first.out)
     assert (first.code, first.err, document["exit_code"]) == (0, "", 0)
@@ -175,7 +231,12 @@ def test_one_document_and_an_acceptance_test(tmp_path: Path) -> None:
     kept = json.loads(path.read_text())
     kept["values"]["fma_one"] *= 1000  # as if the node had been faster
     path.write_text(json.dumps(kept))
-    second = python(*words, "--tolerance", "50", cwd=tmp_path)
+    second = python(*words, "--tolerance", "50", ranks=2, cwd=tmp_path)
     assert (second.code, json.loads(second.out)["exit_code"]) == (1, 1)
+    for ranks, text, code in ((1, path.read_text(), 78), (2, "{}", 65)):
+        path.write_text(text)
+        refused = python(*words[:2], *words[3:], ranks=ranks, cwd=tmp_path)
+        assert (refused.code, refused.err.count("\n")) == (code, 1)
+        assert "speed: " not in refused.out  # nothing has been measured
     bad = python(*DOCTOR, "--tolerance", "120", "--reference", "x", cwd=tmp_path)
     assert (bad.code, bad.out, bad.err.count("\n")) == (2, "", 1)
