@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return make(options.kit, options.folder, options.launcher, options.with_names)
         report = Report(launcher_rank() == 0, options.json)
         text = f"hpcpgd {__version__} on {socket.gethostname()}, {_ranks()}"
-        report.say(f"{text}: this takes about 10 s, some more where loops are not compiled yet")
+        report.say(f"{text}: this takes about 15 s, some more where loops are not compiled yet")
         with Guardian(report) as guardian:
             report.on_findings = guardian.learn
             return _examine(report, guardian, options)

@@ -1,18 +1,23 @@
-"""``python -m hpcpgd.doctor.node_probe THREADS START FIRST``: how fast the cores of a rank are.
+"""``python -m hpcpgd.doctor.node_probe THREADS BYTES``: how fast the cores of a rank are.
 
-It starts at ``START`` on the monotonic clock, together with the other ranks of its node.  The
-first rank measures one core while the others sleep; then all measure all their cores.  The
-answer is a JSON object of rates, each the sum over the threads of their medians.
+It answers each line of its input by one line.  The first line is empty, and is answered when all
+loops are compiled.  Then pairs of lines follow: the name of a rate, which is answered when all
+threads are ready, and the time on the monotonic clock at which the measurement begins.  That is
+the same for all ranks of a node, and is answered by the rate in 10⁹ a second: operations, or
+bytes of the triad, whose three arrays have BYTES each in every thread.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
-from statistics import median
+from functools import partial
+from itertools import cycle
+from typing import NoReturn
 
 import numpy as np
 
@@ -21,11 +26,9 @@ from hpcpgd.kernels.core.compiled import compiled
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.machine.fma_peak import Peak
 
-ALONE = 0.3  # seconds of each measure on one core, and on all
-TOGETHER = 0.4
-# Numbers of each of the three arrays of a thread: 32 MiB, several times its share of a cache.
-LENGTH = 2**22
-TRIAD_BYTES = 3 * 8 * LENGTH  # as STREAM counts: two are read, one is written
+SECONDS = 0.4  # of each measurement
+PIECE = 2**18  # numbers of each array that one call works on, for less than a millisecond
+TRIAD_BYTES = 3 * 8 * PIECE  # of one call, as STREAM counts: two are read, one is written
 
 
 @compiled(inline=False)
@@ -35,57 +38,89 @@ def _triad(a: Array, b: Array, c: Array, factor: float) -> None:
         a[k] = b[k] + factor * c[k]
 
 
-def _triad_of_a_thread() -> Callable[[], object]:
-    a, b, c = (np.ones(LENGTH) for _ in range(3))  # first touched by the thread that uses them
-    return lambda: _triad(a, b, c, 3.0)
+def _triad_of_a_thread(nbytes: int) -> Callable[[], object]:
+    """Return what works on the next piece of three arrays of ``nbytes``, at the end the first."""
+    pieces = max(nbytes // (8 * PIECE), 1)
+    # The thread that uses the arrays is the first to touch them.
+    a, b, c = (np.ones((pieces, PIECE)) for _ in range(3))
+    turns = cycle(zip(a, b, c, strict=True))
+    return lambda: _triad(*next(turns), 3.0)
 
 
-def _rate(work: Callable[[], object], amount: float, until: float) -> float:
-    """Repeat ``work`` until a time, at least three times; return the median of amount a second."""
-    rates: list[float] = []
-    while len(rates) < 3 or time.monotonic() < until:
-        begin = time.perf_counter()
+def work_within(work: Callable[[], object], amount: float, begin: float, end: float) -> float:
+    """Repeat ``work`` from ``begin`` to ``end``; return the amount that was done until then.
+
+    The last repetition goes on beyond ``end`` and counts in part.  Then all threads work
+    during the whole window, and their amounts can be added.
+    """
+    time.sleep(max(begin - time.monotonic(), 0))
+    done, now = 0.0, time.monotonic()
+    while now < end:
+        start = now
         work()
-        rates.append(amount / (time.perf_counter() - begin))
-    return median(rates)
+        now = time.monotonic()
+        done += amount * min((end - start) / (now - start), 1.0)
+    return done
 
 
-def _on_threads(
-    make: Callable[[], Callable[[], object]], amount: float, threads: int, begin: float
-) -> float:
-    """Return the summed rate of as many threads, each with ``work`` of its own, from ``begin``."""
-    rates = [0.0] * threads
+def prepare(
+    make: Callable[[], Callable[[], object]], amount: float, threads: int
+) -> Callable[[float], float]:
+    """Start threads and wait until each has made its work and done it once.
+
+    Returns
+    -------
+    measure : callable
+        Takes the time at which all threads begin; returns what they do together in a second.
+    """
+    done, window = [0.0] * threads, [0.0, 0.0]
+    barrier = threading.Barrier(threads + 1)
 
     def run(number: int) -> None:
         work = make()
         work()
-        time.sleep(max(begin - time.monotonic(), 0))
-        rates[number] = _rate(work, amount, begin + TOGETHER)
+        barrier.wait()  # this thread is ready
+        barrier.wait()  # the window is known
+        done[number] = work_within(work, amount, *window)
+
+    def measure(begin: float) -> float:
+        window[:] = begin, begin + SECONDS
+        barrier.wait()
+        for worker in workers:
+            worker.join()
+        return sum(done) / SECONDS
 
     workers = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
     for worker in workers:
         worker.start()
-    for worker in workers:
-        worker.join()
-    return sum(rates)
+    barrier.wait()
+    return measure
 
 
-def measure(threads: int, start: float, first: bool) -> dict[str, float]:
-    """Return the rates in 10⁹ a second: operations, and bytes of the triad."""
-    peak, product = Peak(), single_threaded_product()
-    product()
-    _triad_of_a_thread()()  # compiles, or loads from the cache
-    found = {}
-    time.sleep(max(start - time.monotonic(), 0))
-    if first:
-        found["fma_one"] = _rate(peak.run, peak.flops, start + ALONE)
-        found["gemm_one"] = _rate(product, FLOPS, start + 2 * ALONE)
-    begin, step = start + 2 * ALONE + 0.1, TOGETHER + 0.2
-    found["fma_all"] = _on_threads(lambda: peak.run, peak.flops, threads, begin)
-    found["gemm_all"] = _on_threads(single_threaded_product, FLOPS, threads, begin + step)
-    found["triad_all"] = _on_threads(_triad_of_a_thread, TRIAD_BYTES, threads, begin + 2 * step)
-    return {name: rate / 1e9 for name, rate in found.items()}
+def serve(threads: int, nbytes: int) -> None:
+    """Answer the lines of standard input."""
+    peak = Peak()
+    measures: dict[str, tuple[Callable[[], Callable[[], object]], float]] = {
+        "fma": (lambda: peak.run, peak.flops),
+        "gemm": (single_threaded_product, FLOPS),
+        "triad": (partial(_triad_of_a_thread, nbytes), TRIAD_BYTES),
+    }
+    _triad_of_a_thread(1)()  # compiles, or loads from the cache
+    input()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        what, _, cores = line.strip().partition("_")
+        measure = prepare(*measures[what], threads if cores == "all" else 1)
+        print("ready", flush=True)
+        print(measure(float(sys.stdin.readline())) / 1e9, flush=True)
+
+
+def _end(error: threading.ExceptHookArgs) -> NoReturn:
+    """End the process if a thread fails: the others would wait for it at the barrier."""
+    traceback.print_exception(error.exc_value)
+    os._exit(1)
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == "1")))
+    threading.excepthook = _end
+    serve(int(sys.argv[1]), int(sys.argv[2]))

@@ -11,19 +11,28 @@ from statistics import median
 
 import numpy as np
 
+from hpcpgd.doctor import memory
 from hpcpgd.doctor.finding import Finding, Place, hosts, in_words, ok, warning
-from hpcpgd.doctor.probe import ask
+from hpcpgd.doctor.probe import Probe
+from hpcpgd.machine.cores import cache_bytes
 from hpcpgd.parallel import mpi
 
 SUBJECT = "speed"
-PROBE_SECONDS = 60.0  # the first probe on a processor compiles its loops
-START_SECONDS = 2.5  # in which every rank's probe has loaded NumPy and numba
+PROBE_SECONDS = 120.0  # the first probe on a processor compiles its loops
+LEAD_SECONDS = 0.1  # in which the time to begin reaches every thread of a node
+# Each of the triad's arrays, over all threads of a node: several times the caches, as STREAM asks.
+CACHES = 4
+LEAST_BYTES = 2**25  # of an array in a thread, where the caches are small or not known
+MEMORY_SHARE = 0.1  # of the free memory: the three arrays take at most so much
+PIECE_BYTES = 2**21  # which the probe works on at a time
 # OpenBLAS reaches 0.75 to 0.92 of the peak on one core of an idle processor.
 OF_PEAK = 0.6
 # All cores together run at a lower clock: 0.6 to 1 of the peak of one core each.
 OF_ONE_CORE = 0.5
 APART = 0.15  # by which a rank or a node may be slower than the median
 NAMES = ("fma_one", "gemm_one", "fma_all", "gemm_all", "triad_all")
+ALL = (*NAMES, "threads", "array_bytes", "cache_bytes")
+OF_FIRST = ("fma_one", "gemm_one", "cache_bytes")  # what the first rank says of its node
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,10 @@ class Rates:
         Peak and products of one core while the others slept; NaN but on a node's first rank.
     fma_all, gemm_all, triad_all : float
         Peak, products and bytes of STREAM's triad on all threads of the rank.
+    array_bytes : float
+        Of each of the triad's three arrays, over all threads of the rank.
+    cache_bytes : float
+        Of all last-level caches of the node; 0 where it does not say.
     trouble : str
         Why nothing was measured, "" if something was.
     """
@@ -48,37 +61,62 @@ class Rates:
     fma_all: float = math.nan
     gemm_all: float = math.nan
     triad_all: float = math.nan
+    array_bytes: float = 0.0
+    cache_bytes: float = 0.0
     trouble: str = ""
 
 
 def observe(ranks: mpi.Ranks, threads: int) -> list[Rates]:
-    """Return what every rank measures on ``threads`` threads; collective."""
-    start = np.array([time.monotonic() + START_SECONDS])
-    mpi.bcast(ranks.node, start)
-    words = (str(threads), str(float(start[0])), str(int(ranks.node.rank == 0)))
-    out, trouble = ask("hpcpgd.doctor.node_probe", *words, seconds=PROBE_SECONDS)
-    seen = {"threads": threads, "trouble": trouble} | ({} if trouble else json.loads(out))
+    """Return what every rank measures on ``threads`` threads; collective.
+
+    Each measurement begins at the same time on all ranks of a node, when all are ready.
+    """
+    caches, seen = cache_bytes(), memory.observe()
+    free = seen.free if seen.process is None else min(seen.free, seen.process * ranks.node.size)
+    size = np.array([array_bytes(caches, free, threads * ranks.node.size)])
+    mpi.bcast(ranks.node, size)  # the same on all ranks of a node
+    nbytes = int(size[0])
+    row: dict[str, float | str] = {
+        "threads": threads, "array_bytes": nbytes * threads, "cache_bytes": caches,
+    }  # fmt: skip
+    words = (str(threads), str(nbytes))
+    with Probe("hpcpgd.doctor.node_probe", *words, seconds=PROBE_SECONDS) as probe:
+        probe.ask()  # its loops are compiled
+        for name in NAMES:
+            asked = ranks.node.rank == 0 or name.endswith("_all")
+            if asked:
+                probe.ask(name)
+            mpi.patient_barrier(ranks.comm)
+            begin = np.array([time.monotonic() + LEAD_SECONDS])
+            mpi.bcast(ranks.node, begin)
+            if asked and (answer := probe.ask(str(float(begin[0])))):
+                row[name] = float(answer)
     mpi.patient_barrier(ranks.comm)
-    rows = mpi.allgather_texts(ranks.comm, json.dumps(seen))
+    rows = mpi.allgather_texts(ranks.comm, json.dumps(row | {"trouble": probe.trouble}))
     return [Rates(**json.loads(row)) for row in rows]
 
 
+def array_bytes(caches: int, free: int, threads: int) -> int:
+    """Return the size of each of the triad's arrays in one of all ``threads`` of a node."""
+    wanted = max(CACHES * caches, threads * LEAST_BYTES)
+    pieces = min(wanted, MEMORY_SHARE * free / 3) / threads / PIECE_BYTES
+    return PIECE_BYTES * max(round(pieces), 1)
+
+
 def per_node(rates: Sequence[Rates], places: Sequence[Place]) -> dict[str, dict[str, float]]:
-    """Return the rates of each node by its name: those of all cores are summed over its ranks."""
+    """Return the values of each node by its name: those of all cores are summed over its ranks."""
     nodes: dict[str, dict[str, float]] = {}
     for one, place in zip(rates, places, strict=True):
-        node = nodes.setdefault(place.host, dict.fromkeys(NAMES, 0.0) | {"threads": 0.0})
-        node["threads"] += one.threads
-        for name in NAMES:
-            alone = name.endswith("_one")
-            if not alone or place.index == 0:
+        node = nodes.setdefault(place.host, dict.fromkeys(ALL, 0.0))
+        for name in ALL:
+            if name not in OF_FIRST or place.index == 0:
                 node[name] += getattr(one, name)
     return nodes
 
 
 def middle_of(nodes: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the median over the nodes of each rate, and of their threads."""
-    return {name: median(node[name] for node in nodes.values()) for name in (*NAMES, "threads")}
+    """Return the median over the nodes of each value."""
+    return {name: median(node[name] for node in nodes.values()) for name in ALL}
 
 
 def judge(rates: Sequence[Rates], places: Sequence[Place], *, shared: bool) -> list[Finding]:
@@ -92,8 +130,7 @@ def judge(rates: Sequence[Rates], places: Sequence[Place], *, shared: bool) -> l
         return [warning(SUBJECT, text, "see whether Python starts there")]
     nodes = per_node(rates, places)
     middle, note = middle_of(nodes), ", measured on shared cores" if shared else ""
-    text = f"{middle['triad_all']:.0f} GB/s in STREAM's triad, {middle['threads']:.0f} threads"
-    findings = [_of_products(middle, note), ok("bandwidth", f"{text}{note}")]
+    findings = [_of_products(middle, note), ok("bandwidth", f"{_of_triad(middle)}{note}")]
     return findings if shared else [*findings, *_spread(rates, nodes, places)]
 
 
@@ -113,6 +150,16 @@ def _of_products(middle: dict[str, float], note: str) -> Finding:
         cure = "end what else runs here; let each thread have a core of its own; see its cooling"
         return warning(SUBJECT, text, cure)
     return ok(SUBJECT, text)
+
+
+def _of_triad(middle: Mapping[str, float]) -> str:
+    text = f"{middle['triad_all']:.0f} GB/s in STREAM's triad, {middle['threads']:.0f} threads"
+    size, caches = middle["array_bytes"], middle["cache_bytes"]
+    if not caches:
+        return f"{text}, arrays of {size / 2**20:.0f} MiB, caches of unknown size"
+    times = size / caches
+    few = ", limited to a tenth of the free memory" * (times < CACHES * 0.99)
+    return f"{text}, arrays of {size / 2**20:.0f} MiB, {times:.1f} times the caches{few}"
 
 
 def _spread(

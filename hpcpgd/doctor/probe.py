@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 from hpcpgd.cli.launcher import without_launcher
 from hpcpgd.environment.programs import run_program
@@ -35,7 +39,59 @@ def ask(
         return "", f"no answer within {seconds:.0f} s"
     except OSError as error:
         return "", str(error)
-    if done.returncode == 0:
-        return done.stdout, ""
-    said = reason(done.stderr)
-    return done.stdout, f"it ended with {done.returncode}" + f": {said}" * bool(said)
+    return done.stdout, "" if done.returncode == 0 else _ended(done.returncode, done.stderr)
+
+
+def _ended(code: int, errors: str) -> str:
+    said = reason(errors)
+    return f"it ended with {code}" + f": {said}" * bool(said)
+
+
+class Probe:
+    """A module of ours in a process of its own, which answers each line by one line.
+
+    It is killed at the end of ``with``, or when an answer has not come after ``seconds``.
+
+    Attributes
+    ----------
+    trouble : str
+        Why there are no more answers, "" while there are.
+    """
+
+    def __init__(
+        self, module: str, *words: str, seconds: float, environ: Mapping[str, str] = os.environ
+    ) -> None:
+        self.trouble, self._seconds = "", seconds
+        self._end = time.monotonic() + seconds
+        self._process: Any = None
+        command = [sys.executable, "-m", module, *words]
+        variables = without_launcher(environ)
+        pipe = subprocess.PIPE
+        try:
+            self._process = subprocess.Popen(command, 0, None, pipe, pipe, pipe, env=variables)
+        except OSError as error:
+            self.trouble = str(error)
+
+    def __enter__(self) -> Probe:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+    def ask(self, line: str = "") -> str:
+        """Send a line and return the answer, "" if there is none."""
+        if self.trouble:
+            return ""
+        answers = self._process.stdout
+        with suppress(BrokenPipeError):  # it has ended, which is seen below
+            self._process.stdin.write(f"{line}\n".encode())
+        if not select.select([answers], [], [], max(self._end - time.monotonic(), 0.0))[0]:
+            self.trouble = f"no answer within {self._seconds:.0f} s"
+            return ""
+        answer = str(answers.readline().decode().strip())
+        if not answer:
+            _, errors = self._process.communicate()
+            self.trouble = _ended(self._process.returncode, errors.decode(errors="replace"))
+        return answer

@@ -54,6 +54,19 @@ def processors(spans: str) -> set[int]:
     return numbers
 
 
+def cache_bytes(topology: Path = TOPOLOGY) -> int:
+    """Return the size of all last-level caches of this machine, 0 where the system has none."""
+    caches: dict[int, dict[str, int]] = {0: {}}  # by level, then by the processors that share one
+    try:
+        for folder in topology.glob("cpu[0-9]*/cache/index[0-9]*"):
+            names = ("level", "shared_cpu_list", "size")
+            level, users, size = ((folder / name).read_text().strip() for name in names)
+            caches.setdefault(int(level), {})[users] = int(size.removesuffix("K")) * 2**10
+    except (OSError, ValueError):  # as on ARM, where the size may be missing
+        return 0
+    return sum(caches[max(caches)].values())
+
+
 def quota(membership: Path = MEMBERSHIP, root: Path = ROOT) -> float:
     """Return the processor quota in cores that a container or job sets, else infinity."""
     groups = limits("cpu.max", membership, root)

@@ -6,19 +6,24 @@ import json
 import math
 import os
 import time
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hpcpgd.doctor import kept_rates, node_rates, numa, other_work
+from hpcpgd.doctor import kept_rates, node_probe, node_rates, numa, other_work, probe
 from hpcpgd.doctor.finding import OK, WARNING, Place, merged, ok, problem
 from hpcpgd.doctor.node_rates import Rates
 from hpcpgd.errors import ConfigError, DataError
 from tests.helpers.support import python
 
 DOCTOR = ("-m", "hpcpgd.doctor")
-FAST: dict[str, Any] = {"fma_all": 200.0, "gemm_all": 170.0, "triad_all": 20.0}
+FAST: dict[str, Any] = {
+    "fma_all": 200.0, "gemm_all": 170.0, "triad_all": 20.0,
+    "array_bytes": 64 * 2**20, "cache_bytes": 32 * 2**20,
+}  # fmt: skip
+TRIAD = "40 GB/s in STREAM's triad, 4 threads, arrays of 128 MiB, 4.0 times the caches"
 KEPT = kept_rates.Kept(
     kept_rates.Shape(2, 2), {"fma_one": 110.0, "gemm_one": 100.0, "fma_all": 400.0,
     "gemm_all": 340.0, "triad_all": 20.0},
@@ -47,7 +52,7 @@ def test_a_node_is_compared_with_its_peak() -> None:
         "one core 95 GFLOP/s in products, 0.86 of its peak",
         "4 threads 340 GFLOP/s, 0.85 of their peak",
     ]
-    assert lines["ok bandwidth"] == "40 GB/s in STREAM's triad, 4 threads"
+    assert lines["ok bandwidth"] == TRIAD
     assert "warning speed" in said({"gemm_one": 40.0}, {}, {"gemm_one": 40.0})
     slow = [{"gemm_all": 90.0}] * 4
     assert "0.45 of their peak" in said(*slow)["warning speed"]
@@ -58,7 +63,7 @@ def test_a_node_is_compared_with_its_peak() -> None:
 
 def test_slow_ranks_and_nodes_are_named() -> None:
     assert said({}, {}, {}, {"gemm_all": 100.0}) | {"ok speed": ""} == {
-        "ok speed": "", "ok bandwidth": "40 GB/s in STREAM's triad, 4 threads",
+        "ok speed": "", "ok bandwidth": TRIAD,
         "warning speed": "products of rank 3 on n2: down to 0.59 of the median",
     }  # fmt: skip
     three = [*ranks(), *(Rates(2, fma_one=110, gemm_one=95, **FAST | {"triad_all": 10}),) * 2]
@@ -68,6 +73,87 @@ def test_slow_ranks_and_nodes_are_named() -> None:
     assert len(node_rates.judge(three, places, shared=True)) == 2
     failed = node_rates.judge([Rates(1, trouble="no answer")], PLACES[:1], shared=False)
     assert (failed[0].level, failed[0].seen) == (WARNING, "rank 0 on n1: no answer")
+
+
+def test_the_triad_s_arrays_do_not_fit_the_caches() -> None:
+    mib = 2**20
+    assert node_rates.array_bytes(768 * mib, 512 * 2**30, 64) == 4 * 768 // 64 * mib
+    assert node_rates.array_bytes(8 * mib, 512 * 2**30, 4) == 32 * mib
+    short = node_rates.array_bytes(300 * mib, 24 * 2**30, 2)
+    assert 3 * 2 * short == pytest.approx(2.4 * 2**30, rel=0.01)  # a tenth of the memory
+    change = {"cache_bytes": 100 * mib}
+    assert said(*[change] * 4)["ok bandwidth"].endswith(
+        "arrays of 128 MiB, 1.3 times the caches, limited to a tenth of the free memory"
+    )
+    assert said(*[{"cache_bytes": 0}] * 4)["ok bandwidth"].endswith("caches of unknown size")
+
+
+def test_the_rate_of_a_window_counts_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three fast repetitions and a pause, in turns: their median would say 10 a second."""
+    now = 5.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "sleep", sleep)
+    pauses = cycle([0.1, 0.1, 0.1, 0.7])
+    done = node_probe.work_within(lambda: sleep(next(pauses)), 1.0, 7.0, 9.35)
+    assert done == pytest.approx(4 + 4 + 3 + 0.05 / 0.7)
+
+
+LATE = """
+import json, time
+from hpcpgd.doctor import node_rates
+from hpcpgd.parallel import mpi
+
+ranks, ready, begins = mpi.join(mpi.initialise()), [], []
+
+class Late:
+    trouble = ""
+
+    def __init__(self, *words, seconds): pass
+    def __enter__(self): return self
+    def __exit__(self, *error): pass
+
+    def ask(self, line=""):
+        if line[:1].isdigit():
+            begins.append(float(line))
+            return "1.0"
+        time.sleep(0.3 * ranks.rank)  # rank 1 compiles, or fills its arrays
+        ready.append(time.monotonic())
+        return "ready"
+
+node_rates.Probe = Late
+node_rates.observe(ranks, 1)
+rows = mpi.allgather_texts(ranks.comm, json.dumps([ready[-3:], begins[-3:]]))
+if ranks.rank == 0:
+    print(json.dumps([json.loads(row) for row in rows]))
+mpi.leave(ranks)
+mpi.finish()
+"""
+
+
+def test_no_rank_measures_before_all_are_ready(tmp_path: Path) -> None:
+    done = python("-c", LATE, ranks=2, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    (first, begins), (second, same) = json.loads(done.out)
+    assert begins == same
+    assert len(begins) == 3
+    for ready, begin in zip([*zip(first, second, strict=True)], begins, strict=True):
+        assert begin > max(ready)
+
+
+def test_a_probe_that_ends_or_hangs_says_why() -> None:
+    sleeps = ("timeit", "import time; time.sleep(60)")
+    for words, seconds, says in (
+        (("hpcpgd.missing",), 30, "it ended with 1: "),
+        (sleeps, 1, "no answer within 1 s"),
+    ):
+        with probe.Probe(*words, seconds=seconds) as asked:
+            assert (asked.ask(), asked.ask()) == ("", "")
+        assert asked.trouble.startswith(says)
 
 
 def test_work_of_others(monkeypatch: pytest.MonkeyPatch) -> None:

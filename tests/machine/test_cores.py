@@ -8,7 +8,7 @@ import pytest
 
 from hpcpgd.environment import cgroup, memory_limits
 from hpcpgd.environment.cgroup import limits
-from hpcpgd.machine.cores import cores_of, fair_threads, hardware_threads, quota
+from hpcpgd.machine.cores import cache_bytes, cores_of, fair_threads, hardware_threads, quota
 
 
 def test_quota_is_the_tightest_of_all_groups(tmp_path: Path) -> None:
@@ -93,6 +93,21 @@ def test_no_quota(tmp_path: Path) -> None:
 )
 def test_whole_cores_at_least_one(share: float, threads: int) -> None:
     assert fair_threads(share) == threads
+
+
+def test_last_level_caches_count_once(tmp_path: Path) -> None:
+    """Two caches of 32 MiB, each of two processors, behind caches of their own."""
+    assert cache_bytes(tmp_path) == 0
+    for cpu, users in enumerate(("0,2", "1,3", "0,2", "1,3")):
+        for index, (level, size) in enumerate(((1, "32K"), (1, "48K"), (3, "32768K"))):
+            folder = tmp_path / f"cpu{cpu}" / "cache" / f"index{index}"
+            folder.mkdir(parents=True)
+            (folder / "level").write_text(f"{level}\n")
+            (folder / "shared_cpu_list").write_text(f"{users if level == 3 else cpu}\n")
+            (folder / "size").write_text(f"{size}\n")
+    assert cache_bytes(tmp_path) == 64 * 2**20
+    (tmp_path / "cpu3" / "cache" / "index2" / "size").unlink()
+    assert cache_bytes(tmp_path) == 0
 
 
 def test_hardware_threads_of_a_core_count_once(tmp_path: Path) -> None:
