@@ -5,6 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
@@ -19,7 +24,6 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
     "sphinx_copybutton",
 ]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "fieldlist"]
@@ -28,9 +32,26 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 # The second is part of another page.
 exclude_patterns = ["built", "reference/generated/benchmark-tables.md"]
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"hpcpgd {__version__}"
 html_static_path = ["static"]
 copybutton_exclude = ".linenos, .gp, .go"
+
+
+def write_formula(translator: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
+    """Write a formula as MathML, which browsers draw without a script from the network."""
+    block = isinstance(node, nodes.math_block)
+    mathml = convert(node.astext(), display="block" if block else "inline")
+    if "\\" in mathml:
+        raise ValueError(f"latex2mathml does not know a command of {node.astext()!r}")
+    translator.body.append(f"<p>{mathml}</p>" if block else mathml)
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> None:
+    """Register what writes formulas; Sphinx calls this."""
+    app.add_html_math_renderer("mathml", (write_formula, None), (write_formula, None))
+
 
 generate.write_all(HERE / "reference" / "generated")
