@@ -1,4 +1,7 @@
-"""Tables of the page of benchmarks, from the files under ``scripts/results``."""
+"""Tables of the page of benchmarks, from the files under ``scripts/results``.
+
+``python docs/benchmark_tables.py`` prints the table of README.md.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,16 @@ RESULTS = Path(__file__).parents[1] / "scripts" / "results"
 COUNTS = {
     "check_bits": ("runs", ("mismatches", "wrong", "failed")),
     "check_threads": ("trainings", ("crashes", "hangs", "wrong")),
+}
+
+# The file that README.md has its table of speed from, and the programs there on two cores.
+README_FILE = RESULTS / "intel-xeon-2026-11-22" / "bench_train.json"
+README_COLUMNS = {
+    "hpcpgd": ("gemm shared", "2 ranks"),
+    "floor": ("floor", "2 ranks"),
+    "JAX": ("JAX", "1 rank x 2 threads"),
+    "torch.compile": ("PyTorch compile", "1 rank x 2 threads"),
+    "PyTorch DDP": ("PyTorch DDP", "2 ranks"),
 }
 
 
@@ -30,6 +43,20 @@ def benchmark_tables() -> str:
     steps = [_steps(path) for path in sorted(RESULTS.glob("*/bench_train.json"), reverse=True)]
     claims = [_claims(path) for path in sorted(RESULTS.glob("*/paper-quick/report.txt"))]
     return "\n\n".join(["## Times of a training step", *steps, *claims, _checks()]) + "\n"
+
+
+def readme_table() -> str:
+    """Return the table of speed in README.md."""
+    rows = []
+    for part in json.loads(README_FILE.read_text())["sections"]:
+        medians = {
+            (c["name"], c["placement"]): f"{c['seconds_per_60000']['median']:.2f}"
+            for c in part["cells"]
+        }
+        if all(cell in medians for cell in README_COLUMNS.values()):  # not the section of loops
+            ours, *others = (medians[cell] for cell in README_COLUMNS.values())
+            rows.append((f"{part['network']}, {part['batch']}", f"**{ours}**", *others))
+    return table(("network, batch", *README_COLUMNS), rows)
 
 
 def _about(path: Path, found: dict[str, Any]) -> str:
@@ -123,3 +150,7 @@ def _checks() -> str:
 
 def _total(count: int | list[Any]) -> str:
     return str(count if isinstance(count, int) else len(count))
+
+
+if __name__ == "__main__":
+    print(readme_table())

@@ -177,6 +177,19 @@ def test_the_benchmarks_show_what_the_files_say(monkeypatch: pytest.MonkeyPatch)
                 assert re.search(rf"^{re.escape(section)}.*\*\*no\*\* \|$", text, re.MULTILINE)
 
 
+def test_the_table_of_speed_in_the_readme_is_made_from_its_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    tables = import_module("benchmark_tables")
+    speed = re.search(r"^## Speed\n(.*?)^## ", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert speed
+    assert re.findall(r"^\|.*$", speed[1], re.MULTILINE) == tables.readme_table().splitlines()
+    assert f"`{tables.README_FILE.relative_to(ROOT)}`" in speed[1]
+    kept = {part["rounds_kept"] for part in json.loads(tables.README_FILE.read_text())["sections"]}
+    assert [f"medians of {number} alternating rounds" in speed[1] for number in kept] == [True]
+
+
 @pytest.mark.parametrize("drawing", [*sorted((ROOT / "docs" / "static").glob("*.svg"))], ids=str)
 def test_a_drawing_has_a_title_and_a_description(drawing: Path) -> None:
     tags = [element.tag.split("}")[-1] for element in ET.parse(drawing).getroot()]
