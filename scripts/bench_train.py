@@ -1,10 +1,11 @@
-"""Time the training step of hpcpgd beside the GEMM floor and the FMA peak.
+"""Time a training step of hpcpgd and compare it with the GEMM floor and the FMA peak.
 
     python -m scripts.bench_train [--rounds 15] [--quick] [--output FILE.json]
         [--peers-python PYTHON]
 
-PYTHON has what ``bench/requirements-peers.txt`` lists: JAX, PyTorch and scikit-learn.
-Starts itself on two ranks.  The modules in ``bench/`` say how each part is measured.
+PYTHON is an interpreter with the packages of ``bench/requirements-peers.txt``: JAX, PyTorch and
+scikit-learn.  The program starts itself on two ranks.  The modules in ``bench/`` say how each
+part is measured.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from scripts.bench import launcher
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--rounds", type=int, default=15, help="undisturbed rounds wanted")
+    parser.add_argument("--rounds", type=int, default=15, help="undisturbed rounds to collect")
     parser.add_argument(
         "--quick",
         action="store_true",
@@ -32,7 +33,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--peers-python",
         metavar="PYTHON",
-        help="times other libraries, too: one with scripts/bench/requirements-peers.txt",
+        help="time other libraries, too; needs scripts/bench/requirements-peers.txt",
     )
     options = parser.parse_args(argv)
     if options.rounds < 1:

@@ -1,11 +1,11 @@
-"""Show that reduction ``reproducible`` has the same bits for every number of ranks.
+"""Check that reduction ``reproducible`` gives the same bits for every number of ranks.
 
     python -m scripts.check_bits [--quick] [--output FILE.json] [--seeds 0 1 2]
 
 Starts jobs of 1 to 32 ranks, each of which trains all configurations one after the other
 with every group size and number of threads.  Weights and histories must be the same to the
-last bit, and the weights near those of backend ``reference``.  Exits 1 if they are not.  The
-findings so far are written after each job.
+last bit, and the weights near those of backend ``reference``.  The exit code is 1 if they are
+not.  The results so far are written after each job.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ def check(options: argparse.Namespace) -> int:
     path, about = options.output or findings.default_path("check_bits"), report.about_plan(plan)
     begin, checking = perf_counter(), Check(plan)
     for job in checking.jobs():
-        found = about | checking.findings() | {"seconds": round(perf_counter() - begin)}
-        findings.write(path, found)
-        print(f"{found['seconds']:5} s  {job}", flush=True)
-    print(report.table(found))
-    return 1 if any(found[kind] for kind in report.KINDS) else 0
+        results = about | checking.findings() | {"seconds": round(perf_counter() - begin)}
+        findings.write(path, results)
+        print(f"{results['seconds']:5} s  {job}", flush=True)
+    print(report.table(results))
+    return 1 if any(results[kind] for kind in report.KINDS) else 0
 
 
 if __name__ == "__main__":

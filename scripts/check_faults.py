@@ -1,20 +1,20 @@
-"""Show that nothing is lost and nothing hangs, whatever fails: a run goes on to the same bits.
+"""Check that after faults nothing is lost, nothing hangs, and runs continue to the same bits.
 
     python -m scripts.check_faults [--quick] [--only kills] [--trials 200] [--seed 0]
                                    [--output FILE.json]
 
 ``kills``: a rank is killed with SIGKILL at a random moment or in a named phase (writing,
-before fsync, before and after rename, loading, reducing), and the run started again, half of
+before fsync, before and after rename, loading, reducing).  The run is started again, half of
 the time on another number of ranks.  ``signals``: SIGUSR1 or SIGTERM at a random moment.
 Weights and histories must be those of an undisturbed run.  ``cuts``: the newest checkpoint is
 cut off or has a flipped bit.  ``disk``: each system call that writes a checkpoint or a run
-file fails.  ``exceptions``: one rank of four fails at one of twelve points.  ``hangs``: one
+file fails.  ``exceptions``: one rank of four fails at one of twelve points.  ``hangs``: one rank
 stops or sleeps.  ``nan``: one computes NaN.  ``flip-replica``: a bit flips in one rank's weights.
 ``mismatches``: one differs in an option, a version, a library, a source file, a row or a weight.
-``slurm``: jobs on a virtual SLURM come to their time limits, or lose a node.  ``fuzz``: hostile
-datasets, checkpoints, TOML and run files, 500 a trial, are read or refused as documented.
-``soak``: runs are killed every 20 s, for half an hour, with nothing else on the machine.  The
-modules of ``tests/faults`` say what must then be true.  Exits 1 if it is not.  Needs Linux.
+``slurm``: jobs on a virtual SLURM reach their time limits, or lose a node.  ``fuzz``: hostile
+datasets, checkpoints, TOML and run files, 500 in a trial, are read or refused as documented.
+``soak``: runs are killed every 20 s for half an hour; nothing else may run on the machine.  The
+modules of ``tests/faults`` say what is checked.  The exit code is 1 if a check fails.  Needs Linux.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="few trials of each kind")
     parser.add_argument("--only", action="append", choices=_all_kinds(), help="default: all kinds")
-    parser.add_argument("--trials", type=int, help="of each kind; default: all")
+    parser.add_argument("--trials", type=int, help="trials of each kind; default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--output", type=Path, help="default: scripts/results/MACHINE-DATE/check_faults.json"
@@ -80,25 +80,25 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Make all trials and return the exit code."""
+    """Run all trials and return the exit code."""
     from scripts import findings
     from tests.faults.jobs import WORDS
 
     path = options.output or findings.default_path("check_faults")
-    found = {**findings.about("check_faults"), "options": WORDS}
-    # Kinds that were tried before keep what was found then, with its commit.
-    found["kinds"] = json.loads(path.read_text())["kinds"] if path.exists() else {}
+    results = {**findings.about("check_faults"), "options": WORDS}
+    # Kinds that are not tried now keep their earlier results, which name their commit.
+    results["kinds"] = json.loads(path.read_text())["kinds"] if path.exists() else {}
     right = True
     with tempfile.TemporaryDirectory() as folder:
         for kind, result in _kinds(options, Path(folder).resolve()):
-            found["kinds"][kind] = result
-            findings.write(path, found)
+            results["kinds"][kind] = result
+            findings.write(path, results)
             right = right and not result["wrong"]
     return 0 if right else 1
 
 
 def _kinds(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Make the trials of all kinds; yield their counts and what was wrong."""
+    """Run the trials of all kinds; yield for each kind the counts and the failures."""
     from scripts.findings import moment
     from tests.faults.kind import Undisturbed
 
@@ -120,7 +120,7 @@ def _kinds(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, dic
 def _trials(
     name: str, options: argparse.Namespace, count: int, folder: Path, whole: Undisturbed
 ) -> Iterator[Trial]:
-    """Yield the trials of a kind, each with a folder of its own."""
+    """Yield the trials of a kind, each with a separate folder."""
     from tests.faults.kind import Trial
 
     for number in range(count):
@@ -132,7 +132,7 @@ def _trials(
 
 
 def _wrong(name: str, kind: Kind, trials: Iterable[Trial]) -> list[str]:
-    """Make the trials of a kind; return what was wrong."""
+    """Run the trials of a kind; return the failures."""
     wrong = []
     for trial in trials:
         problem = kind.run(trial)

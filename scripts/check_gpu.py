@@ -1,10 +1,10 @@
-"""Check the GPU backends against reference, then time them beside PyTorch and JAX.
+"""Check the GPU backends against reference, then compare their times with PyTorch and JAX.
 
     python -m scripts.check_gpu [--quick] [--only PART] [--network NAME] [--output FILE.json]
 
-Needs a GPU, CuPy, mpi4py, h5py, numba and threadpoolctl; PyTorch, JAX and mpiexec are used
-where they are, and named where they are not.  Exits 1 if a comparison with reference fails.
-The results so far are written after each part and each timed cell.
+Needs a GPU, CuPy, mpi4py, h5py, numba and threadpoolctl.  PyTorch, JAX and mpiexec are used if
+they are installed, else reported as absent.  The exit code is 1 if a comparison with reference
+fails.  The results so far are written after each part and each timed cell.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ CPU_ROUNDS = 3
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--rounds", type=int, default=9, help="turns of each contestant")
-    parser.add_argument("--quick", action="store_true", help="to see that everything runs")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of each contestant")
+    parser.add_argument("--quick", action="store_true", help="only test that everything runs")
     add = parser.add_argument
     add("--only", action="append", choices=PARTS, help="repeatable; default: all")
-    add("--network", action="append", choices=NETWORKS, help="to time; repeatable; default: all")
+    add(
+        "--network", action="append", choices=NETWORKS, help="to be timed; repeatable; default: all"
+    )
     parser.add_argument(
         "--output", type=Path, help="default: scripts/results/MACHINE-DATE/check_gpu.json"
     )
@@ -75,7 +77,7 @@ def _run(ranks: mpi.Ranks, options: argparse.Namespace) -> int:
 
 
 class Check:
-    """The parts in their order, with what they have found so far."""
+    """The parts in their order, with the results so far."""
 
     def __init__(self, ranks: mpi.Ranks, options: argparse.Namespace) -> None:
         from hpcpgd.machine.gpu import claim_gpu
@@ -154,14 +156,14 @@ class Check:
         network = make_network(name) if name.startswith("net") else Network((784, 1000, 10))
         setting = Setting(self.ranks.comm, dataset, network, batch, None)
         cell = Cell(name, batch, precision, network.flops_per_example)
-        runners, found = make_runners(cell, setting, contestants(self.gpu, precision))
-        self.findings += found
+        runners, findings = make_runners(cell, setting, contestants(self.gpu, precision))
+        self.findings += findings
         self.cells.append(cell)
         quick = self.options.quick
         rounds, target = (2, QUICK_SECONDS) if quick else (self.options.rounds, SECONDS)
         bare = Products(self.gpu.device, network, batch, precision)
         time_cell(cell, {**runners, "cuBLAS alone": bare}, rounds, target)
-        # Apart: a GPU that waits for seconds slows down.
+        # In a separate round: a GPU that is idle for seconds slows down.
         if precision == "float32" and batch in CPU_BATCHES and name == NETWORKS[0]:
             with cpu_loops(setting) as loops:
                 time_cell(cell, loops, CPU_ROUNDS, target)

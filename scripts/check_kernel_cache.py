@@ -1,13 +1,13 @@
-"""Show that any number of jobs can share a kernel cache, from the first moment on.
+"""Check that any number of jobs can share a kernel cache, even if it is empty at first.
 
     python -m scripts.check_kernel_cache [--quick] [--only rounds] [--seed 0] [--output FILE.json]
 
-``rounds``: 1,000 times 8 processes compile small functions through one cache at the same time,
-and a random one is killed.  Nothing may fail, no damaged file may be used, and what was
-published once must stay.  ``jobs``: 10 times six jobs (backends, reductions, data types,
-threads) start at once on an empty cache; all must end with the weights that they have on a
-filled one.  ``array``: 5 times an array of 8 tasks is the first thing on an empty cache of a
-virtual SLURM's four nodes; needs Debian's slurm-wlm and munge.  Exits 1 if anything fails.
+``rounds``: 1,000 times, 8 processes compile small functions through one cache at the same time,
+and a random one is killed.  Nothing may fail, no damaged file may be used, and a published file
+must stay.  ``jobs``: 10 times, six jobs (backends, reductions, data types, threads) start at once
+with an empty cache; all must end with the same weights as with a filled one.  ``array``: 5 times,
+an array of 8 tasks runs first on the four nodes of a virtual SLURM with an empty cache; needs
+Debian's slurm-wlm and munge.  The exit code is 1 if anything fails.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from hpcpgd.cli.launcher import guarded
 ROOT = Path(__file__).resolve().parents[1]
 PROCESSES = 8
 FUNCTIONS = 3
-LIMIT = 400.0  # seconds of a job, beside five others on cores that are busy
+LIMIT = 400.0  # seconds for a job that shares its cores with five others
 TRAIN = ("--epochs", "2", "--quiet")
 JOBS = (
     (2, ("--reduction", "shared", "--threads", "1")),
@@ -52,7 +52,7 @@ ARRAY = """#!/bin/bash
 
 @dataclass
 class Counts:
-    """What a kind of trial came to."""
+    """The results of a kind of trial."""
 
     trials: int = 0
     killed: int = 0
@@ -61,12 +61,12 @@ class Counts:
 
 
 def _child(folder: Path, number: int) -> None:
-    """Compile or load the small functions of a round and call them; in a process of its own."""
+    """Compile or load the small functions of a round, call them, and end this process."""
     from hpcpgd.kernels.core.compiled import compiled
     from hpcpgd.kernels.core.kernel_files import DISK
 
     DISK.read, DISK.write = [folder], folder
-    # The functions need a module that can be imported: a loaded kernel asks for its own.
+    # The functions need a module that can be imported: a loaded kernel imports its module.
     module = sys.modules[f"round{number}"] = ModuleType(f"round{number}")
     code = 0
     for factor in range(FUNCTIONS):
@@ -105,11 +105,11 @@ def _round(folder: Path, number: int, draw: random.Random, counts: Counts) -> No
 
 
 def rounds(trials: int, seed: int, counts: Counts) -> None:
-    """Let processes compile through one cache; what is there must stay, and be whole."""
+    """Let processes compile through one cache, whose files must stay and be complete."""
     from hpcpgd.kernels.core.compiled import compiled
     from hpcpgd.kernels.core.kernel_files import SUFFIX, unsealed
 
-    compiled()(lambda x: x + 1)(1)  # numba is ready before the first fork
+    compiled()(lambda x: x + 1)(1)  # initialises numba before the first fork
     draw = random.Random(seed)
     published: dict[str, tuple[int, int]] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -143,7 +143,7 @@ def _start(cache: Path, folder: Path, number: int) -> subprocess.Popen[str]:
 
 
 def _finish(process: subprocess.Popen[str]) -> str:
-    """Return what is wrong with a job's end, "" if nothing."""
+    """Wait for a job and return what is wrong with its end, "" if nothing is."""
     try:
         _, error = process.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:
@@ -163,7 +163,7 @@ def _weights(path: Path) -> Any:
 
 
 def jobs(trials: int, seed: int, counts: Counts) -> None:
-    """Start six jobs at once on an empty cache; compare with the same on a filled one."""
+    """Start six jobs at once with an empty cache; compare with the same and a filled one."""
     import numpy as np
 
     with tempfile.TemporaryDirectory() as name:
@@ -187,7 +187,7 @@ def jobs(trials: int, seed: int, counts: Counts) -> None:
 
 
 def array(trials: int, seed: int, counts: Counts) -> None:
-    """Let a job array be the first thing on an empty cache of a virtual SLURM."""
+    """Run a job array first on a virtual SLURM with an empty cache."""
     import h5py
 
     script = str(ROOT / "scripts" / "slurm_cluster.sh")
@@ -241,13 +241,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Try all kinds, write what they came to, and return the exit code."""
+    """Run all kinds of trials, write the results, and return the exit code."""
     from scripts import findings
 
     path = options.output or findings.default_path("check_kernel_cache")
-    found = findings.about("check_kernel_cache")
-    # Kinds that were tried before keep what was found then, with its commit.
-    found["kinds"] = json.loads(path.read_text())["kinds"] if path.exists() else {}
+    results = findings.about("check_kernel_cache")
+    # Kinds that are not tried now keep their earlier results, which name their commit.
+    results["kinds"] = json.loads(path.read_text())["kinds"] if path.exists() else {}
     wrong = 0
     for kind in options.only or KINDS:
         run, full, quick = KINDS[kind]
@@ -255,8 +255,8 @@ def check(options: argparse.Namespace) -> int:
         run(quick if options.quick else full, options.seed, counts)
         seconds = round(time.perf_counter() - begin, 1)
         setting = {"seed": options.seed, **findings.moment(), "seconds": seconds}
-        found["kinds"][kind] = {**setting, **vars(counts)}
-        findings.write(path, found)
+        results["kinds"][kind] = {**setting, **vars(counts)}
+        findings.write(path, results)
         print(f"{kind}: {counts.trials} trials, {len(counts.wrong)} wrong, {seconds:.0f} s")
         for line in counts.wrong[:20]:
             print(line, file=sys.stderr)

@@ -1,10 +1,10 @@
-"""Random texts through the SLURM renderer: nothing of them is executed, nothing is lost.
+"""Check that random texts in SLURM scripts are neither executed nor changed.
 
     python -m scripts.check_quoting            # 10,000 scripts
     python -m scripts.check_quoting --quick    # 300
 
-Each script is checked by ``bash -n``, read as sbatch reads it, and run with a stub in the
-place of Python, which must see exactly the words that were meant for it.
+Each script is checked by ``bash -n``, parsed as sbatch does it, and run with a stub in place of
+Python, which must receive exactly the intended words.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ def text(draw: random.Random) -> str:
 
 
 def directives(script: str) -> list[str]:
-    """Return the options that sbatch would take: it reads up to the first command."""
-    found = []
+    """Return the options that sbatch would read: those before the first command."""
+    options = []
     for line in script.splitlines()[1:]:
         if not line.startswith("#SBATCH"):
             break
-        found.append(line.removeprefix("#SBATCH "))
-    return found
+        options.append(line.removeprefix("#SBATCH "))
+    return options
 
 
 def later(script: str) -> int:
-    """Return the first line that is neither blank nor a comment, as sbatch counts."""
+    """Return the number of the first line that sbatch takes for neither blank nor a comment."""
     lines = script.split("\n")
     return next(i for i, line in enumerate(lines) if line.strip() and not line.startswith("#"))
 
 
 def words_of(run: bytes) -> list[list[str]]:
-    """Return the words of each call of the stub, which all begin with ``-m``."""
+    """Return the words of each call of the stub; a call begins with ``-m``."""
     calls: list[list[str]] = []
     for word in run.decode().split("\0")[:-1]:
         if word == "-m":
@@ -65,7 +65,7 @@ def words_of(run: bytes) -> list[list[str]]:
 
 
 def launched(point: Point, output: Path) -> list[list[str]]:
-    """Return the words that a launcher must see, from the first ``-m`` on."""
+    """Return the words that a launcher must receive, from the first ``-m`` on."""
     alone = ["--overwrite", "--quiet", "--resume", "never", "--checkpoint-every", "never"]
     train = ["hpcpgd.train", "--dataset", dict(point.given)["dataset"], *alone]
     return [
@@ -98,7 +98,7 @@ def one(number: int, draw: random.Random, folder: Path) -> str:
         if len(directives(script)) != count or not all(map(OPTION.fullmatch, directives(script))):
             return f"{number}: an option of sbatch was injected"
         if "#SBATCH" in "".join(script.split("\n")[: later(script)][len(directives(script)) + 1 :]):
-            return f"{number}: an option stands after the others"
+            return f"{number}: an option of sbatch follows the others"
         file = folder / "script"
         file.write_text(script, newline="")
         for command in (["bash", "-n", "script"], ["bash", "script"]):
@@ -116,7 +116,7 @@ def one(number: int, draw: random.Random, folder: Path) -> str:
         return f"{number}: the launcher saw {words_of(log.read_bytes())}"
     log.unlink()
     left = {path.name for path in folder.iterdir()} - {"stub", "script"}
-    return f"{number}: made {left}" if left else ""
+    return f"{number}: created {left}" if left else ""
 
 
 def main() -> int:
@@ -129,7 +129,7 @@ def main() -> int:
         folder = Path(name)
         (folder / "stub").write_text(STUB)
         (folder / "stub").chmod(0o755)
-        wrong = [found for number in range(count) if (found := one(number, draw, folder))]
+        wrong = [error for number in range(count) if (error := one(number, draw, folder))]
     print("\n".join(wrong[:5]))
     print(f"{count - len(wrong)} of {count} scripts of each kind right (seed {options.seed})")
     return 1 if wrong else 0

@@ -1,15 +1,14 @@
-"""Show that no worker thread outlives the memory that it reads, however a training ends.
+"""Check that no worker thread outlives the memory that it reads, however a training run ends.
 
     python -m scripts.check_threads [--quick] [--runs 500] [--seed 0] [--output FILE.json]
                                     [--without-join]
 
-Each run is a job under mpiexec that makes several trainings in the same processes (see
-``tests/faults/threads.py``): that finds more than as many jobs, as most of a short job's time
-goes into starting Python and MPI.  Two more processes keep two cores busy, so that threads are
-late.  Freed memory is unreadable at once.  Counts crashes, threads that outlive memory, hangs and
-unexpected exit codes, and exits 1 if there are any.  ``--without-join`` takes the joining of
-threads out: if nothing is found then, the check could find nothing at all.  The findings so far
-are written after each run.
+Each run is a job under mpiexec that trains several times in the same processes (see
+``tests/faults/threads.py``), as a short job spends most of its time on starting Python and MPI.
+Two more processes keep two cores busy, so that threads are late.  Freed memory becomes unreadable
+at once.  Crashes, threads that outlive memory, hangs and unexpected exit codes are counted, and
+the exit code is 1 if there are any.  With ``--without-join`` threads are not joined: then the
+check must find errors, or it cannot find any.  The results so far are written after each run.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, help="default: scripts/results/MACHINE-DATE/check_threads.json"
     )
-    parser.add_argument("--without-join", action="store_true", help="show what is found then")
+    parser.add_argument("--without-join", action="store_true", help="do not join: must fail")
     return parser.parse_args(argv)
 
 
@@ -56,7 +55,7 @@ def busy_cores() -> Iterator[None]:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Make all runs and return the exit code."""
+    """Run all jobs and return the exit code."""
     from scripts import findings
     from tests.faults.threads import Counts, Job
 

@@ -1,9 +1,9 @@
-"""What the clock of a run costs: readings a step, times the cost of one, over the step.
+"""Measure the cost of a run's clock: readings per step, times the cost of one, over the step.
 
     python -m scripts.check_timers [--quick]
 
-Counts the calls in steps of the program itself on one rank, and times an empty call.  Exits
-1 if they take more than 1 % of a step of Net-1h at batch 128.
+Counts the calls in steps of the program on one rank, and times an empty call.  The exit code
+is 1 if they take more than 1 % of a step of Net-1h at batch 128.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def main() -> int:
     share, readings, cost, step = measure(steps)
     print(
         f"{readings:g} readings a step x {1e9 * cost:.0f} ns = {100 * share:.3f} % "
-        f"of a step of {1e3 * step:.2f} ms (Net-1h, batch 128, 1 rank; at most 1 % is asked)"
+        f"of a step of {1e3 * step:.2f} ms (Net-1h, batch 128, 1 rank; the limit is 1 %)"
     )
     mpi.finish()
     return 0 if share <= BOUND else 1
 
 
 def measure(steps: int) -> tuple[float, float, float, float]:
-    """Return share, readings a step, seconds of a reading, median seconds of a step."""
+    """Return share, readings per step, seconds of a reading, median seconds of a step."""
     from threadpoolctl import threadpool_limits
 
     from hpcpgd.config.run_config import RunConfig

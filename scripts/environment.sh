@@ -1,4 +1,4 @@
-# Sourced by the other scripts: a virtual environment in .venv with hpcpgd and PyPI's MPICH.
+# For other scripts to source: creates the virtual environment .venv with hpcpgd and PyPI's MPICH.
 # Usage: make_environment EXTRAS
 
 find_python() {
@@ -23,7 +23,7 @@ make_environment() {
         fi
     fi
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$1]"
-    # mpiexec and python from the environment, here and in every child.
+    # From now on, mpiexec and python are those of the environment, also in child processes.
     PATH="$PWD/.venv/bin:$PATH"
     export PATH
 }

@@ -1,4 +1,4 @@
-"""One form for what checks and benchmarks find: a JSON file for a machine and a day."""
+"""The result files of checks and benchmarks: one JSON file for each machine and day."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def slug(text: str) -> str:
 
 
 def default_path(check: str, machine: str = "") -> Path:
-    """Return where the findings of ``check`` go: on this machine, by its CPU's name, today."""
+    """Return the path of results of ``check`` today on ``machine``, by default this CPU's name."""
     folder = f"{slug(machine or provenance.cpu_model())}-{datetime.now(UTC):%Y-%m-%d}"
     return RESULTS / folder / f"{check}.json"
 
 
 def about(check: str, **machine: Any) -> dict[str, Any]:
-    """Return what all findings begin with; it names no host and no path.
+    """Return the first entries of every result file, which name no host and no path.
 
-    ``machine`` is what matters about this machine besides the CPU's name.
+    ``machine`` adds facts about this machine to the CPU's name.
     """
     return {
         "check": check,
@@ -45,7 +45,7 @@ def about(check: str, **machine: Any) -> dict[str, Any]:
 
 
 def moment() -> dict[str, str]:
-    """Return the revision of the source and the time."""
+    """Return the revision of the source, and date and time."""
     return {
         "git_revision": provenance.git_revision(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -53,7 +53,7 @@ def moment() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what the findings depend on."""
+    """Return the versions of the software that results depend on."""
     return {
         "hpcpgd": __version__,
         "python": platform.python_version(),
@@ -65,6 +65,6 @@ def versions() -> dict[str, str]:
 
 
 def write(path: Path, findings: dict[str, Any]) -> None:
-    """Write the findings, over those that were there."""
+    """Write a result file, in place of an existing one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(findings, indent=1) + "\n", encoding="utf-8")

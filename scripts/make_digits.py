@@ -1,4 +1,4 @@
-"""Make hpcpgd/data/digits.npz from scikit-learn's copy of the UCI digits."""
+"""Create hpcpgd/data/digits.npz from scikit-learn's copy of the UCI digits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Make ``tests/data/trajectory.npz``: a training run computed by PyTorch, in float64.
+"""Create ``tests/samples/trajectory.npz``: training runs computed by PyTorch in float64.
 
-The tests follow the same minibatches from the same weights and must arrive at the same
-weights.  Run it with a Python that has PyTorch (made with 2.13.0):
+The tests train on the same minibatches from the same weights and must get the same weights.
+Run this with a Python that has PyTorch (the file was made with 2.13.0):
 
     python -m scripts.make_trajectory
 """

@@ -2,9 +2,9 @@
 
     python -m scripts.measure_checkpoint [--rounds 25] [--folder DIR]
 
-For Net-1h and Net-2h in float32, in turns; medians of the times and of their paired ratios, with
-quartiles.  A checkpoint is encoded, hashed, written under a temporary name, synced, renamed,
-and its folder synced.
+The two alternate, for Net-1h and Net-2h in float32.  Prints medians of the times, and median and
+quartiles of the ratios of pairs.  A checkpoint is encoded, hashed, written under a temporary name,
+synced and renamed, and its folder is synced.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _compare(folder: Path, state: State, rounds: int) -> str:
     times: list[tuple[float, float]] = []
     for number in range(1 + rounds):
         state.steps = number + 1
-        bare = _time(lambda: _bare(folder / f"b{state.steps}", data))  # a new file, too
+        bare = _time(lambda: _bare(folder / f"b{state.steps}", data))  # also a new file
         times.append((bare, _time(lambda: checkpoints.save(state))))
     plain, whole = np.array(times[1:]).T  # the first warms up
     low, middle, high = np.quantile(whole / plain, (0.25, 0.5, 0.75))

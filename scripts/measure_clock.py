@@ -1,8 +1,8 @@
-"""Check that the clock is honest: time runs from outside and compare with their run files.
+"""Check the times in run files against runs that are timed from outside.
 
-(seconds of a run of 10 epochs - seconds of a run of 2) / 8 is what an epoch really costs;
-the run file says ``epoch_seconds + validation_seconds``.  Pairs of runs are repeated, and
-the medians must agree to 5 %.  Ends with 1 if they do not.
+(seconds of a run of 10 epochs - seconds of a run of 2) / 8 is the time of an epoch from outside;
+the run file has ``epoch_seconds + validation_seconds``.  Pairs of runs are repeated, and
+the medians must agree within 5 %.  The exit code is 1 if they do not.
 
     python -m scripts.measure_clock [--quick]
 """
@@ -26,7 +26,7 @@ BENCH_UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 def timed_run(ranks: int, dataset: str, epochs: int, file: Path) -> float:
-    """Return the seconds of one run, process start and end included."""
+    """Return the seconds of one run, including the start and end of processes."""
     mpiexec = Path(sys.executable).with_name("mpiexec")
     environment = {k: v for k, v in os.environ.items() if k not in BENCH_UNSET}
     command = [
@@ -41,7 +41,7 @@ def timed_run(ranks: int, dataset: str, epochs: int, file: Path) -> float:
 
 
 def recorded(file: Path) -> float:
-    """Return the mean seconds of the epochs that the long run has beyond the short one."""
+    """Return the mean seconds of the epochs that only the long run has."""
     with h5py.File(file) as f:
         history = f["history"]
         seconds = history["epoch_seconds"][...] + history["validation_seconds"][...]
@@ -49,7 +49,7 @@ def recorded(file: Path) -> float:
 
 
 def compare(ranks: int, dataset: str, repeats: int) -> float:
-    """Print both views of an epoch and return their ratio, file over outside."""
+    """Print both times of an epoch and return their ratio, run file over outside."""
     outside, inside = [], []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "run.h5"

@@ -1,9 +1,9 @@
-"""Show that the ranks of a node hold a dataset's pixels and the parameters once.
+"""Measure how often the ranks of a node hold a dataset's pixels and the parameters.
 
     python -m scripts.measure_memory [--dataset fashion-mnist] [--ranks 4]
 
-Starts itself under mpiexec.  The kernel's proportional set size of the pages that hold an
-array, a page that n processes see counting 1/n in each, is added up over the ranks.
+Starts itself under mpiexec.  The kernel's proportional set size of an array's pages is added up
+over the ranks: a page that n processes share counts 1/n in each.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def proportional_bytes(array: Any) -> int:
     """Return this process's share of the whole pages of ``array``, in bytes."""
     begin = -(-array.ctypes.data // PAGE) * PAGE
     end = (array.ctypes.data + array.nbytes) // PAGE * PAGE
-    # The kernel counts by mapping, and joins neighbours that are alike: this one is unlike.
+    # The kernel counts by mapping and merges adjacent ones with equal flags: set another flag.
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), DONTDUMP):
         raise OSError(ctypes.get_errno(), "madvise")
@@ -46,7 +46,7 @@ def proportional_bytes(array: Any) -> int:
 
 
 def held(ranks: Any, dataset_name: str, reduction: str) -> dict[str, tuple[int, int]]:
-    """Return the bytes of each array and those that all ranks hold of it; collective."""
+    """Return the size of each array and the bytes that all ranks hold of it; collective."""
     from hpcpgd.config.reduction_table import REDUCTIONS
     from hpcpgd.config.run_config import RunConfig
     from hpcpgd.engines.parameters import initial_parameters, make_network
@@ -67,30 +67,30 @@ def held(ranks: Any, dataset_name: str, reduction: str) -> dict[str, tuple[int, 
         ranks.comm, config, dataset, network, initial_parameters(network, 0),
         Resources(1, True, find_blas("gemm")), arena=arena,
     )  # fmt: skip
-    found = {}
+    sizes = {}
     with closing(trainer):
         trainer.run(1, lambda number, epoch: None)
         arrays = {"pixels": dataset.train.features, "parameters": trainer.engine.parameters}
         for name, array in arrays.items():
-            array.sum()  # a page that nobody looked at is in nobody's memory
+            array.sum()  # a page that was never read is in no process's memory
             ranks.comm.Barrier()
             total = np.array([proportional_bytes(array)])
             mpi.allreduce_sum(ranks.comm, total)
-            found[name] = (array.nbytes, int(total[0]))
-    return found
+            sizes[name] = (array.nbytes, int(total[0]))
+    return sizes
 
 
 def measure(dataset: str) -> None:
-    """Print what the ranks of each reduction hold; collective."""
+    """Print, for each reduction, how much the ranks hold; collective."""
     from hpcpgd.machine import jit_cache
     from hpcpgd.parallel import mpi
 
     ranks = mpi.join(mpi.start())
     jit_cache.share_folder(ranks)
     for reduction in MEASURED:
-        found = held(ranks, dataset, reduction)
+        sizes = held(ranks, dataset, reduction)
         if ranks.rank == 0:
-            for name, (size, total) in found.items():
+            for name, (size, total) in sizes.items():
                 print(
                     f"{reduction:12} {ranks.size} ranks hold {total / 2**20:7.1f} MiB of "
                     f"{size / 2**20:6.1f} MiB {name}: {total / size:.2f} times",
@@ -100,7 +100,7 @@ def measure(dataset: str) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure on as many ranks as asked for."""
+    """Measure on ``--ranks`` ranks and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--dataset", default="fashion-mnist")
     parser.add_argument("--ranks", type=int, default=4)

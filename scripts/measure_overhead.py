@@ -1,9 +1,9 @@
-"""What a training step costs beside its arithmetic: Python, calls, commands, barriers.
+"""Measure the time of a training step besides arithmetic: Python, calls, commands, barriers.
 
     python -m scripts.measure_overhead [--quick]
 
-Times steps of a 1-1-2 network on one row, whose arithmetic is nothing, on one rank with one
-and with two threads, and counts the Python objects that a step leaves behind.
+Times steps of a 1-1-2 network on one row, which have almost no arithmetic, on one rank with one
+and with two threads.  Counts the Python objects that remain after a step.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def make(threads: int) -> Any:
-    """Return what trains the smallest network."""
+    """Return a trainer of the smallest network with ``threads`` threads."""
     from hpcpgd.config.run_config import RunConfig
     from hpcpgd.data import load, prepare
     from hpcpgd.engines.parameters import initial_parameters
@@ -63,7 +63,7 @@ def make(threads: int) -> Any:
 
 
 def measure(trainer: Any, steps: int) -> tuple[float, int]:
-    """Return the median seconds of a step, and the objects that all steps left."""
+    """Return the median seconds of a step, and how many objects remain after all steps."""
     count = trainer.sampler.steps
     turns = []
     gc.collect()

@@ -1,10 +1,10 @@
-"""Show how much of a slow network's delay reduction ``overlap`` hides.
+"""Measure how much of a slow network's delay reduction ``overlap`` hides.
 
     python -m scripts.measure_overlap [--delay 0.002] [--steps 60]
 
-Starts itself on two ranks.  Every message takes ``--delay`` seconds more than it does,
-one after the other, as on a network of that bandwidth; the same is added to the one
-Allreduce of ``allreduce``, in proportion to its size, so that both wait for the same bytes.
+Starts itself on two ranks.  Messages are delayed one after the other, as on a network of low
+bandwidth: those of a step by ``--delay`` seconds, each in proportion to its size.  The single
+Allreduce of ``allreduce`` has the same delay, so that both reductions wait for the same bytes.
 Rounds alternate; medians are printed.
 """
 
@@ -27,23 +27,23 @@ BATCH = 1024
 
 
 class SlowRequest:
-    """A message that arrives when it is due, however fast the machine is."""
+    """A request that completes at the time ``due``, even if the message arrives earlier."""
 
     def __init__(self, request: Any, due: float) -> None:
         self._request, self._due = request, due
 
     def Test(self) -> bool:  # noqa: N802  (MPI's name)
-        """Say whether it has arrived."""
+        """Return whether the request is complete."""
         return bool(self._request.Test()) and time.perf_counter() >= self._due
 
     def Wait(self) -> None:  # noqa: N802  # mpi4py's name
-        """Wait until it has arrived, asleep: a network needs no core."""
+        """Sleep until the request is complete: a network needs no core."""
         self._request.Wait()
         time.sleep(max(0.0, self._due - time.perf_counter()))
 
 
 class SlowComm:
-    """A communicator over a network of ``seconds_per_byte``, one message after the other."""
+    """A communicator over a network that takes ``seconds_per_byte`` for one message at a time."""
 
     def __init__(self, comm: Any, seconds_per_byte: float) -> None:
         self._comm, self._pace, self._free = comm, seconds_per_byte, 0.0
@@ -52,18 +52,18 @@ class SlowComm:
         return getattr(self._comm, name)
 
     def Allreduce(self, *arguments: Any) -> None:  # noqa: N802  # mpi4py's name
-        """Sum and wait."""
+        """Sum over the ranks and wait; collective."""
         self.Iallreduce(*arguments).Wait()
 
     def Iallreduce(self, *arguments: Any) -> SlowRequest:  # noqa: N802  # mpi4py's name
-        """Start to sum."""
+        """Start to sum over the ranks; collective."""
         begin = max(self._free, time.perf_counter())
         self._free = begin + arguments[1].nbytes * self._pace
         return SlowRequest(self._comm.Iallreduce(*arguments), self._free)
 
 
 def steps(trainer: Any, count: int) -> float:
-    """Return the seconds of a step, the mean of ``count``."""
+    """Return the mean seconds of a step over ``count`` steps; collective."""
     trainer.comm.Barrier()
     start = time.perf_counter()
     for step in range(count):
@@ -104,13 +104,13 @@ def measure(options: argparse.Namespace) -> None:
                 seconds = mpi.allreduce_max(ranks.comm, steps(trainer, options.steps))
                 times.setdefault(key, []).append(seconds)
     if ranks.rank == 0:
-        report(options.delay, {key: statistics.median(found) for key, found in times.items()})
+        report(options.delay, {key: statistics.median(values) for key, values in times.items()})
     mpi.leave(ranks)
     mpi.finish()
 
 
 def report(delay: float, medians: dict[tuple[str, bool], float]) -> None:
-    """Print the steps' times and the share of the delay that was hidden."""
+    """Print the median times of steps and the share of the delay that was hidden."""
     print(f"{NETWORK}, batch {BATCH}, 2 ranks; {1e3 * delay:g} ms of delay a step added")
     for name in ("allreduce", "overlap"):
         without, with_delay = medians[name, False], medians[name, True]
@@ -125,10 +125,10 @@ def report(delay: float, medians: dict[tuple[str, bool], float]) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure on two ranks."""
+    """Measure on two ranks and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--delay", type=float, default=0.01, help="seconds a step")
-    parser.add_argument("--steps", type=int, default=10, help="steps of a turn")
+    parser.add_argument("--delay", type=float, default=0.01, help="seconds of delay per step")
+    parser.add_argument("--steps", type=int, default=10, help="steps of a round")
     options = parser.parse_args(argv)
     if launcher.MARK not in os.environ:
         return launcher.relaunch(("-m", "scripts.measure_overlap", *argv))

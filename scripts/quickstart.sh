@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 source scripts/environment.sh
 
 echo "installing into $PWD/.venv ..."
-make_environment mpich,data,report  # what the README's next steps need, too
+make_environment mpich,data,report  # also the extras for the next steps of the README
 mpiexec -n 2 python -m hpcpgd.train \
     --network net-1h --batch-size 8 --learning-rate 0.1 --epochs 60
-echo "to go on:  source .venv/bin/activate"
+echo "to continue:  source .venv/bin/activate"

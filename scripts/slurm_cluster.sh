@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A SLURM of four virtual nodes on this machine, to test, to teach, and to try a study before
-# it meets a real cluster.  Needs Debian's packages slurm-wlm and munge; no systemd, no cgroups.
+# A SLURM of four virtual nodes on this machine, for tests, for lessons, and to try a study before
+# it runs on a real cluster.  Needs Debian's packages slurm-wlm and munge; no systemd, no cgroups.
 #
-#     scripts/slurm_cluster.sh start     # prints the variable that makes sbatch find it
+#     scripts/slurm_cluster.sh start     # prints the variable by which sbatch finds the cluster
 #     scripts/slurm_cluster.sh status
-#     scripts/slurm_cluster.sh stop      # ends its daemons and its jobs, removes its folder
+#     scripts/slurm_cluster.sh stop      # ends its daemons and jobs, removes its folder
 #
 # $HPCPGD_SLURM_DIR is its folder (default /tmp/hpcpgd-slurm, which slurm/sites/local.toml names).
 set -euo pipefail
@@ -57,7 +57,7 @@ InactiveLimit=0
 MinJobAge=30
 KillWait=5
 ReturnToService=2
-# Job numbers become names in /dev/shm, where a job that was killed may have left some.
+# Job numbers are parts of names in /dev/shm, where a killed job may have left files.
 FirstJobId=$((RANDOM * 1000 + 1))
 SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0,batch_sched_delay=0
 NodeName=n[1-$NODES] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((FIRST_PORT + 1))-$((FIRST_PORT + NODES))] CPUs=$CPUS RealMemory=$memory
@@ -84,7 +84,7 @@ start() {
         command -v "$command" >/dev/null ||
             fail "$command is not installed: apt-get install slurm-wlm munge"
     done
-    [ ! -e "$FOLDER" ] || fail "$FOLDER is there: a cluster runs (status), or one was left (stop)" 73
+    [ ! -e "$FOLDER" ] || fail "$FOLDER exists: a cluster runs (status), or one was left (stop)" 73
     mkdir -m 755 "$FOLDER"
     trap give_up EXIT
     touch "$MARK"
@@ -104,10 +104,10 @@ start() {
         fi
         sleep 0.1
     done
-    fail "the nodes were not ready within $WAIT_SECONDS s: their last words stand below"
+    fail "the nodes were not ready within $WAIT_SECONDS s: the last lines of their logs follow"
 }
 
-# A start that failed: show what the daemons said, and leave nothing.
+# After a failed start: show the last lines of the daemons' logs, and remove everything.
 give_up() {
     local code=$?
     trap - EXIT
@@ -121,7 +121,7 @@ alive() {
     [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$name" ]
 }
 
-# End the daemon whose number is in a file, if it still is that daemon.
+# End the daemon whose process ID is in a file, if that process still has the daemon's name.
 end_daemon() {
     local file=$1 name=$2 pid
     [ -s "$file" ] || return 0
@@ -136,7 +136,7 @@ end_daemon() {
     done
 }
 
-# End jobs, and what watches over them, that no daemon is left to end.
+# End jobs and their slurmstepd processes that no daemon is left to end.
 end_jobs() {
     local file variables pid ours=" "
     for ((pid = $$; pid > 1; pid = $(awk '/^PPid:/ {print $2}' "/proc/$pid/status"))); do
@@ -144,8 +144,8 @@ end_jobs() {
     done
     for file in /proc/[0-9]*/environ; do
         pid=$(basename "$(dirname "$file")")
-        [[ $ours != *" $pid "* ]] || continue  # this script, and the shells that it was called from
-        # Gone by now, or another user's: neither is ours to end.
+        [[ $ours != *" $pid "* ]] || continue  # this script, and the shells that called it
+        # A process that has ended, or belongs to another user, is left alone.
         variables=$(tr '\0' '\n' 2>/dev/null <"$file") 2>/dev/null || continue
         if grep -qxF "SLURM_CONF=$SLURM_CONF" <<<"$variables" &&
             { grep -q '^SLURM_JOB_ID=' <<<"$variables" || alive "$pid" slurmstepd; }; then
@@ -155,8 +155,8 @@ end_jobs() {
 } 2>/dev/null
 
 stop() {
-    [ -e "$FOLDER" ] || fail "no cluster: $FOLDER is not there" 66
-    [ -e "$MARK" ] || fail "$FOLDER is no cluster of this script: it has no ${MARK##*/}" 73
+    [ -e "$FOLDER" ] || fail "no cluster: $FOLDER does not exist" 66
+    [ -e "$MARK" ] || fail "$FOLDER is not a cluster of this script: it has no ${MARK##*/}" 73
     if timeout 5 sinfo >/dev/null 2>&1; then
         scancel --user="$(id -un)" --full >/dev/null 2>&1 || true
         for ((tenths = 0; tenths < 100; tenths++)); do
@@ -175,7 +175,7 @@ stop() {
 }
 
 status() {
-    [ -e "$MARK" ] || fail "no cluster: $FOLDER is not there, or not one of this script" 66
+    [ -e "$MARK" ] || fail "no cluster: $FOLDER does not exist, or is not one of this script" 66
     sinfo || fail "the cluster in $FOLDER does not answer: stop it and start it again"
     squeue
 }

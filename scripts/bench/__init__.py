@@ -1,1 +1,1 @@
-"""The rooms of ``scripts/bench_train.py``."""
+"""The modules of ``scripts/bench_train.py``."""

@@ -1,4 +1,4 @@
-"""The loops of backend ``loops`` in C (``loops.c``), as a plan: what the base must match."""
+"""The loops of backend ``loops`` in C (``loops.c``) as a plan, to compare ``loops`` with."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def compiler() -> str | None:
 
 
 def compiler_version() -> str:
-    """Return the first line that the compiler says of itself, "" without one."""
+    """Return the first line of the compiler's ``--version``, "" without a compiler."""
     cc = compiler()
     if cc is None:
         return ""
@@ -38,7 +38,7 @@ def build(flags: tuple[str, ...]) -> Any:
         library = Path(folder) / "loops.so"
         command = [cc, *flags, "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-lm"]
         subprocess.run(command, check=True, timeout=120)
-        return ctypes.CDLL(str(library))  # stays mapped when its file is gone
+        return ctypes.CDLL(str(library))  # stays mapped after its file is removed
 
 
 def _address(array: Array) -> ctypes.c_void_p:
@@ -54,19 +54,19 @@ class Plan:
     capacity : int
         Rows that the buffers hold.
     flags : tuple of str
-        For the C compiler.
+        Flags of the C compiler.
     """
 
     def __init__(self, network: Network, capacity: int, flags: tuple[str, ...]) -> None:
         functions = (network.activation, network.output_activation, network.loss)
         if network.dtype != "float32" or functions != ("sigmoid", "sigmoid", "mse"):
-            raise ValueError(f"loops.c knows float32, sigmoid and mse only, not {network}")
+            raise ValueError(f"loops.c has float32, sigmoid and mse only, not {network}")
         self.network = network
         self.work = Workspace(network, capacity, 1)
         self._library = build(flags)
 
     def gradient(self, parameters: Array, count: int, out: Array, add: bool) -> None:
-        """Sum the gradient over the first ``count`` rows into ``out``, and their scores."""
+        """Sum the gradient over the first ``count`` rows into ``out``, and add their scores."""
         work = self.work
         if not add:
             out[:] = 0
@@ -77,7 +77,7 @@ class Plan:
         )  # fmt: skip
 
     def evaluate(self, parameters: Array, count: int) -> None:
-        """Predict the first ``count`` rows and add up loss and correct answers."""
+        """Predict the first ``count`` rows and add their loss and correct answers to the totals."""
         work = self.work
         self._library.evaluate(
             _address(work.table), ctypes.c_int64(self.network.depth), _address(parameters),
@@ -86,4 +86,4 @@ class Plan:
         )  # fmt: skip
 
     def close(self) -> None:
-        """No thread is this plan's own."""
+        """Do nothing: this plan has no threads."""

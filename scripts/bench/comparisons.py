@@ -1,4 +1,4 @@
-"""Which cells of a section are compared, and what is asked of the ratio."""
+"""Which cells of a section are compared, and the bounds of their ratios."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from scripts.bench.setting import EXAMPLES
 
 @dataclass(frozen=True)
 class Bound:
-    """What the project asks of a ratio."""
+    """The project's bound of a ratio."""
 
     at_least: bool
     value: float
 
     @property
     def text(self) -> str:
-        """Say what is asked."""
+        """The bound in words."""
         return f"at {'least' if self.at_least else 'most'} {self.value:g}"
 
     def met(self, ratio: float) -> bool:
-        """Say whether ``ratio`` is as asked."""
+        """Return whether ``ratio`` is within the bound."""
         return bool(ratio >= self.value if self.at_least else ratio <= self.value)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The time of one cell over that of another, both numbers of cells.
+    """The time of cell ``over`` divided by that of cell ``under``, both given by their numbers.
 
-    With ``per``, two cells as well, that ratio over the ratio of those.
+    With ``per``, the numbers of two more cells, the ratio is divided by the ratio of these.
     """
 
     text: str
@@ -46,10 +46,10 @@ class Comparison:
 
 
 Asked = tuple[str, Placement]
-# The cells that stand for the program on one core and on two.
+# The cells that represent the program on one core and on two.
 MAIN: tuple[Asked, ...] = (("gemm", ONE_CORE), ("gemm shared", TWO_RANKS))
-# Name of a baseline, batch: the most that the time of a main cell on as many cores may be
-# over it.
+# By a baseline's name and a batch: the largest ratio of a main cell's time to the baseline's on
+# the same number of cores.
 CEILINGS = {
     (FLOOR, 128): Bound(False, 1.15),
     (FLOOR, 1024): Bound(False, 1.08),
@@ -58,10 +58,10 @@ CEILINGS = {
     (peers.DDP, 128): Bound(False, 0.25),
     (peers.DDP, 1024): Bound(False, 0.5),
 }
-# Of the geometric mean over all main cells.
+# The bound of the geometric mean over all main cells.
 JAX_CEILING = Bound(False, 0.85)
 LOOPS_CEILING = Bound(False, 1.0)  # over the same loops in C at -O2, on one core
-# Cell: the cell of one core that its speedup is over, and what is asked at which batch.
+# By cell: the cell on one core that is the base of its speedup, and the bounds by batch.
 SPEEDUPS: dict[Asked, tuple[str, dict[int, Bound]]] = {
     ("gemm", TWO_THREADS): ("gemm", {}),
     ("gemm allreduce", TWO_RANKS): ("gemm", {1024: Bound(True, 1.75)}),
@@ -72,7 +72,7 @@ SPEEDUPS: dict[Asked, tuple[str, dict[int, Bound]]] = {
     ("loops", TWO_THREADS): ("loops", {128: Bound(True, 1.8), 1024: Bound(True, 1.8)}),
     ("loops", TWO_RANKS): ("loops", {128: Bound(True, 1.8), 1024: Bound(True, 1.8)}),
 }
-# What a property costs: cell, the cell without it, and the most that is asked.
+# The cost of a property: a cell with it, the cell without it, and the bounds by batch.
 COSTS: tuple[tuple[Asked, Asked, dict[int, Bound]], ...] = (
     (
         ("gemm reproducible", ONE_CORE),
@@ -89,22 +89,22 @@ COSTS: tuple[tuple[Asked, Asked, dict[int, Bound]], ...] = (
 )
 OF_THE_FLOOR = Bound(True, 0.95)
 C_LOOPS = ("C -O2", "C -O3 -march=native")
-# What the program is measured against.
+# What the program is compared with.
 BASELINES = (FLOOR, *C_LOOPS, *peers.NAMES)
 
 
 def comparisons(section: Section) -> list[Comparison]:
-    """Return time over the floor, C loops and peers, speedups, and what properties cost."""
+    """Return the ratios to the floor, C loops and peers, speedups, and costs of properties."""
     places = {(cell.name, cell.placement): n for n, cell in enumerate(section.cells)}
-    found = [
+    candidates = [
         _over_baseline(section, i, k)
         for i in range(len(section.cells))
         for k in range(len(section.cells))
     ]
-    found += [_speedup(section, places, cell) for cell in SPEEDUPS]
-    found += [_of_the_floor(section, places)]
-    found += [_cost(section, places, *cost) for cost in COSTS]
-    return [comparison for comparison in found if comparison is not None]
+    candidates += [_speedup(section, places, cell) for cell in SPEEDUPS]
+    candidates += [_of_the_floor(section, places)]
+    candidates += [_cost(section, places, *cost) for cost in COSTS]
+    return [comparison for comparison in candidates if comparison is not None]
 
 
 def _over_baseline(section: Section, i: int, k: int) -> Comparison | None:
@@ -119,7 +119,7 @@ def _over_baseline(section: Section, i: int, k: int) -> Comparison | None:
 
 
 def is_main(cell: Cell) -> bool:
-    """Say whether the cell stands for the program on its number of cores."""
+    """Return whether the cell represents the program on its number of cores."""
     return (cell.name, cell.placement) in MAIN
 
 
@@ -166,9 +166,9 @@ def seconds(section: Section, cell: int, rounds: list[Round]) -> Array:
 
 
 def ratios(section: Section, comparison: Comparison, rounds: list[Round]) -> Array:
-    """Return the ratio of each round: paired, so that slow rounds cancel."""
+    """Return the ratio of each round; both times of a ratio are from the same round."""
     over, under, per = comparison.over, comparison.under, comparison.per
-    found = seconds(section, over, rounds) / seconds(section, under, rounds)
+    ratio = seconds(section, over, rounds) / seconds(section, under, rounds)
     if per is not None:
-        found *= seconds(section, per[1], rounds) / seconds(section, per[0], rounds)
-    return np.asarray(found)
+        ratio *= seconds(section, per[1], rounds) / seconds(section, per[0], rounds)
+    return np.asarray(ratio)

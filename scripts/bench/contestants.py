@@ -1,6 +1,6 @@
-"""Programs that make training steps, behind one interface.
+"""Programs that make training steps, with one interface.
 
-A contestant has a name and makes a ``Runner`` for a setting and a number of threads.
+A contestant has a name and creates a ``Runner`` for a setting and a number of threads.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from scripts.bench import cloops
 from scripts.bench.setting import RATE, SEED, Setting
 from scripts.bench.work import Spent
 
-# A power of two: the step taken with it shows the gradient and loses none of its digits.
+# A power of two: the gradient, computed from a step with this gain, loses none of its digits.
 GAIN = 2.0**20
 
 
 class Runner(Protocol):
-    """A contestant at work; every method is collective over the setting's ranks."""
+    """A contestant for one setting; every method is collective over the setting's ranks."""
 
     def run(self, steps: int) -> Spent | None:
         """Make training steps."""
@@ -47,18 +47,18 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Contestant:
-    """A name, and how to make a runner of a setting and a number of threads.
+    """A name, and how to create a runner for a setting and a number of threads.
 
     Attributes
     ----------
     name : str
     make : callable
     loss : str
-        What it minimises; its gradient is compared with that of the same loss.
+        The loss that it minimises, with whose gradient its gradient is compared.
     note : str
-        What the reader of its times must know.
+        What readers of its times must know.
     collective : bool
-        Whether all ranks must make it at the same time.
+        Whether all ranks must create it at the same time.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Contestant:
 
 
 class ProgramRunner:
-    """The step of the training loop itself: gather, gradient, Allreduce, update."""
+    """The step of the training loop: gather, gradient, Allreduce, update."""
 
     def __init__(self, setting: Setting, trainer: Trainer) -> None:
         self._setting = setting
@@ -87,13 +87,13 @@ class ProgramRunner:
         self._made += steps
 
     def gradient(self) -> Array:
-        """Take the gradient from the very step that is timed, update and all."""
+        """Compute the gradient from the change of the weights in a step like those timed."""
         trainer, batch = self._trainer, self._setting.batch
         parameters = trainer.engine.parameters
         before = parameters.astype(np.float64)
         trainer.reduction.step(1, 0, GAIN * batch)
         gradient = (before - parameters) / GAIN
-        self._setting.comm.Barrier()  # where ranks share parameters, all have read them
+        self._setting.comm.Barrier()  # ranks may share parameters: all must have read them
         parameters[:] = before
         self._setting.comm.Barrier()
         return np.asarray(gradient)
@@ -102,7 +102,7 @@ class ProgramRunner:
 def make_trainer_of(
     backend: str, setting: Setting, threads: int, reduction: str = "allreduce"
 ) -> Trainer:
-    """Return a trainer whose threads end with the setting's, before MPI frees its windows."""
+    """Return a trainer; ``setting.threads`` ends its threads before MPI frees its windows."""
     config = RunConfig(
         backend=backend, batch_size=setting.batch, seed=SEED, learning_rate=RATE,
         dtype="float32", reduction=reduction,
@@ -126,7 +126,7 @@ def _program(backend: str, reduction: str, setting: Setting, threads: int) -> Ru
 
 
 def _compiled_c(flags: tuple[str, ...], setting: Setting, threads: int) -> Runner:
-    """Put the C loops where the numba loops are; all else of the step stays."""
+    """Return a runner with the C loops in place of the numba loops, otherwise the same step."""
     trainer = make_trainer_of("loops", setting, threads)
     plan = cloops.Plan(setting.network, trainer.engine.capacity, flags)
     reduction = Allreduce(trainer.context, HostEngine(trainer.context, plan))

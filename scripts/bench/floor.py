@@ -1,8 +1,8 @@
-"""The GEMM floor: the products of a training step alone.
+"""The GEMM floor: only the products of a training step.
 
-Same shapes, same order, same BLAS, and the buffers of a step, so that every operand comes
-from the level of cache that it comes from in a step.  As there, the products of the weight
-gradient are added to the weights, which OpenBLAS does faster than storing them.
+Shapes, order, BLAS and buffers are those of a step, so that every operand is in the same level
+of cache as in a step.  As in a step, the products of the weight gradient are added to the
+weights, which OpenBLAS does faster than storing them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Floor:
     ----------
     setting : Setting
     threads : int
-        1.
+        Must be 1.
     """
 
     def __init__(self, setting: Setting, threads: int) -> None:
@@ -62,14 +62,14 @@ class Floor:
         self._blas = setting.blas.routines(network.dtype)
         self._work = Workspace(network, self._rows, 1)
         self._parameters = setting.parameters()
-        # No zeros, which a processor might multiply faster, and nothing that grows.
+        # Not zeros, which a processor might multiply faster, and no values that grow.
         random = np.random.default_rng(0)
         self._work.inputs[:] = random.random(self._work.inputs.shape)
         self._work.delta(network.depth)[:] = random.standard_normal((self._rows, 1))
         self.run(1)
 
     def run(self, steps: int) -> None:
-        """Multiply what ``steps`` steps multiply."""
+        """Compute the products of ``steps`` steps."""
         work = self._work
         for _ in range(steps):
             _products(

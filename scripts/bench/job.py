@@ -10,7 +10,7 @@ from typing import Any
 from hpcpgd.machine import jit_cache
 from hpcpgd.parallel import mpi
 
-SECONDS = 0.2  # of a cell in a round
+SECONDS = 0.2  # time of a cell in a round
 QUICK_SECONDS = 0.01
 QUICK_ROUNDS = 2
 MISMATCH = 1
@@ -67,7 +67,7 @@ def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
     from scripts.bench.sections import BATCHES, Builder
 
     blas = find_blas("gemm")
-    # As in the program: products are divided by us, never by the BLAS.
+    # As in the program, which divides products itself: the BLAS uses one thread.
     threadpool_limits(1, user_api="blas")
     alone = ranks.comm.Split(ranks.rank)
     wanted = QUICK_ROUNDS if options.quick else options.rounds
@@ -78,14 +78,14 @@ def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
         sections = builder.all_sections()
         _time(ranks, cores, sections, wanted, QUICK_SECONDS if options.quick else SECONDS)
     if ranks.rank == 0:
-        found = report.results(sections, builder.errors, blas, cores, wanted, peers)
-        print(report.table(found), flush=True)
-        findings.write(options.output or findings.default_path("bench_train"), found)
+        results = report.results(sections, builder.errors, blas, cores, wanted, peers)
+        print(report.table(results), flush=True)
+        findings.write(options.output or findings.default_path("bench_train"), results)
     alone.Free()
 
 
 def _time(ranks: mpi.Ranks, cores: Any, sections: Any, wanted: int, target: float) -> None:
-    """Choose the steps of every cell, about ``target`` seconds, and make the rounds."""
+    """Choose the steps of every cell, about ``target`` seconds, and time the rounds."""
     from hpcpgd.machine.fma_peak import Peak
     from scripts.bench.rounds import Stopwatch, run_rounds
 

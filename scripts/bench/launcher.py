@@ -1,4 +1,4 @@
-"""Start the benchmark on two ranks, in an environment that does not slow the BLAS down."""
+"""Start the benchmark on two ranks, without variables that slow the BLAS down."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 RANKS = 2
 # A shell may export these; the first halves OpenBLAS's GEMM on a machine with AVX-512.
 UNWANTED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-# Tells the ranks that they are ranks, and which of the above were set.
+# The ranks have this variable, which lists which of the above were set.
 MARK = "HPCPGD_BENCH_UNSET"
 
 
 def launched() -> bool:
-    """Say whether this process is one of the ranks."""
+    """Return whether this process is one of the ranks."""
     return MARK in os.environ
 
 

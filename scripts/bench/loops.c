@@ -1,15 +1,15 @@
-/* The loops of hpcpgd's backend `loops` (kernels/loops.py) in C: the same functions, the
- * same order of loops, one example at a time.  float32, sigmoid, squared error.
+/* The loops of hpcpgd's backend `loops` (kernels/backends/loops.py) in C: the same functions,
+ * the same order of loops, one example at a time.  float32, sigmoid, squared error.
  *
- * What `loops` on one thread must match when this is compiled with `cc -O2`: a slow base
- * would flatter every speedup.  Letters: I fan_in, O fan_out.
+ * `loops` on one thread must be as fast as this, compiled with `cc -O2`: with a slow base, every
+ * speedup would look better than it is.  Letters: I fan_in, O fan_out.
  */
 #include <math.h>
 #include <stdint.h>
 
-/* Columns of the table that describes the layers, one row a layer (kernels/network.py). */
+/* Columns of the table that describes the layers, one row a layer (kernels/core/network.py). */
 enum { WIDTH, WEIGHTS, BIASES, ROWS, FUNCTION, SLOPE, COLUMNS };
-/* Places in the totals (kernels/elementwise.py). */
+/* Indices into the totals (kernels/core/elementwise.py). */
 enum { LOSS, CORRECT, EXAMPLES };
 
 static int64_t entry(const int64_t *table, int64_t layer, int column)

@@ -1,4 +1,4 @@
-"""What other programs take of our cores while we measure."""
+"""The share of the benchmark's cores that other programs use during a measurement."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUSY = (0, 1, 2, 5, 6, 7)
 def busy_seconds(text: str, cores: list[int], ticks: int) -> float:
     """Return the seconds that ``cores`` were busy, from the text of ``/proc/stat``.
 
-    ``ticks`` is the kernel's unit, in parts of a second.
+    ``ticks`` is the number of the kernel's time units in a second.
     """
     total = 0
     for line in text.splitlines():
@@ -30,9 +30,9 @@ def busy_seconds(text: str, cores: list[int], ticks: int) -> float:
 
 
 class Others:
-    """Measures the share of ``cores`` that others took since ``begin``.
+    """Measures the share of ``cores`` that other programs have used since ``begin``.
 
-    Where there is no ``/proc/stat`` that share is 0: the FMA peaks alone must tell.
+    Without ``/proc/stat`` the share is 0, and only the FMA peaks show disturbances.
     """
 
     def __init__(self, comm: Any, cores: list[int]) -> None:
@@ -42,9 +42,9 @@ class Others:
         self._excused = 0.0
 
     def excuse(self, seconds: float) -> None:
-        """Count processor time of a program that worked for this rank as the rank's own.
+        """Count processor time of a program that works for this rank as time of this rank.
 
-        Only its work: a program that spins between its turns disturbs like any other.
+        This is only for work: a program that spins between its turns disturbs like any other.
         """
         self._excused += seconds
 
@@ -58,11 +58,11 @@ class Others:
         return max(mpi.allreduce_max(self._comm, foreign / (wall * len(self._cores))), 0.0)
 
     def _now(self) -> tuple[float, float]:
-        """Return the busy time that is not our ranks' own, and the wall time."""
-        own = np.array([time.process_time() + self._excused])
-        mpi.allreduce_sum(self._comm, own)
+        """Return the busy time of other programs than our ranks, and the wall time; collective."""
+        ours = np.array([time.process_time() + self._excused])
+        mpi.allreduce_sum(self._comm, ours)
         wall = time.perf_counter()
         if not STAT.exists():
             return 0.0, wall
         busy = busy_seconds(STAT.read_text(), self._cores, os.sysconf("SC_CLK_TCK"))
-        return busy - float(own[0]), wall
+        return busy - float(ours[0]), wall

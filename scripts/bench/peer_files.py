@@ -1,4 +1,4 @@
-"""The files by which peers get a problem and give weights back: a folder on this machine."""
+"""The files by which peers receive a problem and return weights, in a folder on this machine."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.core.workspace import Workspace
 from scripts.bench.setting import SEED, Setting
 
-# Enough that the minibatches of a ring do not stay in a core's own cache: 26 MB.
+# Enough that the minibatches of a ring do not fit in the private cache of a core: 26 MB.
 RING_EXAMPLES = 8192
 
 
 def problem_key(setting: Setting) -> str:
-    """Name network and batch size of a setting."""
+    """Return a name of a setting's network and batch size."""
     return f"{'-'.join(map(str, setting.network.widths))}-batch-{setting.batch}"
 
 
 def minibatches(setting: Setting) -> tuple[Array, Array]:
     """Return inputs (M, B, n_0) and one-hot targets (M, B, n_L) of the first minibatches.
 
-    float32, gathered and scaled as a step of hpcpgd does.
+    They are float32, gathered and scaled as in a step of hpcpgd.
     """
     network, batch = setting.network, setting.batch
     count = min(max(RING_EXAMPLES // batch, 1), setting.steps)
@@ -42,7 +42,7 @@ def minibatches(setting: Setting) -> tuple[Array, Array]:
 
 
 def write_problem(path: Path, setting: Setting) -> None:
-    """Write first weights and minibatches."""
+    """Write the initial weights and the minibatches."""
     inputs, targets = minibatches(setting)
     arrays = {"inputs": inputs, "targets": targets}
     network, parameters = setting.network, setting.parameters()
@@ -53,7 +53,7 @@ def write_problem(path: Path, setting: Setting) -> None:
 
 
 def read_weights(path: Path, network: Network) -> Array:
-    """Return the weights that a peer wrote, flat as the network has them."""
+    """Return the weights that a peer has written, as a flat vector of the network."""
     flat = network.zeros()
     with np.load(path, allow_pickle=False) as file:
         for layer in range(1, network.depth + 1):

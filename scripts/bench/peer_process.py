@@ -1,4 +1,4 @@
-"""A peer program at work: a process of another Python, spoken to in lines of JSON."""
+"""A running peer program: a process of another Python, with which we exchange lines of JSON."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from typing import Any
 
 from hpcpgd.errors import UnavailableError
 
-PATIENCE = 300.0  # seconds for an answer; the longest wait is for a compiler
-FAREWELL = 10.0  # seconds to end after its input has
-# BLAS libraries and OpenMP count their threads when they are loaded.
+PATIENCE = 300.0  # seconds for an answer; compilation takes longest
+FAREWELL = 10.0  # seconds in which the program must end after the end of its input
+# BLAS libraries and OpenMP read their numbers of threads when they are loaded.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class PeerProcess:
-    """A peer program, which runs where this thread may run when it is started.
+    """A peer program, which runs on the cores that this thread may use when it is started.
 
     Parameters
     ----------
     label : str
-        Names it in errors.
+        The program's name in errors.
     command : sequence of str
     threads : int
 
     Raises
     ------
     UnavailableError
-        Here and in every method, with one line: it cannot be started, ended or failed.
+        Here and in every method, if the program cannot be started, has ended or has failed.
     """
 
     def __init__(self, label: str, command: Sequence[str], threads: int) -> None:
@@ -40,7 +40,7 @@ class PeerProcess:
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
         environ = os.environ | dict.fromkeys(THREADS, str(threads))
         try:
-            # Unbuffered: what has not been read is in the pipe, where `select` sees it.
+            # Unbuffered: what has not been read is in the pipe, so that `select` reports it.
             self._process = subprocess.Popen(
                 command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=self._complaints, env=environ,
@@ -60,7 +60,7 @@ class PeerProcess:
         self._owed += 1
 
     def wait(self) -> dict[str, Any]:
-        """Return the answer to the last request; none before it may be an error."""
+        """Return the answer to the last request; an earlier answer that is an error is raised."""
         answer: dict[str, Any] = {}
         while self._owed > 0:
             self._owed -= 1
@@ -75,7 +75,7 @@ class PeerProcess:
         return self.wait()
 
     def close(self) -> None:
-        """End the program's input, and the program if it does not end by itself."""
+        """End the program's input, and kill the program if it does not end then."""
         self._requests.close()
         try:
             self._process.wait(FAREWELL)
@@ -92,14 +92,14 @@ class PeerProcess:
         line = self._answers.readline()
         if not line.endswith(b"\n"):
             raise self._ended()
-        found: dict[str, Any] = json.loads(line)
-        return found
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def _ended(self) -> UnavailableError:
-        """Return the error for a program that ended: its exit status and last words."""
+        """Return the error for a program that has ended: its exit status and last line."""
         try:
             status = self._process.wait(FAREWELL)
-        except subprocess.TimeoutExpired:  # it closed its output, and goes on
+        except subprocess.TimeoutExpired:  # it has closed its output, but still runs
             return UnavailableError(f"{self._label}: closed its output")
         self._complaints.seek(0)
         lines = self._complaints.read().decode(errors="replace").split("\n")

@@ -1,4 +1,4 @@
-"""A peer program as a contestant's runner."""
+"""A peer program as the runner of a contestant."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from scripts.bench.work import Spent
 
 
 class PeerRunner:
-    """A contestant whose steps a peer program makes.
+    """A runner whose steps are made by a peer program.
 
     Parameters
     ----------
     process : PeerProcess
     folder : Path
-        For files that the program and this rank exchange.
+        Folder for files that the program and this rank exchange.
     setting : Setting
     """
 
@@ -33,16 +33,16 @@ class PeerRunner:
         path = folder / f"{self._key}.npz"
         if not path.exists():
             write_problem(path, setting)
-        # Its two processes meet as they load, and this may be the first of them: no waiting.
+        # Not `ask`: DDP's two processes wait for each other here, and this may be the first.
         process.post(op="load", problem=self._key, path=str(path), rate=RATE)
 
     def run(self, steps: int) -> Spent:
-        """Make steps; the program itself looks at the clock."""
+        """Make steps; the program itself measures the time."""
         answer = self._process.ask(op="run", problem=self._key, steps=steps)
         return Spent(answer["seconds"], answer["cpu"])
 
     def gradient(self) -> Array:
-        """Take the gradient from a step of the kind that is timed, update and all."""
+        """Compute the gradient from the change of the weights in a step like those timed."""
         rate = GAIN * self._setting.batch
         self._process.ask(op="first_step", problem=self._key, path=str(self._weights), rate=rate)
         after = read_weights(self._weights, self._setting.network)

@@ -1,7 +1,7 @@
 """Other libraries on the same step, each a program of another Python (``peer_programs``).
 
-Network, first weights, minibatches and rate are the same.  The minibatches are ready: float32,
-in the library's own format before the clock starts, an advantage that we grant.
+Network, initial weights, minibatches and rate are the same.  Peers get an advantage: before the
+clock starts, their minibatches are float32 in the format of the library.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OTHER_LOSS = (
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer program, its arguments, and where it is timed; loss and note as a contestant's."""
+    """A peer program, its arguments and placements; loss and note as in ``Contestant``."""
 
     name: str
     program: Path
@@ -58,15 +58,15 @@ PEERS = (
 
 @dataclass
 class Peers:
-    """The peer programs of this rank; methods but those of the context are collective.
+    """The peer programs of this rank; ``start`` is collective.
 
     Attributes
     ----------
     comm : Comm
-        Both ranks.
+        Communicator of both ranks.
     cores : Cores
     python : str or None
-        Runs the programs; without it there are none.
+        The interpreter that runs the programs; None for no programs.
     peers : tuple of Peer
     software : dict of str to str
         Library and version of each peer.
@@ -99,12 +99,12 @@ class Peers:
             self._temporary.cleanup()
 
     def start(self) -> None:
-        """Start the programs, all at once, and learn which libraries are there.
+        """Start the programs, all at once, and find out which libraries are installed.
 
         Raises
         ------
         UnavailableError
-            On every rank: a program cannot be started or failed.
+            On every rank, if a program cannot be started or fails.
         """
         if self.python is None:
             return
@@ -116,15 +116,15 @@ class Peers:
         with mpi.agreed(self.comm):
             for (name, _), process in self._processes.items():
                 answers[name] = process.wait()
-        told = json.loads(mpi.bcast_bytes(self.comm, json.dumps(answers).encode()))
-        for name, answer in told.items():
+        all_answers = json.loads(mpi.bcast_bytes(self.comm, json.dumps(answers).encode()))
+        for name, answer in all_answers.items():
             if "missing" in answer:
                 self.left_out[name] = answer["missing"]
             else:
                 self.software[name] = answer["software"]
 
     def entries(self) -> list[tuple[Contestant, Placement]]:
-        """Return what can be timed."""
+        """Return the contestants that can be timed, with their placements."""
         return [
             (self._contestant(peer, placement), placement)
             for peer, placement in self._places()

@@ -1,4 +1,4 @@
-"""On how many ranks and threads something runs, and on which cores."""
+"""Placements: numbers of ranks and threads, and the cores that they use."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from hpcpgd.machine.cores import affinity
 
 @dataclass(frozen=True)
 class Placement:
-    """Ranks and threads of each."""
+    """A number of ranks, and of threads per rank."""
 
     ranks: int
     threads: int
 
     @property
     def cores(self) -> int:
-        """Cores that are at work."""
+        """Number of cores in use."""
         return self.ranks * self.threads
 
     @property
     def label(self) -> str:
-        """Name the placement in tables."""
+        """Name of the placement in tables."""
         if self.cores == 1:
             return "1 core"
         return f"1 rank x {self.threads} threads" if self.ranks == 1 else f"{self.ranks} ranks"
@@ -37,7 +37,7 @@ ALL = (ONE_CORE, TWO_THREADS, TWO_RANKS)
 
 
 class Cores:
-    """The cores of this rank: one to itself, or both for two threads.
+    """The cores of this rank: one for one thread, both for two threads.
 
     Parameters
     ----------
@@ -59,16 +59,16 @@ class Cores:
 
     @property
     def count(self) -> int:
-        """Cores to be had, at most 2."""
+        """Number of available cores, at most 2."""
         return len(self.numbers)
 
     def pin(self) -> None:
-        """Bind this thread, and threads that it will start, to the rank's own core."""
+        """Bind this thread, and threads that it will start, to the rank's core."""
         self._bind({self._own})
 
     @contextmanager
     def used_by(self, placement: Placement) -> Iterator[None]:
-        """Widen this rank to both cores while it works with two threads."""
+        """In the body, let this rank use both cores if the placement has two threads."""
         if placement.threads > 1:
             self._bind(set(self.numbers))
         try:

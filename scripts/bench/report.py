@@ -1,4 +1,4 @@
-"""The results for programs, and as a table for people."""
+"""The results as data for programs, and as a table for people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def results(
     sections: list[Section], errors: dict[str, float], blas: Any, cores: Cores, wanted: int,
     peers: Peers,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return everything that was found out, ready for JSON; names no host and no path."""
+    """Return all results, ready for JSON; they name no host and no path."""
     best = best_peaks(all_rounds(sections))
     return {
         **about(
@@ -34,30 +34,30 @@ def results(
     }  # fmt: skip
 
 
-def table(found: dict[str, Any]) -> str:
-    """Return the results as text: medians, quartiles in brackets."""
-    machine, peaks = found["machine"], found["machine"]["fma_peak_gflops"]
+def table(data: dict[str, Any]) -> str:
+    """Return the results as text: medians, with quartiles in brackets."""
+    machine, peaks = data["machine"], data["machine"]["fma_peak_gflops"]
     pinned = "each rank pinned to one" if machine["pinned"] else "ranks not pinned"
     lines = [
         f"{machine['cpu_model']}, {machine['cores_used']} cores, {pinned}; "
         f"FMA peak {' and '.join(f'{p:.0f}' for p in peaks)} GFLOP/s (float32)",
-        f"BLAS {found['blas']}; {found['versions']['mpi']}",
-        f"worst relative error against reference {max(found['gradient_errors'].values()):.1e}",
+        f"BLAS {data['blas']}; {data['versions']['mpi']}",
+        f"worst relative error against reference {max(data['gradient_errors'].values()):.1e}",
     ]
-    if found["unset_variables"]:
-        lines.append(f"set in the shell, removed here: {', '.join(found['unset_variables'])}")
-    if not found["versions"]["cc"]:
+    if data["unset_variables"]:
+        lines.append(f"set in the shell, removed here: {', '.join(data['unset_variables'])}")
+    if not data["versions"]["cc"]:
         lines.append("no C compiler (cc) on the path: loops is not compared with C")
-    lines += peer_lines(found["peers"])
-    for section in found["sections"]:
+    lines += peer_lines(data["peers"])
+    for section in data["sections"]:
         lines += ["", *section_lines(section)]
-    if found["overall"]:
-        lines += ["", "all sections", *ratio_lines(found["overall"])]
+    if data["overall"]:
+        lines += ["", "all sections", *ratio_lines(data["overall"])]
     return "\n".join(lines)
 
 
 def peer_lines(peers: dict[str, Any]) -> list[str]:
-    """Return what is to be said of the peers before their times."""
+    """Return lines on the versions and data of peers, and on those that are left out."""
     left_out = [f"{name} is left out: {why}" for name, why in peers["left_out"].items()]
     if not peers["software"]:
         return left_out or ["no other library is timed: --peers-python names none"]

@@ -1,4 +1,4 @@
-"""Alternating rounds: what is timed takes turns, so that a slow minute slows all alike."""
+"""Alternating rounds: all cells take turns, so that a slow minute affects all of them."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from scripts.bench.others import Others
 from scripts.bench.placement import Cores, Placement
 from scripts.bench.work import Work
 
-UNDISTURBED = 0.85  # of a core's best FMA peak, which it reaches while the other is idle
-TURNS = 5  # of a cell in a round, the disturbed ones repeated at once
-OTHERS = 0.03  # of the cores: more and others' work is in our times
-TRIES = 3  # times the rounds that are wanted
+UNDISTURBED = 0.85  # share of a core's best FMA peak, which it reaches while the other is idle
+TURNS = 5  # attempts at a cell in a round: a disturbed one is repeated at once
+OTHERS = 0.03  # share of the cores that other programs may use in a round that is kept
+TRIES = 3  # rounds at most, in multiples of those to collect
 
 
 @dataclass
 class Cell:
-    """One thing that is timed.
+    """A contestant in one placement, which is timed.
 
     Attributes
     ----------
     name : str
     placement : Placement
     work : Work or None
-        None on a rank that has no part in it.
+        None on a rank that does not take part.
     steps : int
         Steps that take long enough to time.
     note : str
-        What the reader of its times must know.
+        What readers of its times must know.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """Name the cell in its section."""
+        """Name of the cell in its section."""
         return f"{self.name}, {self.placement.label}"
 
 
@@ -57,7 +57,7 @@ class Round:
     Attributes
     ----------
     seconds : list of float
-        Of each cell.
+        Seconds of each cell.
     peaks : ndarray, shape (cells + 1, 2)
         FMA peak of both cores at the start, then for each cell the lower of those before and
         after it, GFLOP/s.
@@ -104,7 +104,7 @@ def best_peaks(rounds: list[Round]) -> Array:
 
 
 def kept(rounds: list[Round], best: Array) -> list[Round]:
-    """Return the rounds in which both cores always reached their peak and were ours."""
+    """Return the rounds in which both cores always reached their peak, undisturbed by others."""
     return [r for r in rounds if (r.peaks >= UNDISTURBED * best).all() and r.others <= OTHERS]
 
 
@@ -119,7 +119,7 @@ class Stopwatch:
     Parameters
     ----------
     comm : Comm
-        Both ranks.
+        Communicator of both ranks.
     cores : Cores
     target : float
         Seconds that a cell should take.
@@ -134,12 +134,12 @@ class Stopwatch:
         self._best = np.zeros(2)
 
     def calibrate(self, cell: Cell) -> None:
-        """Choose the number of steps."""
+        """Choose the number of steps of a cell."""
         fastest = min(self._time(cell) for _ in range(3))
         cell.steps = max(round(self._target / fastest), 1)
 
     def round(self, section: Section) -> Round:
-        """Time every cell once; again where a core fell short of its peak beside it."""
+        """Time every cell; repeat a cell if a core was below its peak before or after it."""
         self._others.begin()
         before = self._peaks()
         seconds, peaks = [], [before]
@@ -156,13 +156,13 @@ class Stopwatch:
     def _time(self, cell: Cell) -> float:
         """Return the seconds of a cell, the maximum over its ranks.
 
-        A rank without work sleeps: if it waited spinning, it would slow the other down.
+        A rank without work sleeps, as spinning would slow down the other rank.
         """
         seconds = 0.0
         with self._cores.used_by(cell.placement):
             mpi.patient_barrier(self._comm)
             if cell.placement.ranks > 1:
-                self._comm.Barrier()  # they slept for different times
+                self._comm.Barrier()  # the ranks wake up at different times
             with mpi.agreed(self._comm):
                 if cell.work is not None:
                     seconds = self._run(cell.work, cell.steps)
@@ -178,7 +178,7 @@ class Stopwatch:
         return spent.seconds
 
     def _peaks(self) -> Array:
-        """Return the FMA peak of each core, measured at the same time."""
+        """Return the FMA peak of each core, measured at the same time, in GFLOP/s (2,)."""
         self._comm.Barrier()
         peaks = mpi.allgather(self._comm, np.array(self._peak.gflops()))
         self._best = np.maximum(self._best, peaks)
@@ -186,9 +186,9 @@ class Stopwatch:
 
 
 def run_rounds(watch: Stopwatch, sections: list[Section], wanted: int, speaks: bool) -> None:
-    """Make rounds until ``wanted`` of each section are undisturbed; collective.
+    """Time rounds until ``wanted`` of each section are undisturbed; collective.
 
-    Gives up after ``TRIES`` times as many: the report counts what was dropped.
+    Ends after ``TRIES`` times as many rounds; the report counts rounds that were dropped.
     """
     for attempt in range(1, TRIES * wanted + 1):
         for section in sections:

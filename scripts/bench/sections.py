@@ -1,4 +1,4 @@
-"""What is timed: contestants and the floor, in every placement, section by section."""
+"""The sections that are timed: contestants and the floor in every placement."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ Entry = tuple[Contestant, Placement]
 
 
 def trainer_entries() -> list[Entry]:
-    """Return the whole training program: on a core, with two threads, by every reduction."""
-    own = [(GEMM, ONE_CORE), (REPRODUCIBLE, ONE_CORE), (GEMM, TWO_THREADS)]
-    return own + [(each, TWO_RANKS) for each in (ALLREDUCE, OVERLAP, SHARED, REPRODUCIBLE)]
+    """Return the training program on one core, with two threads, and with every reduction."""
+    one_rank = [(GEMM, ONE_CORE), (REPRODUCIBLE, ONE_CORE), (GEMM, TWO_THREADS)]
+    return one_rank + [(each, TWO_RANKS) for each in (ALLREDUCE, OVERLAP, SHARED, REPRODUCIBLE)]
 
 
 def loops_entries() -> list[Entry]:
@@ -47,7 +47,7 @@ def loops_entries() -> list[Entry]:
 
 
 def c_entries() -> list[Entry]:
-    """Return the same loops in C on one core; nothing without a compiler."""
+    """Return the same loops in C on one core; none without a compiler."""
     return [(contestant, ONE_CORE) for contestant in C_LOOPS] if cloops.compiler() else []
 
 
@@ -58,11 +58,11 @@ class Builder:
     Attributes
     ----------
     comm, alone : Comm
-        Both ranks, and each by itself.
+        Communicators of both ranks, and of each rank by itself.
     cores : Cores
     blas : Blas or MatmulStandIn
     peers : sequence of Entry
-        Other libraries, timed beside the training programs.
+        Other libraries, timed in the same rounds as the training program.
     threads : ExitStack
         Ends the threads of all contestants.
     batches : sequence of int
@@ -82,19 +82,19 @@ class Builder:
     errors: dict[str, float] = field(default_factory=dict)
 
     def all_sections(self) -> list[Section]:
-        """Build and verify everything.
+        """Build and verify all sections.
 
         Raises
         ------
         MismatchError
-            On every rank.
+            On every rank, if a gradient differs from that of ``reference``.
         """
         pairs = [(network, batch) for network in NETWORKS for batch in self.batches]
         entries = [*trainer_entries(), *self.peers]
         sections = [self.section(*pair, entries) for pair in pairs]
         for section in sections:
             section.cells += [self._floor(section, p) for p in (ONE_CORE, TWO_RANKS)]
-        # C takes long, and per example the same for every batch.
+        # C loops are slow and take the same time per example for every batch: time them once.
         c_loops = c_entries()
         for batch in self.batches:
             sections.append(self.section("Net-1h", batch, loops_entries() + c_loops))
@@ -102,7 +102,7 @@ class Builder:
         return sections
 
     def section(self, network: str, batch: int, entries: Sequence[Entry]) -> Section:
-        """Make a section of contestants that have all matched the reference."""
+        """Return a section of contestants, after a check of their gradients."""
         setting = self.setting(network, batch, ONE_CORE)
         section = Section(network, batch, setting.network, [])
         losses = {contestant.loss for contestant, _ in entries}
@@ -112,9 +112,9 @@ class Builder:
             cell = self._cell(section, contestant.name, placement, contestant.make, together)
             cell.note = contestant.note
             name = f"{section.title}, {cell.label}"
-            mine = self.setting(network, batch, placement)
+            placed = self.setting(network, batch, placement)
             runner: Any = cell.work  # a contestant's, so it has a gradient
-            self.errors[name] = verify(self.comm, name, mine, runner, expected[contestant.loss])
+            self.errors[name] = verify(self.comm, name, placed, runner, expected[contestant.loss])
             section.cells.append(cell)
         return section
 
@@ -133,9 +133,9 @@ class Builder:
     ) -> Cell:  # fmt: skip
         setting = self.setting(section.network, section.batch, placement)
         takes_part = self.comm.rank < placement.ranks
-        # The threads that it starts may run where this one may.
+        # Threads that the work starts may use the same cores as this thread.
         with self.cores.used_by(placement):
-            if together:  # what is compiled was needed on one core already
+            if together:  # its kernels have been compiled for the cell on one core
                 work = make(setting, placement.threads)
             else:
                 part = partial(make, setting, placement.threads)
@@ -143,7 +143,7 @@ class Builder:
         return Cell(name, placement, work)
 
     def _in_turn(self, make: Callable[[], Any]) -> Any:
-        """Call ``make`` on rank 0, then on rank 1, which finds everything compiled."""
+        """Call ``make`` on rank 0, then on rank 1, for which all kernels are compiled then."""
         made = None
         for rank in range(self.comm.size):
             with mpi.agreed(self.comm):
@@ -153,5 +153,5 @@ class Builder:
 
 
 def _expected(setting: Setting, loss: str) -> list[Array]:
-    """Return what the gradient of a contestant with that loss must be."""
+    """Return the parts of the correct gradient for that loss."""
     return reference_gradient(replace(setting, network=replace(setting.network, loss=loss)))

@@ -1,4 +1,4 @@
-"""What all contestants train: the same network, data, minibatches and first weights."""
+"""The common setting of all contestants: network, data, minibatches and initial weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hpcpgd.kernels.core.network import Array, Network
 
 SEED = 0
 RATE = 0.01
-EXAMPLES = 60_000  # the time is given for so many
+EXAMPLES = 60_000  # times are given for this many examples
 DATA = "synthetic:60000x784x10"  # uint8 pixels in MNIST's shape
 
 
@@ -42,10 +42,10 @@ class Setting:
     dataset : Dataset
     network : Network
     batch : int
-        Global minibatch.
+        Rows of a minibatch over all ranks.
     blas : Blas or MatmulStandIn
     threads : ExitStack
-        Ends the threads of what is made for the setting.
+        Ends the threads of the runners for this setting.
     """
 
     comm: Any
@@ -57,7 +57,7 @@ class Setting:
 
     @property
     def steps(self) -> int:
-        """Full minibatches of an epoch; the ragged last one is left out."""
+        """Number of full minibatches of an epoch; a smaller last one is left out."""
         return self.dataset.train.rows // self.batch
 
     def parameters(self) -> Array:

@@ -1,4 +1,4 @@
-"""Medians and quartiles of the rounds, as plain data for the table and for JSON."""
+"""Medians and quartiles over the rounds, as plain data for the table and for JSON."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from scripts.bench.comparisons import (
 from scripts.bench.rounds import Round, Section, kept
 from scripts.bench.setting import EXAMPLES
 
-# Ranks of each group, on one machine: those of ``shared`` and ``reproducible`` are one.
+# Sizes of the groups of two ranks on one machine: with ``shared`` and ``reproducible`` one group.
 TWO_RANK_GROUPS = {
     "allreduce": (1, 1), "overlap": (1, 1), "shared": (2,), "reproducible": (2,),
 }  # fmt: skip
 
 
 def spread(values: Array) -> dict[str, float] | None:
-    """Return median and quartiles, None of nothing."""
+    """Return median and quartiles, None if there are no values."""
     if values.size == 0:
         return None
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
@@ -37,7 +37,7 @@ def spread(values: Array) -> dict[str, float] | None:
 
 
 def section_summary(section: Section, best: Array) -> dict[str, Any]:
-    """Return what one section showed; ``best`` are the FMA peaks of the cores (2,)."""
+    """Return the results of a section; ``best`` are the FMA peaks of the cores, GFLOP/s (2,)."""
     good = kept(section.rounds, best)
     return {
         "network": section.network,
@@ -54,7 +54,7 @@ def section_summary(section: Section, best: Array) -> dict[str, Any]:
 
 
 def cost(section: Section) -> dict[str, Any]:
-    """Return what a step computes, moves and, on two ranks, communicates, by the cost model."""
+    """Return the FLOPs, bytes moved and, on two ranks, bytes communicated of a step, by model."""
     products = step_products(section.shape, section.batch)
     return {
         "flops": sum(product.flops for product in products),
@@ -86,13 +86,13 @@ def _cell(section: Section, number: int, good: list[Round]) -> dict[str, Any]:
 
 
 def overall(sections: list[Section], best: Array) -> list[dict[str, Any]]:
-    """Return what is asked of all sections together; nothing without that peer."""
-    found = [(s, c) for s in sections for c in comparisons(s) if _counts(s, c)]
-    if not found:
+    """Return the ratio over all sections together; none without JAX."""
+    counted = [(s, c) for s in sections for c in comparisons(s) if _counts(s, c)]
+    if not counted:
         return []
-    values = [ratios(section, c, kept(section.rounds, best)) for section, c in found]
+    values = [ratios(section, c, kept(section.rounds, best)) for section, c in counted]
     cells = " and ".join(f"{name}, {placement.label}" for name, placement in MAIN)
-    text = f"{cells}: time over {peers.JAX}, geometric mean of {len(found)}"
+    text = f"{cells}: time over {peers.JAX}, geometric mean of {len(counted)}"
     return [_ratio(text, geometric_means(values), JAX_CEILING)]
 
 
@@ -104,8 +104,8 @@ def _counts(section: Section, comparison: Comparison) -> bool:
 def geometric_means(values: list[Array]) -> Array:
     """Return the geometric mean over the ratios in each round.
 
-    Sections keep and drop rounds by themselves: their first kept rounds go together, then
-    their second ones, as many as all have.
+    Each section keeps other rounds.  The first kept rounds of all sections are combined, then
+    the second ones, as many as all sections have.
     """
     rounds = min(len(v) for v in values)
     return np.asarray(np.exp(np.mean([np.log(v[:rounds]) for v in values], axis=0)))
@@ -119,11 +119,11 @@ def _ratios(section: Section, good: list[Round]) -> list[dict[str, Any]]:
 
 
 def _ratio(text: str, values: Array, bound: Bound | None) -> dict[str, Any]:
-    found = spread(values)
-    row: dict[str, Any] = {"text": text, "ratio": found}
+    ratio = spread(values)
+    row: dict[str, Any] = {"text": text, "ratio": ratio}
     if bound is not None:
         row["asked"] = bound.text
-        row["met"] = found and bound.met(found["median"])
+        row["met"] = ratio and bound.met(ratio["median"])
     return row
 
 

@@ -1,4 +1,4 @@
-"""No kernel is timed before its gradient has matched that of ``reference``."""
+"""The check of a gradient against ``reference``, which each contestant passes before timing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hpcpgd.parallel import mpi
 from scripts.bench.contestants import Runner
 from scripts.bench.setting import Setting
 
-TOLERANCE = 1e-4  # float32 over 1,024 examples keeps to a hundredth of it
+TOLERANCE = 1e-4  # errors of float32 over 1,024 examples are below a hundredth of it
 
 
 class MismatchError(Exception):
-    """A kernel computes something else than ``reference``; raised on every rank."""
+    """A gradient differs from that of ``reference``; raised on every rank."""
 
 
 def parts(network: Network, flat: Array) -> list[Array]:
@@ -34,7 +34,7 @@ def reference_gradient(setting: Setting) -> list[Array]:
     parameters, gradient = network.zeros(), network.zeros()
     firsts = parts(setting.network, setting.parameters())
     for view, first in zip(parts(network, parameters), firsts, strict=True):
-        view[:] = first  # float64 already: `parts` made no copy
+        view[:] = first  # writes to `parameters`, as `parts` does not copy float64
     plan = reference.Plan(network, setting.batch, 1, setting.blas)
     scaling = scaling_of(setting.dataset, network.dtype)
     load_rows(setting.dataset.train, setting.first_rows(), scaling, plan.work)
@@ -42,10 +42,10 @@ def reference_gradient(setting: Setting) -> list[Array]:
     return parts(network, gradient)
 
 
-def relative_error(found: list[Array], expected: list[Array]) -> float:
-    """Return the largest relative error of any part, in the Euclidean norm; never NaN."""
+def relative_error(actual: list[Array], expected: list[Array]) -> float:
+    """Return the largest relative error of any part, in the Euclidean norm; inf for NaN."""
     errors = [
-        np.linalg.norm(f - e) / np.linalg.norm(e) for f, e in zip(found, expected, strict=True)
+        np.linalg.norm(a - e) / np.linalg.norm(e) for a, e in zip(actual, expected, strict=True)
     ]
     worst = float(np.max(errors))
     return worst if np.isfinite(worst) else np.inf
@@ -59,11 +59,11 @@ def verify(comm: Any, name: str, setting: Setting, runner: Runner | None, expect
     MismatchError
         If it is above ``TOLERANCE`` on any rank that has a runner.
     """
-    own = 0.0
+    local_error = 0.0
     with mpi.agreed(comm):
         if runner is not None:
-            own = relative_error(parts(setting.network, runner.gradient()), expected)
-    error = mpi.allreduce_max(comm, own)
+            local_error = relative_error(parts(setting.network, runner.gradient()), expected)
+    error = mpi.allreduce_max(comm, local_error)
     if error > TOLERANCE:
         raise MismatchError(
             f"{name}: relative error {error:.2g} of the gradient against reference "

@@ -1,4 +1,4 @@
-"""What is timed, as the clock sees it."""
+"""The interface of work that is timed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Spent:
-    """What a program outside this process took for its steps, by its own clocks.
+    """The time that a program outside this process took for its steps, by its clock.
 
     Attributes
     ----------
     seconds : float
     cpu : float
-        Processor time in seconds, all its threads.
+        Processor time of all its threads in seconds.
     """
 
     seconds: float
@@ -22,7 +22,7 @@ class Spent:
 
 
 class Work(Protocol):
-    """What a cell repeats."""
+    """The work that a cell repeats."""
 
     def run(self, steps: int) -> Spent | None:
-        """Make steps; None leaves it to the caller to look at the clock."""
+        """Make steps; return their time, or None if the caller is to measure it."""

@@ -1,1 +1,1 @@
-"""Rooms of ``scripts/check_bits.py``."""
+"""The modules of ``scripts/check_bits.py``."""

@@ -1,4 +1,4 @@
-"""What is trained: the configurations, and everything that must not change their bits."""
+"""The configurations that are trained, and everything that must not change their bits."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Case:
     ----------
     name : str
     words : str
-        Its flags, but for those that vary.
+        Its flags, without those that vary.
     backend : str
     threads : tuple of int
-        Each is tried with every number of ranks.
+        Numbers of threads, each tried with every number of ranks.
     reduction : str
     """
 
@@ -57,8 +57,8 @@ class Run:
     Attributes
     ----------
     program : bool
-        Whether it is a job of its own, ``python -m hpcpgd.train``, or one of many that the
-        same processes make.
+        Whether it is a separate job, ``python -m hpcpgd.train``; else the same processes train
+        many runs.
     """
 
     case: Case
@@ -72,12 +72,12 @@ class Run:
 
     @property
     def group(self) -> tuple[str, int, str, str]:
-        """What the bits may hang on: runs that have it in common must agree."""
+        """Everything that the bits may depend on: runs of the same group must agree."""
         return self.case.name, self.seed, self.dtype, self.core_type
 
     @property
     def name(self) -> str:
-        """Return what tells this run from all others."""
+        """Name of the run, which no other run has."""
         return (
             f"{self.case.name}, seed {self.seed}, {self.dtype}, core type {self.core_type}: "
             f"ranks {self.ranks}, group-size {self.group_size}, threads {self.threads}"
@@ -102,7 +102,7 @@ class Plan:
     Attributes
     ----------
     group_sizes : tuple of str
-        Those that do not divide the ranks of a job are what ``node`` is, and left out.
+        A size that is not smaller than a job's number of ranks is left out, as it equals ``node``.
     """
 
     cases: tuple[Case, ...]
@@ -114,19 +114,19 @@ class Plan:
     epochs: int = 2
 
     def jobs(self) -> Iterator[list[Run]]:
-        """Yield the runs that the same processes make one after the other, few ranks first."""
+        """Yield, for each job, the runs that its processes train one after the other."""
         for ranks in self.ranks:
             for core_type in self.core_types:
                 for seed in self.seeds:
                     yield list(self._runs(ranks, core_type, seed))
 
     def programs(self) -> list[Run]:
-        """Return runs of each number of ranks that are jobs of their own."""
+        """Return runs that are separate jobs, one for each number of ranks."""
         first, seed, dtype = self.cases[0], self.seeds[0], self.dtypes[0]
         return [Run(first, seed, dtype, DEFAULT, ranks, program=True) for ranks in self.ranks]
 
     def references(self) -> list[Run]:
-        """Return the runs of ``reference`` that the others are held against."""
+        """Return the runs of ``reference`` with which the others are compared."""
         return [
             Run(reference_of(case), seed, "float64", DEFAULT, 1)
             for case in self.cases

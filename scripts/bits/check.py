@@ -1,4 +1,4 @@
-"""The jobs in their order, with what they have found so far."""
+"""The jobs of the check in their order, with the results so far."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scripts.bits.launch import execute
 
 
 class Check:
-    """A plan at work.
+    """The execution of a plan.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Check:
         self._complete = False
 
     def jobs(self) -> Iterator[str]:
-        """Make one job after the other and yield what it was.
+        """Run one job after the other and yield a description of each.
 
         Raises
         ------
@@ -44,7 +44,7 @@ class Check:
             yield f"job {number} of {len(todo)}: {describe(runs)}"
 
     def findings(self) -> dict[str, Any]:
-        """Return what has been found so far, ready for JSON."""
+        """Return the results so far, ready for JSON."""
         groups = list(grouped(self._outcomes).values())
         return {
             "complete": self._complete,
@@ -89,7 +89,7 @@ def _summary(group: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def describe(runs: Sequence[Run]) -> str:
-    """Return what the runs of a job have in common."""
+    """Return a description of a job by what its runs have in common."""
     first = runs[0]
     if first.program:
         return first.name

@@ -1,4 +1,4 @@
-"""The bits of runs, and which runs differ that must not."""
+"""The bits of runs, and the runs that differ although they must not."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Weights = list[Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left.
+    """The result of a run.
 
     Attributes
     ----------
     bits : dict
-        The hash that the run file has, our own of the weights that it has, and the histories.
+        The hash in the run file, our hash of the weights in the run file, and the histories.
     error : float
         Largest error of a weight, relative to the largest weight of its array.
     blas : str
@@ -39,7 +39,7 @@ class Outcome:
 
     @property
     def is_wrong(self) -> bool:
-        """Say whether the weights are not those of ``reference``, be it for a NaN."""
+        """Whether the weights differ from those of ``reference``; true for NaN."""
         return not self.error <= BOUNDS[self.run.dtype]
 
 
@@ -51,10 +51,10 @@ def read_weights(path: Path) -> Weights:
 
 
 def read(run: Run, path: Path, truth: Weights) -> Outcome:
-    """Read a run file and hold its weights against the true ones."""
+    """Read a run file and compare its weights with those of ``reference``."""
     weights = read_weights(path)
-    own = hashlib.sha256(b"".join(array.tobytes() for array in weights))
-    bits: dict[str, str | bytes] = {"weights": own.hexdigest()}
+    weights_hash = hashlib.sha256(b"".join(array.tobytes() for array in weights))
+    bits: dict[str, str | bytes] = {"weights": weights_hash.hexdigest()}
     with h5py.File(path, "r") as file:
         bits["params_sha256"] = str(file.attrs["params_sha256"])
         bits |= {name: file["history"][name][...].tobytes() for name in COLUMNS}
@@ -68,7 +68,7 @@ def _error(weights: Weights, truth: Weights) -> float:
 
 
 def grouped(outcomes: Iterable[Outcome]) -> dict[Any, list[Outcome]]:
-    """Return the outcomes that must agree, together."""
+    """Return the outcomes in groups that must agree."""
     groups: dict[Any, list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(outcome.run.group, []).append(outcome)
@@ -76,13 +76,13 @@ def grouped(outcomes: Iterable[Outcome]) -> dict[Any, list[Outcome]]:
 
 
 def mismatches(group: Sequence[Outcome]) -> list[str]:
-    """Name each outcome that differs from the first of its group, and in what."""
-    first, found = group[0], []
+    """Return a line for each outcome that differs from the first of its group."""
+    first, lines = group[0], []
     for other in group[1:]:
         differing = [name for name, bits in first.bits.items() if other.bits[name] != bits]
         if differing:
-            found.append(f"{other.run.name}: {', '.join(differing)} differ from {first.run.name}")
-    return found
+            lines.append(f"{other.run.name}: {', '.join(differing)} differ from {first.run.name}")
+    return lines
 
 
 def distinct(group: Sequence[Outcome]) -> tuple[int, int]:

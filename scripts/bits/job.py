@@ -1,4 +1,4 @@
-"""Many runs in the same processes, each what ``python -m hpcpgd.train`` does with its words."""
+"""Many runs in the same processes, each the same as ``python -m hpcpgd.train``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpcpgd.train import job
 
 
 def run(plan: Path) -> int:
-    """Make the runs of a plan and return the exit code; collective over the world."""
+    """Train the runs of a plan and return the exit code; collective over the world."""
     lines = json.loads(plan.read_text(encoding="utf-8"))
 
     def body(world: Any) -> None:

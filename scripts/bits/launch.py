@@ -1,4 +1,4 @@
-"""Jobs under ``mpiexec`` that end within a time, in an environment of known core type."""
+"""Jobs under ``mpiexec`` with a time limit and a known core type of OpenBLAS."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from scripts.bench.launcher import UNWANTED, find_mpiexec
 from scripts.bits.cases import DEFAULT, Run
 
 ROOT = Path(__file__).resolve().parents[2]
-STARTING = 180.0  # seconds that a job may take to start, compiling included
-OF_A_RUN = 1.0  # seconds of a run and rank: ranks may be many more than cores
+STARTING = 180.0  # seconds that a job may take to start, with compilation
+OF_A_RUN = 1.0  # seconds per run and rank, as there may be many more ranks than cores
 
 
 def environment(core_type: str) -> dict[str, str]:
-    """Return this environment without a launcher's traces, with ``core_type`` or none."""
+    """Return this environment without a launcher's variables, with ``core_type`` unless default."""
     left_out = {*UNWANTED, *RANK_VARIABLES, *SIZE_VARIABLES}
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
     return kept if core_type == DEFAULT else {**kept, "OPENBLAS_CORETYPE": core_type}
 
 
 def execute(runs: Sequence[Run], folder: Path, epochs: int) -> tuple[list[Path], str]:
-    """Make ``runs``, alike in ranks and core type, in one job.
+    """Train ``runs``, which have the same ranks and core type, in one job.
 
     Returns
     -------
     outputs : list of Path
-        Where the run files should now be.
+        The paths of the run files.
     failure : str
-        Why they may not be, "" if they are.
+        Why the files may be missing, "" if the job has succeeded.
     """
     outputs = [folder / f"{number}.h5" for number in range(len(runs))]
     lines = [run.words(path, epochs) for run, path in zip(runs, outputs, strict=True)]
@@ -61,10 +61,10 @@ def _mpiexec(ranks: int, words: list[str], core_type: str, limit: float) -> str:
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        _, told = process.communicate(timeout=limit)
+        _, errors = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         return f"no end after {limit:.0f} s"
-    lines = told.strip().splitlines() or [""]
+    lines = errors.strip().splitlines() or [""]
     return f"exit code {process.returncode}: {lines[0]}" if process.returncode else ""

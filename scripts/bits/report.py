@@ -1,4 +1,4 @@
-"""The findings for programs, and as a table for people."""
+"""The results as data for programs, and as a table for people."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from scripts.findings import about
 
 
 def about_plan(plan: Plan) -> dict[str, Any]:
-    """Return what the bits depend on, and what is covered."""
+    """Return the machine and versions that bits depend on, and the plan."""
     return {**about("check_bits", cores_used=len(affinity())), "plan": asdict(plan)}
 
 
-def table(found: dict[str, Any]) -> str:
-    """Return the findings as text: a line for each group, and everything that is wrong."""
+def table(results: dict[str, Any]) -> str:
+    """Return the results as text: a line for each group, and one for each failure."""
     head = f"{'configuration':12} {'seed':>4} {'dtype':8} {'core type':9} {'runs':>5} "
     lines = [f"{head}{'weights':>7} {'histories':>9} {'error':>8}"]
-    lines += [_line(group) for group in found["groups"]]
-    lines += [f"{kind}: {name}" for kind in KINDS for name in found[kind]]
-    seeds = ", ".join(map(str, found["plan"]["seeds"]))
+    lines += [_line(group) for group in results["groups"]]
+    lines += [f"{kind}: {name}" for kind in KINDS for name in results[kind]]
+    seeds = ", ".join(map(str, results["plan"]["seeds"]))
     lines.append(
-        f"{found['runs']} runs (seeds {seeds}) on 1 to {max(found['plan']['ranks'])} ranks, "
-        f"{found['comparisons']} comparisons, {len(found['mismatches'])} mismatches, "
-        f"{len(found['wrong'])} far from reference, {len(found['failed'])} jobs failed"
-        f"{'' if found['complete'] else '; NOT COMPLETE'}"
+        f"{results['runs']} runs (seeds {seeds}) on 1 to {max(results['plan']['ranks'])} ranks, "
+        f"{results['comparisons']} comparisons, {len(results['mismatches'])} mismatches, "
+        f"{len(results['wrong'])} far from reference, {len(results['failed'])} jobs failed"
+        f"{'' if results['complete'] else '; NOT COMPLETE'}"
     )
     return "\n".join(lines)
 

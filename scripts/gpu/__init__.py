@@ -1,1 +1,1 @@
-"""What scripts/check_gpu.py is made of."""
+"""The modules of ``scripts/check_gpu.py``."""

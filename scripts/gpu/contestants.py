@@ -1,8 +1,8 @@
 """Programs that make training steps on the GPU: ours, PyTorch's, JAX's.
 
-The peers are given what favours them: one minibatch, gathered, scaled and on the GPU, for
-every step.  Ours finds, gathers and scales new rows in each.  A step of PyTorch is one
-CUDA graph; JAX makes many steps in one compiled loop.
+The peers get an advantage: one minibatch for all steps, gathered, scaled and on the GPU.  Our
+program selects, gathers and scales new rows in each step.  A step of PyTorch is one CUDA
+graph; JAX makes many steps in one compiled loop.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from scripts.bench.contestants import GAIN
 from scripts.bench.setting import RATE, SEED, Setting
 
 LOOP = 64  # steps of JAX's loop
-TORCH_WARM_UP = 3  # steps that PyTorch must have made before it records one
+TORCH_WARM_UP = 3  # steps that PyTorch must make before it can record one
 
 
 class Runner(Protocol):
-    """A contestant at work."""
+    """A contestant for one setting."""
 
     def run(self, steps: int) -> None:
         """Make training steps and wait until they are done."""
@@ -38,12 +38,12 @@ class Runner(Protocol):
     def gradient(self) -> list[Array]:
         """Return the summed gradient of the first minibatch at the initial weights.
 
-        Weights and biases of each layer, float64.  To be called before any step.
+        Weights and biases of each layer, float64.  Must be called before any step.
         """
 
 
 class Ours:
-    """The program's own step."""
+    """The step of our program."""
 
     def __init__(self, setting: Setting, gpu: Gpu, backend: str, precision: str) -> None:
         self._make = partial(self._trainer_of, setting, gpu, backend, precision)
@@ -77,7 +77,7 @@ class Ours:
             raise ArithmeticError("NaN or Inf in the gradient of a benchmark's step")
 
     def gradient(self) -> list[Array]:
-        """Take the gradient from a step so large that the weights before it do not count."""
+        """Compute the gradient from a step so large that the weights before it are negligible."""
         trainer, network = self._make(GAIN * self._setting.batch), self._setting.network
         trainer.reduction.step(1, 0, GAIN * self._setting.batch)
         after = layers(network, trainer.engine.parameters)
@@ -115,7 +115,7 @@ class Torch:
             self._torch._foreach_add_(self._parameters, gradients, alpha=-RATE)
 
     def _record(self) -> Any:
-        """Record a step after some that count for nothing."""
+        """Record a step after steps to warm up."""
         torch = self._torch
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -138,13 +138,13 @@ class Torch:
         self._torch.cuda.synchronize()
 
     def gradient(self) -> list[Array]:
-        """Compute it as the step does."""
+        """Compute the gradient in the same way as a step."""
         batch = self._setting.batch
         return [batch * g.double().cpu().numpy() for g in self._gradients()]
 
 
 class Jax:
-    """JAX: 64 steps in one compiled loop, or one by one, whichever is faster here."""
+    """JAX: 64 steps in one compiled loop, or one by one; the faster way is chosen."""
 
     def __init__(self, setting: Setting, precision: str) -> None:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -189,7 +189,7 @@ class Jax:
         return perf_counter() - start
 
     def run(self, steps: int) -> None:
-        """Make the steps, by the faster way once both are known."""
+        """Make the steps; the first call times both ways and chooses the faster one."""
         if self._looped is None:
             self._make(1, 1)  # compiles
             self._looped = self._make(1, 0) < self._make(0, LOOP)
@@ -197,13 +197,13 @@ class Jax:
         self._make(loops, steps - LOOP * loops)
 
     def gradient(self) -> list[Array]:
-        """Compute it as the step does."""
-        found = self._gradient(self._parameters, *self._data)
-        return [self._setting.batch * np.asarray(g, np.float64) for g in found]
+        """Compute the gradient in the same way as a step."""
+        gradients = self._gradient(self._parameters, *self._data)
+        return [self._setting.batch * np.asarray(g, np.float64) for g in gradients]
 
 
 def minibatch(setting: Setting) -> tuple[Array, Array]:
-    """Return the first minibatch as the peers get it: inputs and one-hot labels."""
+    """Return the first minibatch for the peers: inputs and one-hot labels."""
     data, rows = setting.dataset, setting.first_rows()
     x = data.train.features[rows].astype(np.float32) * np.float32(data.scale)
     return x, np.eye(10, dtype=np.float32)[data.train.labels[rows]]
@@ -216,12 +216,12 @@ def layers(network: Any, flat: Array) -> list[Array]:
 
 
 def contestants(gpu: Gpu, precision: str) -> dict[str, Callable[[Setting], Runner]]:
-    """Return who can be timed at a precision, by name."""
-    found: dict[str, Callable[[Setting], Runner]] = {
+    """Return the contestants at a precision, by name."""
+    makers: dict[str, Callable[[Setting], Runner]] = {
         "cuda": lambda setting: Ours(setting, gpu, "cuda", precision)
     }
     if precision == "float32":
-        found["cuda-loops"] = lambda setting: Ours(setting, gpu, "cuda-loops", precision)
-    found["PyTorch"] = lambda setting: Torch(setting, precision)
-    found["JAX"] = lambda setting: Jax(setting, precision)
-    return found
+        makers["cuda-loops"] = lambda setting: Ours(setting, gpu, "cuda-loops", precision)
+    makers["PyTorch"] = lambda setting: Torch(setting, precision)
+    makers["JAX"] = lambda setting: Jax(setting, precision)
+    return makers

@@ -1,4 +1,4 @@
-"""Loss curves on real data: the GPU's against those of ``reference``."""
+"""Loss curves on real data: those of the GPU against those of ``reference``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def make(
     gpu: Gpu | None,
     reduction: str = "allreduce",
 ) -> Trainer:
-    """Return a trainer of a real problem, ready to run."""
+    """Return a trainer for a problem with real data, ready to run."""
     name, hidden, batch, rate = PROBLEMS[problem]
     backend, dtype, precision = way
     config = RunConfig(
@@ -69,7 +69,7 @@ def trained(trainer: Trainer) -> Array:
 
 
 def check_curves(comm: Any, gpu: Gpu) -> Iterator[Finding]:
-    """Compare the training and validation loss of every epoch; one rank."""
+    """Compare the training and validation loss of every epoch, on one rank."""
     for problem in PROBLEMS:
         exact = make(comm, problem, ("reference", "float64", "float64"), None)
         trained(exact)

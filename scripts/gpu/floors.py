@@ -1,4 +1,4 @@
-"""What the step is measured against: bare cuBLAS products, and the CPU's loops."""
+"""What a step is compared with: bare cuBLAS products, and the loops on the CPU."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scripts.bench.setting import RATE, SEED, Setting
 
 
 class Products:
-    """The products of a step alone, same shapes and precision, as one CUDA graph."""
+    """Only the products of a step, with the same shapes and precision, as one CUDA graph."""
 
     def __init__(self, device: Any, network: Network, batch: int, precision: str) -> None:
         self._device = device
@@ -68,7 +68,7 @@ class Loops:
         warm_up(self._trainer)
 
     def run(self, steps: int) -> None:
-        """Make training steps, the first of the epoch again and again."""
+        """Repeat the first step of the epoch ``steps`` times."""
         for _ in range(steps):
             self._trainer.reduction.step(1, 0, RATE)
 
@@ -79,7 +79,7 @@ class Loops:
 
 @contextmanager
 def cpu_loops(setting: Setting) -> Iterator[dict[str, Loops]]:
-    """Yield the loops on one core and on all, by name; their threads end with the body."""
+    """Yield the loops on one core and on all cores, by name; their threads end with the body."""
     cores = len(affinity())
     with closing(Loops(setting, 1)) as one, closing(Loops(setting, cores)) as every:
         yield {"loops, 1 core": one, f"loops, {cores} cores": every}

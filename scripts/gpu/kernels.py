@@ -1,4 +1,4 @@
-"""Every GPU kernel against ``reference``, for widths on and off multiples of 32."""
+"""Every GPU kernel against ``reference``, for widths that are multiples of 32 and others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WIDTHS = (1, 31, 33, 1000, 1023, 1024)
 BATCHES = (1, 7, 128, 1000)
 QUICK_WIDTHS, QUICK_BATCHES = (1, 33), (7,)
 FUNCTIONS = (("sigmoid", "sigmoid", "mse"), ("tanh", "softmax", "cross-entropy"))
-# Backend, number type, precision, and the relative error that is allowed.
+# Backend, dtype, precision, and the relative error that is allowed.
 WAYS = (
     ("cuda-loops", "float32", "float32", 1e-5),
     ("cuda-loops", "float64", "float64", 1e-12),
@@ -32,7 +32,7 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One comparison: what, its largest error, and the error that is allowed."""
+    """One comparison: its name, its largest error, and the error that is allowed."""
 
     what: str
     error: float
@@ -40,19 +40,19 @@ class Finding:
 
     @property
     def right(self) -> bool:
-        """Whether the error is within its bound; NaN is not."""
+        """Whether the error is within its bound; false for NaN."""
         return bool(self.error <= self.bound)
 
 
-def relative_error(network: Network, found: Array, expected: Array) -> float:
-    """Return the largest relative error of any layer's weights or biases, Euclidean."""
+def relative_error(network: Network, actual: Array, expected: Array) -> float:
+    """Return the largest relative error of any weights or biases, in the Euclidean norm."""
     errors = []
     exact = Network(network.widths, "float64")
     for layer in range(1, network.depth + 1):
         for part in ("weights", "biases"):
-            f = np.asarray(getattr(network, part)(found, layer), np.float64)
+            a = np.asarray(getattr(network, part)(actual, layer), np.float64)
             e = getattr(exact, part)(expected, layer)
-            errors.append(float(np.linalg.norm(f - e)) / max(float(np.linalg.norm(e)), 1e-30))
+            errors.append(float(np.linalg.norm(a - e)) / max(float(np.linalg.norm(e)), 1e-30))
     worst = float(np.max(errors))
     return worst if np.isfinite(worst) else np.inf
 
@@ -69,8 +69,8 @@ def check_kernels(device: Any, quick: bool) -> Iterator[Finding]:
         expected = _reference(Network(shape, "float64", *functions), x, labels)
         for backend, dtype, precision, bound in WAYS:
             network = Network(shape, dtype, *functions)
-            found = _on_device(device, backend, precision, network, x, labels)
-            error = relative_error(network, found, expected)
+            actual = _on_device(device, backend, precision, network, x, labels)
+            error = relative_error(network, actual, expected)
             what = (
                 f"{backend} {precision} {functions[0]}/{functions[1]} width {hidden} batch {batch}"
             )

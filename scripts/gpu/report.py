@@ -1,4 +1,4 @@
-"""The results for programs, and as tables for people."""
+"""The results as data for programs, and as tables for people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("cupy-cuda12x", "cupy-cuda13x", "jax", "jaxlib", "mpi4py", "numba", 
 
 
 def findings_table(findings: list[Finding]) -> str:
-    """Return what was wrong, or how many comparisons were right."""
+    """Return the comparisons that are wrong, and how many are right."""
     wrong = [f for f in findings if not f.right]
     lines = [f"WRONG {f.what}: error {f.error:.2e}, allowed {f.bound:.0e}" for f in wrong]
     right = len(findings) - len(wrong)
@@ -26,12 +26,12 @@ def findings_table(findings: list[Finding]) -> str:
 
 
 def names_of(cells: list[Cell]) -> list[str]:
-    """Return everybody who was timed or absent, in the order of appearance."""
+    """Return the contestants that were timed or absent, in the order of appearance."""
     return list(dict.fromkeys(n for cell in cells for n in (*cell.seconds, *cell.absent)))
 
 
 def timing_table(cells: list[Cell]) -> str:
-    """Return medians of seconds per 60,000 examples, one line a cell."""
+    """Return medians of seconds per 60,000 examples, with one line for each cell."""
     names = names_of(cells)
     lines = ["".join(f"{head:>16}" for head in ("network", "batch", "precision", *names))]
     for cell in cells:
@@ -44,7 +44,7 @@ def timing_table(cells: list[Cell]) -> str:
 
 
 def claims_table(claims: list[Claim]) -> str:
-    """Return asked and measured, one line a figure."""
+    """Return required and measured values, with one line for each claim."""
     lines = []
     for claim in claims:
         sign = ">=" if claim.at_least else "<="
@@ -55,7 +55,7 @@ def claims_table(claims: list[Claim]) -> str:
 
 
 def found_on(gpu: Gpu, findings: list[Finding], cells: list[Cell]) -> dict[str, Any]:
-    """Return everything that was found; what is not a number, or without bound, is None."""
+    """Return all results; numbers that are not finite are None."""
     return {
         **about("check_gpu", gpu_model=gpu.model, gpu_library=gpu.device.versions),
         "packages": {package: _version(package) for package in PACKAGES},
@@ -75,7 +75,7 @@ def _version(package: str) -> str:
 
 
 def _timed(cell: Cell) -> dict[str, Any]:
-    """Return a cell: ``seconds`` are those of a step in each round."""
+    """Return a cell as plain data; ``seconds`` are those of a step in each round."""
     return {
         **asdict(cell), "errors": {name: _finite(error) for name, error in cell.errors.items()},
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Alternating rounds of contestants that have matched ``reference`` first."""
+"""Alternating rounds of contestants whose gradients have matched ``reference``."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from scripts.bench.verify import reference_gradient, relative_error
 from scripts.gpu.contestants import Runner
 from scripts.gpu.kernels import Finding
 
-ERRORS = {"float32": 2e-5, "tf32": 2e-2}  # of a gradient: float32 never passes for TF32
+ERRORS = {"float32": 2e-5, "tf32": 2e-2}  # largest relative errors; TF32 cannot pass for float32
 PEERS = ("PyTorch", "JAX")
-SECONDS = 0.05  # of a contestant in a round
+SECONDS = 0.05  # time of a contestant in a round
 QUICK_SECONDS = 0.001
 
 
@@ -30,13 +30,13 @@ class Cell:
     batch : int
     precision : str
     flops : int
-        Floating-point operations of an example.
+        Floating-point operations per example.
     errors : dict
         Relative error of the first gradient against ``reference``, by contestant.
     absent : dict
-        Why a contestant is not there.
+        Why a contestant was not timed.
     seconds : dict
-        Of a step in each round, by contestant.
+        Seconds of a step in each round, by contestant.
     """
 
     network: str
@@ -60,9 +60,9 @@ class Cell:
         return self.flops * self.batch / self.median(name) / 1e12
 
     def ratio(self, name: str, base: str) -> float:
-        """Return the median of the rounds' ratios of a contestant's time to another's.
+        """Return the median, over rounds, of the ratio of a contestant's time to another's.
 
-        Who was timed apart has other rounds: then it is the ratio of the medians.
+        Contestants that were timed separately have other rounds: then the ratio of the medians.
         """
         one, other = (self.seconds.get(n, []) for n in (name, base))
         if len(one) != len(other):
@@ -73,10 +73,10 @@ class Cell:
 def make_runners(
     cell: Cell, setting: Setting, makers: dict[str, Callable[[Setting], Runner]]
 ) -> tuple[dict[str, Runner], list[Finding]]:
-    """Make the contestants; return those to be timed, and how right ours are.
+    """Create the contestants; return those to be timed, and the errors of our gradients.
 
-    A peer that is not here, or fails, or computes something else, is absent.  A failure of
-    our own is not caught.
+    A peer that is not installed, fails, or has another gradient, is recorded as absent.  A
+    failure of our program is not caught.
     """
     expected = reference_gradient(setting)
     runners, findings = {}, []
@@ -105,7 +105,7 @@ def _one_line(error: Exception) -> str:
 
 
 def time_cell(cell: Cell, runners: dict[str, Any], rounds: int, target: float) -> None:
-    """Let the contestants take turns, another first in each round."""
+    """Time the contestants in turn; each round begins with another one."""
     steps = {}
     for name in list(runners):
         try:
@@ -118,7 +118,7 @@ def time_cell(cell: Cell, runners: dict[str, Any], rounds: int, target: float) -
     for number in range(rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            runners[name].run(1)  # the GPU's clocks rise again after a pause
+            runners[name].run(1)  # raises the GPU's clocks again after a pause
             start = perf_counter()
             runners[name].run(steps[name])
             cell.seconds.setdefault(name, []).append((perf_counter() - start) / steps[name])

@@ -21,7 +21,7 @@ pytestmark = [
 def test_stop_removes_nothing_that_it_did_not_make(tmp_path: Path) -> None:
     (tmp_path / "slurm.conf").write_text("ClusterName=real\n")
     done = run([SCRIPT, "stop"], 30, environment(HPCPGD_SLURM_DIR=str(tmp_path)))
-    assert (done.code, "is no cluster of this script" in done.err) == (73, True)
+    assert (done.code, "is not a cluster of this script" in done.err) == (73, True)
     assert (tmp_path / "slurm.conf").exists()
 
 

@@ -1,17 +1,18 @@
-"""What the peer programs share: the protocol and the problem.
+"""The common part of the peer programs: the protocol and the problem.
 
-A peer reads a request, a line of JSON, from its standard input, and answers with a line:
+A peer reads requests, lines of JSON, from its standard input, and answers each with a line:
 
     {"op": "open", "threads": 2, "rank": 0, "ranks": 1, "store": "FILE"}
         {"software": "JAX 0.10.2"} or {"missing": "what keeps it from running here"}
     {"op": "load", "problem": "KEY", "path": "PROBLEM.npz", "rate": 0.01}
         {}
     {"op": "first_step", "problem": "KEY", "path": "WEIGHTS.npz", "rate": 134217728.0}
-        {}, once it has written the weights after that step; the first ones are restored
+        {}, once it has written the weights after that step; the initial ones are restored
     {"op": "run", "problem": "KEY", "steps": 50}
         {"seconds": 0.21, "cpu": 0.42}, once its threads sleep
 
-or {"error": "one line"} to any of them.  It ends with its input, and waits for it asleep.
+or {"error": "one line"} to any of them.  It sleeps while it waits for input, and ends when its
+input ends.
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ from dataclasses import dataclass
 from time import perf_counter, process_time, sleep
 from typing import Any, Protocol, TextIO
 
-Array = Any  # NumPy's, which a library may lack or want to import itself
+Array = Any  # NumPy's, which is not imported here: a library may lack it or import it first
 Layers = list[tuple[Array, Array]]
-REST = 0.005  # seconds between two looks at the processor time
-LOOKS = 100
+REST = 0.005  # seconds between two readings of the processor time
+LOOKS = 100  # readings at most
 
 
 class MissingError(Exception):
-    """What keeps a library from running on this machine; the benchmark goes on without it."""
+    """Why a library cannot run on this machine; the benchmark continues without it."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is trained.
+    """The problem that all peers train.
 
     Attributes
     ----------
     layers : list of (ndarray, ndarray)
-        First weights (fan_in, fan_out) and biases (fan_out,) of each layer, float32.
+        Initial weights (fan_in, fan_out) and biases (fan_out,) of each layer, float32.
     inputs, targets : ndarray of float32, shape (minibatches, B, n)
-        Ready to be multiplied; step k takes minibatch k modulo their number.
+        Gathered and scaled; step k takes minibatch k modulo the number of minibatches.
     rate : float
         The step is ``rate`` times the mean gradient of ``|y - a|^2 / 2``.
     """
@@ -54,7 +55,7 @@ class Problem:
 
 
 class Model(Protocol):
-    """A library's network at work."""
+    """A network of a library, with its minibatches."""
 
     def put(self, layers: Layers) -> None:
         """Set the weights."""
@@ -70,7 +71,7 @@ class Library(Protocol):
     """A library that can train."""
 
     def open(self, request: dict[str, Any]) -> str:
-        """Import it for that many threads and ranks, and return its name and version.
+        """Import the library for the requested threads and ranks; return its name and version.
 
         Raises
         ------
@@ -79,11 +80,11 @@ class Library(Protocol):
         """
 
     def model(self, problem: Problem) -> Model:
-        """Bring the minibatches into the library's own format."""
+        """Return a model, with minibatches in the library's format."""
 
 
 def read_problem(path: str, rate: float) -> Problem:
-    """Read what the benchmark has written."""
+    """Read a problem that the benchmark has written."""
     import numpy as np
 
     with np.load(path, allow_pickle=False) as file:
@@ -105,8 +106,8 @@ def write_layers(path: str, layers: Layers) -> None:
 def settle() -> None:
     """Wait until no thread of this process is busy, for half a second at most.
 
-    Threads of OpenBLAS and OpenMP spin for up to tens of ms before they sleep, on cores whose
-    next turn is another's.
+    Threads of OpenBLAS and OpenMP spin for up to tens of ms before they sleep, on cores that
+    another contestant uses next.
     """
     for _ in range(LOOKS):
         before = process_time()
@@ -116,7 +117,7 @@ def settle() -> None:
 
 
 class Server:
-    """Answers requests with a library; holds the problems that it was given."""
+    """Answers requests with a library, and keeps the problems that it has loaded."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
@@ -124,7 +125,7 @@ class Server:
         self._made: dict[str, int] = {}
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do what one request asks."""
+        """Execute one request and return the answer."""
         operations = {
             "open": self._open,
             "load": self._load,
@@ -148,7 +149,7 @@ class Server:
         return {}
 
     def _first_step(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Make the step that is timed, which also compiles it."""
+        """Make one step like those timed, which also compiles it."""
         problem, model = self._problems[request["problem"]]
         model.put(problem.layers)
         model.train(0, 1, request["rate"])
@@ -168,7 +169,7 @@ class Server:
 
 
 def answers_only() -> TextIO:
-    """Return standard output for the answers alone: what libraries print goes elsewhere."""
+    """Return standard output for answers only; what libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return answers

@@ -1,4 +1,4 @@
-"""JAX: the whole step is one program that XLA compiled, the weights are donated to it."""
+"""JAX: XLA compiles the whole step to one program, to which the weights are donated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Jax:
         return f"JAX {jax.__version__}"
 
     def model(self, problem: Problem) -> Jitted:
-        """Bring the minibatches to JAX."""
+        """Return a model with the minibatches as arrays of JAX."""
         return Jitted(problem)
 
 
@@ -59,7 +59,7 @@ class Jitted:
         return layers
 
     def train(self, first: int, steps: int, rate: float) -> None:
-        """Make steps; a Python loop calls the compiled one."""
+        """Make steps: a Python loop calls the compiled step."""
         ring, layers = self._ring, self._layers
         device_rate = self._jax.numpy.float32(rate)
         for number in range(first, first + steps):

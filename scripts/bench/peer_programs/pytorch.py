@@ -11,7 +11,7 @@ from common import Layers, MissingError, Problem, serve
 
 
 def check_compiler() -> None:
-    """Raise what keeps ``torch.compile`` from compiling."""
+    """Raise ``MissingError`` if ``torch.compile`` cannot compile here."""
     import torch
 
     compiler = os.environ.get("CXX", "g++")
@@ -19,22 +19,22 @@ def check_compiler() -> None:
         raise MissingError("torch.compile needs a C++ compiler (g++, or what CXX names)")
     try:
         torch.compile(lambda x: x + x * x)(torch.ones(64))
-    except Exception as error:  # it wants Python's headers, too
+    except Exception as error:  # for example, if Python's headers are missing
         raise MissingError(f"torch.compile fails here ({type(error).__name__})") from error
 
 
 class PyTorch:
-    """PyTorch in one of its forms."""
+    """PyTorch in one form: ``eager``, ``compile`` or ``ddp``."""
 
     def __init__(self, form: str) -> None:
         self._form = form
         self._rank, self._ranks = 0, 1
 
     def open(self, request: dict[str, Any]) -> str:
-        """Import PyTorch, and join the other process of DDP."""
-        # Workers that compile would stay and take memory.
+        """Import PyTorch, and connect to the other process of DDP."""
+        # Compile in this process: worker processes would stay and take memory.
         os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-        # Else gloo looks the host's name up, which not every machine can.
+        # Otherwise gloo looks up the host's name, which fails on some machines.
         loopback = "lo0" if sys.platform == "darwin" else "lo"
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
         import torch
@@ -60,17 +60,17 @@ class PyTorch:
         )
 
     def model(self, problem: Problem) -> Modules | Compiled:
-        """Bring this rank's part of each minibatch to PyTorch."""
-        rows = problem.inputs.shape[1] // self._ranks
-        mine = slice(self._rank * rows, (self._rank + 1) * rows)
+        """Return a model with this rank's part of each minibatch as tensors."""
+        count = problem.inputs.shape[1] // self._ranks
+        rows = slice(self._rank * count, (self._rank + 1) * count)
         part = Problem(
-            problem.layers, problem.inputs[:, mine], problem.targets[:, mine], problem.rate
+            problem.layers, problem.inputs[:, rows], problem.targets[:, rows], problem.rate
         )
         return Compiled(part) if self._form == "compile" else Modules(part, self._ranks > 1)
 
 
 def tensors(problem: Problem) -> list[tuple[Any, Any]]:
-    """Return inputs and targets of each minibatch, each with memory of its own."""
+    """Return inputs and targets of each minibatch, as copies."""
     import torch
 
     pairs = zip(problem.inputs, problem.targets, strict=True)
@@ -86,7 +86,7 @@ def half_square(outputs: Any, targets: Any) -> Any:
 
 
 class Modules:
-    """The network as ``torch.nn`` has it, autograd and the fused SGD; with DDP or without."""
+    """The network as modules of ``torch.nn``, autograd and the fused SGD; with DDP or without."""
 
     def __init__(self, problem: Problem, distributed: bool) -> None:
         import torch
@@ -101,13 +101,13 @@ class Modules:
         self._optimizer = torch.optim.SGD(network.parameters(), lr=problem.rate, fused=True)
         self._network = network
         if distributed:
-            # Averages the gradients of the ranks: their parts are equal, so the mean of means.
+            # Averages the gradients of the ranks, whose parts have equally many rows.
             self._network = torch.nn.parallel.DistributedDataParallel(
                 network, gradient_as_bucket_view=True
             )
 
     def put(self, layers: Layers) -> None:
-        """Set the weights; PyTorch keeps them (fan_out, fan_in)."""
+        """Set the weights; PyTorch stores them as (fan_out, fan_in)."""
         import torch
 
         with torch.no_grad():
@@ -120,7 +120,7 @@ class Modules:
         return [(m.weight.detach().numpy().T, m.bias.detach().numpy()) for m in self._linear]
 
     def train(self, first: int, steps: int, rate: float) -> None:
-        """Make steps; each operation is dispatched by itself."""
+        """Make steps; each operation is dispatched separately."""
         self._optimizer.param_groups[0]["lr"] = rate
         for number in range(first, first + steps):
             x, y = self._ring[number % len(self._ring)]
@@ -130,16 +130,16 @@ class Modules:
 
 
 class Compiled:
-    """The whole step, gradient and update, as one function that ``torch.compile`` got.
+    """The whole step, gradient and update, as one function for ``torch.compile``.
 
-    It takes less time so than compiled ``torch.nn`` modules with an optimizer beside them.
+    This is faster than compiled ``torch.nn`` modules with a separate optimizer.
     """
 
     def __init__(self, problem: Problem) -> None:
         import torch
 
         self._ring = tensors(problem)
-        # Else a second batch size would get code for any size, which is slower.
+        # Otherwise a second batch size would get code for any size, which is slower.
         self._step = torch.compile(self._make_step(), dynamic=False)
         self.put(problem.layers)
 
@@ -172,10 +172,10 @@ class Compiled:
         return [(weights.numpy(), biases.numpy()) for weights, biases in self._layers]
 
     def train(self, first: int, steps: int, rate: float) -> None:
-        """Make steps; a Python loop calls the compiled one."""
+        """Make steps: a Python loop calls the compiled step."""
         import torch
 
-        tensor_rate = torch.tensor(rate)  # a number would be compiled in
+        tensor_rate = torch.tensor(rate)  # a Python number would become a constant in the code
         with torch.no_grad():
             for number in range(first, first + steps):
                 x, y = self._ring[number % len(self._ring)]

@@ -1,7 +1,7 @@
-"""scikit-learn: ``MLPClassifier.partial_fit`` with one minibatch a call.
+"""scikit-learn: ``MLPClassifier.partial_fit`` with one minibatch per call.
 
-Its classifier has no squared error: with targets one-hot it has sigmoid outputs and the
-binary cross-entropy, whose gradient differs in the outputs' deltas alone.
+The classifier has no squared error.  With one-hot targets it has sigmoid outputs and the
+binary cross-entropy, whose gradient differs only in the deltas of the outputs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class ScikitLearn:
     """scikit-learn on the threads of NumPy's BLAS, which the environment has set."""
 
     def open(self, request: dict[str, Any]) -> str:
-        """Import scikit-learn and spare it the checks of every call."""
+        """Import scikit-learn and switch off the checks of every call."""
         import sklearn
         import sklearn.neural_network
 
@@ -25,7 +25,7 @@ class ScikitLearn:
         return f"scikit-learn {sklearn.__version__}"
 
     def model(self, problem: Problem) -> Classifier:
-        """Bring the minibatches to scikit-learn, whose labels are integers."""
+        """Return a model with integer targets, as scikit-learn takes them."""
         return Classifier(problem)
 
 
@@ -47,15 +47,15 @@ class Classifier:
             nesterovs_momentum=False,
             shuffle=False,
         )
-        # The first call makes the weights and the optimizer.
+        # The first call creates the weights and the optimizer.
         classes = list(range(problem.targets.shape[2]))
         self._classifier.partial_fit(*self._ring[0], classes=classes)
         self.put(problem.layers)
 
     def put(self, layers: Layers) -> None:
-        """Set the weights, in the arrays that are there."""
-        found = zip(self._classifier.coefs_, self._classifier.intercepts_, strict=True)
-        for (coefs, intercepts), (weights, biases) in zip(found, layers, strict=True):
+        """Set the weights in place."""
+        arrays = zip(self._classifier.coefs_, self._classifier.intercepts_, strict=True)
+        for (coefs, intercepts), (weights, biases) in zip(arrays, layers, strict=True):
             coefs[:], intercepts[:] = weights, biases
 
     def get(self) -> Layers:
@@ -64,10 +64,10 @@ class Classifier:
 
     def train(self, first: int, steps: int, rate: float) -> None:
         """Make steps, each a call of ``partial_fit``."""
-        # The optimizer read the rate when it was made, and keeps its own.
+        # The optimizer has a copy of the rate from when it was created.
         self._classifier._optimizer.learning_rate = rate
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of convergence, which is not sought
+            warnings.simplefilter("ignore")  # warnings about convergence
             for number in range(first, first + steps):
                 self._classifier.partial_fit(*self._ring[number % len(self._ring)])
 
