@@ -17,7 +17,7 @@ def default_rate(config: RunConfig) -> float:
 
     The constants come from runs on digits and on 5,000 rows of MNIST, with layers of 4 to 1024
     units.  There 1.6 times the limit still learns, and 2.4 times does not.  Below the limit
-    larger batches allow larger steps: 1 up to 32 rows, 4 from 128 rows on.
+    larger batches profit from larger steps: 1 up to 32 rows, 4 from 128 rows on.
     """
     if config.loss == "cross-entropy":
         return 0.3

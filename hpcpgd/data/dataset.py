@@ -61,7 +61,7 @@ class Data:
     scale, offset : float
         Training uses ``features * scale + offset``.
     has_accuracy : bool
-        False where the labels mean nothing (synthetic data).
+        False if the labels have no meaning (synthetic data).
     """
 
     name: str
@@ -90,7 +90,7 @@ class RawData(Data):
     class_names : tuple of str
         The files' names of the classes 0, 1 and so on; empty if the labels are these numbers.
     range_note : str
-        A note if training may suffer from the range of the unscaled features; else empty.
+        A note if training may suffer from the range of features that are not standardised.
     """
 
     test_fraction: float = 0.0

@@ -22,7 +22,7 @@ class Reading:
     notes : tuple of str
         What was inferred, for the first lines of a run and for the run file.
     class_names : tuple of str
-        The names of classes 0, 1 and so on, empty where the labels are numbers.
+        The names of classes 0, 1 and so on, empty if the labels are numbers.
     """
 
     parts: Parts

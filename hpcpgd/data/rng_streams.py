@@ -4,7 +4,7 @@ A stream is a second key beside the user's seed: two streams of one seed are ind
 """
 
 STREAM_SPLIT = 1  # the order by which rows are split into training and validation
-STREAM_TEST = 2  # rows held out for testing where the data have no test set
+STREAM_TEST = 2  # rows held out for testing if the data have no test set
 STREAM_SYNTHETIC = 3  # bytes of synthetic data
 STREAM_DIGITS = 4  # the fixed order of the bundled digits
 STREAM_WEIGHTS = 5  # initial weights

@@ -107,7 +107,7 @@ class WorkerPool:
         self._bound: list[Work | None] = [None]
         self._seen = aligned_zeros(LINE, np.int64)
         self._box = np.zeros(2, np.int64)
-        self._wait = make_barrier(1)  # not a barrier: only its addresses of functions are used
+        self._wait = make_barrier(1)  # no thread waits at it: waits use its spins and functions
         self._threads: list[threading.Thread] = []
         self._closed = False
 
