@@ -79,7 +79,7 @@ def examine(report: Report, guardian: Guardian, asked: Asked, endings: Endings) 
         examination = _Examination(mpi.join(world), report, asked)
         examination.read_reference()
         examination.of_the_job(alone)
-        examination.check_shape()
+        examination.compare_job()
         guardian.enter(LOCAL)
         examination.of_the_nodes()
         examination.of_the_rates()
@@ -117,12 +117,12 @@ class _Examination:
             if self.ranks.rank == 0 and self.asked.reference is not None:
                 self.kept = kept_rates.read(self.asked.reference)
 
-    def check_shape(self) -> None:
+    def compare_job(self) -> None:
         """Refuse kept rates of a job with other numbers of ranks or threads."""
         with mpi.agreed(self.ranks.comm):
             if self.ranks.rank == 0 and self.asked.reference is not None:
-                hosts = [place.host for place in self.places]
-                self.shape = kept_rates.shape_of(hosts, self.threads, self.kept)
+                path, hosts = self.asked.reference, [place.host for place in self.places]
+                self.job = kept_rates.ensure_same_job(path, self.kept, hosts, self.threads)
 
     def of_the_job(self, alone: bool) -> None:
         """Check what only all ranks together can tell; ``alone``: there are no others."""
@@ -190,12 +190,12 @@ class _Examination:
         """Compare the measured rates with the kept ones, or keep them."""
         nodes = self.report.rates
         if not nodes:
-            return [kept_rates.not_measured()]
+            return [kept_rates.NOT_MEASURED]
         if self.kept is not None:
             found = kept_rates.compare(nodes, self.kept, self.asked.tolerance)
             return other_work.marked(found, self.busy)
         middle = node_rates.middle_of(nodes)
-        kept = kept_rates.Kept(self.shape, {name: middle[name] for name in node_rates.NAMES})
+        kept = kept_rates.Kept(self.job, {name: middle[name] for name in node_rates.NAMES})
         return [kept_rates.keep(path, kept, busy=self.busy)]
 
     def _shared_memory(self, here: int) -> list[Finding]:

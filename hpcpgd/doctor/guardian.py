@@ -67,10 +67,8 @@ class Guardian:
         self._send({"findings": findings})
 
     def _send(self, message: dict[str, Any]) -> None:
-        left = memoryview(json.dumps(message).encode() + b"\n")
         with suppress(BrokenPipeError):  # somebody ended it: nobody watches, that is all
-            while left:
-                left = left[os.write(self._pipe, left) :]
+            os.write(self._pipe, json.dumps(message).encode() + b"\n")
 
     def __enter__(self) -> Guardian:
         return self

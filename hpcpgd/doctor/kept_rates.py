@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hpcpgd.doctor.finding import WARNING, Finding, counted, ok
+from hpcpgd.doctor.finding import WARNING, Finding, ok
 from hpcpgd.doctor.node_rates import NAMES
 from hpcpgd.errors import ConfigError, DataError
 from hpcpgd.results.atomic import write_atomically
@@ -22,37 +22,25 @@ BEYOND = 1  # the exit code where a rate is beyond the tolerance, or is not kept
 Values = Mapping[str, Mapping[str, float]]  # by node, then by the name of a rate
 
 
-@dataclass(frozen=True)
-class Shape:
-    """How a job uses its nodes: rates of another shape cannot be compared.
-
-    Attributes
-    ----------
-    ranks : int
-        Of each node.
-    threads : int
-        Of each rank.
-    """
-
-    ranks: int
-    threads: int
-
-    def __str__(self) -> str:
-        return f"{counted(self.ranks, 'rank')} a node, {counted(self.threads, 'thread')} a rank"
+# What takes the place of a comparison where there are no rates.
+NOT_MEASURED = Finding(
+    WARNING, SUBJECT, "there is nothing to compare or to keep", "see the line speed", BEYOND
+)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Rates that were kept: the medians over the nodes of a job.
+    """Rates that were kept.
 
     Attributes
     ----------
-    shape : Shape
+    job : str
+        Numbers of ranks and threads: rates of other numbers cannot be compared.
     values : dict
-        By ``NAMES``.
+        Medians over the nodes of the job, by ``NAMES``.
     """
 
-    shape: Shape
+    job: str
     values: dict[str, float]
 
 
@@ -72,7 +60,7 @@ def read(path: Path) -> Kept | None:
         for name, value in values.items():
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} is {value}")
-        return Kept(Shape(int(document["ranks"]), int(document["threads"])), values)
+        return Kept(str(document["job"]), values)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, ArithmeticError, LookupError, TypeError, RecursionError) as error:
@@ -83,27 +71,22 @@ def read(path: Path) -> Kept | None:
         ) from None
 
 
-def shape_of(hosts: Sequence[str], threads: int, kept: Kept | None) -> Shape:
-    """Return the shape of a job with a rank on each of ``hosts``.
+def ensure_same_job(path: Path, kept: Kept | None, hosts: Sequence[str], threads: int) -> str:
+    """Return the numbers of ranks, one on each of ``hosts``, and of threads as a phrase.
 
     Raises
     ------
     ConfigError
-        If its nodes have different numbers of ranks, or if ``kept`` has another shape.
+        If they are not those of ``kept``.
     """
-    counts = sorted(set(Counter(hosts).values()))
-    if len(counts) > 1:
+    counts = " and ".join(map(str, sorted(set(Counter(hosts).values()))))
+    job = f"ranks a node: {counts}, threads a rank: {threads}"
+    if kept is not None and kept.job != job:
         raise ConfigError(
-            f"--reference: nodes of this job have {counts[0]} and {counts[-1]} ranks: "
-            "start the same number on each"
-        )
-    shape = Shape(counts[0], threads)
-    if kept is not None and kept.shape != shape:
-        raise ConfigError(
-            f"--reference: this job has {shape}; the rates were kept with {kept.shape}: "
+            f"--reference {path}: this job has {job}; the rates were kept with {kept.job}: "
             "start the same numbers, or give another file"
         )
-    return shape
+    return job
 
 
 def keep(path: Path, kept: Kept, *, busy: bool) -> Finding:
@@ -116,14 +99,9 @@ def keep(path: Path, kept: Kept, *, busy: bool) -> Finding:
     if busy:
         seen = f"{path} is not written: others used the cores while the rates were measured"
         return Finding(WARNING, SUBJECT, seen, IDLE, BEYOND)
-    document = {"schema": SCHEMA, **asdict(kept.shape), "values": kept.values}
+    document = {"schema": SCHEMA, **asdict(kept)}
     write_atomically(path, json.dumps(document, indent=1).encode() + b"\n")
     return ok(SUBJECT, f"{path} keeps the rates of this node")
-
-
-def not_measured() -> Finding:
-    """Return what takes the place of a comparison where there are no rates."""
-    return Finding(WARNING, SUBJECT, "nothing to compare or to keep", "see the line speed", BEYOND)
 
 
 def compare(nodes: Values, kept: Kept, tolerance: float) -> list[Finding]:

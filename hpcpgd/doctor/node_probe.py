@@ -68,10 +68,8 @@ def prepare(
 ) -> Callable[[float], float]:
     """Start threads and wait until each has made its work and done it once.
 
-    Returns
-    -------
-    measure : callable
-        Takes the time at which all threads begin; returns what they do together in a second.
+    The returned function takes the time at which all threads begin, and returns the amount that
+    they do together in a second.
     """
     done, window = [0.0] * threads, [0.0, 0.0]
     barrier = threading.Barrier(threads + 1)

@@ -98,9 +98,9 @@ def observe(ranks: mpi.Ranks, threads: int) -> list[Rates]:
 
 def array_bytes(caches: int, free: int, threads: int) -> int:
     """Return the size of each of the triad's arrays in one of all ``threads`` of a node."""
-    wanted = max(CACHES * caches, threads * LEAST_BYTES)
-    pieces = min(wanted, MEMORY_SHARE * free / 3) / threads / PIECE_BYTES
-    return PIECE_BYTES * max(round(pieces), 1)
+    wanted = math.ceil(max(CACHES * caches / threads, LEAST_BYTES) / PIECE_BYTES)
+    most = int(MEMORY_SHARE * free / 3 / threads / PIECE_BYTES)
+    return PIECE_BYTES * max(min(wanted, most), 1)
 
 
 def per_node(rates: Sequence[Rates], places: Sequence[Place]) -> dict[str, dict[str, float]]:
@@ -158,7 +158,7 @@ def _of_triad(middle: Mapping[str, float]) -> str:
     if not caches:
         return f"{text}, arrays of {size / 2**20:.0f} MiB, caches of unknown size"
     times = size / caches
-    few = ", limited to a tenth of the free memory" * (times < CACHES * 0.99)
+    few = ", limited to a tenth of the free memory" * (times < CACHES)
     return f"{text}, arrays of {size / 2**20:.0f} MiB, {times:.1f} times the caches{few}"
 
 

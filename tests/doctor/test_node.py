@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hpcpgd.doctor import kept_rates, node_probe, node_rates, numa, other_work, probe
-from hpcpgd.doctor.finding import OK, WARNING, Place, merged, ok, problem
+from hpcpgd.doctor.finding import OK, WARNING, Place, merged
 from hpcpgd.doctor.node_rates import Rates
 from hpcpgd.errors import ConfigError, DataError
 from tests.helpers.support import python
@@ -25,9 +25,9 @@ FAST: dict[str, Any] = {
 }  # fmt: skip
 TRIAD = "40 GB/s in STREAM's triad, 4 threads, arrays of 128 MiB, 4.0 times the caches"
 KEPT = kept_rates.Kept(
-    kept_rates.Shape(2, 2), {"fma_one": 110.0, "gemm_one": 100.0, "fma_all": 400.0,
-    "gemm_all": 340.0, "triad_all": 20.0},
-)  # fmt: skip
+    "ranks a node: 2, threads a rank: 2",
+    dict(zip(node_rates.NAMES, (110.0, 100.0, 400.0, 340.0, 20.0), strict=True)),
+)
 PLACES = [Place("n1", 0), Place("n1", 1), Place("n2", 0), Place("n2", 1)]
 
 
@@ -78,6 +78,7 @@ def test_slow_ranks_and_nodes_are_named() -> None:
 def test_the_triad_s_arrays_do_not_fit_the_caches() -> None:
     mib = 2**20
     assert node_rates.array_bytes(768 * mib, 512 * 2**30, 64) == 4 * 768 // 64 * mib
+    assert node_rates.array_bytes(105 * mib, 512 * 2**30, 8) == 54 * mib  # never below 52.5
     assert node_rates.array_bytes(8 * mib, 512 * 2**30, 4) == 32 * mib
     short = node_rates.array_bytes(300 * mib, 24 * 2**30, 2)
     assert 3 * 2 * short == pytest.approx(2.4 * 2**30, rel=0.01)  # a tenth of the memory
@@ -176,15 +177,6 @@ def test_work_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (other_work.judge(quiet)[0].level, other_work.is_busy(quiet)) == (OK, False)
 
 
-def test_what_was_measured_beside_the_work_of_others_says_so() -> None:
-    found = [ok("BLAS", "90 GFLOP/s"), problem("Allreduce", "wrong sums", "mend it", 69)]
-    assert other_work.marked(found, busy=False) == found
-    busy = other_work.marked(found, busy=True)
-    assert [one.seen for one in busy] == [
-        "90 GFLOP/s, while others used the cores", "wrong sums",
-    ]  # fmt: skip
-
-
 IN_DOMAINS = """
 import sys
 from functools import partial
@@ -202,7 +194,7 @@ asked = examine.Asked(Path(), Path("x"))
 examination = examine._Examination(ranks, Report(speaks=ranks.rank == 0), asked)
 examination.threads = 2
 examination.read_reference()
-examination.check_shape()
+examination.compare_job()
 examination.of_the_rates()
 examination.of_the_job(alone=False)
 mpi.leave(ranks)
@@ -216,7 +208,7 @@ def test_ranks_that_are_bound_to_a_domain_each(domains: Path, tmp_path: Path) ->
     assert (done.code, done.err) == (0, "")
     lines = {line[9:].split(":")[0]: line for line in done.out.splitlines()}
     assert lines["NUMA"] == "ok       NUMA: 2 domains, 5 + 4 logical processors"
-    assert lines["reference"].startswith("warning  reference: nothing to compare")
+    assert lines["reference"].startswith("warning  reference: there is nothing")
     assert lines["load"].startswith("warning ")
     assert ", while others used the cores" in lines["Allreduce"]
 
@@ -270,8 +262,6 @@ def test_every_low_rate_has_a_line() -> None:
         ({"values": {"gemm_one": 95.0}}, "'fma_one' is missing"),
         ({"values": KEPT.values | {"triad_all": math.nan}}, "triad_all is nan"),
         ({"values": KEPT.values | {"triad_all": 0}}, "triad_all is 0"),
-        ({"ranks": "many"}, "'many'"),
-        ({"threads": math.inf}, "infinity"),
     ],
 )
 def test_a_file_that_is_no_reference(change: dict[str, Any], says: str, tmp_path: Path) -> None:
@@ -284,15 +274,16 @@ def test_a_file_that_is_no_reference(change: dict[str, Any], says: str, tmp_path
 
 
 def test_rates_of_another_job_are_not_compared() -> None:
-    hosts = ["n1", "n1", "n2", "n2"]
-    assert kept_rates.shape_of(hosts, 2, KEPT) == kept_rates.shape_of(hosts, 2, None) == KEPT.shape
+    path, hosts = Path("x"), ["n1", "n1", "n2", "n2"]
+    assert kept_rates.ensure_same_job(path, KEPT, hosts, 2) == KEPT.job
+    assert kept_rates.ensure_same_job(path, None, hosts[:1], 1).startswith("ranks a node: 1, ")
     for other, threads, says in (
-        (hosts, 4, "has 2 ranks a node, 4 threads a rank; the rates were kept with 2 ranks"),
-        (["n1"], 2, "this job has 1 rank a node"),
-        ([*hosts, "n2"], 2, "nodes of this job have 2 and 3 ranks"),
+        (hosts, 4, "threads a rank: 4; the rates were kept with ranks a node: 2, threads a"),
+        (hosts[:1], 2, "this job has ranks a node: 1,"),
+        ([*hosts, "n2"], 2, "this job has ranks a node: 2 and 3,"),
     ):
         with pytest.raises(ConfigError, match=says):
-            kept_rates.shape_of(other, threads, KEPT)
+            kept_rates.ensure_same_job(path, KEPT, other, threads)
 
 
 # The doctor where no machine is busy, whatever else runs on it.
