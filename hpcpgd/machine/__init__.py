@@ -1,4 +1,4 @@
-"""What a rank may use of its machine: cores, GPU, BLAS, memory, and the cache of kernels.
+"""What a rank may use of its machine: cores, GPU, BLAS, memory and the kernel cache.
 
-May import ``parallel`` and what lies below it, and ``kernels``.
+It may import ``kernels``, ``parallel`` and the rooms below ``parallel``.
 """

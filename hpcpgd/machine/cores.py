@@ -1,4 +1,4 @@
-"""The cores that a rank may really use, and its fair share of them."""
+"""The cores that a rank may use, and its fair share of them."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
 def affinity() -> list[int]:
-    """Return the cores that this process may run on."""
+    """Return the logical processors that this process may run on."""
     if sys.platform == "linux":
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def cores_of(cpus: list[int], topology: Path = TOPOLOGY) -> list[int]:
-    """Return the cores behind logical processors, each named by its first one.
+    """Return the cores of logical processors, each named by its first hardware thread.
 
-    Two hardware threads of a core share its arithmetic: they count once.
+    The hardware threads of a core share its arithmetic units, so a core counts once.
     """
     return sorted({min(_siblings(cpu, topology)) for cpu in cpus})
 
 
 def hardware_threads(cpus: Collection[int], topology: Path = TOPOLOGY) -> list[int]:
-    """Return all hardware threads of the cores behind logical processors."""
+    """Return all hardware threads of the cores of logical processors."""
     return sorted({thread for cpu in cpus for thread in _siblings(cpu, topology)})
 
 
@@ -55,32 +55,32 @@ def processors(spans: str) -> set[int]:
 
 
 def cache_bytes(topology: Path = TOPOLOGY) -> int:
-    """Return the size of all last-level caches of this machine, 0 where the system has none."""
-    caches: dict[int, dict[str, int]] = {0: {}}  # by level, then by the processors that share one
+    """Return the total size of the last-level caches of this machine, 0 if it is unknown."""
+    caches: dict[int, dict[str, int]] = {0: {}}  # by level, then by the processors of a cache
     try:
         for folder in topology.glob("cpu[0-9]*/cache/index[0-9]*"):
             names = ("level", "shared_cpu_list", "size")
             level, users, size = ((folder / name).read_text().strip() for name in names)
             caches.setdefault(int(level), {})[users] = int(size.removesuffix("K")) * 2**10
-    except (OSError, ValueError):  # as on ARM, where the size may be missing
+    except (OSError, ValueError):  # ARM systems may lack the size
         return 0
     return sum(caches[max(caches)].values())
 
 
 def quota(membership: Path = MEMBERSHIP, root: Path = ROOT) -> float:
-    """Return the processor quota in cores that a container or job sets, else infinity."""
+    """Return the processor quota of the container or job in cores, infinity without one."""
     groups = limits("cpu.max", membership, root)
     set_ones = [float(words[0]) / float(words[1]) for words in groups if words[0] != "max"]
     return min(set_ones, default=float("inf"))
 
 
 def usable_cores() -> int:
-    """Return the whole cores that this process may use, at least one."""
+    """Return how many whole cores this process may use, at least one."""
     return max(1, int(min(len(cores_of(affinity())), quota())))
 
 
 def machine_identity() -> bytes:
-    """Return what tells this machine from others, also where it plays several nodes."""
+    """Return an identity of this machine, the same on all nodes that it emulates."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError:
@@ -90,8 +90,8 @@ def machine_identity() -> bytes:
 def fair_share(ranks: mpi.Ranks) -> float:
     """Return this rank's share, in cores, of the cores that it may use; collective.
 
-    A core that several ranks of the machine may use counts in parts; a quota is divided
-    evenly over the ranks of a node.  Below 1, there are more ranks than cores.
+    A core that several ranks of the machine may use is divided evenly among them, and so is a
+    quota among the ranks of a node.  A share below 1 means that there are more ranks than cores.
     """
     machine = mpi.same_machine(ranks.comm, machine_identity())
     mine = np.zeros(MAX_CORES, np.uint8)
@@ -103,5 +103,5 @@ def fair_share(ranks: mpi.Ranks) -> float:
 
 
 def fair_threads(share: float) -> int:
-    """Return the threads for a share of cores: whole cores, at least one."""
+    """Return the number of threads for a share of cores: its whole cores, at least one."""
     return max(1, int(share + 1e-6))

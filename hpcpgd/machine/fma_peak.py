@@ -1,7 +1,7 @@
 """The FMA peak of a core: fused multiply-adds on independent vector registers.
 
-A compiler does not keep an array of accumulators in registers by itself, so the loop is
-written in LLVM's own language: each chain is one vector that never leaves its register.
+A compiler does not keep an array of accumulators in registers.  The loop is therefore written in
+LLVM's intermediate representation, where each chain is one vector that stays in its register.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numba.extending import intrinsic
 
 from hpcpgd.kernels.core.compiled import compiled
 
-CHAINS = 12  # hides a latency of 4 to 6 cycles on two units; fits AVX2's 16 registers
-SECONDS = 0.01  # of one sample
+CHAINS = 12  # enough to hide a latency of 4 to 6 cycles on two units; AVX2 has 16 registers
+SECONDS = 0.01  # duration of one sample
 
 
 def lanes() -> int:
@@ -51,7 +51,7 @@ def _chains(typingctx: Any, repeats: Any, factor: Any) -> Any:
                 builder.store(builder.call(fma, [builder.load(chain), same, same]), chain)
         total = ir.Constant(ir.FloatType(), 0.0)
         for chain in chains:
-            for lane in range(LANES):  # every lane is used, so none is optimised away
+            for lane in range(LANES):  # uses every lane, so that none is optimised away
                 item = builder.extract_element(
                     builder.load(chain), ir.Constant(ir.IntType(32), lane)
                 )
@@ -72,7 +72,7 @@ class Peak:
 
     def __init__(self) -> None:
         self._repeats = 100_000
-        self.gflops()  # compiles
+        self.gflops()  # compiles the loop
         fastest = max(self.gflops() for _ in range(20))
         self._repeats = max(int(self._repeats * SECONDS * fastest * 1e9 / self.flops), 1)
 
@@ -82,7 +82,7 @@ class Peak:
         return 2 * CHAINS * LANES * self._repeats
 
     def run(self) -> None:
-        """Make one sample."""
+        """Run one sample."""
         _run(self._repeats, np.float32(0.5))
 
     def gflops(self) -> float:

@@ -1,4 +1,4 @@
-"""The GPU of this rank: which one, who shares it, and how its sums go over MPI."""
+"""The GPU of this rank: which one it is, how many ranks share it, and how MPI sums its data."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from hpcpgd.kernels.device.cublas import CublasError
 from hpcpgd.parallel import mpi
 
 # How a gradient is summed over the ranks.
-ALONE = "none"  # not at all: one rank
-HOST = "host"  # backends without a GPU
+ALONE = "none"  # no sum: there is one rank
+HOST = "host"  # in the host's memory, for backends without a GPU
 DIRECT = "device"  # by GPU-aware MPI
 STAGED = "staged"  # through pinned host memory
 PROBE_SECONDS = 120.0
-CHECKED = 2**20  # numbers of a first sum on the GPUs: as large as a gradient
-NAME_BYTES = 64  # of what tells the GPUs of a node apart
+CHECKED = 2**20  # numbers in the first sum on the GPUs: about as many as a gradient has
+NAME_BYTES = 64  # length of the identity of a GPU within its node
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """What a rank computes on.
+    """The GPU that a rank computes on.
 
     Attributes
     ----------
     device : Device
     model : str
     sharing : int
-        Ranks on one GPU, the largest number of any GPU of the job.
+        Ranks on one GPU: the largest number on any GPU of the job.
     free_bytes : int
-        Of its memory, before the job took any.
+        Free memory before the job allocated any.
     transport : str
         ``ALONE``, ``DIRECT`` or ``STAGED``, the same on all ranks.
     reason : str
-        Why it is ``STAGED``, on rank 0.
+        Why the transport is ``STAGED``, on rank 0.
     """
 
     device: Any
@@ -57,11 +57,11 @@ class Gpu:
 
     @property
     def place(self) -> str:
-        """Name model and bus."""
+        """The model and the bus of the GPU."""
         return f"{self.model} {self.device.bus_id}"
 
     def describe(self) -> str:
-        """Say in words what the ranks compute on and how they sum."""
+        """Return as a phrase what the ranks compute on and how they sum gradients."""
         shared = f", {self.sharing} ranks share one" if self.sharing > 1 else ""
         ways = {
             ALONE: "",
@@ -72,15 +72,15 @@ class Gpu:
 
 
 def open_device(backend: str, node_rank: int) -> Any:
-    """Open the GPU for the ``node_rank``-th rank of a node, in turns if there are fewer.
+    """Open the GPU for rank ``node_rank`` of a node; with more ranks than GPUs, ranks share them.
 
-    SLURM or the user may have hidden some or all but one with ``CUDA_VISIBLE_DEVICES``:
-    what is visible is counted.
+    Only visible GPUs are counted: ``CUDA_VISIBLE_DEVICES``, set by SLURM or the user, may hide
+    some.
 
     Raises
     ------
     UnavailableError
-        Without CuPy, without a driver, or if no device is visible.
+        If CuPy or the driver is missing, or if no device is visible.
     """
     try:
         import cupy
@@ -105,12 +105,12 @@ def open_device(backend: str, node_rank: int) -> Any:
 
 @contextmanager
 def device_errors(what: str) -> Iterator[None]:
-    """Turn what goes wrong in CuPy, its compiler, CUDA or cuBLAS into one line.
+    """Turn an exception of CuPy, its compiler, CUDA or cuBLAS into an error of one line.
 
     Raises
     ------
     UnavailableError
-        In place of their exceptions; it begins with ``what``.
+        In place of the exception.  Its message begins with ``what``.
     """
     try:
         yield
@@ -123,7 +123,7 @@ def device_errors(what: str) -> Iterator[None]:
 
 
 def _from_cupy(error: Exception) -> bool:
-    """Return whether CuPy or NVIDIA's packages raised it: their own, or from within them."""
+    """Return whether CuPy or NVIDIA's packages raised or defined the exception."""
     places = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
     names = (type(error).__module__, places[-1] if places else "")
     return any(name.split(".")[0] in ("cupy", "cupy_backends", "cuda") for name in names)
@@ -139,7 +139,7 @@ def _no_device(backend: str, cause: str) -> str:
 
 
 def claim_gpu(ranks: mpi.Ranks, backend: str) -> Gpu:
-    """Open this rank's GPU and find out how gradients are summed; collective.
+    """Open this rank's GPU and decide how gradients are summed; collective.
 
     Raises
     ------
@@ -149,12 +149,14 @@ def claim_gpu(ranks: mpi.Ranks, backend: str) -> Gpu:
     with mpi.agreed(ranks.comm):
         device = open_device(backend, ranks.node.rank)
     free = device.free_bytes()
-    sharing = _sharing(ranks, device)  # collective: nobody allocates before all have looked
+    sharing = _sharing(
+        ranks, device
+    )  # collective: all ranks read the free memory before any allocates
     return Gpu(device, device.name, sharing, free, *_transport(ranks, device))
 
 
 def _sharing(ranks: mpi.Ranks, device: Any) -> int:
-    """Return the most ranks that any GPU of the job has; collective."""
+    """Return the largest number of ranks on any GPU of the job; collective."""
     name = np.zeros(NAME_BYTES, np.uint8)
     text = device.identity.encode()[:NAME_BYTES]
     name[: len(text)] = np.frombuffer(text, np.uint8)
@@ -163,13 +165,13 @@ def _sharing(ranks: mpi.Ranks, device: Any) -> int:
 
 
 def _transport(ranks: mpi.Ranks, device: Any) -> tuple[str, str]:
-    """Find out whether MPI sums what lies on GPUs, and shows it on all ranks; collective.
+    """Test whether MPI sums arrays on GPUs with the right result on all ranks; collective.
 
     Returns
     -------
     transport : str
     reason : str
-        Why not ``DIRECT``, from the first rank of this node.
+        Why it is not ``DIRECT``, as the first rank of this node saw it.
     """
     if ranks.size == 1:
         return ALONE, ""
@@ -188,12 +190,12 @@ def _transport(ranks: mpi.Ranks, device: Any) -> tuple[str, str]:
 
 
 def why_mpi_is_not_gpu_aware() -> str:
-    """Try MPI on device memory in a process of its own: where it does not work it crashes.
+    """Try MPI on device memory in a process of its own, because MPI may crash there.
 
     Returns
     -------
     str
-        What went wrong, "" if it works.
+        Why it failed, "" if it works.
     """
     command = [sys.executable, "-m", "hpcpgd.machine.gpu_probe"]
     try:
@@ -202,6 +204,6 @@ def why_mpi_is_not_gpu_aware() -> str:
         return f"MPI's probe: {error}"
     if done.returncode == 0:
         return ""
-    said = [" ".join(line.split()) for line in done.stderr.splitlines() if line.strip()]
-    last = f": {said[-1][:120]}" if said else ""
+    lines = [" ".join(line.split()) for line in done.stderr.splitlines() if line.strip()]
+    last = f": {lines[-1][:120]}" if lines else ""
     return f"MPI is not GPU-aware: its probe ended with {done.returncode}{last}"

@@ -1,8 +1,8 @@
 """``python -m hpcpgd.machine.gpu_probe``: exit 0 if MPI reads and writes GPU memory here.
 
-One process alone sends a device array to itself and adds two of them up.  An MPI that is
-not GPU-aware takes the addresses for the host's and crashes, which is why this is a
-program of its own.
+One process sends a device array to itself and adds two device arrays.  An MPI that is not
+GPU-aware takes their addresses for addresses of the host and crashes.  Therefore this is a program
+of its own.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import numpy as np
 
 from hpcpgd.parallel import mpi
 
-SIZE = 2**20  # numbers: large messages go another way than small ones
+SIZE = 2**20  # numbers: MPI sends large messages in another way than small ones
 
 
 def main() -> int:
-    """Return 0 if what MPI moved and added on the device is right."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is an answer, not a file
-    world = mpi.start()  # before CUDA, as in the program
+    """Return 0 if the arrays that MPI sent and added on the device are right."""
+    resource.setrlimit(
+        resource.RLIMIT_CORE, (0, 0)
+    )  # a crash is an expected result: leave no core file
+    world = mpi.start()  # before CUDA, as in training
     import cupy
 
     ones = cupy.asarray(np.full(SIZE, 1, np.float32))

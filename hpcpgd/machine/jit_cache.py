@@ -1,4 +1,4 @@
-"""Which folders keep compiled kernels: one that all jobs share, or one for this job alone."""
+"""The folders of compiled kernels: one that all jobs share, or one for this job alone."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from hpcpgd.errors import UnavailableError
 from hpcpgd.kernels.core.kernel_files import DISK
 from hpcpgd.parallel import mpi
 
-TEMPORARY = "hpcpgd-kernels-"  # how the name of a private folder begins
-COLD_CACHE_BYTES = 8 * 2**20  # more than the kernels of one run take, compiled
+TEMPORARY = "hpcpgd-kernels-"  # prefix of the name of a private folder
+COLD_CACHE_BYTES = 8 * 2**20  # more than the compiled kernels of one run take
 OTHERS_MAY_WRITE = 0o022
 
 
@@ -30,13 +30,13 @@ class Folders:
     Attributes
     ----------
     shared : str
-        The folder that was asked for, "" if the user has none.
+        The folder that all jobs share, "" if the user has none.
     read : bool
         Whether kernels are loaded from it.
     write : str
-        Folder that receives new ones: the shared one, or one for this job alone; "" for none.
+        The folder for new kernels: the shared one, or one for this job alone; "" for none.
     reason : str
-        Why the shared one receives none, "" if it does.
+        Why no kernels are written to the shared folder, "" if they are.
     """
 
     shared: str
@@ -58,10 +58,10 @@ def shared_folder() -> Path | None:
 
 
 def _untrusted(folder: Path) -> str:
-    """Say why code must not be loaded from a folder; "" if it may.
+    """Return why code must not be loaded from a folder; "" if it may.
 
-    Loading runs what the file says.  On a mount that is read-only nobody can have put it
-    there since, and in a container the owner's number may be unknown.
+    Loading a kernel runs its code.  A read-only mount is trusted: nobody can write to it, and in
+    a container the owner's number may be unknown.
     """
     status = folder.stat()
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
@@ -72,11 +72,11 @@ def _untrusted(folder: Path) -> str:
 
 
 def _unwritable(folder: Path) -> str:
-    """Say why a folder cannot take compiled kernels; "" if it can."""
+    """Return why compiled kernels cannot be written to a folder; "" if they can."""
     room = 1 if any(folder.iterdir()) else COLD_CACHE_BYTES
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
-            # An empty file can be made on a full disk; what is to come cannot.
+            # An empty file can be made even on a full disk, so write as much as kernels take.
             probe.write(bytes(room))
             probe.flush()
             os.fsync(probe.fileno())
@@ -86,9 +86,9 @@ def _unwritable(folder: Path) -> str:
 
 
 def _judged(folder: Path) -> tuple[bool, str]:
-    """Say whether kernels can be loaded from a folder, and why none can be written to it."""
+    """Return whether kernels can be loaded from a folder, and why none can be written to it."""
     try:
-        # No bits for the group: some systems give it all by default.
+        # Without write access for the group, which some systems give by default.
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o755, exist_ok=True)
         refused = _untrusted(folder)
@@ -98,18 +98,18 @@ def _judged(folder: Path) -> tuple[bool, str]:
 
 
 def choose() -> Folders:
-    """Return the folders of this process's node; a private one where the shared one takes none.
+    """Return the folders of this node, a private one if the shared one cannot be written.
 
     Raises
     ------
     UnavailableError
-        If kernels can neither be loaded nor kept anywhere.
+        If kernels can neither be loaded from a folder nor written to one.
     """
     shared = shared_folder()
     read, reason = (False, "no home folder") if shared is None else _judged(shared)
     if not reason:
         return Folders(str(shared), True, str(shared), "")
-    # Compiled code is loaded from here, so nobody else may write to it: mode 0700.
+    # Compiled code is loaded from this folder, so only its owner may write to it: mode 0700.
     try:
         private = tempfile.mkdtemp(prefix=TEMPORARY)
     except OSError as error:
@@ -124,7 +124,7 @@ def choose() -> Folders:
 
 
 def notice() -> str:
-    """Say what this process met that its user should know of; "" if nothing."""
+    """Return what the user should know about the kernel cache, "" if there is nothing."""
     lines = [f"a damaged kernel was compiled anew; {path} can be removed" for path in DISK.damaged]
     if DISK.compiled and DISK.unkept:
         lines.append(
@@ -135,25 +135,25 @@ def notice() -> str:
 
 
 def use(folders: Folders) -> None:
-    """Load kernels from these folders and keep new ones there, in this process."""
+    """Load kernels from these folders and write new ones to them, in this process."""
     read = [folders.shared] if folders.read else []
     if folders.write and folders.write not in read:
         read.append(folders.write)
     DISK.read = [Path(folder) for folder in read]
     DISK.write = Path(folders.write) if folders.write else None
     DISK.unkept = folders.reason and f"{folders.shared or 'cache'}: {folders.reason}"
-    # CuPy makes its own, in the home folder, when it is imported, and fails where it cannot.
+    # Otherwise CuPy makes its own cache in the home folder at import, and fails if it cannot.
     if folders.write:
         os.environ.setdefault("CUPY_CACHE_DIR", str(Path(folders.write) / "cupy"))
 
 
 def _load_numba() -> None:
-    """Import numba, which reads its variables then.
+    """Import numba, which reads its environment variables at import.
 
     Raises
     ------
     UnavailableError
-        If one of them has a value that numba does not take.
+        If numba refuses the value of a variable.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Environment variable", RuntimeWarning)
@@ -170,13 +170,13 @@ def _load_numba() -> None:
 def share_folder(ranks: mpi.Ranks) -> Folders:
     """Let all ranks of a node use the folders that its first rank chooses; return them.
 
-    Must come before the first kernel is called.  Collective.
+    Collective.  It must be called before the first kernel.
 
     Raises
     ------
     UnavailableError
-        On every rank, if some node has no folder that can be read or written, or numba
-        refuses its environment.
+        On every rank, if some node has no folder that can be read or written, or if numba
+        refuses a variable.
     """
     text = ""
     with mpi.agreed(ranks.comm):

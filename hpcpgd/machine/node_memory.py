@@ -1,4 +1,4 @@
-"""What a node's memory, or that of a rank, must hold, checked before it is asked for."""
+"""Whether the memory of a node and of a rank suffices, checked before it is allocated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hpcpgd.parallel import mpi
 
 
 def ensure_memory(ranks: mpi.Ranks, nbytes: int, what: str) -> None:
-    """Refuse what some rank, or the ranks of some node together, cannot hold; collective.
+    """Refuse a size that some rank, or all ranks of some node, cannot allocate; collective.
 
     Parameters
     ----------
@@ -18,7 +18,7 @@ def ensure_memory(ranks: mpi.Ranks, nbytes: int, what: str) -> None:
     nbytes : int
         Bytes that this rank needs.
     what : str
-        What needs them, for the message.
+        The data that need them, for the message.
 
     Raises
     ------

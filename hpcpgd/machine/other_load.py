@@ -1,4 +1,4 @@
-"""What other processes did on the cores of a job while it was timed (Linux)."""
+"""The load of other processes on the cores of a job while the job was timed (Linux)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from hpcpgd.machine.cores import MAX_CORES, affinity, machine_identity
 from hpcpgd.parallel import mpi
 
 STAT = Path("/proc/stat")
-# user, nice, system, irq, softirq, and steal, which is what other virtual machines took.  Columns
-# between these are idle time; those behind are counted in user.
+# Columns user, nice, system, irq, softirq, and steal, the time that other virtual machines took.
+# The columns between them are idle time; the columns after them are part of user.
 WORKING = (1, 2, 3, 6, 7, 8)
-TOLD_SHARE = 0.1  # of the cores: less disturbs a run hardly more than the system's own work
+NOTICED_SHARE = 0.1  # of the cores; a lower load disturbs a run as little as the system's own work
 LEAST_SECONDS = 0.5  # the system counts in hundredths of a second: shorter times are noise
 
 
 def busy_seconds(cores: Collection[int], path: Path = STAT) -> float:
-    """Return how long logical processors have worked since the machine started, added up.
+    """Return the total time that logical processors have worked since the machine started.
 
-    NaN where the system does not say it of each of them.
+    It is NaN if the system does not report the time of each of them.
     """
     try:
         rows = {row[0]: row for row in map(str.split, path.read_text().splitlines()) if row}
@@ -34,13 +34,13 @@ def busy_seconds(cores: Collection[int], path: Path = STAT) -> float:
 
 
 class OtherLoad:
-    """The load by others on the cores of a job.  Construction and `notice` are collective.
+    """The load of others on the cores of a job.  Construction and `notice` are collective.
 
     Parameters
     ----------
     ranks : Ranks
     path : Path
-        Where the system counts.
+        The system's counters.
     """
 
     def __init__(self, ranks: mpi.Ranks, path: Path = STAT) -> None:
@@ -54,18 +54,19 @@ class OtherLoad:
         self._ours, self._begin = process_time(), perf_counter()
 
     def notice(self) -> str:
-        """Say on which machine others used more than a little since construction, "" if none."""
+        """Return a notice of the machine with the most load of others, "" if there is little."""
         seconds = perf_counter() - self._begin
         ours = np.array([process_time() - self._ours])
         machine = mpi.same_machine(self._ranks.comm, machine_identity())
         mpi.allreduce_sum(machine, ours)
         machine.Free()
         used = (busy_seconds(self._cores, self._path) - self._busy - ours[0]) / seconds
-        told = seconds >= LEAST_SECONDS and used > TOLD_SHARE * len(self._cores)  # no NaN is
-        row = np.array([used if told else 0.0, len(self._cores)])
+        least = NOTICED_SHARE * len(self._cores)
+        noticed = seconds >= LEAST_SECONDS and used > least  # False for NaN
+        row = np.array([used if noticed else 0.0, len(self._cores)])
         rows = mpi.allgather(self._ranks.comm, row)
         rank = int(np.argmax(rows[:, 0] / rows[:, 1]))
         used, cores = rows[rank]
         where = f" on the node of rank {rank}" if self._ranks.nodes > 1 else ""
-        did = f"other processes used {used:.1f} of {cores:.0f} cores{where}"
-        return f"{did} while this run was timed: its times may be too long" if used else ""
+        load = f"other processes used {used:.1f} of {cores:.0f} cores{where}"
+        return f"{load} while this run was timed: its times may be too long" if used else ""

@@ -1,4 +1,4 @@
-"""Threads, BLAS and GPU of this rank."""
+"""The threads, the BLAS and the GPU of this rank."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from hpcpgd.parallel import mpi
 
 @dataclass(frozen=True)
 class Resources:
-    """What this rank computes with.
+    """The resources that this rank computes with.
 
     Attributes
     ----------
     threads : int
-        Threads of this rank, the same on all ranks.
+        Number of threads, the same on all ranks.
     oversubscribed : bool
         Whether some machine has more threads than cores that its ranks may use.
     blas : Blas, MatmulStandIn or None
     gpu : Gpu or None
-        None for backends that compute in the host's memory.
+        None for backends that compute on the host.
     """
 
     threads: int
@@ -41,25 +41,25 @@ class Resources:
 
 
 def find_blas(backend: str) -> Any:
-    """Return the BLAS for ``backend``: ``$HPCPGD_BLAS``, else the first found.
+    """Return the BLAS for ``backend``: the one in ``$HPCPGD_BLAS``, else the first on the system.
 
-    None for the backends that call none.
+    It is None for backends that do not call a BLAS.
 
     Raises
     ------
     UnavailableError
-        If the named library cannot be used, or if none is found and nothing can stand in.
+        If the named library cannot be used, or if there is none and NumPy cannot replace it.
     """
     traits = BACKENDS[backend]
     if not traits.blas:
         return None
     path = None if traits.through_numpy else os.environ.get("HPCPGD_BLAS")
     try:
-        found = blas_library.find(path)
+        library = blas_library.find(path)
     except OSError as error:
         raise UnavailableError(f"HPCPGD_BLAS={path}: {error}") from None
-    if found is not None:
-        return found
+    if library is not None:
+        return library
     if traits.blas not in MatmulStandIn.ROUTINES:
         raise UnavailableError(
             f"backend {backend}: no BLAS with cblas_s{traits.blas} was found; install "
@@ -69,14 +69,14 @@ def find_blas(backend: str) -> Any:
 
 
 def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
-    """Decide the threads, find the BLAS and open the GPU; collective.
+    """Decide the number of threads, find the BLAS and open the GPU; collective.
 
     Parameters
     ----------
     ranks : Ranks
     config : RunConfig
     flops : float
-        Floating-point operations of a rank's slice of a minibatch.
+        Floating-point operations for a rank's slice of a minibatch.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
     if threads == "auto" and (backend.on_device or one_at_a_time):
         threads = 1
     if threads == "auto":
-        # The same on all ranks: the rank with the fewest cores sets the pace anyway.
+        # The same number on all ranks: the rank with the fewest cores sets the pace anyway.
         fewest = -mpi.allreduce_max(ranks.comm, -float(fair_threads(share)))
         threads = int(fewest) if flops >= backend.worth_a_team else 1
     threads = int(threads)
