@@ -1,5 +1,5 @@
-"""What is wrong or slow about this installation and this job, said before hours are spent.
+"""Checks of what is wrong or slow about this installation and this job, before long runs.
 
-Each module observes one thing and, in a function of its own, judges what was observed.
-May import ``study`` and what lies below it.
+Each module has one subject: one function observes it, and another judges the observation.
+It may import ``study`` and the rooms below ``study``.
 """

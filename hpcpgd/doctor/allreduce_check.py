@@ -1,4 +1,4 @@
-"""Allreduce, which every step waits for: does it work, and how long does it take."""
+"""Whether an Allreduce, which every step waits for, is right, and how long it takes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from hpcpgd.errors import UnavailableError
 from hpcpgd.parallel import mpi
 
 SUBJECT = "Allreduce"
-LARGE = 2**20  # numbers of 4 bytes: a gradient of Net-1h is about as large
+LARGE = 2**20  # numbers of 4 bytes: about the size of a gradient of Net-1h
 REPEATS = 9
-SLOW_SECONDS = 1e-3  # of a few bytes, whatever the network
-ETHERNET = 0.15e9  # bytes per second, hardly more than Gigabit Ethernet has
+SLOW_SECONDS = 1e-3  # for a few bytes, which any network sums faster
+ETHERNET = 0.15e9  # bytes per second, slightly more than Gigabit Ethernet has
 
 
 @dataclass(frozen=True)
 class Sums:
-    """How long sums over all ranks take.
+    """Times and results of sums over all ranks.
 
     Attributes
     ----------
     ranks, nodes : int
     small, large : float
-        Seconds for 8 bytes and for 4 MiB, medians.
+        Median seconds for 8 bytes and for 4 MiB.
     right : bool
         Whether the sums are right.
     crowded : bool
@@ -43,7 +43,7 @@ class Sums:
 
 
 def observe(ranks: mpi.Ranks, crowded: bool) -> Sums:
-    """Measure; collective."""
+    """Measure the sums; collective."""
     small, right = measure(ranks, np.full(2, 1 + ranks.rank, np.float32))
     large, also = measure(ranks, np.full(LARGE, 1 + ranks.rank, np.float32))
     wrong = mpi.allreduce_max(ranks.comm, float(not (right and also)))
@@ -51,22 +51,22 @@ def observe(ranks: mpi.Ranks, crowded: bool) -> Sums:
 
 
 def measure(
-    ranks: mpi.Ranks, own: np.ndarray[tuple[int], np.dtype[np.float32]]
+    ranks: mpi.Ranks, numbers: np.ndarray[tuple[int], np.dtype[np.float32]]
 ) -> tuple[float, bool]:
     """Return the median time of a sum, and whether it is right here; collective."""
     seconds, right = [], True
     for _ in range(1 + REPEATS):
-        box = own.copy()
-        mpi.allreduce_sum(ranks.comm, np.zeros(1))  # all begin together
+        box = numbers.copy()
+        mpi.allreduce_sum(ranks.comm, np.zeros(1))  # then all ranks begin together
         begin = perf_counter()
         mpi.allreduce_sum(ranks.comm, box)
         seconds.append(perf_counter() - begin)
         right = right and bool((box == ranks.size * (ranks.size + 1) // 2).all())
-    return median(seconds[1:]), right  # the first makes connections
+    return median(seconds[1:]), right  # the first sum opens the connections
 
 
 def judge(seen: Sums) -> list[Finding]:
-    """Say whether sums are right, and fast enough."""
+    """Judge whether sums are right and fast enough."""
     speed = 4 * LARGE / seen.large
     where = f"{counted(seen.ranks, 'rank')} on {counted(seen.nodes, 'node')}"
     times = (
@@ -78,7 +78,7 @@ def judge(seen: Sums) -> list[Finding]:
         return [problem(SUBJECT, f"wrong sums over {where}", cure, UnavailableError.exit_code)]
     late, low = seen.small > SLOW_SECONDS, seen.nodes > 1 and speed < ETHERNET
     if seen.crowded and (late or low):
-        cure = "start at most one rank a core: those that wait keep the others from their core"
+        cure = "start at most one rank a core: ranks that wait take the core of ranks that compute"
         return [warning(SUBJECT, times, cure)]
     if low or (late and seen.nodes > 1):
         cure = (
@@ -93,5 +93,5 @@ def judge(seen: Sums) -> list[Finding]:
 
 
 def duration(seconds: float) -> str:
-    """Return a short time for people."""
+    """Return a short time with its unit."""
     return f"{seconds * 1e6:.0f} us" if seconds < 1e-3 else f"{seconds * 1e3:.1f} ms"

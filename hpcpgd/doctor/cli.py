@@ -1,4 +1,4 @@
-"""``python -m hpcpgd.doctor``: say what is wrong or slow here, and what to do about it."""
+"""``python -m hpcpgd.doctor``: report what is wrong or slow here, and what to do about it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ from hpcpgd.parallel.startup import Endings
 from hpcpgd.version import __version__
 
 PROGRAM = "hpcpgd doctor"
-DESCRIPTION = """Say what is wrong or slow about this installation and this job, and what to do.
+DESCRIPTION = """Report what is wrong or slow about this installation and this job, and what to do.
 Run it as you run train: alone, under mpirun or under srun.  Each line is a finding: ok, a
-warning (slow, or in doubt) or a problem (training cannot work)."""
-EPILOG = """Exit code: 0 without a problem, else that of the first problem, which is what train
-would end with: 69 MPI, BLAS, memory or a folder for kernels unavailable, 70 kernels cannot be
-compiled, 74 the folder cannot be written, 78 MPI and launcher do not fit; 1 with --kit if a step
-of it failed, with --reference if a rate is beyond the tolerance, or if others used the cores and
-the rates were not kept; with --reference 65 if FILE is damaged, 78 if it was made with other
-numbers of ranks or threads.  Where a check kills or stops the process, a line (with --json, the
-last finding of the document, whose exit_code is null) says so, and the code is the system's or
-the launcher's."""
-START_SECONDS = 180.0  # loading Python and MPI on many nodes takes its time
+warning (something is slow or in doubt) or a problem (training cannot work)."""
+EPILOG = """Exit code: 0 without a problem, else the code of the first problem, with which train
+would end: 69 MPI, BLAS, memory or a folder for kernels is unavailable, 70 kernels cannot be
+compiled, 74 the folder cannot be written, 78 MPI and launcher do not fit.  With --kit: 1 if a step
+failed.  With --reference: 1 if a rate is beyond the tolerance, or if others used the cores and the
+rates were not kept; 65 if FILE is damaged; 78 if it was made with other numbers of ranks or
+threads.  If a check kills or stops the process, a line says so; with --json it is the last finding
+of a document whose exit_code is null.  The exit code is then that of the system or the launcher."""
+START_SECONDS = 180.0  # loading Python and MPI on many nodes may take minutes
 TRANSPORTS = "UCX_TLS=self,sm,tcp (MPICH), FI_PROVIDER=tcp (Intel MPI), OMPI_MCA_pml=ob1 (Open MPI)"
 
 
@@ -57,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = OneLineParser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
-    text = "where runs are to be written (default: this folder)"
+    text = "the folder that runs will be written to (default: this folder)"
     parser.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help=text)
     text = "print one JSON document in place of lines: the findings, and the rates of each node"
     parser.add_argument("--json", action="store_true", help=text)
@@ -65,8 +64,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--reference",
         type=Path,
         metavar="FILE",
-        help="keep the rates of this node in FILE if there is none; else compare with it, and exit "
-        "with 1 if one is lower by more than --tolerance",
+        help="write the rates of this node to FILE if there is no such file; else compare with it, "
+        "and exit with 1 if a rate is lower by more than --tolerance",
     )
     text = "with --reference: in percent (default: 10)"
     parser.add_argument("--tolerance", type=_percent, metavar="PERCENT", help=text)
@@ -74,13 +73,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--kit",
         type=Path,
         metavar="DIR",
-        help="make a folder and DIR.tar.gz to attach to a question: the doctor, Allreduce times, "
-        "the same bits and a small scaling study on 1, 2 and 4 nodes of the job, in at most "
-        "15 minutes; start it without mpiexec or srun",
+        help="make a folder and DIR.tar.gz to attach to a question: findings of the doctor, "
+        "Allreduce times, a comparison of bits and a small scaling study on 1, 2 and 4 nodes of "
+        "the job, in at most 15 minutes; start it without mpiexec or srun",
     )
-    text = "with --kit: what starts the ranks, such as 'srun --mpi=pmi2' (default: mpiexec here)"
+    text = "with --kit: the launcher, such as 'srun --mpi=pmi2' (default: mpiexec of this Python)"
     parser.add_argument("--launcher", metavar="COMMAND", help=text)
-    text = "with --kit: leave names of users and nodes, and paths, as they are"
+    text = "with --kit: do not replace names of users and nodes, nor paths"
     parser.add_argument("--with-names", action="store_true", help=text)
     options = parser.parse_args(argv)
     if options.kit is None and (options.launcher is not None or options.with_names):
@@ -103,12 +102,12 @@ def _percent(text: str) -> float:
 
 
 def _ranks() -> str:
-    found = launcher_size()
-    return f"started as {found[1]} ranks" if found and found[1] > 1 else "one process"
+    size = launcher_size()
+    return f"started as {size[1]} ranks" if size and size[1] > 1 else "one process"
 
 
 def _examine(report: Report, guardian: Guardian, options: argparse.Namespace) -> int:
-    """Look at what may kill MPI, start MPI, and go on with all ranks."""
+    """Check what may kill MPI, start MPI, and make the other checks with all ranks."""
     ranks = ranks_here() or 1
     report.add(*limits.judge())
     if report.code:
@@ -120,7 +119,7 @@ def _examine(report: Report, guardian: Guardian, options: argparse.Namespace) ->
     cure = _cure(memory is not None and shared_memory.is_small(memory, ranks))
     guardian.enter(Stage("MPI", START_SECONDS, cure))
     try:
-        from hpcpgd.doctor.examine import Asked, examine  # MPI, only now
+        from hpcpgd.doctor.examine import Asked, examine  # loads MPI, so not before
     except UnavailableError as error:
         seen, _, cure = str(error).rpartition(": ")
         report.add(problem("MPI", seen, cure, error.exit_code))
@@ -133,20 +132,20 @@ def _examine(report: Report, guardian: Guardian, options: argparse.Namespace) ->
 
 
 def _cure(small: bool) -> str:
-    """Say what may help where MPI does not start; ``small``: too little shared memory."""
-    cures = ["enlarge /dev/shm, of which a line above tells"] if small else []
+    """Return what may help if MPI does not start; ``small``: too little shared memory."""
+    cures = ["enlarge /dev/shm, see the line on shared memory"] if small else []
     if "one process" in _ranks():
         cures.append(f"try another of its transports: {TRANSPORTS}; or another MPI library")
     else:
         cures.append(
-            "see that every rank runs this; under srun try --mpi=pmi2 (MPICH) or --mpi=pmix "
+            "check that every rank starts; under srun try --mpi=pmi2 (MPICH) or --mpi=pmix "
             "(Open MPI), else the mpirun of mpi4py's MPI library"
         )
     return f"MPI_Init did not return: {'; '.join(cures)}"
 
 
 class _Endings(Endings):
-    """How the doctor ends where MPI does not start; what it knows is a finding."""
+    """How the doctor ends if MPI does not start: with a finding."""
 
     def __init__(self, report: Report, guardian: Guardian, cure: str) -> None:
         super().__init__(PROGRAM)
@@ -158,7 +157,7 @@ class _Endings(Endings):
 
     def at_failure(self) -> NoReturn:
         self._guardian.dismiss()
-        seen, code = "MPI_Init fails, its own words stand above", UnavailableError.exit_code
+        seen, code = "MPI_Init fails with the message above", UnavailableError.exit_code
         self._report.add(problem("MPI", seen, self._cure, code))
         self._report.verdict()
         let_speak(self._report.speaks)

@@ -29,20 +29,20 @@ BINDING = (
 
 @dataclass(frozen=True)
 class RankCores:
-    """The cores of one rank.
+    """The cores that one rank may use.
 
     Attributes
     ----------
     machine : str
-        The same for ranks of one machine.
+        An identity that all ranks of one machine share.
     cores : sequence of int
-        That it may run on.
+        The cores that the rank may run on.
     available : int
-        Cores of the machine that the job may use.
+        Number of cores of the machine that the job may use.
     quota : float
-        Processor time in cores that a container or job sets, else infinity.
+        Limit of processor time in cores that a container or job sets, infinity without one.
     share : float
-        Its fair share of its cores.
+        The rank's fair share of its cores.
     """
 
     machine: str
@@ -53,7 +53,7 @@ class RankCores:
 
 
 def available(environ: Mapping[str, str] = os.environ) -> int:
-    """Return how many cores of this machine the job may use, bound to them or not."""
+    """Return how many cores of this machine the job may use, whatever its ranks are bound to."""
     usable = set(range(os.cpu_count() or 1))
     for words in limits("cpuset.cpus.effective"):
         usable &= processors(",".join(words))
@@ -62,18 +62,18 @@ def available(environ: Mapping[str, str] = os.environ) -> int:
 
 
 def observe(ranks: mpi.Ranks) -> RankCores:
-    """Return what is seen of this rank; collective."""
+    """Return the cores of this rank; collective."""
     machine, cores = machine_identity().decode().strip(), cores_of(affinity())
     return RankCores(machine, cores, available(), quota(), fair_share(ranks))
 
 
 def threads(seen: Sequence[RankCores]) -> int:
-    """Return the most threads that ``--threads auto`` takes: the rank with the least decides."""
+    """Return the most threads that ``--threads auto`` takes, as the smallest share allows."""
     return min(fair_threads(one.share) for one in seen)
 
 
 def judge(seen: Sequence[RankCores], places: Sequence[Place]) -> list[Finding]:
-    """Say which ranks have too few cores, and which cores nobody uses."""
+    """Judge which ranks have too few cores, and which cores are idle."""
     machines: dict[str, list[int]] = {}
     for rank, one in enumerate(seen):
         machines.setdefault(one.machine, []).append(rank)
@@ -81,17 +81,17 @@ def judge(seen: Sequence[RankCores], places: Sequence[Place]) -> list[Finding]:
         _of_machine([seen[rank] for rank in ranks], in_words(ranks, places))
         for ranks in machines.values()
     )
-    found = [one for one in judged if one is not None]
+    findings = [one for one in judged if one is not None]
     least, most = threads(seen), max(fair_threads(one.share) for one in seen)
     if least < most:
         slow = [rank for rank, one in enumerate(seen) if fair_threads(one.share) == least]
         text = f"{in_words(slow, places)} can have {least} of the {most} threads that others can"
-        found.append(warning(SUBJECT, f"{text}: --threads auto gives {least} to all", BINDING))
-    if not found:
+        findings.append(warning(SUBJECT, f"{text}: --threads auto gives {least} to all", BINDING))
+    if not findings:
         each = f"each can have {least} threads" if least > 1 else "each can have one"
         cores = len({(one.machine, core) for one in seen for core in one.cores})
-        found.append(ok(SUBJECT, f"{cores} cores for {counted(len(seen), 'rank')}, {each}"))
-    return found
+        findings.append(ok(SUBJECT, f"{cores} cores for {counted(len(seen), 'rank')}, {each}"))
+    return findings
 
 
 def _of_machine(seen: Sequence[RankCores], who: str) -> Finding | None:

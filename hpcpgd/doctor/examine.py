@@ -1,4 +1,4 @@
-"""The checks of all ranks, in their order."""
+"""The checks of all ranks, in the order in which they are made."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ NETWORK = Stage(
     "messages do not arrive: let MPI use another network interface (UCX_NET_DEVICES, "
     "FI_PROVIDER), or ask for the ports between nodes to be opened",
 )
-LOCAL = Stage("this node", 300.0, "see whether the file systems and the GPUs of the nodes answer")
+LOCAL = Stage("this node", 300.0, "check that the file systems and GPUs of the nodes answer")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a user asks the doctor to look at.
+    """The options of the doctor.
 
     Attributes
     ----------
     folder : Path
-        Where runs are to be written.
+        The folder that runs will be written to.
     reference : Path or None
-        The file that keeps the rates of a node.
+        The file with the kept rates of a node.
     tolerance : float
-        The share by which a rate may be lower than the kept one.
+        The fraction by which a rate may be lower than the kept one.
     """
 
     folder: Path
@@ -68,7 +68,7 @@ def examine(report: Report, guardian: Guardian, asked: Asked, endings: Endings) 
     """Start MPI, make all checks and return the exit code, the same on all ranks; collective."""
     world = mpi.initialise(endings)
     alone = mismatch(world.size) is not None
-    if alone and not report.speaks:  # one of many that each think they are the first
+    if alone and not report.speaks:  # each of these ranks is rank 0 of a world of its own
         mpi.finish()
         return _unheard()
     code = 0
@@ -91,7 +91,7 @@ def examine(report: Report, guardian: Guardian, asked: Asked, endings: Endings) 
 
 
 def _unheard() -> int:
-    """Say what rank 0 cannot know where its launcher does not count ranks; return the code."""
+    """Report a launcher that does not fit, which rank 0 cannot see; return the exit code."""
     if launcher_size() is not None or launcher_rank() != 1:
         return 0
     report = Report(speaks=True)
@@ -104,14 +104,14 @@ class _Examination:
 
     def __init__(self, ranks: mpi.Ranks, report: Report, asked: Asked) -> None:
         self.ranks, self.report, self.asked = ranks, report, asked
-        self.threads, self.shared = 1, False  # shared: its cores, with others or among ranks
-        self.busy_node = self.busy = False  # others use cores of this node, of some node
+        self.threads, self.shared = 1, False  # whether ranks share cores with each other or others
+        self.busy_node = self.busy = False  # by others: this node, any node
         host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-        told = mpi.allgather_texts(ranks.comm, json.dumps([host, ranks.node.rank]))
-        self.places = [Place(*json.loads(text)) for text in told]
+        texts = mpi.allgather_texts(ranks.comm, json.dumps([host, ranks.node.rank]))
+        self.places = [Place(*json.loads(text)) for text in texts]
 
     def read_reference(self) -> None:
-        """Read the kept rates first: a bad file must not be reported only after all checks."""
+        """Read the kept rates, before anything is measured: the file may be bad."""
         self.kept: kept_rates.Kept | None = None
         with mpi.agreed(self.ranks.comm):
             if self.ranks.rank == 0 and self.asked.reference is not None:
@@ -125,7 +125,7 @@ class _Examination:
                 self.job = kept_rates.ensure_same_job(path, self.kept, hosts, self.threads)
 
     def of_the_job(self, alone: bool) -> None:
-        """Check what only all ranks together can tell; ``alone``: there are no others."""
+        """Check what concerns all ranks together; ``alone``: this rank sees no others."""
         ranks, library = self.ranks, mpi.implementation()
         self._on_first(lambda: launcher_check.judge(library, ranks.size, ranks.nodes, os.environ))
         if alone:
@@ -154,7 +154,7 @@ class _Examination:
             self._on_first(lambda: other_work.marked(allreduce_check.judge(sums), self.busy))
 
     def of_the_nodes(self) -> None:
-        """Check what each rank, each node or the first rank can tell alone."""
+        """Check what concerns one rank or one node."""
         here = self.ranks.node.size
         self._on_all(lambda: variables.judge(os.environ, self.threads))
         self._on_nodes(lambda: self._shared_memory(here))
@@ -163,8 +163,8 @@ class _Examination:
             folders = jit_cache.share_folder(self.ranks)
         except UnavailableError as error:
             text, _, cure = str(error).partition(": ")
-            found = problem(storage.CACHE, text, cure, error.exit_code)
-            self._on_first(lambda: [found])
+            refused = problem(storage.CACHE, text, cure, error.exit_code)
+            self._on_first(lambda: [refused])
         else:
             self._on_nodes(lambda: storage.judge_cache(storage.observe_cache(folders)))
         self._on_nodes(
@@ -174,7 +174,7 @@ class _Examination:
         self._on_nodes(lambda: gpus.judge(gpus.observe(self.ranks.size), here))
 
     def of_the_rates(self) -> None:
-        """Measure the cores and the memory of all nodes, and compare with those that were kept."""
+        """Measure the cores and the memory of all nodes, and compare the rates with kept ones."""
         self._on_all(lambda: numa.judge(numa.observe(affinity()), self.threads))
         rates = node_rates.observe(self.ranks, self.threads)
         self._on_first(lambda: node_rates.judge(rates, self.places, shared=self.shared))
@@ -192,18 +192,18 @@ class _Examination:
         if not nodes:
             return [kept_rates.NOT_MEASURED]
         if self.kept is not None:
-            found = kept_rates.compare(nodes, self.kept, self.asked.tolerance)
-            return other_work.marked(found, self.busy)
+            findings = kept_rates.compare(nodes, self.kept, self.asked.tolerance)
+            return other_work.marked(findings, self.busy)
         middle = node_rates.middle_of(nodes)
         kept = kept_rates.Kept(self.job, {name: middle[name] for name in node_rates.NAMES})
         return [kept_rates.keep(path, kept, busy=self.busy)]
 
     def _shared_memory(self, here: int) -> list[Finding]:
-        """Return what is wrong on this node; the first rank has told of its own already."""
+        """Return what is wrong on this node; rank 0 has reported its own node before MPI began."""
         if self.ranks.rank == 0:
             return []
-        found = shared_memory.judge(shared_memory.observe(), here)
-        return [one for one in found if one.level != OK]
+        findings = shared_memory.judge(shared_memory.observe(), here)
+        return [one for one in findings if one.level != OK]
 
     def _on_first(self, check: Callable[[], Sequence[Finding]]) -> None:
         self._gather(check, self.ranks.rank == 0)
@@ -215,15 +215,18 @@ class _Examination:
         self._gather(check, True)
 
     def _gather(self, check: Callable[[], Sequence[Finding]], mine: bool) -> None:
-        """Make a check where it is mine, while the others sleep, and report what all found."""
-        found = _made(check) if mine else []
+        """Make a check on the ranks where ``mine`` is true, and report all findings.
+
+        The other ranks sleep meanwhile.
+        """
+        findings = _made(check) if mine else []
         mpi.patient_barrier(self.ranks.comm)
-        told = mpi.allgather_texts(self.ranks.comm, encode(found))
-        self.report.add_all([decode(text) for text in told], self.places)
+        texts = mpi.allgather_texts(self.ranks.comm, encode(findings))
+        self.report.add_all([decode(text) for text in texts], self.places)
 
 
 def _made(check: Callable[[], Sequence[Finding]]) -> list[Finding]:
-    """Make a check; whatever goes wrong with it on this rank is a finding, too."""
+    """Make a check; an exception in it becomes a finding."""
     try:
         return list(check())
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Findings: one line each, equal ones of several ranks in one."""
+"""Findings, one line each; equal findings of several ranks are one line."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found.
+    """The result of one check.
 
     Attributes
     ----------
     level : str
-        ``OK``, ``WARNING`` (slow, or in doubt) or ``PROBLEM`` (training cannot work).
+        ``OK``, ``WARNING`` (something is slow or in doubt) or ``PROBLEM`` (training cannot work).
     subject : str
     seen : str
-        What was measured or seen.
+        What was measured or observed.
     cure : str
-        What to do, "" if nothing need be done.  No measured number: it tells equal findings.
+        What to do, "" if there is nothing to do.  Findings with the same cure are merged, so it
+        must not hold a measured number.
     code : int
-        Exit code that training would end with, 0 without a problem.
+        The exit code with which training would end, 0 without a problem.
     """
 
     level: str
@@ -40,17 +41,17 @@ class Finding:
 
 
 def ok(subject: str, seen: str) -> Finding:
-    """Return a finding that asks for nothing."""
+    """Return a finding without a warning or a problem."""
     return Finding(OK, subject, seen)
 
 
 def warning(subject: str, seen: str, cure: str) -> Finding:
-    """Return a finding of what is slow or in doubt."""
+    """Return a finding of something slow or in doubt."""
     return Finding(WARNING, subject, seen, cure)
 
 
 def problem(subject: str, seen: str, cure: str, code: int) -> Finding:
-    """Return a finding of what training would end of, with ``code``."""
+    """Return a finding of something that would end training with ``code``."""
     return Finding(PROBLEM, subject, seen, cure, code)
 
 
@@ -77,7 +78,7 @@ class Place:
     ----------
     host : str
     index : int
-        Its number on the node; findings about a node come from number 0.
+        Number of the rank on its node; the rank with number 0 reports for the node.
     """
 
     host: str
@@ -85,7 +86,7 @@ class Place:
 
 
 def merged(findings: Sequence[Sequence[Finding]], places: Sequence[Place]) -> list[str]:
-    """Return the lines for what the ranks found; equal findings are one.
+    """Return the lines for the findings of all ranks; equal findings are one line.
 
     Parameters
     ----------
@@ -96,9 +97,9 @@ def merged(findings: Sequence[Sequence[Finding]], places: Sequence[Place]) -> li
     """
     groups: dict[tuple[str, str, str, int], list[tuple[int, Finding]]] = {}
     asked: dict[str, set[int]] = {}
-    for rank, own in enumerate(findings):
+    for rank, row in enumerate(findings):
         seen = Counter[tuple[str, str, str]]()
-        for one in own:
+        for one in row:
             key = (one.level, one.subject, one.cure)
             seen[key] += 1  # findings of one rank are never one line
             groups.setdefault((*key, seen[key]), []).append((rank, one))
@@ -112,7 +113,7 @@ def merged(findings: Sequence[Sequence[Finding]], places: Sequence[Place]) -> li
 
 
 def _where(ranks: list[int], asked: set[int], places: Sequence[Place], same: bool) -> str:
-    """Name the ranks of a finding, unless all that were asked, the first too, have the same."""
+    """Name the ranks of a finding, unless all ranks that made the check have the same one."""
     if set(ranks) == asked and same and 0 in asked:
         return ""
     leaders = {rank for rank, place in enumerate(places) if place.index == 0}
@@ -123,14 +124,14 @@ def _where(ranks: list[int], asked: set[int], places: Sequence[Place], same: boo
 
 
 def hosts(ranks: Sequence[int], places: Sequence[Place]) -> str:
-    """Name the nodes of some ranks."""
+    """Return the nodes of some ranks as a phrase."""
     names = list(dict.fromkeys(places[rank].host for rank in ranks))
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     return f"on {shown}"
 
 
 def in_words(ranks: Sequence[int], places: Sequence[Place]) -> str:
-    """Name ranks and their nodes: ``ranks 4-7 on n2``."""
+    """Return ranks and their nodes as a phrase: ``ranks 4-7 on n2``."""
     spans: list[list[int]] = []
     for rank in sorted(ranks):
         if spans and spans[-1][1] == rank - 1:

@@ -14,7 +14,7 @@ FLOPS = 2.0 * SIDE**3
 
 
 def single_threaded_product() -> Callable[[], object]:
-    """Return what multiplies two matrices in float32 as the program does, on one thread."""
+    """Return a function that multiplies two float32 matrices on one thread, as training does."""
     from threadpoolctl import threadpool_limits
 
     from hpcpgd.kernels.blas.blas_library import Blas
@@ -29,7 +29,7 @@ def single_threaded_product() -> Callable[[], object]:
     function.restype = None
     whole = ctypes.c_int64 if blas.wide else ctypes.c_int32
     side, one, zero = whole(SIDE), ctypes.c_float(1), ctypes.c_float(0)
-    # Pointers that keep their arrays alive.
+    # These pointers keep their arrays alive.
     x, y, z = (matrix.ctypes.data_as(ctypes.c_void_p) for matrix in (a, b, c))
     row_major, plain = 101, 111
     return lambda: function(

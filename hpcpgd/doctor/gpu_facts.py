@@ -1,4 +1,4 @@
-"""``python -m hpcpgd.doctor.gpu_facts``: what CuPy says of the GPUs here, as JSON."""
+"""``python -m hpcpgd.doctor.gpu_facts``: what CuPy reports of the GPUs here, as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hpcpgd.machine.gpu import open_device
 
 
 def observe() -> dict[str, Any]:
-    """Return why backend ``cuda`` cannot work, or name and memory of every device."""
+    """Return why backend ``cuda`` cannot work, or the name and memory of every device."""
     try:
         open_device("cuda", 0)
     except UnavailableError as error:

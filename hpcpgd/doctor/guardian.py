@@ -1,6 +1,7 @@
-"""A process beside each rank that speaks where a check hangs, or kills the rank.
+"""A process beside each rank that reports if a check hangs or kills the rank.
 
-``MPI_Init`` and a rank's first messages do both, and a signal that kills runs no handler.
+``MPI_Init`` and a rank's first messages may do both, and no handler runs when SIGKILL or SIGSEGV
+ends a process.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from hpcpgd.doctor.finding import problem
 from hpcpgd.doctor.report import Report
 from hpcpgd.errors import UnavailableError
 
-DEAF_SECONDS = 5.0  # how much longer those wait who do not speak: the speaker comes first
+SILENT_SECONDS = 5.0  # how much longer the silent ranks wait, so that the speaker reports first
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class Stage:
     ----------
     subject : str
     seconds : float
-        Time that it may take.
+        Time that the check may take.
     cure : str
-        What to do if it does not come back.
+        What to do if the check does not end.
     """
 
     subject: str
@@ -40,14 +41,14 @@ class Stage:
 
 
 class Guardian:
-    """Watches over this process from another one, between ``with`` and its end.
+    """Watches this process from another one during a ``with`` statement.
 
-    Must be made before MPI and threads are started: it forks.
+    It forks, so it must be made before MPI and threads are started.
 
     Parameters
     ----------
     report : Report
-        What this process has reported when it forks.
+        The report of this process.
     """
 
     def __init__(self, report: Report) -> None:
@@ -59,15 +60,15 @@ class Guardian:
         os.close(watched)
 
     def enter(self, stage: Stage) -> None:
-        """Say what comes next."""
+        """Say which check comes next."""
         self._send({"stage": asdict(stage)})
 
     def learn(self, findings: list[dict[str, Any]]) -> None:
-        """Take findings that the one JSON document must hold if the next check hangs."""
+        """Keep findings for the JSON document, which this process writes if a check hangs."""
         self._send({"findings": findings})
 
     def _send(self, message: dict[str, Any]) -> None:
-        with suppress(BrokenPipeError):  # somebody ended it: nobody watches, that is all
+        with suppress(BrokenPipeError):  # the other process was ended: the doctor goes on unwatched
             os.write(self._pipe, json.dumps(message).encode() + b"\n")
 
     def __enter__(self) -> Guardian:
@@ -79,45 +80,45 @@ class Guardian:
         os.waitpid(self._child, 0)
 
     def dismiss(self) -> None:
-        """End the watch: from now on this process reports its own end."""
+        """End the watch: from now on this process reports errors itself."""
         self._send({"done": True})
 
 
 def _watch(pipe: int, parent: int, report: Report) -> NoReturn:
-    """Wait for the end of the parent or of its time; never return."""
-    os.closerange(3, pipe)  # what the launcher gave to its rank is the rank's alone
+    """Wait until the parent ends or its time is over; never return."""
+    os.closerange(3, pipe)  # files that the launcher opened for its rank
     os.closerange(pipe + 1, 2**16)
     with suppress(OSError):
-        os.setsid()  # a launcher that ends the rank's group leaves it time for a line
+        os.setsid()  # a launcher that ends the rank's process group does not end this process
     stage, end = Stage("start", 60.0, "run it again"), time.monotonic() + 60.0
     text = b""
     while True:
         ready, _, _ = select.select([pipe], [], [], max(end - time.monotonic(), 0.0))
-        said = os.read(pipe, 2**16) if ready else b""
-        if not said:
+        received = os.read(pipe, 2**16) if ready else b""
+        if not received:
             break
-        *lines, text = (text + said).split(b"\n")
+        *lines, text = (text + received).split(b"\n")
         for message in map(json.loads, lines):
             if "done" in message:
                 os._exit(0)
             report.findings += message.get("findings", [])
             if "stage" in message:
                 stage = Stage(**message["stage"])
-                end = time.monotonic() + stage.seconds + (0.0 if report.speaks else DEAF_SECONDS)
-    _tell(stage, bool(ready), report)
+                end = time.monotonic() + stage.seconds + (0.0 if report.speaks else SILENT_SECONDS)
+    _report(stage, bool(ready), report)
     if not ready:
         with suppress(ProcessLookupError):
             os.kill(parent, signal.SIGKILL)
     os._exit(0)
 
 
-def _tell(stage: Stage, ended: bool, report: Report) -> None:
+def _report(stage: Stage, ended: bool, report: Report) -> None:
     seen = "this process was killed here" if ended else f"no answer within {stage.seconds:.0f} s"
-    found = problem(stage.subject, seen, stage.cure, UnavailableError.exit_code)
+    finding = problem(stage.subject, seen, stage.cure, UnavailableError.exit_code)
     if report.speaks:
-        text = f"{found.line()}\nverdict: the checks that come after this one were not made"
+        text = f"{finding.line()}\nverdict: the checks that come after this one were not made"
         if report.as_json:
-            report.findings.append({"rank": 0, **asdict(found)})
+            report.findings.append({"rank": 0, **asdict(finding)})
             text = report.document(None)  # the exit code is that of the signal
         with suppress(OSError):
             os.write(1, text.encode(errors="backslashreplace") + b"\n")

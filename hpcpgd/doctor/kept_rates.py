@@ -1,4 +1,4 @@
-"""Values of a node that are kept, and compared later: an acceptance test after maintenance."""
+"""Rates of a node that are kept and compared later, as an acceptance test after maintenance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BEYOND = 1  # the exit code where a rate is beyond the tolerance, or is not kept
 Values = Mapping[str, Mapping[str, float]]  # by node, then by the name of a rate
 
 
-# What takes the place of a comparison where there are no rates.
+# The finding if there are no rates to compare.
 NOT_MEASURED = Finding(
     WARNING, SUBJECT, "there is nothing to compare or to keep", "see the line speed", BEYOND
 )
@@ -67,7 +67,7 @@ def read(path: Path) -> Kept | None:
         why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(
             f"--reference {path}: expected a file of schema {SCHEMA} that hpcpgd doctor "
-            f"--reference has made: {why}: remove the file to keep the rates anew"
+            f"--reference has made: {why}: remove the file to keep new rates"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Limits of a process that forbid a run, or stop MPI as it starts: looked at before it does."""
+"""Limits of a process that prevent a run or the start of MPI, checked before MPI starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SUBJECT = "limits"
 
 
 def judge() -> list[Finding]:
-    """Say which limits of this process are too low."""
+    """Judge which limits of this process are too low."""
     findings = []
     refused, low = memory_limits.too_little(), memory_limits.few()
     if refused:

@@ -1,4 +1,4 @@
-"""The memory that ranks of a node can have."""
+"""The memory that the ranks of a node can use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hpcpgd.environment.memory_limits import physical_memory
 
 SUBJECT = "memory"
 GIB = 2**30
-LEAST_BYTES = GIB // 2  # of a rank: Python, the libraries and a small problem
+LEAST_BYTES = GIB // 2  # for a rank: Python, the libraries and a small problem
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Memory:
     Attributes
     ----------
     machine, allowed, free : int
-        Bytes that are there, that the job may use, and that nobody uses.
+        Bytes of the machine, bytes that the job may use, and bytes that are free.
     process : int or None
-        Bytes that one process may still take, if a limit says so.
+        Bytes that one process may still allocate, None without a limit.
     limit : str
-        Which one, and what of it is taken.
+        That limit, and how much of it is taken.
     """
 
     machine: int
@@ -38,12 +38,12 @@ class Memory:
 
 
 def observe() -> Memory:
-    """Return what is seen on this node."""
+    """Return the memory of this node."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     allowed = physical_memory()
     free = _free_of_machine(allowed)
     groups = [limits(f"memory.{name}") for name in ("max", "current", "stat")]
-    for limit, used, stat in zip(*groups, strict=False):  # the uppermost has a stat alone
+    for limit, used, stat in zip(*groups, strict=False):  # the root group has only stat
         if limit != ["max"]:
             parts = dict(zip(stat[::2], map(int, stat[1::2]), strict=True))
             cached = parts.get("file", 0) - parts.get("shmem", 0)  # given back when needed
@@ -55,7 +55,7 @@ def observe() -> Memory:
 
 
 def _free_of_machine(otherwise: int) -> int:
-    """Return what can be had without swapping; ``otherwise`` where no system says."""
+    """Return the memory that is available without swapping, ``otherwise`` if it is unknown."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -65,10 +65,10 @@ def _free_of_machine(otherwise: int) -> int:
 
 
 def judge(seen: Memory, ranks: int) -> list[Finding]:
-    """Say what each of ``ranks`` on the node can have."""
+    """Judge whether the memory suffices for ``ranks`` on the node."""
     limit = ""
     if seen.allowed < seen.machine:
-        limit = f", a limit of the job or container, {seen.machine / GIB:.1f} GiB are there"
+        limit = f", a limit of the job or container; the machine has {seen.machine / GIB:.1f} GiB"
     each = seen.free / ranks
     text = f"{seen.free / GIB:.1f} GiB of {seen.allowed / GIB:.1f} GiB are free{limit}: "
     if seen.process is not None and seen.process < each:

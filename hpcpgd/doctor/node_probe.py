@@ -1,10 +1,10 @@
-"""``python -m hpcpgd.doctor.node_probe THREADS BYTES``: how fast the cores of a rank are.
+"""``python -m hpcpgd.doctor.node_probe THREADS BYTES``: measure how fast the cores of a rank are.
 
-It answers each line of its input by one line.  The first line is empty, and is answered when all
-loops are compiled.  Then pairs of lines follow: the name of a rate, which is answered when all
-threads are ready, and the time on the monotonic clock at which the measurement begins.  That is
-the same for all ranks of a node, and is answered by the rate in 10⁹ a second: operations, or
-bytes of the triad, whose three arrays have BYTES each in every thread.
+It answers each line of its input with one line.  The first line is empty; the answer comes when
+all loops are compiled.  Then pairs of lines follow.  The first of a pair is the name of a rate; the
+answer comes when all threads are ready.  The second is the time on the monotonic clock at which the
+measurement begins, the same on all ranks of a node; the answer is the rate in 10⁹ operations or
+bytes a second.  Each thread has three arrays of BYTES for the triad.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _triad(a: Array, b: Array, c: Array, factor: float) -> None:
 
 
 def _triad_of_a_thread(nbytes: int) -> Callable[[], object]:
-    """Return what works on the next piece of three arrays of ``nbytes``, at the end the first."""
+    """Return a function that works on one piece of three arrays of ``nbytes``, in turns."""
     pieces = max(nbytes // (8 * PIECE), 1)
     # The thread that uses the arrays is the first to touch them.
     a, b, c = (np.ones((pieces, PIECE)) for _ in range(3))

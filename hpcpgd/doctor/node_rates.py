@@ -1,4 +1,4 @@
-"""How fast the cores and the memory of each node are, against their peak and each other."""
+"""How fast the cores and the memory of each node are, compared with their peak and each other."""
 
 from __future__ import annotations
 
@@ -19,40 +19,46 @@ from hpcpgd.parallel import mpi
 
 SUBJECT = "speed"
 PROBE_SECONDS = 120.0  # the first probe on a processor compiles its loops
-LEAD_SECONDS = 0.1  # in which the time to begin reaches every thread of a node
-# Each of the triad's arrays, over all threads of a node: several times the caches, as STREAM asks.
+LEAD_SECONDS = 0.1  # enough for every thread of a node to receive the time of the beginning
+# Each of the triad's arrays, over all threads of a node, is so many times its last-level caches.
+# STREAM has the same rule.
 CACHES = 4
-LEAST_BYTES = 2**25  # of an array in a thread, where the caches are small or not known
-MEMORY_SHARE = 0.1  # of the free memory: the three arrays take at most so much
-PIECE_BYTES = 2**21  # which the probe works on at a time
+LEAST_BYTES = 2**25  # of an array in a thread, if the caches are small or unknown
+MEMORY_SHARE = 0.1  # of the free memory: the most that the three arrays take together
+PIECE_BYTES = 2**21  # of an array: the probe works on one piece at a time
 # OpenBLAS reaches 0.75 to 0.92 of the peak on one core of an idle processor.
 OF_PEAK = 0.6
 # All cores together run at a lower clock: 0.6 to 1 of the peak of one core each.
 OF_ONE_CORE = 0.5
-APART = 0.15  # by which a rank or a node may be slower than the median
+APART = 0.15  # fraction by which a rank or a node may be slower than the median
 NAMES = ("fma_one", "gemm_one", "fma_all", "gemm_all", "triad_all")
 ALL = (*NAMES, "threads", "array_bytes", "cache_bytes")
-OF_FIRST = ("fma_one", "gemm_one", "cache_bytes")  # what the first rank says of its node
+OF_FIRST = (
+    "fma_one",
+    "gemm_one",
+    "cache_bytes",
+)  # values that only the first rank of a node reports
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What one rank measured, in 10⁹ a second; all ranks of a node measured at the same time.
+    """The rates of one rank, in 10⁹ a second; all ranks of a node measured at the same time.
 
     Attributes
     ----------
     threads : int
-        Of this rank.
+        Number of threads of this rank.
     fma_one, gemm_one : float
-        Peak and products of one core while the others slept; NaN but on a node's first rank.
+        Peak and products of one core while the others slept.  Only the first rank of a node has
+        them; the others have NaN.
     fma_all, gemm_all, triad_all : float
         Peak, products and bytes of STREAM's triad on all threads of the rank.
     array_bytes : float
-        Of each of the triad's three arrays, over all threads of the rank.
+        Size of each of the triad's three arrays, over all threads of the rank.
     cache_bytes : float
-        Of all last-level caches of the node; 0 where it does not say.
+        Size of all last-level caches of the node; 0 if it is unknown.
     trouble : str
-        Why nothing was measured, "" if something was.
+        Why the measurement failed, "" if it did not.
     """
 
     threads: int
@@ -81,7 +87,7 @@ def observe(ranks: mpi.Ranks, threads: int) -> list[Rates]:
     }  # fmt: skip
     words = (str(threads), str(nbytes))
     with Probe("hpcpgd.doctor.node_probe", *words, seconds=PROBE_SECONDS) as probe:
-        probe.ask()  # its loops are compiled
+        probe.ask()  # waits until the loops are compiled
         for name in NAMES:
             asked = ranks.node.rank == 0 or name.endswith("_all")
             if asked:
@@ -97,14 +103,14 @@ def observe(ranks: mpi.Ranks, threads: int) -> list[Rates]:
 
 
 def array_bytes(caches: int, free: int, threads: int) -> int:
-    """Return the size of each of the triad's arrays in one of all ``threads`` of a node."""
+    """Return the size of each of the triad's arrays in a thread; the node has ``threads``."""
     wanted = math.ceil(max(CACHES * caches / threads, LEAST_BYTES) / PIECE_BYTES)
     most = int(MEMORY_SHARE * free / 3 / threads / PIECE_BYTES)
     return PIECE_BYTES * max(min(wanted, most), 1)
 
 
 def per_node(rates: Sequence[Rates], places: Sequence[Place]) -> dict[str, dict[str, float]]:
-    """Return the values of each node by its name: those of all cores are summed over its ranks."""
+    """Return the values of each node by its name; rates of all cores are summed over its ranks."""
     nodes: dict[str, dict[str, float]] = {}
     for one, place in zip(rates, places, strict=True):
         node = nodes.setdefault(place.host, dict.fromkeys(ALL, 0.0))
@@ -122,12 +128,12 @@ def middle_of(nodes: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 def judge(rates: Sequence[Rates], places: Sequence[Place], *, shared: bool) -> list[Finding]:
     """Compare products with the peak, all cores with one, ranks and nodes with their median.
 
-    ``shared`` says that the ranks had to share their cores, with others or among themselves.
+    ``shared`` says that the ranks shared their cores with each other or with other processes.
     """
     failed = [rank for rank, one in enumerate(rates) if one.trouble]
     if failed:
         text = f"{in_words(failed, places)}: {rates[failed[0]].trouble}"
-        return [warning(SUBJECT, text, "see whether Python starts there")]
+        return [warning(SUBJECT, text, "check that Python starts there")]
     nodes = per_node(rates, places)
     middle, note = middle_of(nodes), ", measured on shared cores" if shared else ""
     findings = [_of_products(middle, note), ok("bandwidth", f"{_of_triad(middle)}{note}")]
@@ -147,7 +153,7 @@ def _of_products(middle: dict[str, float], note: str) -> Finding:
         return warning(SUBJECT, text, cure)
     if every < OF_PEAK or clock < OF_ONE_CORE:
         text = f"{text}; each of all cores reaches {clock:.2f} of the peak of one core alone"
-        cure = "end what else runs here; let each thread have a core of its own; see its cooling"
+        cure = "end what else runs here; give each thread a core of its own; check the cooling"
         return warning(SUBJECT, text, cure)
     return ok(SUBJECT, text)
 
@@ -165,7 +171,7 @@ def _of_triad(middle: Mapping[str, float]) -> str:
 def _spread(
     rates: Sequence[Rates], nodes: dict[str, dict[str, float]], places: Sequence[Place]
 ) -> list[Finding]:
-    """Name the nodes, or else the ranks, that are slower a thread than the median."""
+    """Report the nodes, or else the ranks, whose rate per thread is below the median."""
     findings = []
     for what, name in (("products", "gemm_all"), ("memory", "triad_all")):
         by_node = [node[name] / node["threads"] for node in nodes.values()]
@@ -186,5 +192,5 @@ def _slow(values: Sequence[float]) -> list[int]:
 
 def _outlier(what: str, values: Sequence[float], slow: Sequence[int]) -> Finding:
     share = min(values[number] for number in slow) / median(values)
-    cure = "see what else runs there, its binding and its cooling, or leave it out"
+    cure = "check what else runs there, the binding and the cooling, or leave the node out"
     return warning(SUBJECT, f"{what}: down to {share:.2f} of the median", cure)

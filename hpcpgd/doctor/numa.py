@@ -1,4 +1,4 @@
-"""The NUMA domains of a node, and whether a rank's cores span several of them."""
+"""The NUMA domains of a node, and whether the cores of a rank lie in several of them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Domains:
     Attributes
     ----------
     sizes : tuple of int
-        Logical processors of each.
+        Number of logical processors of each.
     spanned : int
-        Domains that hold a processor which this rank may use.
+        Number of domains with a processor that this rank may use.
     """
 
     sizes: tuple[int, ...]
@@ -30,7 +30,7 @@ class Domains:
 
 
 def observe(allowed: Sequence[int], folder: Path = DOMAINS) -> Domains:
-    """Return the domains, none where the system names none; ``allowed`` are a rank's processors."""
+    """Return the domains, none if they are unknown; ``allowed`` are a rank's processors."""
     lists = [path.read_text() for path in sorted(folder.glob("node[0-9]*/cpulist"))]
     domains = [numbers for numbers in map(processors, lists) if numbers]
     spanned = sum(not numbers.isdisjoint(allowed) for numbers in domains)

@@ -1,4 +1,4 @@
-"""Whether others use the cores of a node, which makes every measure below too low."""
+"""Whether others use the cores of a node, which makes all rates of the doctor too low."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from hpcpgd.machine.cores import hardware_threads
 from hpcpgd.machine.other_load import busy_seconds
 
 SUBJECT = "load"
-SECONDS = 0.5  # of the look; the system counts in hundredths
-# The system's own work: a share of the cores, and never more than half a core, as a process of
-# somebody else takes a whole one.
+SECONDS = 0.5  # of observation; the system counts in hundredths of a second
+# The system's own work takes a small share of the cores.  More than half a core is never tolerated,
+# because one process of another user takes a whole core.
 TOLERATED_SHARE = 0.1
 TOLERATED_CORES = 0.5
 
 
 @dataclass(frozen=True)
 class OtherWork:
-    """What was seen while the ranks slept.
+    """The load of others while the ranks slept.
 
     Attributes
     ----------
     used : float
-        Cores that others used, on average; NaN where the system does not say.
+        Cores that others used, on average; NaN if it is unknown.
     cores : int
-        That were looked at.
+        Number of cores that were observed.
     """
 
     used: float
@@ -35,7 +35,7 @@ class OtherWork:
 
 
 def observe(cores: Sequence[int]) -> OtherWork:
-    """Watch ``cores`` while this rank sleeps; all ranks of the node call it together."""
+    """Observe ``cores`` while this rank sleeps; all ranks of the node call it together."""
     watched = hardware_threads(cores)  # a process on any of them slows its core down
     before, begin = busy_seconds(watched), time.monotonic()
     time.sleep(SECONDS)
@@ -44,20 +44,20 @@ def observe(cores: Sequence[int]) -> OtherWork:
 
 
 def is_busy(seen: OtherWork) -> bool:
-    """Return whether others use more than the system itself."""
+    """Return whether others use more than the system's own work takes."""
     return seen.used > min(TOLERATED_SHARE * seen.cores, TOLERATED_CORES)  # False for NaN
 
 
 def marked(findings: Sequence[Finding], busy: bool) -> list[Finding]:
-    """Return findings of a measurement; if the cores were ``busy`` meanwhile, each says so."""
+    """Return the findings of a measurement, with a note if the cores were ``busy`` meanwhile."""
     note = ", while others used the cores" * busy
     return [replace(one, seen=one.seen + note * (one.level != PROBLEM)) for one in findings]
 
 
 def judge(seen: OtherWork) -> list[Finding]:
-    """Say how much others use."""
+    """Judge how much others use."""
     if seen.used != seen.used:
-        return [ok(SUBJECT, "this system does not say what others use")]
+        return [ok(SUBJECT, "this system does not report what others use")]
     text = f"others use {seen.used:.1f} of {seen.cores} cores"
     if is_busy(seen):
         cure = "end what else runs here, or ask for whole nodes (sbatch --exclusive)"

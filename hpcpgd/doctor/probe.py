@@ -1,4 +1,4 @@
-"""Checks in a process of their own: what crashes or hangs there harms nobody."""
+"""Checks in processes of their own, so that a crash or a hang ends only the check."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def ask(
     launcher: tuple[str, ...] = (),
     environ: Mapping[str, str] = os.environ,
 ) -> tuple[str, str]:
-    """Run a module of ours, not as a rank of this job; past ``seconds`` it is killed.
+    """Run a module of hpcpgd, not as a rank of this job; it is killed after ``seconds``.
 
     Returns
     -------
     out : str
         Its standard output.
     trouble : str
-        What went wrong, "" if nothing did.
+        Why it failed, "" if it did not.
     """
     command = [*launcher, sys.executable, "-m", module, *words]
     try:
@@ -43,19 +43,19 @@ def ask(
 
 
 def _ended(code: int, errors: str) -> str:
-    said = reason(errors)
-    return f"it ended with {code}" + f": {said}" * bool(said)
+    line = reason(errors)
+    return f"it ended with {code}" + f": {line}" * bool(line)
 
 
 class Probe:
-    """A module of ours in a process of its own, which answers each line by one line.
+    """A module of hpcpgd in a process of its own that answers each line with one line.
 
-    It is killed at the end of ``with``, or when an answer has not come after ``seconds``.
+    The process is killed at the end of ``with``.  It has ``seconds`` for all its answers.
 
     Attributes
     ----------
     trouble : str
-        Why there are no more answers, "" while there are.
+        Why the process does not answer any more, "" while it does.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Probe:
         if self.trouble:
             return ""
         answers = self._process.stdout
-        with suppress(BrokenPipeError):  # it has ended, which is seen below
+        with suppress(BrokenPipeError):  # it has ended, so there is no answer
             self._process.stdin.write(f"{line}\n".encode())
         if not select.select([answers], [], [], max(self._end - time.monotonic(), 0.0))[0]:
             self.trouble = f"no answer within {self._seconds:.0f} s"

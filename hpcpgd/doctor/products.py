@@ -1,4 +1,4 @@
-"""Matrix products: which BLAS, which of its kernels, how fast, and what slows it down."""
+"""Matrix products: the BLAS, its kernel, its speed, and what slows it down."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SUBJECT = "BLAS"
 MODULE = "hpcpgd.doctor.gemm_probe"
 PROBE_SECONDS = 30.0
 ROUNDS = 15
-# What chooses another kernel or block size than the library would.
+# Variables that choose another kernel or block size than the library would.
 VARIABLES = (
     *("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR"),
     *("MKL_DEBUG_CPU_TYPE", "BLIS_ARCH_TYPE"),
 )
-HARMLESS = 0.9  # of the speed: the clock itself is no better
+HARMLESS = 0.9  # of the speed: the clock frequency varies as much
 # OpenBLAS's kernels for x86 without AVX-512.
 WITHOUT_AVX512 = (
     *("prescott", "core2", "penryn", "dunnington", "nehalem", "sandybridge", "haswell", "zen"),
@@ -41,25 +41,25 @@ class Products:
     Attributes
     ----------
     blas : str
-        Its name, version, kernel and file.
+        Name, version, kernel and file of the library.
     kernel : str
-        The kernel alone, "" if it is not known.
+        Name of the kernel, "" if it is unknown.
     stand_in : bool
-        Whether NumPy must be called instead.
+        Whether NumPy must be called instead of the library.
     avx512 : bool
         Whether the processor has AVX-512.
     variables : dict
-        Those of ``VARIABLES`` that are set.
+        The variables of ``VARIABLES`` that are set, with their values.
     gflops : float
-        Of one thread; 0: not measured.
+        Rate of one thread; 0 if it was not measured.
     without : float
-        The same without ``variables``.
+        The rate without ``variables``.
     ratio : float
-        Of both, from times taken in turns.
+        Ratio of both rates, from times measured in turns.
     refused : str
         Why the library cannot be used.
     trouble : str
-        Why nothing was measured.
+        Why the measurement failed.
     """
 
     blas: str = ""
@@ -75,7 +75,7 @@ class Products:
 
 
 def observe(environ: Mapping[str, str] = os.environ) -> Products:
-    """Find the library and measure it, in processes of their own."""
+    """Find the library, and measure it in processes of their own."""
     from hpcpgd.environment.provenance import blas_library, blas_pool
     from hpcpgd.kernels.blas.blas_library import Blas
     from hpcpgd.machine.resources import find_blas
@@ -85,12 +85,12 @@ def observe(environ: Mapping[str, str] = os.environ) -> Products:
         blas = find_blas("gemm")
     except UnavailableError as error:
         return Products(refused=str(error))
-    found = isinstance(blas, Blas)
+    callable_blas = isinstance(blas, Blas)
     gflops, without, ratio, trouble = _measure(given, environ)
     return Products(
-        blas=blas_library(blas) if found else "np.matmul",
-        kernel=blas_pool(blas.path).get("architecture") or "" if found else "",
-        stand_in=not found,
+        blas=blas_library(blas) if callable_blas else "np.matmul",
+        kernel=blas_pool(blas.path).get("architecture") or "" if callable_blas else "",
+        stand_in=not callable_blas,
         avx512=_has_avx512(),
         variables=given,
         gflops=gflops,
@@ -103,9 +103,9 @@ def observe(environ: Mapping[str, str] = os.environ) -> Products:
 def _measure(
     given: Mapping[str, str], environ: Mapping[str, str]
 ) -> tuple[float, float, float, str]:
-    """Return GFLOP/s as the environment is and without ``given``, their ratio, and any trouble.
+    """Return GFLOP/s in the environment and without ``given``, their ratio, and any trouble.
 
-    Medians, of paired times: what else the machine does slows both alike.
+    These are medians of times taken in turns, so that other load slows both equally.
     """
     environments = [environ]
     if given:
@@ -134,7 +134,7 @@ def _has_avx512() -> bool:
 
 
 def judge(seen: Products) -> list[Finding]:
-    """Say whether products are as fast as they can be."""
+    """Judge whether products are as fast as they can be."""
     if seen.refused:
         cure = "name another library in HPCPGD_BLAS, or unset it"
         return [problem(SUBJECT, seen.refused, cure, UnavailableError.exit_code)]

@@ -1,4 +1,4 @@
-"""What the doctor says: each finding as it is made, a verdict at the end."""
+"""The output of the doctor: each finding when it is made, and a verdict at the end."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ SCHEMA = "hpcpgd.doctor/1"
 
 @dataclass
 class Report:
-    """The lines of the doctor, printed by one process of the job.
+    """The lines or the JSON document of the doctor, printed by one process of the job.
 
     Attributes
     ----------
     speaks : bool
         Whether this process prints.
     as_json : bool
-        Whether it prints one JSON document at the end in place of lines.
+        Whether it prints one JSON document at the end instead of lines.
     code : int
-        The code of the first problem, 0 without one.
+        The exit code of the first problem, 0 without a problem.
     rates : mapping
-        Measured rates of each node, for the document.
+        Measured rates of each node, for the JSON document.
     findings : list of dict
-        All findings, each with its rank, for the document.
+        All findings, each with its rank, for the JSON document.
     on_findings : callable
-        Is called with each new part of ``findings``.
+        Is called with all new findings.
     """
 
     speaks: bool
@@ -45,27 +45,27 @@ class Report:
     _levels: Counter[str] = field(default_factory=Counter)
 
     def say(self, text: str) -> None:
-        """Print a line that is no finding."""
+        """Print a line that is not a finding."""
         if self.speaks and not self.as_json:
             say(text)
 
     def add(self, *findings: Finding) -> None:
-        """Print findings of this process."""
+        """Print the findings of this process."""
         self.add_all([findings], [Place("", 0)])
 
     def add_all(self, findings: Sequence[Sequence[Finding]], places: Sequence[Place]) -> None:
-        """Print the findings of all ranks, equal ones once."""
+        """Print the findings of all ranks; equal findings are one line."""
         for line in merged(findings, places):
             self._levels[line.split()[0]] += 1
             self.say(line)
-        new = [{"rank": rank, **asdict(one)} for rank, own in enumerate(findings) for one in own]
+        new = [{"rank": rank, **asdict(one)} for rank, row in enumerate(findings) for one in row]
         self.findings += new
         self.on_findings(new)
-        codes = [one.code for own in findings for one in own if one.code]
+        codes = [one.code for row in findings for one in row if one.code]
         self.code = self.code or next(iter(codes), 0)
 
     def verdict(self) -> None:
-        """Print the last line, or the document."""
+        """Print the last line, or the JSON document."""
         if self.as_json and self.speaks:
             say(self.document(self.code))
         levels = self._levels
@@ -75,7 +75,7 @@ class Report:
         self.say(f"verdict: {seen} in {monotonic() - self._begin:.1f} s{code}")
 
     def document(self, code: int | None) -> str:
-        """Return all findings as one JSON document; ``code`` is None if it is not known."""
+        """Return the JSON document; ``code`` is None if the exit code is not known."""
         seconds = round(monotonic() - self._begin, 1)
         document = {"schema": SCHEMA, "exit_code": code, "seconds": seconds, "rates": self.rates}
         return json.dumps({**document, "findings": self.findings}, indent=1)

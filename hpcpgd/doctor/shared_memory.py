@@ -1,6 +1,6 @@
-"""``/dev/shm``, which MPI and reduction ``shared`` take their memory from.
+"""``/dev/shm``, from which MPI and reduction ``shared`` take their memory.
 
-It is looked at before MPI starts, which a small one can kill.
+It is checked before MPI starts, because MPI may crash if it is small.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hpcpgd.parallel.shm_files import SHARED_MEMORY as FOLDER
 
 SUBJECT = "shared memory"
 MIB = 2**20
-# MPICH with UCX takes 5.2 MiB a rank, and is killed in MPI_Init where it finds less.
+# MPICH with UCX takes 5.2 MiB a rank, and is killed in MPI_Init if there is less.
 RANK_BYTES = 6 * MIB
 LEAST_BYTES = 32 * MIB
 
@@ -30,9 +30,9 @@ class SharedMemory:
     size, free : int
         Bytes.
     leftovers : tuple of str
-        This user's files of MPI libraries that no process has mapped.
+        Files of MPI libraries that belong to this user and that no process has mapped.
     leftover_bytes : int
-        Of these files.
+        Size of these files.
     """
 
     size: int
@@ -42,7 +42,7 @@ class SharedMemory:
 
 
 def observe(folder: Path = FOLDER, processes: Path = Path("/proc")) -> SharedMemory | None:
-    """Return what is seen, None where a system has no such folder."""
+    """Return the file system of shared memory, None on a system without this folder."""
     if not folder.is_dir():
         return None
     there = os.statvfs(folder)
@@ -56,14 +56,14 @@ def observe(folder: Path = FOLDER, processes: Path = Path("/proc")) -> SharedMem
 
 
 def is_small(seen: SharedMemory, ranks: int) -> bool:
-    """Return whether MPI may find too little for ``ranks`` on a node."""
+    """Return whether it may be too small for MPI with ``ranks`` on a node."""
     return seen.free < max(LEAST_BYTES, ranks * RANK_BYTES)
 
 
 def judge(seen: SharedMemory | None, ranks: int) -> list[Finding]:
-    """Say whether ``ranks`` on a node can work with its shared memory."""
+    """Judge whether the shared memory of a node suffices for ``ranks``."""
     if seen is None:
-        return [ok(SUBJECT, f"no {FOLDER} here: MPI has its own way")]
+        return [ok(SUBJECT, f"this system has no {FOLDER}, and MPI does not need it")]
     sizes = f"{FOLDER} has {_size(seen.size)}, {_size(seen.free)} free"
     left = seen.leftovers
     if left:
@@ -71,8 +71,8 @@ def judge(seen: SharedMemory | None, ranks: int) -> list[Finding]:
     remove = ""
     if left:
         patterns = " ".join(f"{FOLDER}/{prefix}*" for prefix in _prefixes(left))
-        remove = "hpcpgd train removes what is MPICH's as it starts; "
-        remove += f"else, while none of your MPI jobs runs on this node: rm -f {patterns}"
+        remove = "hpcpgd train removes MPICH's files when it starts; "
+        remove += f"or, while none of your MPI jobs runs on this node: rm -f {patterns}"
     if is_small(seen, ranks):
         cure = "enlarge it: docker run --shm-size=1g, or mount -o remount,size=1g /dev/shm"
         if left:

@@ -1,4 +1,4 @@
-"""The SLURM job that this runs in."""
+"""The SLURM job that the doctor runs in."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ SHORT_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Job:
-    """What SLURM says of the job and its step.
+    """What SLURM reports about the job and its step.
 
     Attributes
     ----------
     tasks : int
-        Of the whole job; 0: it asked for nodes alone.
+        Number of tasks of the job; 0 if it asked only for nodes.
     in_step : bool
         Whether ``srun`` or an ``mpirun`` that uses it started this process.
     cpus_per_task, passed_on : int
-        Cores of a task that the job asked for, and that ``srun`` is told of; 0: not said.
+        Cores of a task that the job asked for, and that ``srun`` is told; 0 if unknown.
     seconds_left : float or None
-        Until the time limit; None: not known.
+        Seconds until the time limit; None if unknown.
     requeue : bool
-        Whether the job may begin again.
+        Whether SLURM may start the job again.
     shell : bool
-        Whether this was typed at a shell that is itself a step.
+        Whether the doctor was started at a shell that is itself a step.
     """
 
     tasks: int
@@ -47,22 +47,22 @@ class Job:
 
 
 def number(environ: Mapping[str, str], name: str, otherwise: int) -> int:
-    """Return the whole number that a variable holds, ``otherwise`` where it holds none."""
+    """Return the whole number in a variable, ``otherwise`` if there is none."""
     text = environ.get(name, "")
     return int(text) if text.isdecimal() else otherwise
 
 
 def observe(environ: Mapping[str, str]) -> Job | None:
-    """Return what is seen, None outside of a job."""
+    """Return the job, None outside of a job."""
     job = environ.get("SLURM_JOB_ID")
     if job is None:
         return None
-    # Nothing is told where SLURM cannot be asked.
+    # The answer is empty if SLURM cannot be asked.
     words = answer_of(("scontrol", "--oneliner", "show", "job", job), ASK_SECONDS).split()
-    told = dict(word.split("=", 1) for word in words if "=" in word)
-    end = told.get("EndTime", "Unknown")
+    answer = dict(word.split("=", 1) for word in words if "=" in word)
+    end = answer.get("EndTime", "Unknown")
     left = None
-    if told.get("TimeLimit") != "UNLIMITED":
+    if answer.get("TimeLimit") != "UNLIMITED":
         with suppress(ValueError):  # Unknown, None, NONE
             left = datetime.fromisoformat(end).timestamp() - time.time()
     return Job(
@@ -71,59 +71,61 @@ def observe(environ: Mapping[str, str]) -> Job | None:
         number(environ, "SLURM_CPUS_PER_TASK", 0),
         number(environ, "SRUN_CPUS_PER_TASK", 0),
         left,
-        told.get("Requeue", "1") != "0",
+        answer.get("Requeue", "1") != "0",
         in_step_shell(environ),
     )
 
 
 def judge(job: Job | None, ranks: int, cores: int, library: str) -> list[Finding]:
-    """Say what does not fit.
+    """Judge whether the ranks fit the job.
 
     Parameters
     ----------
     job : Job or None
     ranks : int
-        Of the MPI world.
+        Number of ranks of the MPI world.
     cores : int
-        That the rank with the fewest may use.
+        Number of cores that the rank with the fewest cores may use.
     library : str
-        The MPI library's name.
+        Name of the MPI library.
     """
     if job is None:
         return []
-    found = []
-    # Without --overlap a step waits until that of the shell ends.
+    findings = []
+    # Without --overlap a step waits until the step of the shell ends.
     start = f"--overlap --ntasks={job.tasks} " * job.shell
     interface = "pmix" if "Open MPI" in library else "pmi2"
     srun = f"srun {start}--mpi={interface} python -m hpcpgd.doctor"
     if ranks == 1 and job.tasks > 1 and not job.in_step:
         seen = f"plain python in a job of {job.tasks} tasks is one rank, the others are idle"
-        found.append(warning(SUBJECT, seen, f"start it with {srun}"))
+        findings.append(warning(SUBJECT, seen, f"start it with {srun}"))
     elif job.tasks not in (0, ranks):
         seen = f"{counted(ranks, 'rank')} in a job of {job.tasks} tasks"
-        found.append(warning(SUBJECT, seen, "start as many ranks as tasks, or ask for as many"))
+        findings.append(
+            warning(SUBJECT, seen, "start as many ranks as the job has tasks, or change --ntasks")
+        )
     if _not_passed_on(job, cores):
         seen = f"the job has {job.cpus_per_task} cores a task, but srun is not told of them"
         cure = "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK before srun, or give srun -c"
-        found.append(warning(SUBJECT, seen, cure))
+        findings.append(warning(SUBJECT, seen, cure))
     left = job.seconds_left
     if left is not None and left < SHORT_SECONDS:
         seen = f"{left:.0f} s are left of this job"
-        found.append(warning(SUBJECT, seen, "ask for more: sbatch --time"))
-    if not found:
+        findings.append(warning(SUBJECT, seen, "ask for more: sbatch --time"))
+    if not findings:
         tasks = ", as many as tasks" if job.tasks else ""
-        found.append(ok(SUBJECT, f"{counted(ranks, 'rank')}{tasks}{_end(job)}"))
-    return found
+        findings.append(ok(SUBJECT, f"{counted(ranks, 'rank')}{tasks}{_end(job)}"))
+    return findings
 
 
 def _not_passed_on(job: Job, cores: int) -> bool:
-    """Return whether ``srun``, which since 22.05 inherits no -c, leaves cores idle."""
+    """Return whether ``srun``, which does not inherit -c since 22.05, leaves cores idle."""
     lacking = not job.in_step or cores < job.cpus_per_task
     return job.cpus_per_task > 1 and job.passed_on == 0 and lacking
 
 
 def _end(job: Job) -> str:
-    """Say when the job ends, and how a run then keeps what it has."""
+    """Return when the job ends, and how a run is then saved."""
     again = "" if job.requeue else "; it is not put into the queue again (#SBATCH --requeue)"
     if job.seconds_left is None:
         return again

@@ -1,4 +1,4 @@
-"""The folder that runs write to, and the one that keeps compiled kernels."""
+"""The folder that runs are written to, and the folder of compiled kernels."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Storage:
     ----------
     folder : str
     refused : str
-        Why nothing can be written, "" if it can.
+        Why the folder cannot be written, "" if it can.
     seconds : float
-        Of writing and syncing 1 MiB.
+        Time to write and sync 1 MiB.
     unread : str
-        Why HDF5 cannot open or read the file.
+        Why HDF5 cannot open or read the file, "" if it can.
     unlocked : str
-        Why a file cannot be locked for writing.
+        Why a file cannot be locked for writing, "" if it can.
     free : int
-        Bytes.
+        Free bytes.
     """
 
     folder: str
@@ -66,13 +66,13 @@ def observe(folder: Path) -> Storage:
     try:
         shown = str(folder.absolute())
         write_atomically(path, image.getbuffer())
-    except (OSError, OutputError) as error:  # the first in a folder that is gone
+    except (OSError, OutputError) as error:  # OSError if the folder was removed
         return Storage(shown, refused=str(error).rpartition(": ")[2])
     seconds, unread = perf_counter() - begin, ""
     try:
         with h5py.File(path, "r") as file:
             if not np.array_equal(file["numbers"][...], numbers):
-                unread = "what was read is not what was written"
+                unread = "the numbers that were read are not those that were written"
     except (OSError, RuntimeError) as error:
         unread = str(error)
     unlocked = _why_not_locked(path)
@@ -92,45 +92,48 @@ def _why_not_locked(path: Path) -> str:
 
 
 def judge(seen: Storage) -> list[Finding]:
-    """Say whether runs can write there, and read what they wrote."""
+    """Judge whether runs can be written there and read back."""
     if seen.refused:
-        cure = "make it, or make room in it, or name another (train --output DIR/run.h5)"
+        cure = "make the folder, make room in it, or name another (train --output DIR/run.h5)"
         text = f"{seen.folder} cannot be written: {seen.refused}"
         return [problem(SUBJECT, text, cure, OutputError.exit_code)]
-    found = []
+    findings = []
     if "lock" in seen.unread:
         text = f"{seen.folder}: HDF5 cannot lock files to read them: {seen.unread}"
-        cure = "export HDF5_USE_FILE_LOCKING=FALSE: run files are safe, they are never half written"
-        found.append(warning(SUBJECT, text, cure))
+        cure = (
+            "export HDF5_USE_FILE_LOCKING=FALSE: run files need no locks, as they are written whole"
+        )
+        findings.append(warning(SUBJECT, text, cure))
     elif seen.unread:
         text = f"{seen.folder}: a file that was just written: {seen.unread}"
-        found.append(problem(SUBJECT, text, "use another file system", OutputError.exit_code))
+        findings.append(problem(SUBJECT, text, "use another file system", OutputError.exit_code))
     if seen.unlocked:
         text = f"{seen.folder}: files cannot be locked ({seen.unlocked})"
-        found.append(warning(SUBJECT, text, "give study a --folder on another file system"))
+        findings.append(warning(SUBJECT, text, "give study a --folder on another file system"))
     times = f"{seen.folder}: 1 MiB written and synced in {seen.seconds * 1e3:.0f} ms"
     if seen.seconds > SLOW_SECONDS:
         cure = "use a faster file system, or fewer checkpoints (--checkpoint-every)"
-        found.append(warning(SUBJECT, times, cure))
+        findings.append(warning(SUBJECT, times, cure))
     room = f"{seen.free / 2**30:.1f} GiB free"
     if seen.free < LEAST_BYTES:
-        found.append(warning(SUBJECT, f"{seen.folder}: {room}", "make room before a long run"))
-    return found or [ok(SUBJECT, f"{times}, read back, locks work, {room}")]
+        findings.append(warning(SUBJECT, f"{seen.folder}: {room}", "make room before a long run"))
+    return findings or [ok(SUBJECT, f"{times}, read back, locks work, {room}")]
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Where compiled kernels are kept.
+    """The folder of compiled kernels.
 
     Attributes
     ----------
     folders : Folders
-        Those of this node.
+        The folders of this node.
     kernels : int
-        How many there are for this version of the program.
+        Number of kernels for this version of the program.
     nbytes : int
+        Size of these kernels.
     newest : float
-        Age of the newest in seconds.
+        Age of the newest kernel in seconds.
     """
 
     folders: Folders
@@ -140,10 +143,10 @@ class Cache:
 
 
 def observe_cache(folders: Folders) -> Cache:
-    """Look at the folder of compiled kernels that jobs share."""
+    """Return the folder of compiled kernels that jobs share."""
     files = []
     if folders.read:
-        with suppress(OSError):  # gone meanwhile
+        with suppress(OSError):  # removed meanwhile
             files = [path.stat() for path in Path(folders.shared).glob(f"*{SUFFIX}")]
     newest = time.time() - max((file.st_mtime for file in files), default=0.0)
     nbytes = sum(file.st_size for file in files)
@@ -151,7 +154,7 @@ def observe_cache(folders: Folders) -> Cache:
 
 
 def judge_cache(seen: Cache) -> list[Finding]:
-    """Say whether kernels are compiled once, or for every job anew."""
+    """Judge whether kernels are compiled once or again for every job."""
     folders = seen.folders
     here = f"{folders.shared or 'no folder'}: "
     if seen.kernels:
@@ -164,7 +167,7 @@ def judge_cache(seen: Cache) -> list[Finding]:
     if seen.kernels:
         return [ok(CACHE, f"{here}; nothing is added: {folders.reason}")]
     cure = "set NUMBA_CACHE_DIR to a folder that you can write, or fill it: hpcpgd compile"
-    return [warning(CACHE, f"{here} ({folders.reason}): every job compiles anew, 3 to 10 s", cure)]
+    return [warning(CACHE, f"{here} ({folders.reason}): every job compiles again, 3 to 10 s", cure)]
 
 
 def _age(seconds: float) -> str:

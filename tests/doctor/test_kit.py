@@ -167,7 +167,7 @@ def test_the_summary_says_what_was_tried_and_what_looks_wrong(kit: Made) -> None
     assert line in " ".join(wrong.split())
     assert "- scaling: reproducible, 2 ranks on 1 node: it was meant for 2 nodes" in wrong
     assert "- Allreduce, 2 ranks on 2 nodes: ran on 1 node, meant for 2" in wrong
-    assert "one rank has nobody to sum with" in missing
+    assert "a sum needs two ranks" in missing
     assert sums.splitlines()[2].split() == ["bytes", "2", "ranks,", "1", "node"]
     assert scaling.count("reproducible") == 2
 

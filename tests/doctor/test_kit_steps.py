@@ -94,9 +94,9 @@ def test_without_any_run_the_results_are_left_out(tmp_path: Path) -> None:
         (["--with-names"], 2, "go with --kit DIR only"),
         (["--kit", "x", "--json"], 2, "do not go with --kit DIR"),
         (["--kit", "x", "--reference", "y"], 2, "do not go with --kit DIR"),
-        (["--kit", "there"], 74, "there is there already"),
-        (["--kit", "other"], 74, "other.tar.gz is there already"),
-        (["--kit", "/"], 74, "/ is there already"),
+        (["--kit", "there"], 74, "there exists already"),
+        (["--kit", "other"], 74, "other.tar.gz exists already"),
+        (["--kit", "/"], 74, "/ exists already"),
         (["--kit", "missing/x"], 74, "No such file"),
         (["--kit", "x", "--launcher", "no-such-launcher"], 69, "was not found in PATH"),
     ],
@@ -216,7 +216,7 @@ def test_where_scaling_looks_wrong() -> None:
     found = summarise([base, slow, crowded], "strong", {})
     lines = run_results.odd_points(found, Allocation(Launcher(("srun",), True), 2, 2, 1, ""))
     assert lines == [
-        "4 ranks have fewer cores than threads: their times mean nothing",
+        "4 ranks have fewer cores than threads: their times are meaningless",
         "reproducible, 2 ranks on 1 node: efficiency 0.45; time goes into the Allreduce and into "
         "waiting for other ranks",
     ]

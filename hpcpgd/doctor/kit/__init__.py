@@ -1,4 +1,5 @@
-"""First contact with a cluster: try what matters in a quarter of an hour, and pack the results.
+"""First contact with a cluster: a quarter of an hour of checks, and an archive of the results.
 
-``private_names`` and ``shared_folder`` guard what is passed on.  May import all of ``doctor``.
+``private_names`` and ``shared_folder`` replace names in files that others may read.  It may import
+all of ``doctor``.
 """

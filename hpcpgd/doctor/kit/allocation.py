@@ -1,4 +1,4 @@
-"""What a kit may use: nodes, the ranks and threads of each, and what starts them."""
+"""The nodes that a kit may use, the ranks and threads of each, and the launcher."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Allocation:
     launcher : Launcher
     nodes : int
     per_node : int
-        Ranks of a node.
+        Number of ranks of a node.
     threads : int
-        Of a rank.
+        Number of threads of a rank.
     lacking : str
         Why there are no more nodes.
     """
@@ -45,15 +45,15 @@ class Allocation:
 
     @property
     def ranks(self) -> list[int]:
-        """Return the numbers of ranks that are tried: one alone, then whole nodes."""
+        """Return the numbers of ranks that are tried: one rank, then all ranks of whole nodes."""
         return sorted({1, *(count * self.per_node for count in self.counts)})
 
     def nodes_of(self, ranks: int) -> int:
-        """Return how many nodes so many ranks are meant for."""
+        """Return on how many nodes ``ranks`` are to run."""
         return -(-ranks // self.per_node)
 
     def on(self, nodes: int) -> Launcher:
-        """Return the launcher for so many nodes; ``mpirun`` fills one after the other."""
+        """Return the launcher for ``nodes``; ``mpirun`` fills one node after the other."""
         if not self.launcher.is_srun:
             return self.launcher
         place = (f"--nodes={nodes}", f"--ntasks-per-node={self.per_node}")
@@ -61,18 +61,20 @@ class Allocation:
 
 
 def find(named: str | None, environ: Mapping[str, str] = os.environ) -> Allocation:
-    """Return what the launcher that a user names can use, or else this machine.
+    """Return the nodes that the launcher ``named`` by the user can use, else this machine.
 
     Raises
     ------
     UnavailableError
         If there is no launcher.
     UsageError
-        If what was named cannot be one.
+        If ``named`` cannot be a launcher.
     """
     launcher = launchers.find(named)
     if named is None or "SLURM_JOB_ID" not in environ:
-        lacking = "no launcher for several nodes was named" if named is None else "this is no job"
+        lacking = (
+            "no launcher for several nodes was named" if named is None else "this is not a job"
+        )
         cure = "submit slurm/first-contact.sbatch, or give --launcher in a job of SLURM"
         return Allocation(launcher, 1, _cores(), 1, f"{lacking}: {cure}")
     nodes = number(environ, "SLURM_JOB_NUM_NODES", 1)
@@ -85,6 +87,6 @@ def find(named: str | None, environ: Mapping[str, str] = os.environ) -> Allocati
 def _cores() -> int:
     try:
         from hpcpgd.machine.cores import usable_cores
-    except UnavailableError:  # MPI cannot be loaded, of which the doctor tells
+    except UnavailableError:  # MPI cannot be loaded, which the doctor reports
         return 1
     return usable_cores()

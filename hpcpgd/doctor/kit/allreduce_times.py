@@ -27,7 +27,7 @@ def main() -> int:
 def _measure(world: mpi.Comm) -> None:
     ranks = mpi.join(world)
     names = {socket.gethostname(), os.environ.get("SLURMD_NODENAME", "")} - {""}
-    told = mpi.allgather_texts(ranks.comm, " ".join(sorted(names)))
+    texts = mpi.allgather_texts(ranks.comm, " ".join(sorted(names)))
     sums = []
     for size in SIZES:
         seconds, right = measure(ranks, np.full(size // 4, 1 + ranks.rank, np.float32))
@@ -39,7 +39,7 @@ def _measure(world: mpi.Comm) -> None:
                 )
         sums.append((size, seconds))
     if ranks.rank == 0:
-        hosts = list(dict.fromkeys(" ".join(told).split()))
+        hosts = list(dict.fromkeys(" ".join(texts).split()))
         say(json.dumps({"ranks": ranks.size, "nodes": ranks.nodes, "hosts": hosts, "sums": sums}))
     mpi.leave(ranks)
 

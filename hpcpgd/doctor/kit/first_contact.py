@@ -1,4 +1,4 @@
-"""``hpcpgd doctor --kit``: try, tell, and pack what can be attached to a question."""
+"""``hpcpgd doctor --kit``: try a cluster, and pack results that can be attached to a question."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hpcpgd.study.foreground import ended_by_signal
 from hpcpgd.version import __version__
 
 MOST = 14 * 60.0  # seconds, of the 15 minutes that slurm/first-contact.sbatch asks for
-RESERVE = 90.0  # of these, to draw, to tell and to pack
+RESERVE = 90.0  # of these, for figures, the summary and the archive
 
 
 def make(folder: Path, doctors: Path, launcher: str | None, with_names: bool) -> int:
@@ -36,31 +36,31 @@ def make(folder: Path, doctors: Path, launcher: str | None, with_names: bool) ->
     Parameters
     ----------
     folder : Path
-        The kit's, which must not be there yet.
+        The kit's folder, which must not exist.
     doctors : Path
-        The folder that the doctor tries.
+        The folder that the doctor checks.
     launcher : str or None
-        What starts the ranks, in place of this machine's ``mpiexec``.
+        The launcher, None for this machine's ``mpiexec``.
     with_names : bool
-        Leave names and paths as they are.
+        Whether names and paths are not replaced.
 
     Raises
     ------
     HpcpgdError
-        If it cannot be begun, or its files cannot be written.
+        If the kit cannot be started, or its files cannot be written.
     """
     if several_ranks():
         raise UsageError("--kit: start it without mpiexec or srun: it starts ranks itself")
     kit = _Kit(folder, doctors, launcher, with_names)
     with ended_by_signal():
-        for name, step in kit.trial.steps():  # whose files and names stay in the private folder
+        for name, step in kit.trial.steps():  # files with names stay in the private folder
             kit.attempt(name, step, kit.trial.end)
-        kit.tell()
+        kit.share()
     return int(any(one.status == FAILED for one in kit.outcomes))
 
 
 class _Kit:
-    """A kit in the making: a folder, its archive, and a folder that is not passed on."""
+    """A kit that is being made: a folder, its archive, and a private folder."""
 
     def __init__(self, folder: Path, doctors: Path, launcher: str | None, with_names: bool) -> None:
         self.with_names = with_names
@@ -72,17 +72,17 @@ class _Kit:
         self.tables: list[tuple[str, str]] = []
 
     def attempt(self, name: str, step: Callable[[], Outcome], end: float = inf) -> None:
-        """Make a step, and say what became of it."""
+        """Make a step and print its outcome."""
         self.outcomes.append(attempt(name, step, end))
         say(tried(self.outcomes[-1:]))
 
-    def tell(self) -> None:
-        """Put into the folder what may be passed on, and pack it."""
+    def share(self) -> None:
+        """Write the files that others may read into the folder, and pack it."""
         share = Share(self.folder, self._scrubber())
         for path in [*self.private.glob("doctor-*.txt"), *self.private.glob("study.toml")]:
             share.text(path.name, path.read_text(encoding="utf-8", errors="backslashreplace"))
         try:
-            from hpcpgd.doctor.kit.run_results import Results  # MPI, only now
+            from hpcpgd.doctor.kit.run_results import Results  # loads MPI, so not before
         except UnavailableError as error:
             refused = Outcome(FAILED, str(error))
             self.attempt("results", lambda: refused)
@@ -98,12 +98,12 @@ class _Kit:
             say(f"which node is node1 and so on stays in {self.private}/names.txt")
 
     def _scrubber(self) -> Callable[[str], str]:
-        """Return what makes texts fit for others; the private folder keeps what it replaces."""
+        """Return a function that replaces names; the private folder keeps the replaced names."""
         hosts = private_names.hosts_of_job()
         for sums in self.trial.sums:
             hosts += sums["hosts"]
         for path in self.trial.run_files():
-            with suppress(OSError, KeyError):  # damaged: it is not shared either
+            with suppress(OSError, KeyError):  # a damaged file, which is not shared either
                 hosts += hosts_of(path)
         numbered = private_names.numbered(hosts)
         text = "".join(f"{word} {host}\n" for host, word in numbered.items())
@@ -114,7 +114,7 @@ class _Kit:
         return private_names.scrubber(numbered, hosts, places)
 
     def _summary(self, share: Share) -> str:
-        """Return the text that a kit begins with; names go before lines are broken, in them."""
+        """Return the summary; names are replaced before lines are broken within them."""
         a, revision = self.allocation, git_revision()
         head = [
             f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; hpcpgd {__version__} {revision}".rstrip(),
@@ -131,28 +131,26 @@ class _Kit:
 
 
 def _seconds() -> float:
-    """Return the time for the whole kit: what is left of the job, if that is less than usual."""
+    """Return the time for the whole kit: the usual one, or the rest of the job if it is less."""
     job = slurm_job.observe(os.environ)
     left = None if job is None else job.seconds_left
     return MOST if left is None else min(MOST, left)
 
 
 def _make_folders(kit: Path) -> tuple[Path, Path, Path]:
-    """Make a kit's folders; return their absolute paths, and that of the archive.
+    """Make a kit's folders; return their absolute paths and the archive's.
 
     Raises
     ------
     OutputError
-        If one of the names is taken, or a folder cannot be made.
+        If one of the paths exists, or a folder cannot be made.
     """
     try:
         folder = kit.absolute()
         private, archive = Path(f"{folder}-private"), Path(f"{folder}.tar.gz")
         for path in (folder, private, archive):
             if os.path.lexists(path):
-                raise OutputError(
-                    f"--kit: {path} is there already: give another name, or remove it"
-                )
+                raise OutputError(f"--kit: {path} exists already: give another name, or remove it")
         private.mkdir()
         folder.mkdir()
     except OSError as error:

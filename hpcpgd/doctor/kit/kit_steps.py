@@ -1,4 +1,4 @@
-"""What a kit tries: the doctor, sums of several sizes, and a small strong-scaling study."""
+"""The steps of a kit: the doctor, sums of several sizes, and a small strong-scaling study."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from hpcpgd.study.runner import execute, run_limited
 from hpcpgd.study.study_folder import Job, StudyFolder
 from hpcpgd.study.studyfile import StudyFile, read
 
-LIMIT = 120.0  # seconds of one program
+LIMIT = 120.0  # seconds for one program
 STUDY = {"name": "first-contact", "kind": "strong", "repeats": 3, "time_limit": f"{LIMIT:.0f}s"}
 REDUCTIONS = ["allreduce", "shared", "reproducible"]
-# Small: a second of one core.  A rank that hangs is named before its run is ended.
+# A small run: it takes one core a second.  A rank that hangs is named before its run is ended.
 TRAIN = {
     "dataset": "synthetic:12000x784x10", "network": "net-1h", "batch_size": 512,
     "learning_rate": 0.1, "epochs": 4, "hang_limit": "1min",
@@ -38,13 +38,13 @@ class Trial:
     ----------
     allocation : Allocation
     private : Path
-        Where programs leave their files, as they are.
+        The folder of the programs' own files.
     doctors : Path
-        The folder that the doctor tries.
+        The folder that the doctor checks.
     end : float
-        When all steps must have ended, by the monotonic clock.
+        Time on the monotonic clock at which all steps must have ended.
     sums : list of dict
-        What ``hpcpgd.doctor.kit.allreduce_times`` measured.
+        The measurements of ``hpcpgd.doctor.kit.allreduce_times``.
     """
 
     allocation: Allocation
@@ -55,11 +55,11 @@ class Trial:
 
     @property
     def runs(self) -> StudyFolder:
-        """Where the study's runs are."""
+        """The folder of the study's runs."""
         return StudyFolder(self.private / "study")
 
     def steps(self) -> list[tuple[str, Callable[[], Outcome]]]:
-        """Return the steps in their order, each with its name."""
+        """Return the names and the functions of the steps, in their order."""
         trials: list[tuple[str, Callable[[], Outcome]]] = []
         for what, step in (("doctor", self.doctor), ("Allreduce", self.allreduce)):
             for nodes in self.allocation.counts:
@@ -69,7 +69,7 @@ class Trial:
         return [*trials, ("scaling study", self.study)]
 
     def doctor(self, nodes: int) -> Outcome:
-        """Let the doctor look at so many nodes."""
+        """Run the doctor on ``nodes``."""
         words = ("hpcpgd.doctor", "--folder", str(self.doctors))
         code, error, text = self._program("doctor", nodes, words)
         lines = text.splitlines()
@@ -77,14 +77,14 @@ class Trial:
         problems = [line for line in odd if line.startswith(PROBLEM)]
         if code == 0:
             return Outcome(OK, lines[-1], text, odd)
-        if code is None:  # what the doctor said last is where it hung
+        if code is None:  # the doctor's last problem names the check that hung
             return Outcome(FAILED, "; ".join([error, *problems[-1:]]), text, odd)
         return Outcome(FAILED, [*problems, error or f"exit code {code}"][0], text, odd)
 
     def allreduce(self, nodes: int) -> Outcome:
-        """Measure sums over all ranks of so many nodes."""
+        """Measure sums over all ranks of ``nodes``."""
         if nodes * self.allocation.per_node == 1:
-            return Outcome(LEFT_OUT, "one rank has nobody to sum with")
+            return Outcome(LEFT_OUT, "a sum needs two ranks")
         code, error, text = self._program(
             "allreduce", nodes, ("hpcpgd.doctor.kit.allreduce_times",)
         )
@@ -101,14 +101,14 @@ class Trial:
     def _program(
         self, what: str, nodes: int, words: tuple[str, ...]
     ) -> tuple[int | None, str, str]:
-        """Run a module of ours on all ranks of so many nodes.
+        """Run a module of hpcpgd on all ranks of ``nodes``.
 
         Returns
         -------
         code : int or None
-            None if it was ended at its limit.
+            None if the program was ended at its time limit.
         error, text : str
-            The line of its standard error that says why, and its standard output.
+            The line of its standard error that gives the reason, and its standard output.
         """
         launcher, a = self.allocation.on(nodes), self.allocation
         command = [*launcher.command(nodes * a.per_node, a.threads), sys.executable, "-m", *words]
@@ -123,7 +123,9 @@ class Trial:
         study, place = self.study_file(), self.runs
         place.make()
         all_points, bad = points(study), dict[str, str]()
-        for repeat in range(1, study.repeats + 1):  # outermost: drift meets all points alike
+        for repeat in range(
+            1, study.repeats + 1
+        ):  # the outer loop: drift affects all points equally
             for point in all_points:
                 left = self.end - time.monotonic()
                 if point.key not in bad and left >= SHORTEST:
@@ -135,7 +137,7 @@ class Trial:
         return Outcome(OK, line if done == wanted else f"{line}; {NO_TIME} for the others")
 
     def study_file(self) -> StudyFile:
-        """Write the study file and return what it says."""
+        """Write the study file and return its content."""
         import tomli_w
 
         a = self.allocation
@@ -153,12 +155,12 @@ class Trial:
         return sorted((self.runs.path / "runs").glob("[!.]*.h5"))
 
     def _run(self, point: Point, repeat: int, limit: float, bad: dict[str, str]) -> None:
-        """Make one run, and keep the line of one that fails."""
+        """Make one run, and keep the message if it fails."""
         job = Job(point, repeat)
         launcher = self.allocation.on(self.allocation.nodes_of(point.ranks))
         try:
             failure = execute(self.runs, job, limit, launcher)
-        except UnavailableError as error:  # on so many nodes; on fewer it may start ranks
+        except UnavailableError as error:  # the launcher may still start ranks on fewer nodes
             bad[point.key] = f"{job.name}: {error}"
             return
         if failure is not None:

@@ -1,4 +1,4 @@
-"""What a kit tells people, as plain lines: pure functions from what was seen to text."""
+"""The summary of a kit as plain text, by pure functions of the outcomes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hpcpgd.doctor.kit.outcome import FAILED, LEFT_OUT, Outcome
 
 WIDTH = 96
 FILES = (
-    "doctor-N.txt: what hpcpgd doctor says on N nodes",
+    "doctor-N.txt: the findings of hpcpgd doctor on N nodes",
     "allreduce.txt: the time of an Allreduce by size and number of ranks",
     "study.toml: the scaling study, which hpcpgd study run runs again",
     "study.txt: its tables: medians, intervals, and where the time went",
@@ -21,9 +21,9 @@ FILES = (
 REPLACED = (
     "Nodes are called node1 to nodeN here. User and account names, domains, addresses and paths "
     "are replaced by words such as <user> and <home>, in all files. Processors, versions and "
-    "times are as they were."
+    "times are not changed."
 )
-AS_THEY_ARE = "Names and paths are as they were, because --with-names was given."
+AS_THEY_ARE = "Names and paths are not replaced, because --with-names was given."
 
 
 def tried(outcomes: Sequence[Outcome]) -> str:
@@ -36,7 +36,7 @@ def tried(outcomes: Sequence[Outcome]) -> str:
 
 
 def wrong(outcomes: Sequence[Outcome]) -> list[str]:
-    """Return what steps found wrong; the same advice of several steps stands once."""
+    """Return what is wrong by the steps' lines; equal advice of several steps appears once."""
     advice: dict[str, str] = {}
     for one in outcomes:
         lines = [*one.odd]
@@ -49,7 +49,7 @@ def wrong(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def left_out(outcomes: Sequence[Outcome], allocation: Allocation) -> list[str]:
-    """Return what was not tried, and why."""
+    """Return what was not tried, with the reasons."""
     missing = [str(count) for count in NODE_COUNTS if count > allocation.nodes]
     left_out = [f"{' and '.join(missing)} nodes: {allocation.lacking}"] if missing else []
     most = allocation.counts[-1]
@@ -79,19 +79,19 @@ def summary(
     tables: Sequence[tuple[str, str]],
     with_names: bool,
 ) -> str:
-    """Return the text that a kit begins with.
+    """Return the text of the summary.
 
     Parameters
     ----------
     head : sequence of str
-        Lines on where and with what it was made.
+        Lines on the machine, the versions and the job.
     outcomes : sequence of Outcome
-        Of all steps.
+        Outcomes of all steps.
     allocation : Allocation
     tables : sequence of (str, str)
         Titles and tables.
     with_names : bool
-        Whether names are as they were.
+        Whether names are not replaced.
     """
     title, first = "hpcpgd: first contact", "What was tried, and what came out"
     names = AS_THEY_ARE if with_names else REPLACED
@@ -101,7 +101,7 @@ def summary(
         section("What looks wrong", wrong(outcomes)),
         section("What was left out", left_out(outcomes, allocation)),
         *("\n".join([name, "-" * len(name), table]) for name, table in tables),
-        section("What is in this folder, as far as it was made", FILES),
+        section("Files of this folder; a step that failed may not have written its own", FILES),
         section("Names", [names]),
     ]
     return "\n\n".join(parts) + "\n"

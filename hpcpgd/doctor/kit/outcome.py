@@ -1,4 +1,4 @@
-"""What became of a step of a kit: one line, whatever happened, and the next step follows."""
+"""The outcome of a step of a kit: one line, even if it failed, and then the next step follows."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from dataclasses import dataclass, replace
 from hpcpgd.errors import HpcpgdError, printable
 
 OK, FAILED, LEFT_OUT = "ok", "failed", "left out"
-SHORTEST = 10.0  # seconds in which no program ends that starts MPI
+SHORTEST = 10.0  # seconds; no program that starts MPI ends in less
 NO_TIME = "no time was left"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step.
+    """The outcome of a step.
 
     Attributes
     ----------
     status : str
         ``OK``, ``FAILED`` or ``LEFT_OUT``.
     line : str
-        What came out, or why nothing did.
+        The result, or why there is none.
     text : str
-        All that its program said.
+        The output of its program.
     odd : tuple of str
-        What looks wrong, a line each.
+        Lines on results that look wrong.
     name : str
-        What was tried.
+        Name of the step.
     seconds : float
-        That it took.
+        Time that it took.
     """
 
     status: str
@@ -42,7 +42,7 @@ class Outcome:
 
 
 def attempt(name: str, step: Callable[[], Outcome], end: float) -> Outcome:
-    """Make a step, unless it is so near the ``end``; whatever goes wrong with it is its line."""
+    """Make a step, unless ``end`` is too near; an exception becomes the line of the outcome."""
     begin = time.monotonic()
     if end - begin < SHORTEST:
         return Outcome(LEFT_OUT, NO_TIME, name=name)
@@ -50,6 +50,6 @@ def attempt(name: str, step: Callable[[], Outcome], end: float) -> Outcome:
         outcome = step()
     except HpcpgdError as error:
         outcome = Outcome(FAILED, str(error))
-    except Exception as error:  # a defect of ours must not take the other steps along
+    except Exception as error:  # a defect of hpcpgd must not end the other steps
         outcome = Outcome(FAILED, printable(f"{type(error).__name__}: {error}"))
     return replace(outcome, name=name, seconds=time.monotonic() - begin)

@@ -1,4 +1,4 @@
-"""Names of people, nodes and folders, and the words that stand for them in what is passed on."""
+"""Names of people, nodes and folders, and the words that replace them in files for others."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ USER_VARIABLES = ("USER", "LOGNAME", "SLURM_JOB_USER")
 RESOLVER = Path("/etc/resolv.conf")
 # First parts of paths that are the same on all machines.
 SYSTEM = ("dev", "proc", "sys", "bin", "sbin", "lib", "lib64", "etc", "usr")
-# Folders whose insides are ours or of Python packages: what stands behind them may stay.
+# Folders with files of hpcpgd or of Python packages: paths within them are not replaced.
 OPEN = ("<kit>", "<private>", "<python>", "<hpcpgd>")
 
-# Between two letters or digits is no border of a name; between others there is one.
+# A name does not begin or end between two letters or digits.
 _BEFORE, _AFTER = r"(?<![^\W_])", r"(?![^\W_])"
 _NAME = f"{_BEFORE}{{}}{_AFTER}"
 _HOST = rf"{_BEFORE}{{}}(?:\.[A-Za-z][\w-]*)*{_AFTER}"
 _RANGE = rf"{_BEFORE}{{}}\[[\d,-]+\]"  # of hosts, as SLURM writes them
 _DOMAIN = rf"(?:[\w-]+\.)*{{}}{_AFTER}"
 _FOLDER = r"{}(?![\w-]|\.\w)"
-_LETTER = r"(?:<\w+>|[^/\s\"'`,:;|<>()\[\]{}])"  # of a path that nobody has named to us
+_LETTER = r"(?:<\w+>|[^/\s\"'`,:;|<>()\[\]{}])"  # of a path that is in no list
 _PATH = re.compile(
     rf"(?P<root><\w+>|~[\w.-]*|(?<![\w.])\.\.?|(?<![\w.>)\]~/-]))(?P<rest>(?:/{_LETTER}+)+/?)"
 )
@@ -40,14 +40,14 @@ _ADDRESS = re.compile(
     r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])"
     r"|(?<![\w:])(?:[0-9a-fA-F]{0,4}:){3,7}[0-9a-fA-F]{1,4}(?![\w:])"
 )
-# Open MPI says who built it, and where.
+# Open MPI prints who built it, and on which host.
 _MAIL = re.compile(r"(?:<\w+>|[\w.+-])+@(?:<\w+>|[\w-])[\w.-]*")
 
 
 def users() -> list[str]:
-    """Return what this user is called."""
+    """Return the names of this user."""
     names = [os.environ.get(name, "") for name in USER_VARIABLES]
-    with suppress(KeyError):  # a container may not know its user
+    with suppress(KeyError):  # a container may have no entry for its user
         entry = pwd.getpwuid(os.getuid())
         names += [entry.pw_name, entry.pw_gecos.split(",")[0]]
     return [name for name in dict.fromkeys(names) if name]
@@ -70,7 +70,7 @@ def hosts_of_job() -> list[str]:
 
 
 def numbered(hosts: Iterable[str]) -> dict[str, str]:
-    """Return ``node1`` to ``nodeN`` for hosts, in their order; a domain makes no other host."""
+    """Return ``node1`` to ``nodeN`` for hosts in their order, whatever their domains are."""
     words: dict[str, str] = {}
     for host in hosts:
         short = host.split(".")[0]
@@ -83,7 +83,7 @@ def numbered(hosts: Iterable[str]) -> dict[str, str]:
 
 
 def domains(hosts: Iterable[str]) -> set[str]:
-    """Return the domains of hosts, and those in which this machine looks for others."""
+    """Return the domains of hosts and the search domains of this machine."""
     names = {host.partition(".")[2] for host in hosts if not _ADDRESS.fullmatch(host)}
     with suppress(OSError):
         for line in RESOLVER.read_text(errors="replace").splitlines():
@@ -93,7 +93,7 @@ def domains(hosts: Iterable[str]) -> set[str]:
 
 
 def folders(kit: Path, private: Path, doctors: Path) -> dict[str, str]:
-    """Return the folders that are known by name, each with what stands for it."""
+    """Return the folders with known names, each with the word that replaces it."""
     named = (
         (kit, "<kit>"), (private, "<private>"), (Path.cwd(), "<folder>"), (doctors, "<folder>"),
         *((Path(home), "<home>") for home in homes()), (Path(sys.prefix), "<python>"),
@@ -116,15 +116,15 @@ def scrubber(
     Parameters
     ----------
     hosts : mapping
-        Short names of nodes, each with the word that stands for it.
+        Short names of nodes, each with the word that replaces it.
     seen : iterable of str
-        Names of hosts as they were seen, whose domains are replaced.
+        Full names of hosts, whose domains are replaced.
     places : mapping
-        Folders, each with the word that stands for it.
+        Folders, each with the word that replaces it.
     """
     known = [*_known(hosts, seen), *((text, _FOLDER, word) for text, word in places.items())]
     forms = {(form, shape): word for text, shape, word in known for form in _forms(text)}
-    # The longest first; but a host is not taken for a machine of its domain.
+    # The longest comes first, but hosts come before domains.
     order = sorted(forms, key=lambda one: (forms[one] != "<domain>", len(one[0])), reverse=True)
     words = [forms[one] for one in order]
     literal = re.compile("|".join(f"({shape.format(re.escape(form))})" for form, shape in order))
@@ -138,7 +138,7 @@ def scrubber(
 
 
 def _known(hosts: Mapping[str, str], seen: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield names, the pattern in which each is looked for, and the word that stands for it."""
+    """Yield names, the pattern of each, and the word that replaces it."""
     for user in users():
         yield user, _NAME, "<user>"
     account = os.environ.get("SLURM_JOB_ACCOUNT", "")
@@ -149,12 +149,12 @@ def _known(hosts: Mapping[str, str], seen: Iterable[str]) -> Iterator[tuple[str,
         stem = host.rstrip("0123456789")
         if stem and stem != host:
             yield stem, _RANGE, "<nodes>"
-    for domain in domains(seen):  # a single word, such as local, is one only behind a name
+    for domain in domains(seen):  # a single word, such as local, is a domain only after a name
         yield domain, _DOMAIN.replace("*", "*" if "." in domain else "+", 1), "<domain>"
 
 
 def _forms(text: str) -> set[str]:
-    """Return a name as texts, lines, JSON and TOML have it, and where it is no UTF-8."""
+    """Return the forms of a name in texts, lines, JSON and TOML, also if it is not UTF-8."""
     quoted = {json.dumps(text, ensure_ascii=strict)[1:-1] for strict in (True, False)}
     forms = {text, text.encode("utf-8", "backslashreplace").decode(), *quoted}
     return forms | {" ".join(form.split()) for form in forms}
@@ -166,7 +166,7 @@ def _public(path: str) -> bool:
 
 
 def _shortened(match: re.Match[str]) -> str:
-    """Return what may be said of a path: all if it is public, else what kind of file it is."""
+    """Return the public part of a path: all of a system path, else the kind of file."""
     root, rest = match["root"], match["rest"]
     if root in OPEN or (not root and _public(rest)):
         return match[0]

@@ -1,4 +1,4 @@
-"""What came out of a kit's runs: the same bits or not, sums, scaling, figures."""
+"""Results of a kit's runs: whether bits are the same, sums, scaling and figures."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from hpcpgd.study.studyfile import read
 from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import aligned, figure, remarks, time
 
-SMALL = 2**15  # bytes, below which a rate says nothing
-POOR = 0.5  # efficiency below which the cause is named
+SMALL = 2**15  # bytes; the rate of less is meaningless
+POOR = 0.5  # an efficiency below this is listed with its cause
 CAUSES = {
     "communication": "time goes into the Allreduce and into waiting for other ranks",
     "load_balance": "some ranks compute longer than others: slower or shared cores",
@@ -35,12 +35,12 @@ CAUSES = {
 
 @dataclass
 class Results:
-    """What is shared of the runs, made step by step.
+    """The shared results of the runs, made step by step.
 
     Attributes
     ----------
     rows : list of Row
-        Runs that have ended, as others may read them.
+        Runs that have ended, with replaced names.
     points : list of Summary
     """
 
@@ -50,7 +50,7 @@ class Results:
     points: list[Summary] = field(default_factory=list)
 
     def steps(self) -> list[tuple[str, Callable[[], Outcome]]]:
-        """Return the steps in their order, each with its name."""
+        """Return the names and the functions of the steps, in their order."""
         return [
             ("Allreduce table", self.sums),
             ("scaling", self.collect),
@@ -59,22 +59,22 @@ class Results:
         ]
 
     def tables(self) -> list[tuple[str, str]]:
-        """Return what there is to show in the summary, with titles."""
+        """Return the tables of the summary, with titles."""
         sums = [("Allreduce", allreduce_table(self.trial.sums))] if self.trial.sums else []
         study = [("Scaling study", scaling_table(self.points))] if self.points else []
         return [*sums, *study]
 
     def sums(self) -> Outcome:
-        """Put the table of sums into the folder."""
+        """Write the table of sums into the folder."""
         if not self.trial.sums:
             return Outcome(LEFT_OUT, "nothing was measured")
         self.share.text("allreduce.txt", allreduce_table(self.trial.sums) + "\n")
         return Outcome(OK, "allreduce.txt")
 
     def collect(self) -> Outcome:
-        """Put the study file and the run files into the folder."""
+        """Write the study file and the run files into the folder."""
         path = self.trial.private / "study.toml"
-        study = read(path) if path.exists() else None  # no time was left to begin it
+        study = read(path) if path.exists() else None  # missing if no time was left for the study
         rows = gather(study, self.trial.runs, None) if study else []
         if study is None or not rows:
             return Outcome(LEFT_OUT, "no run has ended")
@@ -93,18 +93,18 @@ class Results:
         """Write the study's tables and draw its figures."""
         if not self.rows:
             return Outcome(LEFT_OUT, "no run has ended")
-        said, outcome = io.StringIO(), Outcome(OK, "study.txt and figures")
+        output, outcome = io.StringIO(), Outcome(OK, "study.txt and figures")
         try:
-            with redirect_stdout(said):
+            with redirect_stdout(output):
                 report(self.share.folder / "study.h5", None)
-        except HpcpgdError as error:  # such as matplotlib, which is missing: the tables are there
+        except HpcpgdError as error:  # for example matplotlib is missing; the tables are printed
             outcome = Outcome(FAILED, str(error))
-        self.share.text("study.txt", said.getvalue())
+        self.share.text("study.txt", output.getvalue())
         return outcome
 
 
 def same_bits(rows: Sequence[Row]) -> Outcome:
-    """Say whether all runs whose reduction has the same bits have the same weights."""
+    """Judge whether all runs with a reduction that keeps the bits have the same weights."""
     ended = [row for row in rows if row.status == "complete"]
     runs = [row for row in ended if REDUCTIONS[row.reduction].same_bits]
     groups: dict[str, list[str]] = {}
@@ -127,12 +127,12 @@ def same_bits(rows: Sequence[Row]) -> Outcome:
 
 
 def place(one: Row | Summary) -> str:
-    """Name the ranks and nodes of a run or a point."""
+    """Return the numbers of ranks and nodes of a run or a point as a phrase."""
     return f"{counted(one.ranks, 'rank')} on {counted(one.nodes, 'node')}"
 
 
 def allreduce_table(sums: Sequence[dict[str, Any]]) -> str:
-    """Return a table of sums: a line a size, a column a number of ranks."""
+    """Return a table of sums, with a line for each size and a column for each number of ranks."""
     head = ("bytes", *(f"{one['ranks']} ranks, {counted(one['nodes'], 'node')}" for one in sums))
     columns = [dict(one["sums"]) for one in sums]
     lines = [(str(size), *(_sum(size, column[size]) for column in columns)) for size in columns[0]]
@@ -146,7 +146,7 @@ def _sum(size: int, seconds: float) -> str:
 
 
 def scaling_table(summaries: Sequence[Summary]) -> str:
-    """Return the study, a line a point."""
+    """Return a table of the study, with a line for each point."""
     head = ("reduction", "ranks", "nodes", "time/epoch", "speedup", "efficiency", "remarks")
     lines = [
         (
@@ -159,13 +159,13 @@ def scaling_table(summaries: Sequence[Summary]) -> str:
 
 
 def odd_points(summaries: Sequence[Summary], allocation: Allocation) -> list[str]:
-    """Return what looks wrong about the scaling, a line each."""
+    """Return a line for everything that looks wrong about the scaling."""
     lines = []
     good = [p for p in summaries if p.repeats]
     crowded = sorted({p.ranks for p in good if p.oversubscribed})
     if crowded:
         sizes = ", ".join(map(str, crowded))
-        lines.append(f"{sizes} ranks have fewer cores than threads: their times mean nothing")
+        lines.append(f"{sizes} ranks have fewer cores than threads: their times are meaningless")
     for p in good:
         meant, where = allocation.nodes_of(p.ranks), f"{p.reduction}, {place(p)}"
         if p.nodes != meant:

@@ -1,4 +1,4 @@
-"""The folder of a kit that is passed on: the one door through which everything goes into it."""
+"""The folder of a kit that others may read; every file in it is written here."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ import h5py
 from hpcpgd.results.atomic import write_atomically
 from hpcpgd.results.netcdf import TEXT
 
-WEIGHTS = "model"  # the group that is left out: it is large, and params_sha256 tells it
-INSIDE = "hpcpgd-first-contact"  # the folder in the archive, whatever the user calls his
+WEIGHTS = "model"  # the group that is left out: it is large, and params_sha256 identifies it
+INSIDE = "hpcpgd-first-contact"  # name of the folder in the archive
 
 
 class Share:
-    """A folder whose files say no name that ``scrub`` replaces.
+    """A folder in whose files ``scrub`` has replaced names.
 
     Parameters
     ----------
     folder : Path
     scrub : callable
-        Returns a text as others may read it.
+        Returns a text with its names replaced.
     """
 
     def __init__(self, folder: Path, scrub: Callable[[str], str]) -> None:
         self.folder, self._scrub = folder, scrub
 
     def scrubbed(self, value: Any) -> Any:
-        """Return a value as others may read it: texts are changed, numbers are not."""
+        """Return a value with names replaced in texts; numbers are not changed."""
         if isinstance(value, bytes):
             value = value.decode("utf-8", "backslashreplace")
         return self._scrub(value) if isinstance(value, str) else value
@@ -50,9 +50,9 @@ class Share:
         write_atomically(self.folder / name, data)
 
     def run_file(self, source: Path) -> None:
-        """Write a run file anew, without its weights.
+        """Write a copy of a run file without its weights.
 
-        Anew, because a text that is changed in place leaves the old one in an HDF5 file.
+        A text that is changed in place would leave the old text in the HDF5 file.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Share:
                 self._copy(group, new.create_group(name))
 
     def pack(self, target: Path) -> None:
-        """Write the folder as one archive, which does not say who its user is either.
+        """Write the folder as one archive, without the name of its user.
 
         Raises
         ------
