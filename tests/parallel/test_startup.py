@@ -157,7 +157,7 @@ def test_mpi_that_cannot_start_has_our_exit_code_and_a_line(tmp_path: Path) -> N
     assert job.err.count("take its own") == 1
     doctor = python("-m", "hpcpgd.doctor", env=environment(**NO_TRANSPORT), cwd=tmp_path)
     assert doctor.code == 69
-    assert "problem  MPI: MPI_Init fails, its own words stand above" in doctor.out
+    assert "problem  MPI: MPI_Init fails with the message above" in doctor.out
     assert "enlarge /dev/shm" not in doctor.out
     assert doctor.out.endswith("exit code 69\n")
 
