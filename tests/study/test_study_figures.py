@@ -315,9 +315,11 @@ def test_size_title_and_formats_are_those_asked_for(tmp_path: Path) -> None:
 
 def test_a_network_that_was_not_run_has_an_empty_figure(tmp_path: Path) -> None:
     found = Results([row("Naive Serial", "net-1h", 32, 8.0)], (32,))
-    chart = paper_figures.Chart(7, "net-2h", "s", paper_figures.Legend(2, ROWS, {}), found)
+    chart = paper_figures.Chart(
+        7, "net-2h", paper_figures.SECONDS, paper_figures.Legend(2, ROWS, {}), found
+    )
     with our_look():
-        drawn = chart.draw(lambda *_: {}, tmp_path, "caption")
+        drawn = chart.draw(tmp_path, "caption")
     assert sorted(tmp_path.iterdir()) == sorted(drawn)
 
 

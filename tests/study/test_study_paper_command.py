@@ -38,7 +38,7 @@ from hpcpgd.study.paper import axes, contest, measured_rows, paper_command, pape
 paper_command.QUICK = paper_rows.Size(120, 3, 1, 60.0, 60.0, True, (32, 64))
 paper_rows.AXIS_BATCH = axes.AXIS_BATCH = measured_rows.AXIS_BATCH = 32
 paper_rows.AXIS_ROWS, paper_rows.AXIS_WIDTHS = ROWS, WIDTHS
-axes.AXIS_WIDTHS = paper_rows.AXIS_WIDTHS
+measured_rows.AXIS_WIDTHS = paper_rows.AXIS_WIDTHS
 tasks.no_device = lambda: tasks.Failure("no device", 0, "none here")
 contest.LIBRARIES["pytorch"] = str(Path(sys.argv[2]).resolve())
 from hpcpgd.study.cli import main

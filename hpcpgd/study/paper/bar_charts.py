@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from hpcpgd.study.tables import SCALED, scaled_note
 
 FAMILIES = ("loops", "gemv", "gemm", "pytensor", "keras-jax", "pytorch")
 SECONDS, RATE, SPEEDUP = "time per epoch / s", "rate / GFLOP/s", "speedup over the serial row"
-Values = Callable[[PaperRow, str], dict[int, float]]
 
 
 @dataclass(frozen=True)
@@ -54,18 +52,12 @@ def look(row: PaperRow) -> dict[str, Any]:
 def draw(results: Results, legend: Legend, folder: Path, caption: str) -> list[Path]:
     """Draw figures 5 to 10; return the files."""
     make_folder(folder, folder)
-    values: dict[str, Values] = {
-        SECONDS: lambda row, network: results.seconds(row.name, network),
-        RATE: lambda row, network: results.gflops(row.name, network),
-        SPEEDUP: results.speedups,
-    }
     paths = []
     for number, network, what in (
         (5, "net-1h", SECONDS), (6, "net-1h", RATE), (7, "net-2h", SECONDS),
         (8, "net-2h", RATE), (9, "net-1h", SPEEDUP), (10, "net-2h", SPEEDUP),
     ):  # fmt: skip
-        chart = Chart(number, network, what, legend, results)
-        paths += chart.draw(values[what], folder, caption)
+        paths += Chart(number, network, what, legend, results).draw(folder, caption)
     return paths
 
 
@@ -84,17 +76,23 @@ class Chart:
         rows = self.legend.rows
         return tuple(row for row in rows if row.base) if self.what == SPEEDUP else rows
 
-    def draw(self, values: Values, folder: Path, caption: str) -> list[Path]:
+    def _values(self, row: PaperRow) -> dict[int, float]:
+        """Return the heights of a row's bars by batch size."""
+        if self.what == SPEEDUP:
+            return self.results.speedups(row, self.network)
+        measured = self.results.seconds if self.what == SECONDS else self.results.gflops
+        return measured(row.name, self.network)
+
+    def draw(self, folder: Path, caption: str) -> list[Path]:
         """Draw and save the figure; return the files."""
-        rows = self._rows
-        shown = [row for row in rows if values(row, self.network)]
+        values = {row: self._values(row) for row in self._rows}
+        shown = [row for row, heights in values.items() if heights]
         figure = new_figure(9.5, 4.8)
         axes = figure.subplots()
         width = 0.86 / max(len(shown), 1)
-        for row in rows:
-            found = values(row, self.network)
-            place = (shown.index(row) - (len(shown) - 1) / 2) * width if found else 0.0
-            self._bars(axes, row, found, place, width)
+        for row, heights in values.items():
+            place = (shown.index(row) - (len(shown) - 1) / 2) * width if heights else 0.0
+            self._bars(axes, row, heights, place, width)
         batches = self.results.batches
         axes.set_xticks(range(len(batches)), list(map(str, batches)))
         axes.set(xlabel="batch size", ylabel=self.what)
@@ -140,15 +138,8 @@ class Chart:
             axes.bar([0], [np.nan], label=label, color="none", edgecolor="#888888")
             return
         places = np.array([self.results.batches.index(b) for b in values], float) + place
-        axes.bar(
-            places,
-            list(values.values()),
-            width,
-            label=label,
-            edgecolor="white",
-            linewidth=0.4,
-            **look(row),
-        )
+        style = {"edgecolor": "white", "linewidth": 0.4, **look(row)}
+        axes.bar(places, list(values.values()), width, label=label, **style)
         for x, (batch, height) in zip(places, values.items(), strict=True):
             if any(p.scaled for p in self._behind(row, batch)):
                 axes.text(x, height, SCALED, ha="center", va="bottom")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hpcpgd.config.run_config import NETWORKS
 from hpcpgd.environment.provenance import cpu_model
 from hpcpgd.study.grid import network_name
 from hpcpgd.study.paper.contest import LibraryTask, read_library_row
-from hpcpgd.study.paper.paper_rows import AXIS_BATCH, WARM_UP, PaperPoint
+from hpcpgd.study.paper.paper_rows import AXIS_BATCH, AXIS_WIDTHS, WARM_UP, PaperPoint
 from hpcpgd.study.paper.paper_table import PaperRow
 from hpcpgd.study.paper.problem import FIRST
 from hpcpgd.study.paper.tasks import Tasks, name_of
@@ -84,6 +85,12 @@ class Results:
             for (name, net, batch, rows), p in sorted(self._points.items())
             if (name, net, batch) == (row, network, AXIS_BATCH)
         }
+
+    def over_widths(self, row: str, network: str) -> dict[int, Summary]:
+        """Return the points of all widths with as many hidden layers as ``network``."""
+        depth = len(NETWORKS[network])
+        found = {width: self.at(row, (width,) * depth, AXIS_BATCH) for width in AXIS_WIDTHS}
+        return {width: p for width, p in found.items() if p is not None}
 
     def at(self, row: str, hidden: tuple[int, ...], batch: int) -> Summary | None:
         """Return the point of any widths, None if it was not timed."""
