@@ -105,15 +105,15 @@ class ResultReader:
 
     def values(self, path: str, shape: tuple[int | None, ...]) -> Array:
         """Return a dataset's numbers; None in ``shape`` stands for any length from 1."""
-        found = dataset(self._file, path, path)
-        numeric(found.dtype, path)
-        same = len(found.shape) == len(shape) and all(
+        numbers = dataset(self._file, path, path)
+        numeric(numbers.dtype, path)
+        same = len(numbers.shape) == len(shape) and all(
             size == wanted or (wanted is None and size)
-            for size, wanted in zip(found.shape, shape, strict=True)
+            for size, wanted in zip(numbers.shape, shape, strict=True)
         )
         if not same:
-            raise DataError(f"{path}: has shape {found.shape}, expected {shape}")
-        values: Array = np.asarray(found[()])
+            raise DataError(f"{path}: has shape {numbers.shape}, expected {shape}")
+        values: Array = np.asarray(numbers[()])
         return values
 
     def times(self, path: str, shape: tuple[int | None, ...]) -> Array:

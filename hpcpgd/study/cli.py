@@ -13,7 +13,7 @@ from hpcpgd.cli.parser import OneLineParser, require_command
 from hpcpgd.errors import DataError, UsageError
 from hpcpgd.study import figure_form
 
-# Where the function of each command is, which has its name and takes its flags.
+# The module of each command; its function has the command's name and takes its flags.
 _MODULES = {
     "new": "subcommands",
     "plan": "plan_command",
@@ -59,13 +59,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     text = "print a study file with comments, to be edited: hpcpgd study new strong > my.toml"
     one = commands.add_parser("new", help=text, description=text, allow_abbrev=False)
     one.add_argument("template", choices=("strong", "weak", "sweep", "paper"))
-    folder = "where its runs are (default: hpcpgd-study-NAME in this folder)"
-    retry = "run what failed or timed out once more"
+    folder = "folder of its runs (default: hpcpgd-study-NAME in this folder)"
+    retry = "make failed and timed-out runs again"
     texts = {
-        "plan": "say what would be run, what it costs, what is done",
-        "run": "run what is not done, then collect and report; can be stopped and run again",
-        "submit": "send what is neither done nor queued to SLURM, one array for each size",
-        "status": "say what is done, running, pending, failed and missing",
+        "plan": "print the runs, what they will cost and which are done",
+        "run": "make the runs that are not done, collect and report; run again after a stop",
+        "submit": "submit what is neither done nor queued to SLURM, one array for each size",
+        "status": "print which runs are done, running, pending, failed or missing",
         "collect": "copy all runs into one study file",
     }
     parts = {}
@@ -76,7 +76,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     for name in ("run", "submit"):
         parts[name].add_argument("--retry-failed", action="store_true", help=retry)
     one = parts["submit"]
-    text = "what the cluster wants to be told"
+    text = "settings of the cluster, such as its partition"
     one.add_argument(
         "--site", dest="site_file", type=Path, required=True, metavar="SITE.toml", help=text
     )
@@ -85,11 +85,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parts["run"].add_argument(
         "--launcher",
         metavar="COMMAND",
-        help="what starts the ranks, such as 'srun --mpi=pmi2' in an allocation "
+        help="command that starts the ranks, such as 'srun --mpi=pmi2' in an allocation "
         "(default: the mpiexec beside this Python or in PATH)",
     )
     parts["run"].add_argument(
-        "--task", metavar="NAME", help="make one run alone, beside other processes of the study"
+        "--task", metavar="NAME", help="make this run only, while other processes make others"
     )
     parts["run"].add_argument(
         "--no-report", dest="with_report", action="store_false", help="neither collect nor report"
@@ -104,7 +104,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         metavar="LABEL=DIR",
         help="runs of the same study on another machine; repeatable",
     )
-    one.add_argument("--label", help="of this machine (default: its processor)")
+    one.add_argument("--label", help="label of this machine (default: its processor)")
     text = "print the tables and draw the figures of a study, or the learning curves of a run"
     one = commands.add_parser("report", help=text, description=text, allow_abbrev=False)
     text = "a study's folder or TOML file, whose runs are collected first; its .h5; a run's .h5"
@@ -114,7 +114,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     text = "in inches, such as 7x4.5, with room for panels of 0.6 inches (default: by the content; "
     text += "many bars take more height)"
     one.add_argument("--size", type=figure_form.size, metavar="WxH", help=text)
-    text = "of each figure (default: what was measured, on what and where)"
+    text = "title of each figure (default: what was measured, on what and where)"
     one.add_argument("--title", metavar="TEXT", help=text)
     text = f"one or several of {', '.join(figure_form.ALL_FORMATS)}, with commas (default: png,pdf)"
     one.add_argument("--format", dest="formats", type=figure_form.formats, metavar="LIST",
@@ -122,9 +122,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     text = "run Table 1 of the paper, draw its figures 5 to 10, judge its ten claims"
     one = commands.add_parser("paper", help=text, description=text, allow_abbrev=False)
     one.add_argument("--quick", action="store_true", help="2,048 training rows, one repeat")
-    one.add_argument("--only", choices=["gpu"], help="the rows that need a GPU alone")
+    one.add_argument("--only", choices=["gpu"], help="only the rows that need a GPU")
     one.add_argument("--dataset", help="default: mnist, else fashion-mnist")
-    one.add_argument("--folder", type=Path, metavar="DIR", help="where its runs are")
+    one.add_argument("--folder", type=Path, metavar="DIR", help="folder of its runs")
     one.add_argument(
         "--library-python",
         dest="python",

@@ -33,7 +33,7 @@ from hpcpgd.version import __version__
 NO_MODEL = ("", "none")  # of a run that failed early, or without a GPU
 TEXTS = ("hpcpgd_version", "written", "name", "kind", "base")
 NUMBERS = ("repeats", "warmup_epochs", "expected_runs")
-FORMERLY = {"asked_reduction": "reduction"}  # what stands for a column in older files
+FORMERLY = {"asked_reduction": "reduction"}  # the column of older files that has the same values
 SUMMARY_UNITS = {**UNITS, "median": "s", "ci_low": "s", "ci_high": "s"}
 
 
@@ -53,25 +53,25 @@ def gather(study: StudyFile, folder: StudyFolder, machine: str | None) -> list[R
                 rows.append(read_row(path, point, job.repeat, study.warmup_epochs, machine))
             elif failure is not None:
                 rows.append(failed_row(point, job.repeat, failure, machine or ""))
-    # A run that failed early does not know its processor: that of the folder's other runs.
+    # A run that failed early has not recorded its processor: it gets that of the other runs.
     known = next((row.machine for row in rows if row.machine), cpu_model())
-    return _told_apart([row if row.machine else replace(row, machine=known) for row in rows])
+    return _separate_models([row if row.machine else replace(row, machine=known) for row in rows])
 
 
 def missing_points(study: StudyFile, rows: list[Row]) -> list[Row]:
-    """Return a row without a run for each point of which ``rows``, of one folder, have none."""
+    """Return a row of status ``missing`` for each point without a run in ``rows`` of a folder."""
     ended, machine = {row.key for row in rows}, next((row.machine for row in rows), "")
     none = Failure("missing", 0, "")
     return [failed_row(p, 0, none, machine) for p in points(study) if rows and p.key not in ended]
 
 
-def _told_apart(rows: list[Row]) -> list[Row]:
-    """Give machines of several models names of their own: no ratio may cross them."""
+def _separate_models(rows: list[Row]) -> list[Row]:
+    """Add the model to the names of machines that have several: ratios are within one model."""
     for column in ("cpu_model", "gpu_model"):
         models: dict[str, set[str]] = defaultdict(set)
         for row in rows:
             models[row.machine].add(getattr(row, column))
-        several = {name for name, found in models.items() if len(found - set(NO_MODEL)) > 1}
+        several = {name for name, names in models.items() if len(names - set(NO_MODEL)) > 1}
         rows = [
             replace(row, machine=f"{row.machine}, {getattr(row, column)}")
             if row.machine in several and getattr(row, column) not in NO_MODEL
@@ -97,7 +97,7 @@ def write(
     study : StudyFile
     rows : list of Row
     expected : int
-        Rows that it has when all runs have ended.
+        Number of rows when all runs have ended.
     missing : sequence of Row
         Points without a run, which the summary names and the table of runs does not.
     origins : dict, optional
@@ -149,7 +149,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[Row], list[Summary]]:
     Raises
     ------
     DataError
-        If it is damaged or none.
+        If it is damaged or not a study file.
     """
     with opened_result(path, STUDY) as file:
         attributes: dict[str, Any] = {name: file.text(name) for name in TEXTS}

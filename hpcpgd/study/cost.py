@@ -16,7 +16,7 @@ START_SECONDS = 3.0  # of a run: launcher, MPI, imports, kernels from the cache
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run of a point takes.
+    """The cost of one run of a point.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a user may choose of figures: their size, title and formats."""
+"""What a user can choose for figures: their size, title and formats."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMALLEST, LARGEST = 3, 100  # inches
 
 @dataclass(frozen=True)
 class FigureForm:
-    """How figures shall look; a size of None is by the content, a title of None says it."""
+    """The form of figures; without a size they fit the content, without a title they name it."""
 
     size: tuple[float, float] | None = None  # width and height in inches
     title: str | None = None

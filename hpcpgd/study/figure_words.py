@@ -1,4 +1,4 @@
-"""What stands above and below a figure: plain sentences for who has not read the manual."""
+"""Titles and captions of figures, in sentences for readers who do not know the manual."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def network(name: str) -> str:
 
 
 def dataset(name: str) -> str:
-    """Return what people call a dataset."""
+    """Return the usual name of a dataset."""
     return "synthetic data" if name.startswith("synthetic:") else NAMES.get(name, name)
 
 
 def place(machine: str, cores: int, nodes: int) -> str:
-    """Return where something ran; no cores are named that are not known."""
+    """Return the machine of a run, with its cores if they are known."""
     known = f", {counted(cores, 'logical core')}" * (cores > 0)
     return machine + known + f" on {nodes} nodes" * (nodes > 1)
 
@@ -53,7 +53,7 @@ def place_of(points: Sequence[Summary]) -> str:
 
 
 def title(points: Sequence[Summary], kind: str) -> str:
-    """Return what was measured, on what and where."""
+    """Return a title: the kind of study, the network, the dataset and the machine."""
     networks = sorted({network(p.network) for p in points})
     datasets = sorted({dataset(p.dataset) for p in points})
     what = f"{len(networks)} networks" if networks[1:] else networks[0]

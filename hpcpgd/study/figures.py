@@ -14,20 +14,20 @@ from hpcpgd.study import figure_words as words
 from hpcpgd.study import phase_bars, scaling_panels
 from hpcpgd.study.figure_form import BY_CONTENT, FigureForm
 from hpcpgd.study.rows import PHASE_COLUMNS
-from hpcpgd.study.style import our_look, save
+from hpcpgd.study.style import figure_style, save
 from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import SCALED
 
 Series = dict[str, list[Summary]]
-Facts = dict[str, str]  # what may tell a series from others, as a legend says it
+Facts = dict[str, str]  # what can distinguish a series, in the words of the legend
 IN_TITLE = ("network", "dataset", "rows")  # the rows stand in the caption
 
 
 def series(points: Sequence[Summary], kind: str) -> Series:
-    """Return points that differ in ranks and threads alone, by the name of their series.
+    """Return the points by the name of their series, in which only ranks and threads differ.
 
-    A name says what not all points have in common.  Where as many workers are so many ranks or
-    so many threads, the threads tell series apart, too.
+    The name says what not all points have in common.  If points of one series have the same
+    number of workers, as ranks and as threads, each number of threads becomes a series.
     """
     facts = [_facts(p, kind) for p in points]
     groups = _grouped(points, facts)
@@ -74,19 +74,19 @@ def _differs(facts: Sequence[Facts], name: str) -> bool:
 
 
 def _common(points: Sequence[Summary], kind: str) -> str:
-    """Return what all points have in common and the title's first line does not say."""
+    """Return what all points have in common, except for what the first line of the title says."""
     facts = [_facts(p, kind) for p in points]
     names = [name for name in facts[0] if name not in IN_TITLE and not _differs(facts, name)]
     return ", ".join(facts[0][name] for name in names)
 
 
-@our_look()
+@figure_style()
 def draw(
     points: list[Summary], kind: str, folder: Path, date: str, form: FigureForm = BY_CONTENT
 ) -> list[Path]:
-    """Draw what a study of ``kind`` has to show; return the files.
+    """Draw the figures of a study of ``kind``; return the files.
 
-    Machines never share a figure.  Points without a run are counted in the caption.
+    Each machine has its own figures.  Points without a run are counted in the caption.
     """
     make_folder(folder, folder)
     paths = []

@@ -1,4 +1,4 @@
-"""Make all runs of a study before a person's eyes, and end them with us."""
+"""Make all runs of a study, with the progress on standard error."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from hpcpgd.study.tables import about
 def execute_all(
     place: StudyFolder, jobs: list[Job], time_limit: float, launcher: Launcher, warmup: int
 ) -> None:
-    """Run what is not done, with a bar, or a line for each run where there is no terminal.
+    """Make the runs that are not done, with a bar, or a line for each run without a terminal.
 
-    Both name the run and the time left; failures are told as they come.  ``warmup`` is how many
-    epochs of a run its line does not count.
+    Both show the run and the time left; each failure is printed at once.  The time per epoch
+    in the line of a run leaves out ``warmup`` epochs.
     """
     from tqdm import tqdm
 
@@ -48,7 +48,7 @@ def execute_all(
                     line = f"run {done + made} of {len(jobs)}: {_label(job)}: "
                     line += _result(place, job, warmup) + (f"; {about(left)} left" if left else "")
                     print(line, file=sys.stderr, flush=True)
-        except (KeyboardInterrupt, SystemExit):  # the run under way has been ended
+        except (KeyboardInterrupt, SystemExit):  # the current run has been ended
             ended = sum(place.is_done(job) for job in jobs)
             bar.write(f"{ended} of {len(jobs)} runs are done: run again to go on", file=sys.stderr)
             raise
@@ -59,7 +59,7 @@ def _label(job: Job) -> str:
 
 
 def _result(place: StudyFolder, job: Job, warmup: int) -> str:
-    """Return what became of a run that ended well."""
+    """Return the time per epoch of a run that ended well."""
     if not isinstance(job.task, Point):
         return "ended well"
     row = read_row(place.run_file(job), job.task, job.repeat, warmup, None)
@@ -68,7 +68,7 @@ def _result(place: StudyFolder, job: Job, warmup: int) -> str:
 
 @contextmanager
 def ended_by_signal() -> Iterator[None]:
-    """Let SIGTERM end us as Ctrl-C does, and our run with us, not beside it."""
+    """Let SIGTERM end this process as Ctrl-C does, so that its current run is ended too."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)

@@ -1,4 +1,4 @@
-"""The points of a study: every combination of its grid, each with a name of its own."""
+"""The points of a study: every combination of its grid, each with a unique name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hpcpgd.errors import ConfigError
 from hpcpgd.study.launchers import Launcher
 from hpcpgd.study.studyfile import PER_RANK, StudyFile
 
-# A point is timed whole, in one start: what was cut short is run again from the beginning.
+# A run is timed in one start: one that was interrupted begins again with its first step.
 ALONE = ("--overwrite", "--quiet", "--resume", "never", "--checkpoint-every", "never")
 # Keys of a study that its tables show in columns of their own.
 COLUMNS = (
@@ -36,9 +36,9 @@ class Point:
     ranks : int
     config : RunConfig
     given : tuple of (str, object)
-        The keys that the study gave, others having their defaults.
+        The options that the study sets; all others have their defaults.
     per_rank : tuple of (str, int)
-        Of a weak study: what each rank has, which ``given`` holds as a whole.
+        Of a weak study: rows and batch of each rank; ``given`` has their totals.
     varied : tuple of str
         The keys of the study's grid.
     """
@@ -53,14 +53,14 @@ class Point:
 
     @property
     def key(self) -> str:
-        """A file name: what a person wants to see, and a hash of everything."""
+        """A file name: the main options, and a hash of all options."""
         c = self.config
         name = f"{c.backend}-{c.reduction}-b{c.batch_size}-r{self.ranks}-t{c.threads}"
         return f"{name}-{digest([self.ranks, self.given])}"
 
     @property
     def label(self) -> str:
-        """What a person reads of it while it runs."""
+        """The point in words, for messages while it runs."""
         c, s = self.config, "s" * (self.ranks != 1)
         asked = c.reduction if c.reduction != "auto" else ""
         words = (c.backend, asked, network_name(c.hidden), "batch", str(c.batch_size))
@@ -70,31 +70,31 @@ class Point:
 
     @property
     def setting(self) -> str:
-        """Everything that the study gave and that has no column of its own in its tables."""
+        """The options of the study that have no column of their own in its tables."""
         others = [(k, v) for k, v in self.given if k not in COLUMNS]
         return ", ".join(f"{k} {_plain(v)}" for k, v in (*others, *self.per_rank))
 
     def as_json(self) -> str:
-        """Return all that the study gave."""
+        """Return all options that the study sets."""
         given = {**dict(self.given), **dict(self.per_rank), "ranks": self.ranks}
         return json.dumps({key: shared(key, value) for key, value in given.items()})
 
     def flags(self) -> list[str]:
         """Return the flags of ``hpcpgd train``."""
-        found = []
+        flags = []
         for key, value in self.given:
-            found += [flag_name(key), _plain(value)]
-        return found
+            flags += [flag_name(key), _plain(value)]
+        return flags
 
     def command(self, launcher: Launcher, output: Path) -> list[str]:
-        """Return what runs this point and leaves its run file at ``output``."""
+        """Return the command that runs this point and writes its run file to ``output``."""
         threads = 1 if self.config.threads == "auto" else int(self.config.threads)
         command = [*launcher.command(self.ranks, threads), sys.executable, "-m", "hpcpgd.train"]
         return [*command, *self.flags(), *ALONE, "--output", str(output)]
 
 
 def shared(key: str, value: Any) -> Any:
-    """Return what a file that goes from hand to hand says of a value: no paths of a machine."""
+    """Return a value for files that are passed on: without the folders of this machine."""
     if isinstance(value, tuple):
         return list(value)
     if key == "dataset" and "/" in value:
@@ -107,7 +107,7 @@ def _plain(value: Any) -> str:
 
 
 def digest(parts: Any) -> str:
-    """Return eight letters that tell different values apart."""
+    """Return a hash of eight hexadecimal digits."""
     text = json.dumps(parts, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -118,7 +118,7 @@ def points(study: StudyFile) -> list[Point]:
     Raises
     ------
     ConfigError
-        For a combination that cannot work, naming it.
+        For a combination that cannot work; the message names it.
     """
     return list(_points(study))
 

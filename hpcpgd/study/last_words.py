@@ -1,14 +1,14 @@
-"""What a program said of its end: the one line, out of what it and its launcher wrote."""
+"""The reason why a program failed: one line of what it and its launcher wrote."""
 
 from __future__ import annotations
 
 import re
 from itertools import pairwise
 
-EXCEPTION = re.compile(r"[\w.]+(Error|Exception|Exit|Interrupt)\b")  # that ends a traceback
-RULE = re.compile(r"-{20,}")  # which Open MPI draws below what it has to say, and above
+EXCEPTION = re.compile(r"[\w.]+(Error|Exception|Exit|Interrupt)\b")  # the last line of a traceback
+RULE = re.compile(r"-{20,}")  # Open MPI prints it above and below its messages
 LONGEST = 500
-# What Open MPI's refusal says, and what it wants.
+# What Open MPI prints when it refuses to run as root, and what it then needs.
 ROOT = "run as root"
 ROOT_CURE = (
     "Open MPI wants OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 in the "
@@ -17,7 +17,7 @@ ROOT_CURE = (
 
 
 def reason(error: str) -> str:
-    """Return the line of a standard error that says why; "" if nothing was said."""
+    """Return the line of a standard error that gives the reason, "" if it is empty."""
     lines = [" ".join(line.split()) for line in error.splitlines()]
     said = [line for line in lines if any(map(str.isalpha, line))]  # launchers draw boxes
     ours = [line for line in said if line.startswith("hpcpgd")]
@@ -34,7 +34,7 @@ def cure(told: str) -> str:
 
 
 def _boxed(lines: list[str]) -> list[str]:
-    """Return the text above the last rule, and below one before it, as one line."""
+    """Return the texts above each rule, each as one line."""
     rules = [number for number, line in enumerate(lines) if RULE.fullmatch(line)]
     texts = [" ".join(lines[a:b]) for a, b in pairwise([0, *(rule + 1 for rule in rules)])]
     plain = [" ".join(RULE.sub("", text).split()) for text in texts]

@@ -1,4 +1,4 @@
-"""How a run of several ranks is started: by ``mpiexec`` here, or by what a user names."""
+"""How a run of several ranks is started: by ``mpiexec``, or by a command of the user."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ class Launcher:
 
     @property
     def is_srun(self) -> bool:
-        """Whether it is SLURM's own."""
+        """Whether it is SLURM's srun."""
         return Path(self.words[0]).name == "srun"
 
     def command(self, ranks: int, threads: int) -> list[str]:
-        """Return the words that stand before a program of so many ranks and threads."""
+        """Return the command that starts a program on ``ranks``, each of ``threads``."""
         if not self.is_srun:
             return [*self.words, "-n", str(ranks)]
         sizes = [f"--ntasks={ranks}", f"--cpus-per-task={threads}"]
         return [*self.words, *sizes, "--kill-on-bad-exit=1"]
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of its children, who must not think they are our ranks."""
+        """Return the environment of its processes, without what marks ranks of this job."""
         if not self.in_allocation:
             return without_launcher(os.environ)
         others = tuple(prefix for prefix in LAUNCHER_PREFIXES if prefix != "SLURM_")
         return {k: v for k, v in os.environ.items() if not k.startswith(others)}
 
     def was_cancelled(self) -> bool:
-        """Return whether SLURM has ended this job, or is not there to say that it has not.
+        """Return whether SLURM has ended this job, or does not answer.
 
-        A run that it took along has not failed.
+        A run that was ended with the job has not failed.
         """
         job = os.environ.get("SLURM_JOB_ID")
         if not self.in_allocation or job is None:
@@ -65,7 +65,7 @@ class Launcher:
 
 
 def find(named: str | None) -> Launcher:
-    """Return the launcher that a user names, or else the ``mpiexec`` of this machine.
+    """Return the launcher that the user names, or else the ``mpiexec`` of this machine.
 
     Raises
     ------
@@ -100,19 +100,19 @@ def mpiexec_here() -> str | None:
 
 
 def _mpiexec() -> str:
-    found = mpiexec_here()
-    if found is None:
+    mpiexec = mpiexec_here()
+    if mpiexec is None:
         raise UnavailableError(
             "no mpiexec was found beside Python or in PATH: load the site's MPI module, "
             "or pip install 'hpcpgd[mpich]'"
         )
-    return found
+    return mpiexec
 
 
 def _free_of_cores(mpiexec: str) -> tuple[str, ...]:
-    """Return a launcher's words that leave every rank all cores, and take more ranks than cores.
+    """Return ``mpiexec`` with options so that ranks are not bound and may be more than cores.
 
-    As MPICH's does by itself.  Open MPI's binds a rank to one core, with all its threads.
+    MPICH needs no options.  Open MPI would bind a rank to one core, with all its threads.
     """
     try:
         asked = run_program([mpiexec, "--version"], ASK_SECONDS, without_launcher(os.environ))

@@ -14,7 +14,7 @@ RATES = (0.001, 0.002, 0.01, 0.1, 0.5, 1.0)
 
 @dataclass(frozen=True)
 class Selection:
-    """What a selection found.
+    """The result of a selection.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Selection:
 
 
 def best_of(rates: Sequence[float], accuracies: Sequence[float]) -> int | None:
-    """Return the index of the highest accuracy, the lowest rate of equals; None if all NaN."""
+    """Return the index of the best rate, the lowest of equal ones; None if all diverged."""
     known = [i for i, accuracy in enumerate(accuracies) if not np.isnan(accuracy)]
     return min(known, key=lambda i: (-accuracies[i], rates[i]), default=None)
 

@@ -10,9 +10,9 @@ import numpy as np
 from hpcpgd.study.figure_words import PHASES
 from hpcpgd.study.style import COLOURS, HATCHES, TITLE_LETTERS, entitle, new_figure
 
-# The seconds of each phase, in the order of PHASES, by the bar's name, by its case's.
+# The seconds of each phase, in the order of PHASES, by case and by bar.
 Bars = dict[str, dict[str, list[float]]]
-# Inches: of a bar or a line of text; around the bars, above and below them, and beside them.
+# Inches: height of a bar or a line of text, height around the bars, width beside them.
 ROW, SMALLEST_ROW = 0.23, 0.16
 MARGIN, LABELS = 1.9, 2.5
 
@@ -39,7 +39,7 @@ def _lines(case: str) -> int:
 
 
 def _panel(axes: Any, cases: Bars) -> None:
-    """Draw bars downwards, the name of a case above those that it has."""
+    """Draw the bars from top to bottom, those of a case below its name."""
     names: dict[int, str] = {}
     row = 0
     for case, bars in cases.items():

@@ -1,4 +1,4 @@
-"""What ``hpcpgd study plan`` says: points, their cost, what is compared with what."""
+"""The command ``hpcpgd study plan``: points, their cost, and what is compared with what."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hpcpgd.study.tables import about, aligned, figure
 
 
 def plan(path: Path, folder: Path | None) -> int:
-    """Print every point with its cost, what is done, and what will be compared with what."""
+    """Print each point with its cost and the runs that are done, and the base of each series."""
     study, place = open_study(path, folder)
     planned = points(study)
     cores = usable_cores()
@@ -52,7 +52,7 @@ def plan(path: Path, folder: Path | None) -> int:
 
 
 def comparisons(study: StudyFile, planned: list[Point]) -> Iterator[str]:
-    """Yield a line for each series of points: what its speedups and efficiencies count from."""
+    """Yield a line for each series of points: the base of its speedups and efficiencies."""
     by_key = {point.key: point for point in planned}
     rows = {key: failed_row(p, 0, Failure("planned", 0, ""), "") for key, p in by_key.items()}
     series: dict[str, list[Point]] = defaultdict(list)
@@ -72,7 +72,7 @@ def comparisons(study: StudyFile, planned: list[Point]) -> Iterator[str]:
 
 
 def _series(point: Point) -> str:
-    """Return what tells the point's series from the others: no ranks and threads."""
+    """Return the options that distinguish the point's series, without ranks and threads."""
     values = dict((*point.given, *point.per_rank))
     return ", ".join(f"{k} {values[k]}" for k in point.varied if k not in RESOURCES)
 
@@ -82,7 +82,7 @@ def _workers(point: Point) -> str:
 
 
 def warnings(study: StudyFile, planned: list[Point], cores: int) -> Iterator[str]:
-    """Yield what keeps the figures from showing how the program scales."""
+    """Yield a warning for each reason why the figures will not show scaling."""
     scaling = study.kind != "sweep"
     if scaling and any(point.config.threads == "auto" for point in planned):
         yield "warning: threads auto gives 1 rank more threads than 2: set threads = 1"
@@ -93,12 +93,12 @@ def warnings(study: StudyFile, planned: list[Point], cores: int) -> Iterator[str
     most = max(_wanted(point) for point in planned)
     if most > cores:
         yield (
-            f"warning: up to {most} ranks x threads on the {cores} cores here: such points take "
-            "turns and show no scaling"
+            f"warning: up to {most} ranks x threads on the {cores} cores here: such points "
+            "share cores and show no scaling"
         )
 
 
 def _wanted(point: Point) -> int:
-    """Return how many cores a point needs, if it does not choose its threads itself."""
+    """Return how many cores a point uses; threads ``auto`` count as one."""
     threads = point.config.threads
     return point.ranks * (1 if threads == "auto" else int(threads))

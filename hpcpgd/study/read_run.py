@@ -1,4 +1,4 @@
-"""From a run file to its row of a study."""
+"""Read a run file as a row of a study."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_row(path: Path, point: Point, repeat: int, warmup: int, machine: str | 
     Raises
     ------
     DataError
-        If the file is damaged, of another schema, or of another run than the point's.
+        If the file is damaged, of another schema, or of a run of another point.
     """
     with opened_result(path) as run:
         return _row(run, path, point, repeat, warmup, machine)
@@ -69,14 +69,14 @@ def _row(
 
 
 def logical_cores(run: ResultReader) -> int:
-    """Return how many cores the ranks could use at the last start; hardware threads count each."""
+    """Return how many logical cores the ranks could use at the last start."""
     place = f"ranks/segment{len(run.values('segments/ranks', (None,)))}"
     masks = set(zip(run.texts(f"{place}/host"), run.texts(f"{place}/affinity"), strict=False))
     return len({(host, core) for host, cores in masks for core in cores.split(",")})
 
 
 def _require_same(point: Point, config: dict[str, Any], ranks: int) -> None:
-    """Refuse the run of another point: what was given must stand in the run's own file."""
+    """Refuse the run of another point: the run file must have the options of the point."""
     wanted = {k: v for k, v in point.given if k != "dataset" and v != "auto"}
     wanted |= {"hidden": point.config.hidden, "ranks": point.ranks}
     wanted.pop("network", None)
@@ -93,13 +93,13 @@ def _times(run: ResultReader, warmup: int, rows: int, batch: int) -> dict[str, A
         raise DataError("history/steps: expected whole numbers, 1 to the number of rows")
     epochs = len(steps)
     counted = _counted(steps, -(-rows // batch), warmup)
-    # What the time of an epoch's steps is multiplied by: 1, or more if it is not whole.
+    # The factor from the time of the counted steps to that of an epoch, 1 for a whole epoch.
     scale = rows / np.minimum(steps[counted] * float(batch), rows)
     tpe = float(np.median(run.times("history/epoch_seconds", (epochs,))[counted] * scale))
     work = float(run.times("history/gflop_per_epoch", (epochs,))[counted][-1] * scale[-1])
     if tpe <= 0:
         raise DataError(f"history/epoch_seconds: an epoch took {tpe} s, expected more than 0")
-    found: dict[str, Any] = {
+    times: dict[str, Any] = {
         "epochs": len(scale),
         "cold": counted.start < warmup,
         "steps": int(steps[counted].sum()),
@@ -110,14 +110,14 @@ def _times(run: ResultReader, warmup: int, rows: int, batch: int) -> dict[str, A
     }
     if run.has("timing/segment1/rank"):
         seconds = run.times("timing/segment1/seconds", (epochs, None, len(PHASE_COLUMNS)))
-        found |= _phases(seconds[counted] * scale[:, None, None])
-    return found
+        times |= _phases(seconds[counted] * scale[:, None, None])
+    return times
 
 
 def _counted(steps: Array, every: int, warmup: int) -> slice:
-    """Return the epochs after those for warming up: whole ones, or else the one begun.
+    """Return the epochs after the warm-up, without an incomplete one if there are others.
 
-    Only the last epoch can have fewer steps than ``every``; a single one counts itself.
+    Only the last epoch can be incomplete, with fewer steps than ``every``.
     """
     first, end = min(warmup, len(steps) - 1), len(steps)
     if steps[-1] < every and end - first > 1:
@@ -127,11 +127,11 @@ def _counted(steps: Array, every: int, warmup: int) -> slice:
 
 def _phases(seconds: Array) -> dict[str, float]:
     """Return the columns of the phases from (epoch, rank, phase)."""
-    found = {
+    columns = {
         name: float(np.median(seconds[:, :, number].mean(axis=1)))
         for number, name in enumerate(PHASE_COLUMNS.values())
     }
     useful = seconds[:, :, [DATA, COMPUTE, UPDATE]].sum(axis=2)
-    found["useful_mean_s"] = float(np.median(useful.mean(axis=1)))
-    found["useful_max_s"] = float(np.median(useful.max(axis=1)))
-    return found
+    columns["useful_mean_s"] = float(np.median(useful.mean(axis=1)))
+    columns["useful_max_s"] = float(np.median(useful.max(axis=1)))
+    return columns

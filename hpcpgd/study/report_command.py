@@ -1,4 +1,4 @@
-"""What ``hpcpgd study report`` does."""
+"""The command ``hpcpgd study report``: print the tables and draw the figures."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def report(
 
 
 def _collected(path: Path) -> Path:
-    """Return the study file of what is there now: the runs of a folder or of a TOML file."""
+    """Return ``path``; of a folder or a TOML file the study file, made from its runs first."""
     if path.is_dir():
         return collect_again(StudyFolder(path).study_file(), path)
     return collect_again(path, None) if path.suffix == ".toml" else path
@@ -67,18 +67,18 @@ def _collected(path: Path) -> Path:
 def _study(path: Path, figures: Path | None, form: FigureForm) -> list[Path]:
     from hpcpgd.study.figures import draw
 
-    attributes, rows, found = read(path)
+    attributes, rows, points = read(path)
     head = _head(attributes, len(rows))
-    for text in (head, summary_table(found), factors_table(found), failures(rows)):
+    for text in (head, summary_table(points), factors_table(points), failures(rows)):
         if text:
             say(text + "\n")
     day = str(attributes["written"])[:10]
-    return draw(found, attributes["kind"], figures or figures_of(path), day, form)
+    return draw(points, attributes["kind"], figures or figures_of(path), day, form)
 
 
 def figures_of(path: Path) -> Path:
-    """Return where the figures of a file are drawn if nothing else is said."""
-    if path.name == "study.h5":  # as collect calls it, one in a folder
+    """Return the default folder of the figures of a file."""
+    if path.name == "study.h5":  # the default name of collect
         return path.with_name("figures")
     return companion(path, "figures")
 

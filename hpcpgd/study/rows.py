@@ -1,4 +1,4 @@
-"""One row a run: what a study keeps of it."""
+"""The rows of a study file, one for each run."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class PointColumns:
     Attributes
     ----------
     machine : str
-        Label under which figures are comparable.
+        Times of one label can be compared.
     key : str
-        What tells a point from all others of its study.
+        Distinguishes a point from all others of its study.
     setting : str
-        What the study gave beyond the other columns.
+        The options of the study that have no column of their own.
     """
 
     machine: str
@@ -67,7 +67,7 @@ class Row(PointColumns):
     Attributes
     ----------
     given : str
-        All that the study gave, as JSON.
+        All options that the study sets, as JSON.
     tpe_seconds : float
         Time per epoch: the median over the counted epochs, the slowest rank each; where
         ``scaled``, of the steps that were timed, times the rows of an epoch over theirs.
@@ -76,17 +76,17 @@ class Row(PointColumns):
     useful_mean_s, useful_max_s : float
         Data, compute and update together, mean and largest over the ranks.
     epochs : int
-        Epochs that were counted, those for warming up left out.
+        Number of counted epochs, without the warm-up.
     steps : int
         Steps that were counted.
     scaled : bool
         No whole epoch was counted: every time is that of ``steps``, scaled to an epoch.
     cold : bool
-        Fewer epochs left out for warming up than the study wants.
+        Fewer warm-up epochs were left out than the study asks for.
     software : str
         The program that ran and its version.
     logical_cores : int
-        Cores that its ranks could use, on all nodes; a core's hardware threads count each.
+        Logical cores that its ranks could use, on all nodes.
     """
 
     given: str
@@ -120,12 +120,12 @@ class Row(PointColumns):
 
 
 def paper_row(backend: str, ranks: int, threads: int) -> str:
-    """Return the row of the paper's Table 1 that a run stands for, "" if none."""
+    """Return the row of the paper's Table 1 that a run belongs to, "" if none."""
     return PAPER_ROWS.get((backend, ranks * threads == 1), "")
 
 
 def row_of(point: Point, repeat: int, machine: str, **measured: Any) -> Row:
-    """Return the row of a run: what the study gave, and over it what was ``measured``."""
+    """Return the row of a run: the options of its point, replaced by what was ``measured``."""
     config = point.config
     threads = 0 if config.threads == "auto" else int(config.threads)
     rows, batch = (0 if isinstance(n, str) else n for n in (config.train_rows, config.batch_size))

@@ -1,4 +1,4 @@
-"""What ``hpcpgd study run`` does: run, collect, report."""
+"""The command ``hpcpgd study run``: run, collect, report."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def run(
     retry_failed: bool,
     with_report: bool,
 ) -> int:
-    """Run what is not done, then collect and report; exit 1 if a run did not end well.
+    """Make the runs that are not done, collect and report; exit 1 if a run did not end well.
 
     ``launcher`` starts the ranks, in place of this machine's ``mpiexec``.  ``task`` names the
-    only run to make, beside others that other processes make: there is no report then.
+    only run to make, while other processes make others; there is no report then.
     """
     if several_ranks():
         raise UsageError("start it without mpiexec or srun: it starts the ranks of each run itself")
@@ -40,7 +40,7 @@ def run(
     jobs = order(planned, study.repeats)
     place.make()
     place.keep(path, study.name)
-    if launcher is None:  # else the ranks have other cores than these
+    if launcher is None:  # a launcher may start ranks on other cores
         for line in warnings(study, planned, usable_cores()):
             print(line, file=sys.stderr)
     if task is not None:
@@ -73,5 +73,5 @@ def _report(path: Path, place: StudyFolder) -> None:
     target = collect_again(path, place.path)
     try:
         report(target)
-    except UnavailableError as error:  # the runs and the tables are there
+    except UnavailableError as error:  # the study file is made and the tables are printed
         print(f"no figures: {error}", file=sys.stderr)

@@ -19,26 +19,26 @@ from hpcpgd.study.figure_form import FigureForm
 from hpcpgd.study.grid import shared
 from hpcpgd.study.read_run import logical_cores
 from hpcpgd.study.rows import PHASE_COLUMNS
-from hpcpgd.study.style import COLOURS, MARKERS, entitle, new_figure, our_look, save
+from hpcpgd.study.style import COLOURS, MARKERS, entitle, figure_style, new_figure, save
 
-PANELS = {"loss": "loss", "accuracy": "accuracy (share of right answers)"}
+PANELS = {"loss": "loss", "accuracy": "accuracy (fraction of correct predictions)"}
 MOST_BARS = 16  # ranks that are shown one by one
 MOST_MARKERS = 40  # epochs
 LAG = (
-    "Training values are means over the steps of an epoch. They lag behind the validation, which "
-    "is made after it."
+    "Training values are means over the steps of an epoch. They lag behind those of "
+    "the validation, which follows the epoch."
 )
 Curves = dict[str, dict[str, Array]]  # (epochs,), or (1,) for the test, by panel and name
 
 
-@our_look()
+@figure_style()
 def draw(path: Path, folder: Path, form: FigureForm) -> list[Path]:
-    """Draw what a run file has to show; return the files.
+    """Draw the figures of a run file; return the files.
 
     Raises
     ------
     DataError
-        If it is no run file, damaged, or has no epoch yet.
+        If it is not a run file, is damaged, or has no epoch yet.
     """
     with opened_result(path) as run:
         if not run.has("history"):
@@ -61,7 +61,7 @@ def draw(path: Path, folder: Path, form: FigureForm) -> list[Path]:
 
 
 def _title(run: ResultReader) -> str:
-    """Return what was trained, on what, where and how, on two lines."""
+    """Return two lines: network, dataset and machine; then the options of the run."""
     config = run.config()
     names = {",".join(map(str, widths)): name for name, widths in NETWORKS.items()}
     hidden = config.get("hidden", "")
@@ -76,7 +76,7 @@ def _title(run: ResultReader) -> str:
 
 
 def _curves(run: ResultReader) -> Curves:
-    """Return what is known of loss and accuracy."""
+    """Return the curves of loss and accuracy that have a finite value."""
     history, test = run.history(), run.test()
     curves = {
         panel: {
@@ -94,7 +94,7 @@ def _curves(run: ResultReader) -> Curves:
 
 
 def _bars(run: ResultReader) -> dict[str, list[float]]:
-    """Return the seconds of each phase, a bar a rank, or three where there are many ranks."""
+    """Return the seconds of each phase: a bar for each rank, or three bars for many ranks."""
     group = f"timing/segment{len(run.values('segments/ranks', (None,)))}"
     if not run.has(group):
         return {}

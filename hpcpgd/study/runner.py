@@ -19,8 +19,9 @@ from hpcpgd.study.study_folder import Failure, Job, StudyFolder, Task
 
 GRACE = 10.0  # seconds between asking a run to end and killing it
 TRIAL_SECONDS = 60.0
-# Of the program itself, which so has run.  Not 69 and 78: MPI may not be there, or not fit.
-SPOKEN = frozenset(
+# Exit codes that show that the program has started.  Not 69 and 78, which it also returns where
+# MPI is missing or is not the launcher's.
+STARTED = frozenset(
     error.exit_code
     for error in (
         *(errors.HpcpgdError, errors.DivergedError, errors.DataError, errors.WatchdogError),
@@ -30,7 +31,7 @@ SPOKEN = frozenset(
 
 
 def order(tasks: Sequence[Task], repeats: int) -> list[Job]:
-    """Return all runs, the repeats outermost: drift of the machine meets all points alike."""
+    """Return all runs, the repeats outermost: drift of the machine affects all points alike."""
     return [Job(task, repeat) for repeat in range(1, repeats + 1) for task in tasks]
 
 
@@ -71,13 +72,14 @@ def _run(folder: StudyFolder, job: Job, launcher: Launcher, time_limit: float) -
 
 
 def _require_launcher(job: Job, launcher: Launcher, failure: Failure) -> None:
-    """Refuse a launcher that starts no ranks which see each other: no run can be made with it.
+    """Test the launcher after a failure that it may have caused.
 
     Raises
     ------
     UnavailableError
+        If it cannot start ranks that see each other.
     """
-    if failure.code in SPOKEN or job.task.ranks == 0:
+    if failure.code in STARTED or job.task.ranks == 0:
         return
     command = job.task.command(launcher, Path(os.devnull))
     words = command[: command.index(sys.executable)]
@@ -95,7 +97,7 @@ def _require_launcher(job: Job, launcher: Launcher, failure: Failure) -> None:
 def _outcome(
     task: Task, launcher: Launcher, output: Path, time_limit: float
 ) -> tuple[int | None, str]:
-    """Run a task; what keeps it from being started counts as its own failure."""
+    """Run a task; if it lacks what it needs, that is a failure of the task."""
     try:
         command = task.command(launcher, output)
     except errors.DataError as error:
@@ -109,7 +111,7 @@ def run_limited(
     environment: dict[str, str],
     output: IO[bytes] | int = subprocess.DEVNULL,
 ) -> tuple[int | None, str]:
-    """Run a command in a process group of its own, and end the group past the limit.
+    """Run a command in its own process group, and end the group at the time limit.
 
     Parameters
     ----------
@@ -125,7 +127,7 @@ def run_limited(
     code : int or None
         None if it was ended.
     error : str
-        The line of its standard error that says why.
+        The line of its standard error that gives the reason.
     """
     process = subprocess.Popen(
         command,
@@ -134,20 +136,20 @@ def run_limited(
         stderr=subprocess.PIPE,
         env=environment,
         start_new_session=True,
-        close_fds=False,  # what is inheritable is meant to be: the lock of the folder
+        close_fds=False,  # the run inherits the lock of the folder
     )
     try:
         _, error = process.communicate(timeout=time_limit)
         return process.returncode, _reason(error)
     except subprocess.TimeoutExpired:
         return None, f"no end after {time_limit:g} s" + _told(_end(process))
-    except BaseException:  # Ctrl-C: the ranks are in a group of their own and did not hear it
+    except BaseException:  # Ctrl-C: the ranks, in another process group, did not receive it
         _end(process)
         raise
 
 
 def _end(process: subprocess.Popen[bytes]) -> bytes:
-    """End a process group, kindly first; return what it said."""
+    """End a process group by SIGTERM, else by SIGKILL; return its standard error."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)

@@ -13,9 +13,9 @@ from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import SCALED
 
 PANELS = {"median": "time per epoch (s)", "speedup": "speedup", "efficiency": "efficiency"}
-# Factors between series, so that their error bars do not overlap: two neighbours, the outermost.
+# Shifts of series, as factors, so that error bars do not overlap: of neighbours, of all.
 SHIFT, MOST_SHIFT = 1.05, 1.25
-APART = 1.2  # between ticks whose labels must not overlap
+APART = 1.2  # smallest factor between two ticks: their labels must not overlap
 LEGEND_LETTERS = 26
 GREY = "#888888"
 
@@ -25,7 +25,7 @@ def make(
 ) -> Any:
     """Return the figure of the series in ``groups``; a weak study claims no speedup."""
     names = [name for name in PANELS if name != "speedup" or kind != "weak"]
-    height = max(4.2, 0.3 * len(groups))  # of the legend, whose lines may be two
+    height = max(4.2, 0.3 * len(groups))  # for a legend with two lines for each series
     figure = new_figure(*(size or (3.1 * len(names) + 2.4, height)))
     panels = dict(zip(names, figure.subplots(1, len(names)), strict=True))
     shift = min(SHIFT, MOST_SHIFT ** (1 / max(len(groups) - 1, 1)))
@@ -45,7 +45,7 @@ def make(
 
 
 def _curve(axes: Any, group: list[Summary], name: str, look: dict[str, Any], shift: float) -> None:
-    """Join what scales; points with more threads than cores stand apart, hollow."""
+    """Draw a series; points with more threads than cores are hollow and not joined."""
     known = [p for p in group if not np.isnan(getattr(p, name))]
     for crowded, style in ((False, {}), (True, {"ls": "none", "markerfacecolor": "none"})):
         part = [p for p in known if p.oversubscribed == crowded]
@@ -53,7 +53,7 @@ def _curve(axes: Any, group: list[Summary], name: str, look: dict[str, Any], shi
             continue
         places, heights = (np.array([getattr(p, n) for p in part]) for n in ("workers", name))
         axes.plot(places * shift, heights, **look, **style)
-        # Intervals of ratios follow from those of the times; NaN, with few repeats, is no bar.
+        # Intervals of ratios follow from those of the times; where they are NaN, no bar is drawn.
         ratios = np.array([(p.ci_low / p.median, p.ci_high / p.median) for p in part])
         low, high = (ratios if name == "median" else 1 / ratios[:, ::-1]).T
         errors = np.array([1 - low, high - 1]) * heights
@@ -66,7 +66,7 @@ def _curve(axes: Any, group: list[Summary], name: str, look: dict[str, Any], shi
 
 
 def _ideal(panels: dict[str, Any], group: list[Summary], kind: str, colour: str) -> None:
-    """Draw what the series would be from its base on if nothing were lost."""
+    """Draw the ideal scaling of a series from its base on."""
     last = next((p for p in reversed(group) if not np.isnan(p.speedup)), None)
     if last is None:
         return
@@ -98,7 +98,7 @@ def _scales(axes: Any, name: str, kind: str, points: list[Summary]) -> None:
 
 
 def _legend(figure: Any, panels: dict[str, Any]) -> None:
-    """Name the series, each once, and last what is dashed, beside the panels."""
+    """Put the legend beside the panels: each series once, the ideal last."""
     handles: dict[str, Any] = {}
     for axes in panels.values():
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):

@@ -1,9 +1,8 @@
 """``hpcpgd study select``: the learning rate by validation accuracy, as in the paper.
 
-Each rate of the paper's grid is trained from the same weights on the same minibatches; the
-ranks are split into groups that share the rates out.  The highest validation accuracy
-after the last epoch wins, of equals the lowest rate.  The test set is opened once, by the
-winner.
+Each rate of the paper's grid is trained from the same weights on the same minibatches; each of
+several groups of ranks trains some of the rates.  The rate with the highest validation accuracy
+after the last epoch is chosen, of equal ones the lowest.  Only the chosen model is tested.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ from collections.abc import Sequence
 
 from hpcpgd.study.learning_rates import RATES
 
-DESCRIPTION = """Train with each learning rate of the paper's grid, shared out over the ranks, and
-take the one with the highest validation accuracy; the test set is opened once.  The flags are
-those of hpcpgd train that a choice of the rate can use."""
+DESCRIPTION = """Train with each learning rate of the paper's grid, in several groups of ranks, and
+choose the one with the highest validation accuracy; only its model is tested.  The flags are
+those of hpcpgd train that a selection can use."""
 LIMITED = ("checkpoint_dir", "checkpoint_every", "resume", "time_limit", "hang_limit")
 SUMMED = ("reduction", "shards", "group_size")
 REFUSED = {

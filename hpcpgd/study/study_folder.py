@@ -18,7 +18,7 @@ from hpcpgd.study.launchers import Launcher
 
 
 class Task(Protocol):
-    """What one process of a study does: a point of the grid, or a program of others."""
+    """The work of one process of a study: a point of the grid, or the program of a library."""
 
     suffix: str
 
@@ -28,10 +28,10 @@ class Task(Protocol):
 
     @property
     def key(self) -> str:
-        """A file name of its own."""
+        """A file name that no other task has."""
 
     def command(self, launcher: Launcher, output: Path) -> list[str]:
-        """Return what runs it and leaves its result at ``output``.
+        """Return the command that runs it and writes its result to ``output``.
 
         Raises
         ------
@@ -49,7 +49,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What tells it from all others of the study; its files are named so."""
+        """The name of its files, which no other job of the study has."""
         return f"{self.task.key}-{self.repeat:03d}"
 
 
@@ -89,7 +89,7 @@ class StudyFolder:
         make_folder(self.path / "runs", f"--folder {self.path}")
 
     def keep(self, study: Path, name: str) -> None:
-        """Copy a study file into the folder, which then says itself what is to be run."""
+        """Copy the TOML file of the study into the folder."""
         copy, text = self.path / f"{name}.toml", study.read_bytes()
         if not copy.exists() or copy.read_bytes() != text:
             write_atomically(copy, text)
@@ -110,18 +110,18 @@ class StudyFolder:
         return self.path / "runs" / f"{job.name}{job.task.suffix}"
 
     def running_file(self, job: Job) -> Path:
-        """Return where an attempt at a run writes before it has finished: each time another."""
-        # Not the number of this process: another host may have it, too.
+        """Return a new name for the file of a run that is not finished."""
+        # Not the process id: a process on another host may have the same.
         name = f".{job.name}-{secrets.token_hex(4)}.running{job.task.suffix}"
         return self.path / "runs" / name
 
     def clean(self) -> None:
-        """Remove what attempts that were killed have left; for the only one who runs here."""
+        """Remove the files of killed runs; no other process may make runs here."""
         for path in (self.path / "runs").glob(".*.running.*"):
             path.unlink(missing_ok=True)
 
     def failure_file(self, job: Job) -> Path:
-        """Return where a failed run is told of."""
+        """Return the file that says why a run failed."""
         return self.run_file(job).with_suffix(".failed.json")
 
     def is_done(self, job: Job) -> bool:
@@ -129,29 +129,29 @@ class StudyFolder:
         return self.run_file(job).exists() or self.failure_file(job).exists()
 
     def write_failure(self, job: Job, failure: Failure) -> None:
-        """Keep what is known of a run that did not end well."""
+        """Write why a run failed."""
         data = json.dumps(asdict(failure), indent=1).encode()
         write_atomically(self.failure_file(job), data)
 
     def forget_failures(self, jobs: Iterable[Job]) -> None:
-        """Let what did not end well be run once more."""
+        """Remove what is known of failed runs, so that they are made again."""
         for job in jobs:
             self.failure_file(job).unlink(missing_ok=True)
 
     def read_failure(self, job: Job) -> Failure | None:
-        """Return what is known of a failed run, None if it has not failed.
+        """Return why a run failed, None if it has not failed.
 
         Raises
         ------
         DataError
-            If the file is no such note.
+            If the file is damaged.
         """
         path = self.failure_file(job)
         if not path.exists():
             return None
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return Failure(str(found["status"]), int(found["code"]), str(found["error"]))
+            note = json.loads(path.read_text(encoding="utf-8"))
+            return Failure(str(note["status"]), int(note["code"]), str(note["error"]))
         except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise DataError(f"{path}: no note of a failed run: {error}") from None
 
@@ -162,14 +162,14 @@ class StudyFolder:
         Raises
         ------
         OutputError
-            If one does.
+            If one does, or the folder cannot be locked.
         """
         try:
             file = (self.path / ".lock").open("w")
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror}") from None
         with file:
-            # Children keep it: while a run of a study that was killed goes on, no other begins.
+            # Runs inherit it: one that goes on after this process was killed keeps the lock.
             os.set_inheritable(file.fileno(), True)
             held = lock(file)
             if held is None:

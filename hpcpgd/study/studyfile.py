@@ -17,7 +17,7 @@ from hpcpgd.config.run_config import FIELDS, checked, kind_of, meant, read_table
 from hpcpgd.errors import ConfigError, nearest, shown
 
 KINDS = ("strong", "weak", "sweep")
-# Set by the study itself.
+# Options that the study itself sets.
 OURS = (
     "output", "overwrite", "quiet", "checkpoint_dir", "checkpoint_every", "resume", "time_limit",
 )  # fmt: skip
@@ -29,7 +29,7 @@ LONGEST = 1000 * 3600.0
 
 @dataclass(frozen=True)
 class StudyFile:
-    """What a study file says, checked.
+    """The checked content of a study file.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class StudyFile:
         ``strong``: the same problem on more ranks or threads; ``weak``: rows and batch per
         rank constant; ``sweep``: anything, and no claim of scaling.
     repeats : int
-        Processes of their own for each point.
+        Runs of each point, each in processes of its own.
     warmup_epochs : int
         Epochs at the beginning of each run that are not counted.
     time_limit : float
@@ -48,7 +48,7 @@ class StudyFile:
     train : dict
         Values common to all runs.
     base : dict
-        Which points speedups are counted from: values of keys of the grid.
+        The point that speedups are relative to: values of keys of the grid.
     """
 
     name: str
@@ -65,10 +65,10 @@ def seconds(value: Any) -> float:
     """Return a duration such as ``90s``, ``10 min`` or ``1-12:00:00`` in seconds."""
     kind = Duration()
     text = re.sub(r"(?<=[0-9])\s+(?=[a-z])", "", value) if isinstance(value, str) else value
-    found = kind.parse(kind.check(text)).seconds
-    if found > LONGEST:
+    limit = kind.parse(kind.check(text)).seconds
+    if limit > LONGEST:
         raise ValueError
-    return found
+    return limit
 
 
 SETTINGS: dict[str, tuple[str, Kind | None]] = {
@@ -91,7 +91,7 @@ def read(path: Path) -> StudyFile:
     Raises
     ------
     ConfigError
-        Naming the key, what was seen and what would be valid.
+        With the key, its value and the values that are valid.
     """
     document = read_tables(path, "study file", TABLES, _home)
     settings = _settings(document.get("study", {}), path)
@@ -99,7 +99,7 @@ def read(path: Path) -> StudyFile:
     grid = {k: _column(k, v, f"{path}: [grid] ") for k, v in document.get("grid", {}).items()}
     train = {k: _value(k, v, f"{path}: [train] ") for k, v in document.get("train", {}).items()}
     base = {k: _value(k, v, f"{path}: [base] ") for k, v in document.get("base", {}).items()}
-    # Else one rank would use all cores, and the first point would be no serial run.
+    # With threads auto one rank would use all cores: the first point would not be serial.
     if settings.get("kind") in ("strong", "weak") and "threads" not in {*grid, *train}:
         train["threads"] = 1
     study = StudyFile(**settings, grid=grid, train=train, base=base)
@@ -117,7 +117,7 @@ def _home(key: str) -> str:
 
 
 def _settings(table: dict[str, Any], path: Path) -> dict[str, Any]:
-    found = {}
+    settings = {}
     for key, value in table.items():
         where = f"{path}: [study] {key}"
         if key not in SETTINGS and _home(key):
@@ -127,14 +127,14 @@ def _settings(table: dict[str, Any], path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: [study]: unknown key '{key}'{hint}")
         expected, kind = SETTINGS[key]
         try:
-            found[key] = seconds(value) if kind is None else kind.check(value)
+            settings[key] = seconds(value) if kind is None else kind.check(value)
             if key == "name" and not re.fullmatch(r"[\w.-]{1,80}", value):
                 raise ValueError
         except ValueError as problem:
             raise ConfigError(
                 f"{where}: expected {expected}, got {shown(value)}{problem}"
             ) from None
-    return found
+    return settings
 
 
 def _kind(key: str, where: str) -> Kind:
@@ -163,10 +163,10 @@ def _column(key: str, values: Any, where: str) -> list[Any]:
         raise ConfigError(f"{where}{key}: expected a list of values, got {shown(values)}{more}")
     if len(values) > MOST_POINTS:
         raise ConfigError(f"{where}{key}: {len(values)} values, expected {MOST_POINTS} at most")
-    found = [_value(key, value, where) for value in values]
-    if any(value in found[:i] for i, value in enumerate(found)):
+    column = [_value(key, value, where) for value in values]
+    if any(value in column[:i] for i, value in enumerate(column)):
         raise ConfigError(f"{where}{key}: the same value stands twice in {values!r}")
-    return found
+    return column
 
 
 def _check_together(study: StudyFile, path: Path) -> None:

@@ -1,6 +1,6 @@
-"""One look for all figures: colours that colour-blind readers tell apart, units, a caption.
+"""The style of all figures: colours that colour-blind readers can distinguish, title, caption.
 
-Nobody's settings enter: no variable, matplotlibrc, style or font of a user changes a figure.
+No variable, matplotlibrc, style or font of a user changes a figure.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from hpcpgd.study.figure_form import FORMATS
 
 # Okabe and Ito's palette; markers and dashes differ too, for prints without colour.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
-# One marker more than colours: the eighth line looks like no other.
+# One marker more than colours: the eighth line differs from all others.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "--")
-SMALLEST_PANEL = 0.6  # inches: labels of ticks run into each other in less
-LETTERS, TITLE_LETTERS = 16, 12  # of a caption, and of a title, that fit into an inch
+SMALLEST_PANEL = 0.6  # inches: in less the labels of ticks overlap
+LETTERS, TITLE_LETTERS = 16, 12  # letters of a caption and of a title in an inch
 SETTINGS: Any = {
     "font.size": 9,
     "axes.grid": True,
@@ -39,10 +39,10 @@ SETTINGS: Any = {
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.08,
     "pdf.fonttype": 42,
-    "svg.hashsalt": "hpcpgd",  # else its names are drawn by chance
+    "svg.hashsalt": "hpcpgd",  # else the names in the file are random
     "text.parse_math": False,  # names of datasets and machines may hold dollar signs
 }
-# What draws each format, and what it shall not write: the moment, which makes files differ.
+# The canvas of each format, and metadata to leave out: the time, which would make files differ.
 CANVASES: dict[str, tuple[str, str, Any]] = {
     "png": ("backend_agg", "FigureCanvasAgg", None),
     "pdf": ("backend_pdf", "FigureCanvasPdf", {"CreationDate": None}),
@@ -52,8 +52,8 @@ READ_AT_IMPORT = ("MPLBACKEND", "MATPLOTLIBRC", "FREETYPE_PROPERTIES")
 
 
 @contextmanager
-def our_look() -> Iterator[None]:
-    """Let matplotlib's defaults and our settings hold for the body, which draws and saves.
+def figure_style() -> Iterator[None]:
+    """Apply matplotlib's defaults and our settings while the body draws and saves.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def our_look() -> Iterator[None]:
     _load()
     import matplotlib
 
-    # Not rcdefaults(): it reads a user's styles.  The backend is for windows, and we have none.
+    # Not rcdefaults(), which reads a user's styles.  The backend is for windows only.
     defaults: Any = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
     with matplotlib.rc_context():
         with warnings.catch_warnings():
@@ -76,10 +76,10 @@ def our_look() -> Iterator[None]:
 
 
 def _load() -> None:
-    """Import what of matplotlib reads variables, files and fonts, away from those of a user."""
+    """Import the modules of matplotlib that read settings and fonts, without those of a user."""
     try:
-        with _apart(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what its libraries have to say to its authors
+        with _without_settings(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are for the developers of matplotlib
             for module, _, _ in CANVASES.values():
                 import_module(f"matplotlib.backends.{module}")
     except ImportError as error:
@@ -89,14 +89,14 @@ def _load() -> None:
 
 
 @contextmanager
-def _apart() -> Iterator[None]:
-    """Hide a user's settings of matplotlib and FreeType, which are read at their import."""
+def _without_settings() -> Iterator[None]:
+    """Hide a user's settings of matplotlib and FreeType while the body imports them."""
     before = dict(os.environ)
     try:
         room = tempfile.TemporaryDirectory(prefix="hpcpgd-")
     except OSError as error:
         raise OutputError(
-            f"no temporary folder can be made: {error.strerror}: let TMPDIR name a folder "
+            f"no temporary folder can be made: {error.strerror}: set TMPDIR to a folder "
             "that can be written"
         ) from None
     with room as folder, chdir(folder):  # a matplotlibrc in this folder comes before all others
@@ -111,7 +111,7 @@ def _apart() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """Return an empty figure of so many inches that no window knows."""
+    """Return an empty figure of a size in inches, without a window."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height))
@@ -127,7 +127,8 @@ def entitle(figure: Any, text: str) -> None:
 def logarithmic(axes: Any) -> None:
     """Make the vertical axis logarithmic, with plain numbers at its ticks.
 
-    To be called when all is drawn: powers of ten are too few ticks for less than one.
+    It is called after all is drawn.  An axis of less than a decade has other ticks than powers
+    of ten, which would be too few.
     """
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
@@ -164,7 +165,7 @@ def save(
             try:
                 getattr(backend, canvas)(figure).print_figure(image, format=kind, metadata=about)
                 sides = [side for axes in figure.axes for side in axes.get_window_extent().size]
-            except UserWarning:  # the texts alone are larger than the figure
+            except UserWarning:  # the texts alone need more room
                 sides = [0.0]
         if min(sides) < SMALLEST_PANEL * figure.dpi:
             raise UsageError(

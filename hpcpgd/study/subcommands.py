@@ -1,4 +1,4 @@
-"""What the commands of ``hpcpgd study`` do."""
+"""The commands ``new`` and ``collect`` of ``hpcpgd study``, and what other commands share."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _write(
 
 
 def _check_also(name: str, other: Path, folders: list[Path], labels: set[str]) -> None:
-    """Refuse a folder that is not there, and runs that would be counted twice."""
+    """Refuse a folder that does not exist, and runs that would be counted twice."""
     if not (other / "runs").is_dir():
         raise DataError(f"--also {name}={other}: no folder of a study's runs")
     if other.resolve() in folders:

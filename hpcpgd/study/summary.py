@@ -1,4 +1,4 @@
-"""What the repeats of each point say: medians, intervals, speedups, efficiencies."""
+"""Statistics over the repeats of each point: medians, intervals, speedups, efficiencies."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from hpcpgd.study.rows import NAN, PHASE_COLUMNS, PointColumns, Row
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-FEWEST = 3  # repeats from which an interval says anything
+FEWEST = 3  # repeats that an interval needs
 SUPERLINEAR = 1.02  # efficiency beyond which a point is flagged
 SEED = 20_160_101
 
-# What makes two runs the same point.
+# Runs with these columns the same are repeats of one point.
 POINT = ("machine", "paper_row", "key")
 RESOURCES = {"ranks", "threads"}
 WHOLES = {"train_rows", "batch_size"}  # which grow with the ranks of a weak study
@@ -34,14 +34,14 @@ class Summary(PointColumns):
     Attributes
     ----------
     asked_reduction : str
-        What the study gave, such as ``auto``; ``reduction`` is what it became.
+        The option of the study, such as ``auto``; ``reduction`` is what was used.
     repeats : int
         Runs that ended well, of ``wanted``.
     median, ci_low, ci_high : float
         Time per epoch in seconds, and the 95 % bootstrap interval of the median; NaN with
         fewer than 3 repeats.
     base : str
-        The point that speedup counts from, "" if there is none on this machine.
+        The point that speedup is relative to, "" if there is none on this machine.
     speedup, efficiency : float
         Against the base; efficiency is speedup over the ratio of ranks times threads.  For
         kind weak, efficiency is the base's time over this point's, speedup follows.
@@ -50,17 +50,17 @@ class Summary(PointColumns):
         useful time over the time of the epoch; the base's useful time for a row, over all
         ranks and threads, over this point's.
     product : float
-        Of the three, over that of the base: the efficiency, but for the medians' rounding.
+        Of the three, over that of the base: the efficiency, up to the rounding of medians.
     superlinear : bool
         Efficiency beyond 1.02: caches, or a slow base.
     oversubscribed : bool
-        More threads than cores: no scaling can be read off.
+        More threads than cores: the point does not show scaling.
     cold : bool
-        Counted without all the epochs that were to be left out for warming up.
+        A run left out fewer warm-up epochs than the study asks for.
     steps : int
-        Fewest steps that a run's times stand for.
+        The fewest counted steps of a run.
     scaled : bool
-        Those of fewer steps than an epoch has, scaled to one.
+        Times are of fewer steps than an epoch has, scaled to an epoch.
     logical_cores : int
         The most that a run could use; 0 if not known.
     """
@@ -187,9 +187,10 @@ def _named(row: Row) -> str:
 
 
 def base_of(row: Row, others: Iterable[Row], kind: str, base: dict[str, Any]) -> Row | None:
-    """Return which of ``others`` a point is compared with: the same but for the base's keys.
+    """Return the base of a point among ``others``, None if there is none.
 
-    Always of the same machine.  None if there is none, as in a sweep without a base.
+    It is of the same machine and has the same options, except for ranks, threads and the keys
+    of ``base``.  A sweep without ``base`` has none.
     """
     if kind == "sweep" and not base:
         return None
@@ -207,20 +208,20 @@ def base_of(row: Row, others: Iterable[Row], kind: str, base: dict[str, Any]) ->
 def _base_group(
     row: Row, groups: dict[tuple[Any, ...], list[Row]], kind: str, base: dict[str, Any]
 ) -> list[Row] | None:
-    found = base_of(row, map(_first, groups.values()), kind, base)
-    group = groups[_point(found)] if found else []
-    # No other point takes the place of a base that did not end well.
+    origin = base_of(row, map(_first, groups.values()), kind, base)
+    group = groups[_point(origin)] if origin else []
+    # If the runs of the base failed, there is none: another point would be another base.
     return group if _good(group) else None
 
 
 def _alike(one: Row, other: Row, free: set[str]) -> bool:
-    """Return whether the study gave two points the same, but for the keys in ``free``."""
+    """Return whether two points have the same options, except for the keys in ``free``."""
     a, b = json.loads(one.given), json.loads(other.given)
     return all(a.get(key) == b.get(key) for key in {*a, *b} - free)
 
 
 def _first(group: list[Row]) -> Row:
-    """Return a run that ended well, for want of one any: it knows less of itself."""
+    """Return a run that ended well, or else any run, which has fewer values."""
     return (_good(group) or group)[0]
 
 
@@ -247,6 +248,6 @@ def _factors(group: list[Row], origin: list[Row] | None) -> tuple[float, float, 
 
 
 def _per_row(group: list[Row]) -> float:
-    """Return the useful time of one row, all ranks and their threads added up."""
+    """Return the useful time of one row, summed over all ranks and threads."""
     good = _good(group)
     return _middle(group, "useful_mean_s") * workers(good[0]) / good[0].rows if good else NAN

@@ -38,7 +38,7 @@ def time(value: float) -> str:
 
 
 def remarks(point: Summary) -> str:
-    """Return what must be said beside a point's figures."""
+    """Return the remarks on the figures of a point."""
     said = []
     if point.oversubscribed:
         said.append("more threads than cores: no scaling")
@@ -57,7 +57,7 @@ def remarks(point: Summary) -> str:
 
 
 def scaled_note(points: Sequence[Summary]) -> str:
-    """Return what a figure or table with marked points must say, "" without any."""
+    """Return the note on points that are marked as scaled, "" without any."""
     steps = [p.steps for p in points if p.scaled]
     if not steps:
         return ""

@@ -60,7 +60,7 @@ def select(comm: mpi.Comm, config: RunConfig) -> Selection:
     one = replace(config, reduction="allreduce")
     with mpi.agreed(ranks.comm):
         network = make_network(one, dataset.n_in, dataset.n_classes)
-    # Of all ranks: groups of one node share its cores and its GPUs.
+    # Claimed by all ranks together: groups of one node share its cores and its GPUs.
     resources = claim(ranks, one, 0.0)
     numbers = range(*block_range(len(RATES), groups, group))
     with ExitStack() as threads:  # the best rate's trainer is used once more, for the test
@@ -93,7 +93,7 @@ def _train_all(
     from hpcpgd.train.planning import make_trainer
     from hpcpgd.train.warmup import compile_kernels
 
-    found: dict[int, Any] = {}
+    trainers: dict[int, Any] = {}
     for number in numbers:
         one = replace(config, learning_rate=RATES[number])
         parameters = initial_parameters(network, config.seed)
@@ -103,14 +103,14 @@ def _train_all(
         compile_kernels(own, trainer, resources.gpu)
         try:
             trainer.run(config.epochs, lambda epoch, scores: None)
-            found[number] = trainer
+            trainers[number] = trainer
         except DivergedError:  # raised on all ranks of the group
-            found[number] = None
-    return found
+            trainers[number] = None
+    return trainers
 
 
 def _choose(ranks: mpi.Ranks, own: mpi.Ranks, trainers: dict[int, Any]) -> Selection:
-    """Agree on the best rate, and let its group open the test set; collective."""
+    """Agree on the best rate, and let its group run the test; collective."""
     shown = np.zeros((2, len(RATES)))
     for number, trainer in trainers.items():
         if own.rank == 0 and trainer is None:

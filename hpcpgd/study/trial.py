@@ -1,4 +1,4 @@
-"""``python -m hpcpgd.study.trial``: start MPI and end it, as a rank of a launcher on trial."""
+"""``python -m hpcpgd.study.trial``: start and end MPI, as a rank of a launcher that is tested."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from hpcpgd.study.paper.paper_rows import BATCHES
 from hpcpgd.study.paper.paper_table import ROWS
 from hpcpgd.study.rows import NAN
 from hpcpgd.study.studyfile import StudyFile
-from hpcpgd.study.style import our_look
+from hpcpgd.study.style import figure_style
 from hpcpgd.study.summary import Summary, summarise
 from hpcpgd.study.tables import summary_table
 from tests.helpers.support import environment, python
@@ -318,7 +318,7 @@ def test_a_network_that_was_not_run_has_an_empty_figure(tmp_path: Path) -> None:
     chart = paper_figures.Chart(
         7, "net-2h", paper_figures.SECONDS, paper_figures.Legend(2, ROWS, {}), found
     )
-    with our_look():
+    with figure_style():
         drawn = chart.draw(tmp_path, "caption")
     assert sorted(tmp_path.iterdir()) == sorted(drawn)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcpgd.study.collect import _told_apart
+from hpcpgd.study.collect import _separate_models
 from hpcpgd.study.figures import series
 from hpcpgd.study.rows import Row
 from hpcpgd.study.summary import interval, summarise
@@ -153,9 +153,9 @@ def test_models_under_one_name_are_machines_of_their_own() -> None:
         *repeats(4, [2.0], cpu_model="new", gpu_model="A"),
         *repeats(4, [1.0], cpu_model="new", gpu_model="B"),
     ]  # fmt: skip
-    found = [row.machine for row in _told_apart(rows)]
+    found = [row.machine for row in _separate_models(rows)]
     assert found == ["m, old", "m, new", "m, new, A", "m, new, B"]
-    assert _told_apart(rows[:1]) == rows[:1]
+    assert _separate_models(rows[:1]) == rows[:1]
 
 
 def test_no_point_takes_the_place_of_a_base_that_failed() -> None:

@@ -1,7 +1,7 @@
 """What the programs of this folder share: the command line, the problem, the timed epochs.
 
-Only the standard library is imported here: BLAS libraries count their threads as they are
-loaded, so the cores must be chosen before NumPy is.
+Only the standard library is imported here: BLAS libraries choose their threads when they are
+loaded, so the cores must be set before NumPy is imported.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from time import perf_counter
 from typing import Any, NoReturn, Protocol
 from zipfile import BadZipFile
 
-Array = Any  # NumPy's, which is not to be imported yet
+Array = Any  # of NumPy, which must not be imported yet
 TOLERANCE = 1e-4  # of a loss, relative: rounding is about 1e-6, a wrong step far more
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 FAILURES = (ImportError, OSError, ValueError, KeyError, RuntimeError, BadZipFile)
 
 
 class ProgramError(ValueError):
-    """What ends the program with one line."""
+    """An error that ends the program with one line."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is trained: data, the order of the rows, first parameters.
+    """What is trained: data, the order of the rows, initial parameters.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Problem:
 
 
 class Contestant(Protocol):
-    """A library at work.
+    """A library that trains the problem.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Contestant(Protocol):
     device: str
 
     def place(self, inputs: Array, targets: Array) -> None:
-        """Take the examples of an epoch, in order, to where the steps want them."""
+        """Put the examples of an epoch, in order, where the steps read them."""
 
     def train(self) -> None:
         """Make the steps of that epoch; return when the last update is done."""
@@ -92,7 +92,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Return what reads an integer of ``least`` or more."""
+    """Return a function that reads an integer of ``least`` or more."""
 
     def read(text: str) -> int:
         if int(text) < least:
@@ -159,7 +159,7 @@ def race(
     """Train and return the losses and the seconds of the epochs, the first one's too."""
     losses, seconds = [], []
     for number, wanted in enumerate(expected):
-        # Gathered, scaled and placed before the clock starts: an advantage that we grant.
+        # Gathered, scaled and placed before the clock starts, to the advantage of the library.
         contestant.place(*problem.epoch(number))
         start = perf_counter()
         contestant.train()
@@ -180,7 +180,7 @@ def write(path: Path, result: dict[str, Any]) -> None:
 
 
 def run(make: Callable[..., Contestant], software: str, options: argparse.Namespace) -> None:
-    """Time the library with each minibatch size and write what was found."""
+    """Time the library with each minibatch size and write the results."""
     problem = read_problem(options.problem, options.epochs)
     result: dict[str, Any] = {
         "software": software, "threads": options.threads, "hostname": platform.node(),

@@ -53,7 +53,7 @@ class Keras:
         self._model.compile(optimizer=keras.optimizers.SGD(options.rate), loss=half_squares)
 
     def place(self, inputs: Array, targets: Array) -> None:
-        """Keep the examples where ``fit`` wants them: it slices NumPy's arrays."""
+        """Keep the examples as NumPy arrays, which ``fit`` slices."""
         self._examples = inputs, targets
 
     def train(self) -> None:

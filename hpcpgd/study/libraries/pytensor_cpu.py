@@ -23,19 +23,19 @@ from common import Array, Problem, main
 def mkl() -> Path:
     """Return MKL's library, which ``pip install mkl`` puts outside ``site-packages``."""
     files = metadata.files("mkl") or []
-    found = [Path(f.locate()).resolve() for f in files if f.name.startswith("libmkl_rt.so")]
-    if not found:
+    libraries = [Path(f.locate()).resolve() for f in files if f.name.startswith("libmkl_rt.so")]
+    if not libraries:
         raise FileNotFoundError("the package mkl has no libmkl_rt.so")
-    return found[0]
+    return libraries[0]
 
 
 def prepare(options: argparse.Namespace) -> None:
-    """Choose PyTensor's linker and BLAS, and a cache of this process's own.
+    """Choose PyTensor's linker and BLAS, and a cache for this process alone.
 
     A shared cache could hold another node's instructions: PyTensor compiles for the
     processor that it finds, and names the folder by the operating system alone.
     """
-    # It warns of a BLAS whose name does not end in .so, and links it all the same.
+    # PyTensor warns of a BLAS whose name does not end in .so, but links it.
     logging.getLogger("pytensor.tensor.blas").setLevel(logging.ERROR)
     folder = tempfile.mkdtemp(prefix="pytensor-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

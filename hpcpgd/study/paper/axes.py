@@ -11,14 +11,14 @@ from hpcpgd.study.paper.bar_charts import RATE, SECONDS, Legend, look
 from hpcpgd.study.paper.measured_rows import Results
 from hpcpgd.study.paper.paper_rows import AXIS_BATCH
 from hpcpgd.study.paper.paper_table import PaperRow
-from hpcpgd.study.style import MARKERS, logarithmic, new_figure, our_look, save
+from hpcpgd.study.style import MARKERS, figure_style, logarithmic, new_figure, save
 from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import SCALED, scaled_note
 
 Lines = dict[PaperRow, dict[int, Summary]]  # points by their place on the horizontal axis
 
 
-@our_look()
+@figure_style()
 def draw(results: Results, legend: Legend, folder: Path, caption: str) -> list[Path]:
     """Draw time over training rows and rate over widths; return the files."""
     rows, widths = (

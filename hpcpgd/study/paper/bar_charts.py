@@ -11,7 +11,7 @@ import numpy as np
 from hpcpgd.results.atomic import make_folder
 from hpcpgd.study.paper.measured_rows import Results
 from hpcpgd.study.paper.paper_table import PaperRow
-from hpcpgd.study.style import COLOURS, logarithmic, new_figure, our_look, save
+from hpcpgd.study.style import COLOURS, figure_style, logarithmic, new_figure, save
 from hpcpgd.study.summary import Summary
 from hpcpgd.study.tables import SCALED, scaled_note
 
@@ -21,12 +21,12 @@ SECONDS, RATE, SPEEDUP = "time per epoch / s", "rate / GFLOP/s", "speedup over t
 
 @dataclass(frozen=True)
 class Legend:
-    """Names of rows; those that cannot run here say so.
+    """The names of rows, with the reason for those that cannot run here.
 
     Attributes
     ----------
     cores : int
-        That the parallel rows use.
+        Cores that the parallel rows use.
     rows : tuple of PaperRow
     absent : dict
         Why a row has no bars, by its name.
@@ -48,7 +48,7 @@ def look(row: PaperRow) -> dict[str, Any]:
     return {"color": COLOURS[FAMILIES.index(row.family)], "hatch": hatch}
 
 
-@our_look()
+@figure_style()
 def draw(results: Results, legend: Legend, folder: Path, caption: str) -> list[Path]:
     """Draw figures 5 to 10; return the files."""
     make_folder(folder, folder)
@@ -63,7 +63,7 @@ def draw(results: Results, legend: Legend, folder: Path, caption: str) -> list[P
 
 @dataclass(frozen=True)
 class Chart:
-    """One figure: groups of bars, a group a batch size, a bar a row."""
+    """One figure: a group of bars for each batch size, a bar for each row."""
 
     number: int
     network: str
@@ -125,16 +125,16 @@ class Chart:
         return f"{self.what}, {', '.join(notes)}"
 
     def _behind(self, row: PaperRow, batch: int | None = None) -> list[Summary]:
-        """Return the points that a row's bars are made of: for a speedup its base's, too."""
+        """Return the points behind a row's bars, for a speedup also those of its base."""
         names = [row.name, row.base] if self.what == SPEEDUP else [row.name]
-        found = [self.results.over_batches(name, self.network) for name in names]
-        return [p for points in found for b, p in points.items() if batch in (None, b)]
+        series = [self.results.over_batches(name, self.network) for name in names]
+        return [p for points in series for b, p in points.items() if batch in (None, b)]
 
     def _bars(
         self, axes: Any, row: PaperRow, values: dict[int, float], place: float, width: float
     ) -> None:
         label = self.legend.name(row)
-        if not values:  # named all the same, never left out in silence
+        if not values:  # the legend names the row all the same
             axes.bar([0], [np.nan], label=label, color="none", edgecolor="#888888")
             return
         places = np.array([self.results.batches.index(b) for b in values], float) + place

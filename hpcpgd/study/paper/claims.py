@@ -1,4 +1,4 @@
-"""The ten claims of the paper's section 6, held against what was measured here."""
+"""The ten claims of the paper's section 6, compared with what was measured here."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from hpcpgd.study.paper.verdict import Seen, Verdict, judged
 
 CONSTANT = 1.1  # largest over smallest time, within which times are called constant
 PAPER_CORES = 32
-LITTLE = 2.0  # times slower that is still called a little
-NO_GPU = ("GPU not run here", True)  # is said, and counts for nothing
+LITTLE = 2.0  # up to this factor "a little slower"
+NO_GPU = ("GPU not run here", True)  # is printed, but does not count
 
 
 def judge(results: Results, cores: int) -> list[Verdict]:
@@ -74,19 +74,19 @@ def _falls(results: Results) -> Verdict:
 
 def _ratios(results: Results, slow: str, fast: str) -> dict[str, list[float]]:
     """Return the ratios of two rows' times at each batch size, by network."""
-    found = {}
+    by_network = {}
     for network in NETWORKS:
         one, other = results.seconds(slow, network), results.seconds(fast, network)
         ratios = [one[b] / other[b] for b in one if b in other]
         if ratios:
-            found[network] = ratios
-    return found
+            by_network[network] = ratios
+    return by_network
 
 
 def _gpu_beats(results: Results) -> Verdict:
-    found = _ratios(results, MULTICORE, GPU)
-    seen = [(f"{network} at least x{min(r):.1f}", min(r) > 1) for network, r in found.items()]
-    whole = all(len(r) == len(results.batches) for r in found.values())
+    ratios = _ratios(results, MULTICORE, GPU)
+    seen = [(f"{network} at least x{min(r):.1f}", min(r) > 1) for network, r in ratios.items()]
+    whole = all(len(r) == len(results.batches) for r in ratios.values())
     claim = "the GPU beats multicore at every batch size"
     return judged("c", claim, seen, whole=whole)
 
@@ -140,8 +140,8 @@ def _means(results: Results, row: PaperRow, network: str) -> tuple[float, float]
 
 
 def _blas_serial(results: Results) -> Verdict:
-    found = _ratios(results, NAIVE, FAST)
-    middle = {network: float(np.median(ratios)) for network, ratios in found.items()}
+    by_network = _ratios(results, NAIVE, FAST)
+    middle = {network: float(np.median(ratios)) for network, ratios in by_network.items()}
     seen = [(f"x{ratio:.2f} ({network})", 5 <= ratio <= 20) for network, ratio in middle.items()]
     for row in (r for r in LIBRARY_ROWS if not (r.parallel or r.on_gpu)):
         for network, ratios in _ratios(results, FAST, row.name).items():
@@ -149,4 +149,4 @@ def _blas_serial(results: Results) -> Verdict:
             text = f"{row.name} x{ratio:.2f} faster still ({network})"
             seen.append((text, 1 <= ratio <= LITTLE))
     claim = "BLAS serial about 10 times naive serial, a little slower than the library's serial"
-    return judged("i", claim, seen, whole=0 < len(found) < len(seen))
+    return judged("i", claim, seen, whole=0 < len(by_network) < len(seen))

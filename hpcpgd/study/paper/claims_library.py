@@ -12,7 +12,7 @@ LARGE = (512, 1024)
 NEAR = 128
 OUR_BEST = "gemm parallel"
 FULL_WIDTH = 1024
-LOSES = 1.02  # times slower an operation, from which a width is said to lose
+LOSES = 1.02  # times slower for an operation, from which a width "loses"
 
 
 def _fastest(
@@ -20,8 +20,8 @@ def _fastest(
 ) -> tuple[str, float]:
     """Return the row with the lowest time, "" if none was run."""
     times = {row: results.seconds(row, network).get(batch) for row in rows}
-    found = {row: time for row, time in times.items() if time is not None}
-    return min(found.items(), key=lambda item: item[1], default=("", 0.0))
+    known = {row: time for row, time in times.items() if time is not None}
+    return min(known.items(), key=lambda item: item[1], default=("", 0.0))
 
 
 def library_at_large(results: Results) -> Verdict:
@@ -80,12 +80,12 @@ def own_kernels(results: Results) -> Verdict:
 
 def _growth(results: Results, row: PaperRow, network: str) -> float | None:
     """Return a row's speedup at the largest batch over that at the smallest."""
-    found = results.speedups(row, network)
-    return found[max(found)] / found[min(found)] if len(found) > 1 else None
+    speedups = results.speedups(row, network)
+    return speedups[max(speedups)] / speedups[min(speedups)] if len(speedups) > 1 else None
 
 
 def odd_widths(results: Results) -> Verdict:
-    """Claim (j), as far as times tell: conflicts themselves need a profiler."""
+    """Claim (j), by times alone: to count bank conflicts needs a profiler."""
     seen: Seen = []
     for width in ODD_WIDTHS:
         losses = {}

@@ -1,8 +1,8 @@
-"""The library rows: programs of others on the same problem, checked before they are timed.
+"""The rows of other libraries: their programs on the same problem, with checked losses.
 
-Each is a script of ``hpcpgd/study/libraries`` that knows nothing of hpcpgd, run by a Python
-that has the libraries.  It gets the same rows in the same order, the same initial weights and
-the same rate, and ends with an error unless its losses are those that our own run found.
+Each is a script of ``hpcpgd/study/libraries`` that does not import hpcpgd, run by a Python that
+has the libraries.  It gets the same rows in the same order, the same initial weights and the
+same rate, and ends with an error unless its losses are those of our own run.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def programs() -> Path:
 
 
 def device(row: PaperRow) -> str:
-    """Return the word by which the programs know where to compute."""
+    """Return the device as the option of the programs names it."""
     return "gpu" if row.on_gpu else "cpu"
 
 
 def probe(row: PaperRow, python: str) -> Failure | None:
-    """Return None if the library's program can run here, or what is missing."""
+    """Return None if the library's program can run here, else what is missing."""
     said = _versions(row, python, "cpu")
     if said:
         return Failure(NOT_INSTALLED, 0, said)
@@ -51,7 +51,7 @@ def probe(row: PaperRow, python: str) -> Failure | None:
 
 
 def _versions(row: PaperRow, python: str, where: str) -> str:
-    """Ask a program for its versions; return "" if it knows them, or its complaint."""
+    """Ask a program for its versions; return "" if it prints them, else its error."""
     command = [python, str(programs() / LIBRARIES[row.backend]), "--versions", "--device", where]
     try:
         done = run_program(command, PROBE_SECONDS)
@@ -73,7 +73,7 @@ class LibraryTask:
         The interpreter that has the libraries.
     threads : int
     points : tuple of Point
-        Our own runs of the same, one a batch size.
+        Our own runs of the same, one for each batch size.
     problems : Problems
     """
 
@@ -88,7 +88,7 @@ class LibraryTask:
 
     @property
     def key(self) -> str:
-        """A file name: what a person wants to see, and a hash of everything."""
+        """A file name: the main options, and a hash of all points."""
         network = network_name(self.points[0].config.hidden)
         name = f"{self.row.backend}-{device(self.row)}-{network}-t{self.threads}"
         return f"{name}-{digest([point.key for point in self.points])}"
@@ -99,7 +99,7 @@ class LibraryTask:
         Raises
         ------
         DataError
-            If the runs whose losses are to be found have not ended well.
+            If the runs whose losses are expected have not ended well.
         """
         config = self.points[0].config
         expected = self.problems.expect(self.key, self.points)
@@ -122,12 +122,12 @@ def read_library_row(path: Path, row: PaperRow, own: Row, repeat: int) -> Row:
     """
     try:
         content = path.read_bytes()
-        found = json.loads(content)
-        seconds = [float(t) for t in found["epoch_seconds"][str(own.batch_size)]]
+        result = json.loads(content)
+        seconds = [float(t) for t in result["epoch_seconds"][str(own.batch_size)]]
         if not seconds or not all(0 < t < math.inf for t in seconds):
             raise ValueError(f"epoch_seconds {seconds}")
-        threads, where, software = int(found["threads"]), found["device"], found["software"]
-        host, cpu = (str(found[name]).replace("\0", " ") for name in ("hostname", "cpu_model"))
+        threads, where, software = int(result["threads"]), result["device"], result["software"]
+        host, cpu = (str(result[name]).replace("\0", " ") for name in ("hostname", "cpu_model"))
         tpe = float(np.median(seconds))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise DataError(f"{path}: no result of a library: {error}") from None

@@ -1,4 +1,4 @@
-"""From the folder of the paper's study to its rows, and from those to what figures show."""
+"""The rows of the paper's study, and their medians for the figures and the claims."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from hpcpgd.study.summary import Summary, summarise
 
 
 def gather(points: list[PaperPoint], tasks: Tasks, place: StudyFolder, repeats: int) -> list[Row]:
-    """Return a row for each run that has ended; for a point that cannot run here, one.
+    """Return a row for each run that has ended, and one for a point that cannot run here.
 
     Raises
     ------
     DataError
         If a file is damaged.
     """
-    found = []
+    all_rows = []
     for p in points:
         ended = [_row(p, tasks, place, repeat) for repeat in range(1, repeats + 1)]
         rows = [row for row in ended if row is not None]
         if not rows and p.row.name in tasks.absent:
             rows = [_not_run(p, 0, tasks.absent[p.row.name])]
-        found += rows
-    return found
+        all_rows += rows
+    return all_rows
 
 
 def _not_run(p: PaperPoint, repeat: int, failure: Failure) -> Row:
@@ -67,10 +67,10 @@ class Results:
 
     def __init__(self, rows: list[Row], batches: tuple[int, ...]) -> None:
         self.batches = batches
-        found = [p for p in summarise(rows, "sweep", {}) if p.repeats]
-        self.rows = max((p.rows for p in found), default=0)  # of the six bar charts
+        points = [p for p in summarise(rows, "sweep", {}) if p.repeats]
+        self.rows = max((p.rows for p in points), default=0)  # of the six bar charts
         self._points: dict[tuple[str, str, int, int], Summary] = {
-            (p.paper_row, p.network, p.batch_size, p.rows): p for p in found
+            (p.paper_row, p.network, p.batch_size, p.rows): p for p in points
         }
 
     def over_batches(self, row: str, network: str) -> dict[int, Summary]:
@@ -89,8 +89,8 @@ class Results:
     def over_widths(self, row: str, network: str) -> dict[int, Summary]:
         """Return the points of all widths with as many hidden layers as ``network``."""
         depth = len(NETWORKS[network])
-        found = {width: self.at(row, (width,) * depth, AXIS_BATCH) for width in AXIS_WIDTHS}
-        return {width: p for width, p in found.items() if p is not None}
+        points = {width: self.at(row, (width,) * depth, AXIS_BATCH) for width in AXIS_WIDTHS}
+        return {width: p for width, p in points.items() if p is not None}
 
     def at(self, row: str, hidden: tuple[int, ...], batch: int) -> Summary | None:
         """Return the point of any widths, None if it was not timed."""

@@ -1,4 +1,4 @@
-"""What ``hpcpgd study paper`` does: run, collect, draw, judge."""
+"""The command ``hpcpgd study paper``: run, collect, draw, judge."""
 
 from __future__ import annotations
 
@@ -57,20 +57,20 @@ def paper(
     python: str | None,
     retry_failed: bool,
 ) -> int:
-    """Run what is not done; exit 1 if a run did not end well, rows that cannot run apart.
+    """Make the missing runs and report; exit 1 if one failed, except for rows that cannot run.
 
     Parameters
     ----------
     quick : bool
         Few rows, one repeat.
     only : str or None
-        ``gpu`` for the rows that need a device alone.
+        ``gpu`` for only the rows that need a device.
     dataset : str or None
     folder : Path or None
     python : str or None
         The interpreter that has the libraries; None is our own.
     retry_failed : bool
-        Run once more what failed or timed out.
+        Make failed and timed-out runs again.
     """
     size, only_gpu = QUICK if quick else FULL, only == "gpu"
     place = place_of(quick, only_gpu, dataset, folder)
@@ -87,13 +87,13 @@ def paper(
         check_rows(raw, size)
         plan = Plan(name, raw, size, usable_cores(), table_rows(only_gpu))
         rows, absent = _run(plan, place, python or sys.executable, retry_failed)
-    return _tell(plan, place.path, rows, bar_charts.Legend(plan.cores, plan.rows, absent))
+    return _report(plan, place.path, rows, bar_charts.Legend(plan.cores, plan.rows, absent))
 
 
 def _run(
     plan: Plan, place: StudyFolder, python: str, retry_failed: bool
 ) -> tuple[list[Row], dict[str, str]]:
-    """Run what is not done; return all rows, and why some of the table's cannot run here."""
+    """Make the missing runs; return all rows, and why some of the table cannot run here."""
     size, points = plan.size, plan.points()
     problems = Problems(place, plan.raw)
     tasks = make_tasks(points, absent_rows(plan.rows, python), python, plan.cores, problems)
@@ -109,12 +109,12 @@ def _run(
 
 
 def require_one_machine(rows: list[Row], folder: Path) -> None:
-    """Refuse runs of another machine: all that is told compares them.
+    """Refuse runs of another machine: the report compares all runs.
 
     Raises
     ------
     DataError
-        Naming the machines.
+        With both machines.
     """
     others = sorted({row.machine for row in rows} - {cpu_model()})
     if others:
@@ -124,7 +124,7 @@ def require_one_machine(rows: list[Row], folder: Path) -> None:
         )
 
 
-def _tell(plan: Plan, folder: Path, rows: list[Row], legend: bar_charts.Legend) -> int:
+def _report(plan: Plan, folder: Path, rows: list[Row], legend: bar_charts.Legend) -> int:
     """Write the study file, draw, print; return the exit code."""
     size = plan.size
     bad = [row for row in rows if row.status != "complete" and row.paper_row not in legend.absent]
@@ -159,10 +159,10 @@ def _times_table(results: Results, legend: bar_charts.Legend) -> str:
     lines, points = [], []
     for network in NETWORKS:
         for row in legend.rows:
-            found = results.over_batches(row.name, network)
-            points += list(found.values())
+            measured = results.over_batches(row.name, network)
+            points += list(measured.values())
             missing = legend.absent.get(row.name, "-")
-            cells = [_cell(found[b]) if b in found else missing for b in results.batches]
+            cells = [_cell(measured[b]) if b in measured else missing for b in results.batches]
             lines.append((row.name, network, *cells))
     note = scaled_note(points)
     return aligned(head, lines) + (f"\n{note}" if note else "")
@@ -181,10 +181,10 @@ def _caption(plan: Plan) -> str:
 
 
 def _absent_text(rows: list[Row], legend: bar_charts.Legend) -> str:
-    """Return one line a row of the table that cannot run here: why, and what helps."""
-    found = {row.paper_row: row for row in rows if row.paper_row in legend.absent}
-    lines = [f"{row.status}: {name}: {row.error}" for name, row in found.items()]
-    if any(row.status == NOT_INSTALLED for row in found.values()):
+    """Return a line for each row that cannot run here: why, and what to do."""
+    absent = {row.paper_row: row for row in rows if row.paper_row in legend.absent}
+    lines = [f"{row.status}: {name}: {row.error}" for name, row in absent.items()]
+    if any(row.status == NOT_INSTALLED for row in absent.values()):
         lines.append(
             f"to install them: python3 -m venv libraries; libraries/bin/pip install -r "
             f"{programs() / 'requirements.txt'}; then --library-python libraries/bin/python"

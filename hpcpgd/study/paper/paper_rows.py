@@ -44,7 +44,7 @@ class Size:
     time_limit : float
         Seconds of a run.
     epoch_limit : float
-        Seconds that an epoch may be expected to take; of longer ones fewer steps are timed.
+        Seconds; if an epoch is expected to take longer, fewer of its steps are timed.
     axes : bool
         Whether training rows and widths vary too.
     batches : tuple of int
@@ -65,7 +65,7 @@ QUICK = Size(2457, 4, 1, 120.0, 120.0, False)  # 2,048 training rows: 2 minibatc
 
 @dataclass(frozen=True)
 class PaperPoint:
-    """A row and what it trains; for a library, our own run whose losses it must find."""
+    """A row and what it trains; for a library, our own run whose losses it must reproduce."""
 
     row: PaperRow
     point: Point
@@ -73,7 +73,7 @@ class PaperPoint:
 
 @dataclass(frozen=True)
 class Shape:
-    """A network and how it is trained, whoever does it."""
+    """A network, its minibatch size and its training rows."""
 
     hidden: tuple[int, ...]
     batch: int
@@ -136,7 +136,7 @@ def check_rows(raw: RawData, size: Size) -> None:
     Raises
     ------
     DataError
-        Naming both.
+        With both numbers.
     """
     left, wanted = _rows_of(raw), max(size.batches)
     if left < wanted:
@@ -167,22 +167,22 @@ class Plan:
 
     def points(self) -> list[PaperPoint]:
         """Return every point once: rows of the same shape side by side."""
-        found = [self.point(row, shape) for shape in self._shapes() for row in self.rows]
+        points = [self.point(row, shape) for shape in self._shapes() for row in self.rows]
         if any(row.name == GPU for row in self.rows):
             odd = [Shape((width,), batch) for width in ODD_WIDTHS for batch in self.size.batches]
-            found += [self.point(ROW[GPU], shape) for shape in odd]
-        return found
+            points += [self.point(ROW[GPU], shape) for shape in odd]
+        return points
 
     def _shapes(self) -> list[Shape]:
-        found = [
+        shapes = [
             Shape(hidden, batch) for hidden in NETWORKS.values() for batch in self.size.batches
         ]
         if self.size.axes:
             rows = [n for n in AXIS_ROWS if n < _rows_of(self.raw)]
-            found += [Shape(hidden, AXIS_BATCH, n) for hidden in NETWORKS.values() for n in rows]
+            shapes += [Shape(hidden, AXIS_BATCH, n) for hidden in NETWORKS.values() for n in rows]
             widths = [(w,) * len(hidden) for hidden in NETWORKS.values() for w in AXIS_WIDTHS]
-            found += [Shape(hidden, AXIS_BATCH) for hidden in widths]
-        return list(dict.fromkeys(found))
+            shapes += [Shape(hidden, AXIS_BATCH) for hidden in widths]
+        return list(dict.fromkeys(shapes))
 
     def point(self, row: PaperRow, shape: Shape) -> PaperPoint:
         """Return one point; that of a library is our own run of the same problem."""
@@ -204,7 +204,7 @@ class Plan:
         return PaperPoint(row, Point(1, _resolved(given), tuple(sorted(given.items()))))
 
     def _limit(self, config: RunConfig, row: PaperRow) -> dict[str, int]:
-        """Return fewer steps where an epoch would take too long, of one epoch alone."""
+        """Return options of fewer steps if an epoch would take too long."""
         rows = _rows_of(self.raw) if config.train_rows == "all" else int(config.train_rows)
         network = make_network(config, self.raw.train.features.shape[1], self.raw.n_classes)
         work = network.flops_per_example / 1e9

@@ -17,7 +17,7 @@ class PaperRow:
     parallel : bool
         Threads on all cores, or one.
     base : str
-        The row that its speedup counts from, "" for none.
+        The row that its speedup is relative to, "" for none.
     on_gpu : bool
         Whether it needs a device.
     """
@@ -30,12 +30,12 @@ class PaperRow:
 
     @property
     def foreign(self) -> bool:
-        """Whether it is a program of others."""
+        """Whether it is the program of another library."""
         return self.backend in LIBRARIES
 
     @property
     def family(self) -> str:
-        """What its colour stands for; the hatch tells serial, parallel and GPU apart."""
+        """The family that has a colour; the hatch marks serial, parallel and GPU rows."""
         return {"cuda-loops": "loops", "cuda": "gemm"}.get(self.backend, self.backend)
 
 

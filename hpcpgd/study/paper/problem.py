@@ -1,4 +1,4 @@
-"""What a library's program is given: rows, their order, initial weights, losses to find."""
+"""The input of a library's program: rows, their order, initial weights, expected losses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hpcpgd.study.grid import Point, digest
 from hpcpgd.study.study_folder import Job, StudyFolder
 from hpcpgd.train.planning import make_sampler
 
-FIRST = 1  # the repeat whose losses the libraries must find
+FIRST = 1  # the repeat whose losses the libraries must reproduce
 
 
 class Problems:
@@ -56,27 +56,27 @@ class Problems:
         order = np.empty((config.epochs, data.train.rows), np.int64)
         for epoch in range(config.epochs):
             sampler.numbers(epoch + 1, 0, order[epoch])
-        found: dict[str, Any] = {
+        arrays: dict[str, Any] = {
             "features": data.train.features, "scale": data.scale, "offset": data.offset,
             "labels": data.train.labels, "classes": data.n_classes, "order": order,
         }  # fmt: skip
         for layer in range(1, network.depth + 1):
-            found[f"weights{layer}"] = network.weights(flat, layer)
-            found[f"biases{layer}"] = network.biases(flat, layer)
-        return found
+            arrays[f"weights{layer}"] = network.weights(flat, layer)
+            arrays[f"biases{layer}"] = network.biases(flat, layer)
+        return arrays
 
     def expect(self, name: str, points: tuple[Point, ...]) -> Path:
-        """Write the losses that our own runs of ``points`` found, by batch size.
+        """Write the losses of our own runs of ``points`` by batch size.
 
         Raises
         ------
         DataError
             If one of them has not ended well.
         """
-        found = {str(p.config.batch_size): self._losses(p) for p in points}
+        losses = {str(p.config.batch_size): self._losses(p) for p in points}
         path = self._folder / f"{name}.json"
         self._folder.mkdir(exist_ok=True)
-        write_atomically(path, json.dumps(found).encode())
+        write_atomically(path, json.dumps(losses).encode())
         return path
 
     def _losses(self, point: Point) -> list[float]:

@@ -32,7 +32,7 @@ class Tasks:
     of: dict[Name, Task]
 
     def jobs(self, repeats: int) -> list[Job]:
-        """Return all processes, repeats outermost, libraries after what they must find."""
+        """Return all processes, repeats outermost, libraries after the runs with their losses."""
         can = {name: task for name, task in self.of.items() if name[0] not in self.absent}
         unique = {task.key: task for task in can.values()}
         ours = [task for task in unique.values() if not isinstance(task, LibraryTask)]
@@ -41,18 +41,18 @@ class Tasks:
 
 
 def name_of(p: PaperPoint) -> Name:
-    """Return what tells a point of the paper's study from all others."""
+    """Return the row and the key of a point, which no other point of the study has."""
     return p.row.name, p.point.key
 
 
 def absent_rows(rows: tuple[PaperRow, ...], python: str) -> dict[str, Failure]:
-    """Return the rows that cannot run here, by name; libraries are asked themselves."""
-    found = {}
+    """Return why rows cannot run here, by name; the programs of libraries are asked."""
+    absent = {}
     for row in rows:
         failure = probe(row, python) if row.foreign else no_device() if row.on_gpu else None
         if failure is not None:
-            found[row.name] = failure
-    return found
+            absent[row.name] = failure
+    return absent
 
 
 def no_device() -> Failure | None:
@@ -79,15 +79,15 @@ def make_tasks(
     problems: Problems,
 ) -> Tasks:
     """Return the task of every point."""
-    found: dict[Name, Task] = {name_of(p): p.point for p in points if not p.row.foreign}
+    tasks: dict[Name, Task] = {name_of(p): p.point for p in points if not p.row.foreign}
     groups = defaultdict(list)
     for p in points:
         if p.row.foreign:
             config = p.point.config
             groups[p.row, config.hidden, config.train_rows].append(p)
     for (row, _, _), group in groups.items():
-        # Beside a GPU all cores, as our own process has them, which is not confined.
+        # With a GPU all cores, as our own process, which is not limited to some.
         threads = cores if row.parallel or row.on_gpu else 1
         one = LibraryTask(row, python, threads, tuple(p.point for p in group), problems)
-        found |= {name_of(p): one for p in group}
-    return Tasks(absent, found)
+        tasks |= {name_of(p): one for p in group}
+    return Tasks(absent, tasks)

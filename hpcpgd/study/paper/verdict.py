@@ -1,4 +1,4 @@
-"""What is said of a claim."""
+"""The verdicts on claims."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Verdict:
     verdict: str
 
 
-# What was seen of a row or network, and whether the claim holds there.
+# The numbers of a row or network as a text, and whether the claim holds there.
 Seen = list[tuple[str, bool]]
 
 
@@ -35,9 +35,9 @@ def judged(
 ) -> Verdict:
     """Return the verdict on a claim.
 
-    Where nothing was seen, or the comparison is not ``fair``, it was not run.  Less than the
-    ``whole`` of what it speaks of can break it, but cannot make it hold.  ``what`` is said
-    before the numbers.
+    Without numbers, or if the comparison is not ``fair``, the claim was not run.  Numbers for
+    less than the ``whole`` claim can refute it, but cannot confirm it.  ``what`` stands before
+    the numbers.
     """
     good = all(holds for _, holds in seen)
     numbers = what * bool(seen) + "; ".join(text for text, _ in seen)

@@ -1,4 +1,4 @@
-"""What SLURM is told and asked: sbatch, scancel, squeue.  No accounting is assumed."""
+"""The commands sbatch, scancel and squeue of SLURM; no accounting is needed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Queue:
         Raises
         ------
         ConfigError
-            In SLURM's own words, if not.
+            With SLURM's message, if not.
         UnavailableError
             If there is no sbatch here.
         """
@@ -57,14 +57,14 @@ class Queue:
         return self._sbatch([*options, str(script)], script).strip().split(";")[0]
 
     def cancel(self, scripts: list[Path]) -> None:
-        """End the jobs of scripts that should not have been submitted.
+        """Cancel the jobs of scripts.
 
-        They are known by their comment: a submission that broke off told no number.
+        A job is identified by its comment: an interrupted submission has returned no number.
         """
         wanted = {_comment(script) for script in scripts}
         done = self._call(["squeue", "--noheader", USER, "--format=%F %k"])
-        found = (line.split(None, 1) for line in done.stdout.splitlines())
-        jobs = [words[0] for words in found if len(words) == 2 and words[1].strip() in wanted]
+        lines = (line.split(None, 1) for line in done.stdout.splitlines())
+        jobs = [words[0] for words in lines if len(words) == 2 and words[1].strip() in wanted]
         if jobs:
             self._call(["scancel", *jobs])
 
@@ -104,7 +104,7 @@ class Queue:
 
 
 def _comment(script: Path) -> str:
-    """Return what a script's jobs are known by, and no others."""
+    """Return a comment that only the jobs of this script have."""
     return f"hpcpgd-{digest(str(script.absolute()))}"
 
 

@@ -1,7 +1,7 @@
 """Scripts for sbatch: pure functions from a study and a site to text.
 
-User's texts stand in shell quotes below the first command, where sbatch reads no more
-options; the #SBATCH lines hold checked words and numbers alone.
+Texts of the user stand in shell quotes below the first command, where sbatch reads no more
+options.  The #SBATCH lines hold only checked words and numbers.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Array:
 
     @property
     def label(self) -> str:
-        """What tells it from the study's other arrays."""
+        """A name that no other array of the study has."""
         return f"{self.ranks}x{self.threads}{'-gpu' if self.on_gpu else ''}"
 
 
@@ -105,7 +105,7 @@ def array_script(
 
 
 def report_script(name: str, site: Site, study: Path, folder: Path) -> str:
-    """Return the script that ends a study: collect, then report."""
+    """Return the script of the last job of a study: collect, then report."""
     directives = [
         f"--job-name=hpcpgd-{word(name)}-report", "--nodes=1", "--ntasks=1", "--cpus-per-task=1",
         f"--time={REPORT_MINUTES}", *_common(site),

@@ -1,4 +1,4 @@
-"""The site file: what one cluster wants to be told, as TOML."""
+"""The site file: the settings of one cluster, as TOML."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpcpgd.config.run_config import checked, read_tables
 from hpcpgd.errors import ConfigError, nearest, shown
 
 TABLES = ("site", "environment")
-# Words that stand in #SBATCH lines, which know no quoting.
+# Words for #SBATCH lines, in which nothing can be quoted.
 PLAIN = re.compile(r"[\w.@:+/,=%^&|()\[\]*-]+", re.ASCII)
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -58,7 +58,7 @@ def _key(default: Any, kind: Kind) -> Any:
 
 @dataclass(frozen=True)
 class Site:
-    """What the scripts for one cluster say.
+    """The settings of one cluster.
 
     Attributes
     ----------
@@ -73,9 +73,9 @@ class Site:
     cpu_bind : str
         Of ``srun --cpu-bind``.
     cores_per_node : int
-        From which the number of nodes is counted; 0 leaves that to SLURM.
+        The number of nodes follows from it; 0 leaves that to SLURM.
     gpu_option : str
-        What asks for the GPUs of a run that needs them.
+        The option that requests the GPUs of a run that needs them.
     at_once : int
         Runs of one array at the same time; with 1 the arrays too come one after the other.
     modules : tuple of str
@@ -85,7 +85,7 @@ class Site:
     python : str
         The interpreter on the nodes.
     environment : tuple of (str, str)
-        Variables, of the jobs and of the commands that speak to SLURM.
+        Variables of the jobs and of the commands of SLURM.
     """
 
     partition: str = _key("", Plain())
@@ -116,7 +116,7 @@ def read(path: Path) -> Site:
     Raises
     ------
     ConfigError
-        Naming the key, what was seen and what would be valid.
+        With the key, its value and the values that are valid.
     """
     document = read_tables(path, "--site", TABLES)
     values = {k: _value(path, k, v) for k, v in document.get("site", {}).items()}

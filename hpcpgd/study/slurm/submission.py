@@ -1,4 +1,4 @@
-"""What ``hpcpgd study submit`` and ``status`` do."""
+"""The commands ``hpcpgd study submit`` and ``status``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.subcommands import open_study
 
 POLL_SECONDS = 2.0
-UNANSWERED_POLLS = 30  # times that SLURM may not answer before we give up waiting
+UNANSWERED_POLLS = 30  # in a row: then --wait gives up
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ def submit(
     wait: bool,
     retry_failed: bool,
 ) -> int:
-    """Submit what is neither done nor queued, and a report at the end.
+    """Submit the runs that are neither done nor queued, and a report at the end.
 
-    ``dry_run`` prints the scripts of all that is not done, and asks SLURM nothing.  ``wait``
-    returns when all jobs of the study have ended.
+    ``dry_run`` prints the scripts of all runs that are not done, without a command of SLURM.
+    ``wait`` returns when all jobs of the study have ended.
     """
     study, place = open_study(path, folder)
     for file in (path, site_file):
@@ -90,7 +90,7 @@ def submit(
 
 
 def _lacks_report(place: StudyFolder, own: SlurmFiles, queue: Queue) -> bool:
-    """Return whether nothing will ever make the study file of runs that were submitted."""
+    """Return whether runs were submitted and no queued job will make their study file."""
     record, result = own.read(), place.path / "study.h5"
     if not record or REPORT in {record[job] for job in queue.states() if job in record}:
         return False
@@ -99,7 +99,7 @@ def _lacks_report(place: StudyFolder, own: SlurmFiles, queue: Queue) -> bool:
 
 
 def _still_queued(own: SlurmFiles, queue: Queue) -> list[str]:
-    """Return the jobs of earlier submissions, arrays as one."""
+    """Return the queued jobs of earlier submissions, each array once."""
     record = own.read()
     jobs = (job.split("_")[0] for job in queue.states() if job in record)
     return list(dict.fromkeys(jobs))
@@ -114,13 +114,13 @@ def _scripts(
 ) -> list[Script]:
     number = own.submissions()
     file = own.study(number)
-    found = []
+    scripts = []
     for array in arrays(points(study), study.repeats, wanted):
         text = array_script(study.name, array, study.time_limit, site, file, place.path)
         number += 1
-        found.append(Script(own.script(array.label, number), text, array.names, file))
+        scripts.append(Script(own.script(array.label, number), text, array.names, file))
     report = report_script(study.name, site, file, place.path)
-    return [*found, Script(own.script(REPORT, number + 1), report, (), file)]
+    return [*scripts, Script(own.script(REPORT, number + 1), report, (), file)]
 
 
 def _send(
@@ -133,7 +133,7 @@ def _send(
 ) -> None:
     """Write the scripts and submit all of them or none.
 
-    The report comes after all jobs ``before``: it knows the newest study file.
+    The report runs after all jobs ``before``, since it has the newest study file.
     """
     make_folder(own.logs, own.path)
     target = scripts[0].study
@@ -152,7 +152,7 @@ def _send(
             log = own.logs / script.path.stem
             numbers.append(queue.submit(script.path, log, after, bool(script.names)))
             own.add(_record(script, numbers[-1]))
-    except BaseException:  # signals too: no job is left that the record does not know
+    except BaseException:  # signals too: no job may remain that is not in the record
         with suppress(UnavailableError):
             queue.cancel([script.path for script in scripts])
         for script in scripts:
@@ -162,12 +162,12 @@ def _send(
 
 def _record(script: Script, number: str) -> dict[str, str]:
     """Return the run of each array task, or the report's job."""
-    found = {f"{number}_{i}": name for i, name in enumerate(script.names)}
-    return found or {number: REPORT}
+    tasks = {f"{number}_{i}": name for i, name in enumerate(script.names)}
+    return tasks or {number: REPORT}
 
 
 def status(path: Path, folder: Path | None) -> int:
-    """Say what is done, running, pending, failed and missing; exit 1 if something failed."""
+    """Print which runs are done, running, pending, failed or missing; exit 1 if one failed."""
     study, place = open_study(path, folder)
     own = files_of(place, study)
     queue = Queue(read_site(own.site)) if own.site.exists() else None
@@ -176,10 +176,10 @@ def status(path: Path, folder: Path | None) -> int:
     except UnavailableError as error:
         say(f"from the files alone, as SLURM does not answer: {error}")
         states = run_states(study, place, own, None)
-    return _tell(states, study, place)
+    return _print_states(states, study, place)
 
 
-def _tell(states: list[RunState], study: StudyFile, place: StudyFolder) -> int:
+def _print_states(states: list[RunState], study: StudyFile, place: StudyFolder) -> int:
     counts = Counter(s.state for s in states)
     known = [DONE, RUNNING, PENDING, MISSING]
     order_of = [*known, *sorted(set(counts) - set(known))]
@@ -190,7 +190,7 @@ def _tell(states: list[RunState], study: StudyFile, place: StudyFolder) -> int:
 
 
 def _wait(study: StudyFile, place: StudyFolder, own: SlurmFiles, queue: Queue) -> int:
-    """Wait until nothing of the study is queued, then tell what became of it."""
+    """Wait until no job of the study is queued, then print the states of its runs."""
     record, silent = own.read(), 0
     while True:
         try:
@@ -204,7 +204,7 @@ def _wait(study: StudyFile, place: StudyFolder, own: SlurmFiles, queue: Queue) -
         if not left:
             break
         time.sleep(POLL_SECONDS)
-    code = _tell(run_states(study, place, own, queue), study, place)
+    code = _print_states(run_states(study, place, own, queue), study, place)
     result = place.path / "study.h5"
     if not result.exists():
         say(f"no {result}: see the last log in {shlex.quote(str(own.logs))}")

@@ -1,4 +1,4 @@
-"""What was submitted: kept in the study's folder, and compared with SLURM's queue."""
+"""The record of submissions in the study's folder, and the states of the runs."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class SlurmFiles:
     name: str
 
     def study(self, number: int) -> Path:
-        """Return the study file as it was submitted: later ones leave queued runs alone.
+        """Return the path of the submitted study file, which later submissions do not change.
 
-        A study without a name is called after its file.
+        Its name is that of the study: a study without a name has that of its file.
         """
         return self.path / "studies" / f"{number:03d}" / f"{self.name}.toml"
 
@@ -39,7 +39,7 @@ class SlurmFiles:
         return self.path / "site.toml"
 
     def script(self, label: str, number: int) -> Path:
-        """Return where a script is; ``number`` tells submissions apart."""
+        """Return the path of a script; ``number`` is different for each submission."""
         return self.path / f"{number:03d}-{label}.sh"
 
     @property
@@ -59,8 +59,8 @@ class SlurmFiles:
         if not path.exists():
             return {}
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return {str(job): str(run) for job, run in found.items()}
+            record = json.loads(path.read_text(encoding="utf-8"))
+            return {str(job): str(run) for job, run in record.items()}
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise DataError(f"{path}: no record of submissions: {error}") from None
 
@@ -81,7 +81,7 @@ def files_of(place: StudyFolder, study: StudyFile) -> SlurmFiles:
 
 @dataclass(frozen=True)
 class RunState:
-    """What has become of one run.
+    """The state of one run.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class RunState:
 def run_states(
     study: StudyFile, place: StudyFolder, own: SlurmFiles, queue: Queue | None
 ) -> list[RunState]:
-    """Return the state of every run, from its files and, where it can be asked, the queue."""
+    """Return the state of every run, from its files and, if there is one, from the queue."""
     jobs, record = order(points(study), study.repeats), own.read()
     told = {} if queue is None else queue.states()
     queued = {record[job]: (job, state) for job, state in told.items() if job in record}
