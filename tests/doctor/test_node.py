@@ -197,6 +197,8 @@ examination.read_reference()
 examination.compare_job()
 examination.of_the_rates()
 examination.of_the_job(alone=False)
+examine.products.observe = lambda: examine.products.Products("blas")
+examination.of_the_nodes()
 mpi.leave(ranks)
 mpi.finish()
 """
@@ -210,7 +212,8 @@ def test_ranks_that_are_bound_to_a_domain_each(domains: Path, tmp_path: Path) ->
     assert lines["NUMA"] == "ok       NUMA: 2 domains, 5 + 4 logical processors"
     assert lines["reference"].startswith("warning  reference: there is nothing")
     assert lines["load"].startswith("warning ")
-    assert ", while others used the cores" in lines["Allreduce"]
+    for subject in ("Allreduce", "BLAS"):
+        assert ", while others used the cores" in lines[subject]
 
 
 @pytest.fixture
