@@ -54,7 +54,7 @@ class Progress:
             mute()
 
     def epoch(self, number: int, epoch: Epoch) -> None:
-        """Tell of one finished epoch."""
+        """Report one finished epoch."""
         if self._silent:
             return
         if not on_terminal():
@@ -75,7 +75,11 @@ class Progress:
                 unit="epoch",
                 file=sys.stdout,
                 dynamic_ncols=True,
+                delay=1e-9,  # its first line is that of this epoch
             )
+            # The first epoch counts in the time left, which the bar would begin with now.
+            self._bar.start_t -= epoch.epoch_seconds
+            self._bar.last_print_t = self._bar.start_t
         self._bar.set_postfix_str(line(epoch), refresh=False)
         self._bar.update()
 
@@ -112,11 +116,11 @@ def on_terminal() -> bool:
 
 
 def line(epoch: Epoch) -> str:
-    """Return one epoch as text."""
+    """Return one epoch as text, of the same width in most epochs."""
     return (
-        f"loss {number(epoch.train_loss)}  train {percent(epoch.train_accuracy)}  "
-        f"validation {percent(epoch.validation_accuracy)}  "
-        f"{duration(epoch.epoch_seconds)}  {epoch.gflops:.3g} GFLOP/s"
+        f"loss {number(epoch.train_loss):>6}  train {percent(epoch.train_accuracy):>7}  "
+        f"validation {percent(epoch.validation_accuracy):>7}  "
+        f"{duration(epoch.epoch_seconds):>7}  {epoch.gflops:>5.3g} GFLOP/s"
     )
 
 

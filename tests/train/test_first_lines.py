@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 
 from hpcpgd.machine.resources import Resources
-from hpcpgd.train.progress import is_due
+from hpcpgd.results.history import Epoch
+from hpcpgd.train import progress
+from hpcpgd.train.progress import Progress, is_due, line
 from hpcpgd.train.recording import cautions
 from tests.helpers.many import Case, together
 
@@ -67,3 +70,25 @@ def test_the_log_has_the_epochs_that_are_asked_for() -> None:
     assert lines(10, 4) == [4, 8, 10]
     assert lines(3, 1) == [1, 2, 3]
     assert lines(1000, begun=973) == [974, 975, 976, 977, 978, 980, 1000]
+
+
+def epoch(accuracy: float, seconds: float) -> Epoch:
+    return Epoch(0.5, accuracy, 0.5, accuracy, seconds, 0.0, 12.34, 1.0, 0.1, 10)
+
+
+def test_the_time_left_counts_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine epochs of a minute are left, though the bar is made when the first has ended."""
+    screen = io.StringIO()
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setattr(progress, "on_terminal", lambda: True)
+    bar = Progress(silent=False, epochs=10, every="auto")
+    bar.epoch(1, epoch(0.5, 60.0))
+    assert "1/10 [01:00<09:00, " in screen.getvalue()
+    assert "0/10" not in screen.getvalue()
+    bar.close()
+
+
+def test_the_lines_of_epochs_are_aligned() -> None:
+    one, other = line(epoch(0.08, 0.01)), line(epoch(0.9123, 12.34))
+    assert len(one) == len(other)
+    assert one.index("validation") == other.index("validation")
