@@ -134,7 +134,7 @@ def study_keys() -> str:
         "# Keys of a study file\n\n## `[study]`\n\n"
         f"{table(('key', 'default', 'meaning'), rows)}\n\n"
         "## `[grid]`, `[train]` and `[base]`\n\nThe keys are `ranks`, `network`, in a weak study "
-        "`rows_per_rank` and `batch_per_rank`, and those of\n[`hpcpgd train`](flags.md) but for "
+        "`rows_per_rank` and `batch_per_rank`, and those of\n[`hpcpgd train`](flags.md) except "
         "its files and limits. In `[grid]` each has a list of values, in `[train]` one\nfor all "
         "runs. `[base]` says which points of the grid speedups are counted from.\n"
     )

@@ -1,4 +1,4 @@
-"""What a run tells of itself: the record that its file is written from, its first lines."""
+"""What a run says about itself: the record that its file is written from, its first lines."""
 
 from __future__ import annotations
 
