@@ -35,6 +35,7 @@ exclude_patterns = ["built", "reference/generated/benchmark-tables.md"]
 html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"hpcpgd {__version__}"
+html_show_copyright = False  # LICENSE has it
 html_static_path = ["static"]
 copybutton_exclude = ".linenos, .gp, .go"
 
