@@ -21,7 +21,7 @@ from hpcpgd.study.read_run import logical_cores
 from hpcpgd.study.rows import PHASE_COLUMNS
 from hpcpgd.study.style import COLOURS, MARKERS, entitle, figure_style, new_figure, save
 
-PANELS = {"loss": "loss", "accuracy": "accuracy (fraction of correct predictions)"}
+PANELS = {"loss": "loss", "accuracy": "accuracy (fraction correct)"}
 MOST_BARS = 16  # ranks that are shown one by one
 MOST_MARKERS = 40  # epochs
 LAG = (
@@ -119,7 +119,7 @@ def _learning(curves: Curves, title: str, size: tuple[float, float] | None) -> A
             epochs = np.arange(1, last + 1)[-len(values) :]
             few = marker if len(values) <= MOST_MARKERS else ""
             axes.plot(epochs, values, marker=few, ms=4, color=colour, label=name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.set(xlabel="epoch", ylabel=PANELS[panel])
         axes.legend(fontsize=8)
     entitle(figure, title)
