@@ -15,17 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 Array = Any  # of NumPy, which must not be imported yet
 TOLERANCE = 1e-4  # of a loss, relative: rounding is about 1e-6, a wrong step far more
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 FAILURES = (ImportError, OSError, ValueError, KeyError, RuntimeError, BadZipFile)
-
-
-class ProgramError(ValueError):
-    """An error that ends the program with one line."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +79,6 @@ class Contestant(Protocol):
         """Return the mean of ``|y - a|^2`` over the examples of that epoch."""
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise what is wrong with the command line."""
-        raise ProgramError(message)
-
-
 def at_least(least: int) -> Callable[[str], int]:
     """Return a function that reads an integer of ``least`` or more."""
 
@@ -105,7 +93,8 @@ def at_least(least: int) -> Callable[[str], int]:
 
 def parse(devices: tuple[str, ...]) -> argparse.Namespace:
     """Return the options."""
-    parser = Parser(allow_abbrev=False)
+    # Without its usage line an error is one line.
+    parser = argparse.ArgumentParser(allow_abbrev=False, usage=argparse.SUPPRESS)
     parser.add_argument("problem", type=Path, nargs="?", help="PROBLEM.npz")
     parser.add_argument("expected", type=Path, nargs="?", help="EXPECTED.json")
     parser.add_argument("output", type=Path, nargs="?", help="OUTPUT.json")
@@ -126,7 +115,7 @@ def confine(threads: int) -> None:
     """Limit this process to ``threads`` cores; to be called before NumPy is imported."""
     cores = sorted(os.sched_getaffinity(0))
     if threads > len(cores):
-        raise ProgramError(f"--threads {threads}: this process may use {len(cores)} cores")
+        raise ValueError(f"--threads {threads}: this process may use {len(cores)} cores")
     os.sched_setaffinity(0, cores[:threads])
     os.environ.update(dict.fromkeys(THREADS, str(threads)))
 
@@ -143,14 +132,14 @@ def read_problem(path: Path, epochs: int) -> Problem:
             file["features"], file["labels"], classes, scale, offset, file["order"], layers
         )
     if epochs > len(problem.order):
-        raise ProgramError(f"--epochs {epochs}: {path} has {len(problem.order)}")
+        raise ValueError(f"--epochs {epochs}: {path} has {len(problem.order)}")
     return problem
 
 
 def check(loss: float, expected: float, epoch: int) -> None:
     """Compare the loss of an epoch (from 1) with the expected one."""
     if not abs(loss - expected) <= TOLERANCE * abs(expected):  # NaN is wrong, too
-        raise ProgramError(f"loss {loss:.6g} after epoch {epoch}, expected {expected:.6g}")
+        raise ValueError(f"loss {loss:.6g} after epoch {epoch}, expected {expected:.6g}")
 
 
 def race(
