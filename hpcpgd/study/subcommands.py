@@ -40,8 +40,8 @@ def collect(
     target = output or place.path / "study.h5"
     if target.exists() and target.samefile(path):
         raise OutputError(f"--output {target}: is the study file itself")
-    tables = {label or "": gather(study, place, label)}
-    folders, labels = [place.path.resolve()], {row.machine for row in tables[label or ""]}
+    own, tables = label or "", {label or "": gather(study, place, label)}
+    folders, labels = [place.path.resolve()], {own, *(row.machine for row in tables[own])}
     for name, other in also:
         _check_also(name, other, folders, labels)
         tables[name] = gather(study, StudyFolder(other), name)
@@ -54,7 +54,10 @@ def collect_again(path: Path, folder: Path | None) -> Path:
     study, place = open_study(path, folder)
     target, origins, before = place.path / "study.h5", {"": list[str]()}, list[Row]()
     if target.exists():
-        attributes, before, _ = read(target)
+        try:
+            attributes, before, _ = read(target)
+        except DataError as error:  # which runs of others it has is not known
+            raise DataError(f"{error}; hpcpgd study collect makes it anew") from None
         origins = attributes["origins"]
     keys = {point.key for point in points(study)}
     tables = {

@@ -163,6 +163,11 @@ def test_two_machines_stand_apart(finished: Path, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "other" / "study.h5") as file:
         assert list(file["summary/repeats"][...]) == [3, 3, 2, 3, 3, 3]
         assert list(file["summary/machine"].asstr()) == ["one"] * 3 + ["two"] * 3
+    (tmp_path / "other" / "study.h5").write_text("damaged")
+    done = here(tmp_path, "report", "other")
+    assert (done.code, done.err.count("\n")) == (65, 1)
+    assert "study.h5: is no HDF5 file" in done.err
+    assert "; hpcpgd study collect makes it anew" in done.err
 
 
 def test_run_ends_with_a_report_and_needs_no_matplotlib_for_its_tables(
