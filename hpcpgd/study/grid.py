@@ -53,10 +53,14 @@ class Point:
 
     @property
     def key(self) -> str:
-        """A file name: the main options, and a hash of all options."""
+        """A file name: the main options, and a hash of all options.
+
+        The functions enter by their values: runs that had other defaults are not these runs.
+        """
         c = self.config
+        functions = [c.activation, c.output_activation, c.loss]
         name = f"{c.backend}-{c.reduction}-b{c.batch_size}-r{self.ranks}-t{c.threads}"
-        return f"{name}-{digest([self.ranks, self.given])}"
+        return f"{name}-{digest([self.ranks, self.given, functions])}"
 
     @property
     def label(self) -> str:

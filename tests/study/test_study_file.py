@@ -111,7 +111,7 @@ def test_the_name_of_a_point_is_its_own(tmp_path: Path) -> None:
         ("[train]\nrows_per_rank = 3\n", ("kind weak only",)),
         ("[base]\nranks = 1\n", ("[base] ranks = 1 is not in [grid]",)),
         ("[grid]\nranks = [1, 2]\n[base]\nranks = 4\n", ("[base] ranks = 4", "[1, 2]")),
-        ('[train]\noutput_activation = "softmax"\n', ("point", "softmax", "cross-entropy")),
+        ('[train]\nloss = "mse"\n', ("point", "softmax", "cross-entropy")),
         ("[grid\n", ("not a TOML file",)),
         ("[grid]\nrepeats = [3]\n", ("[grid]: 'repeats' belongs in [study]",)),
         ("[train]\ntime_limit = '1h'\n", ("[train]: 'time_limit' belongs in [study]",)),

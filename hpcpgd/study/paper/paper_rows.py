@@ -122,10 +122,6 @@ def draw_rows(raw: RawData, count: int, folder: Path) -> Path:
     return path
 
 
-def _resolved(given: dict[str, Any]) -> RunConfig:
-    return resolve(PAPER_FUNCTIONS | given, {})
-
-
 def _rows_of(raw: RawData) -> int:
     return most_train_rows(raw.train.rows, raw.validation is not None)
 
@@ -189,6 +185,7 @@ class Plan:
         compared = ROW[GEMM] if ROW[GEMM] in self.rows else ROW[CUDA]
         ours = compared if row.foreign else row
         given: dict[str, Any] = {
+            **PAPER_FUNCTIONS,
             "dataset": self.dataset,
             "train_rows": shape.train_rows,
             "epochs": self.size.epochs,
@@ -200,8 +197,8 @@ class Plan:
             "hidden": shape.hidden,
         }
         if ours.backend in LONG:
-            given |= self._limit(_resolved(given), ours)
-        return PaperPoint(row, Point(1, _resolved(given), tuple(sorted(given.items()))))
+            given |= self._limit(resolve(given, {}), ours)
+        return PaperPoint(row, Point(1, resolve(given, {}), tuple(sorted(given.items()))))
 
     def _limit(self, config: RunConfig, row: PaperRow) -> dict[str, int]:
         """Return options of fewer steps if an epoch would take too long."""
