@@ -1,4 +1,4 @@
-"""The command that goes on with a run that was stopped."""
+"""The command line that continues a stopped run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def command(
     Parameters
     ----------
     words : sequence of str
-        What stood behind ``hpcpgd train``.
+        The arguments after ``hpcpgd train``.
     ranks : int
     resume : str
-        What ``--resume`` is given in place of what it was; "" for nothing.
+        The new value of ``--resume``; "" leaves the arguments as they are.
     environ : mapping
-        It says whether ``srun`` has started the ranks.
+        Shows whether ``srun`` has started the ranks.
     """
     start: list[str] = []
     if ranks > 1:

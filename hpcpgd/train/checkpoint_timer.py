@@ -16,8 +16,8 @@ from hpcpgd.parallel.stop import StopRequest
 class CheckpointTimer:
     """Decides, the same on every rank, when steps pause and whether they go on.
 
-    Steps are counted by every rank.  Seconds are counted by rank 0, whose request travels
-    with a step's reduction as a signal's does; what was asked for is found out in the pause.
+    Every rank counts steps.  Only rank 0 measures seconds: like a signal, its request is sent
+    with a step's reduction.  In the pause the ranks agree whether the run is to end.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class CheckpointTimer:
     every : Every
         Steps or seconds between checkpoints.
     write : callable
-        Writes one; collective.
+        Writes a checkpoint; collective.
     """
 
     comm: mpi.Comm
@@ -35,10 +35,10 @@ class CheckpointTimer:
     write: Callable[[], None]
 
     def __post_init__(self) -> None:
-        self._wind()
+        self._start_interval()
 
     def due(self, steps: int) -> bool:
-        """Return whether the number of steps asks for a checkpoint."""
+        """Return whether a checkpoint is due after this number of steps."""
         return self.every.steps > 0 and steps % self.every.steps == 0
 
     def pause(self) -> bool:
@@ -46,9 +46,9 @@ class CheckpointTimer:
         ending = mpi.allreduce_max(self.comm, float(self.request.ending)) > 0
         fault_point("checkpoint")
         self.write()
-        self._wind()
+        self._start_interval()
         return not ending
 
-    def _wind(self) -> None:
+    def _start_interval(self) -> None:
         if self.every.seconds and self.comm.rank == 0:
             self.request.pause_at = monotonic() + self.every.seconds

@@ -1,4 +1,4 @@
-"""What rank 0 does with files before a run: leavings, locks, the checkpoint to go on from."""
+"""What rank 0 does with files before a run: lock folders, clean up, find the checkpoint."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from hpcpgd.results.runfile import run_on_disk
 
 @dataclass
 class Opened:
-    """The files of a run that are this job's.
+    """The files of a run, and the locks by which this job holds them.
 
     Attributes
     ----------
     files : RunFiles
     state : State or None
-        The checkpoint to go on from.
+        The checkpoint from which the run continues; None for a new run.
     path : Path or None
-        Its file.
+        The file of that checkpoint.
     replaced : str
-        The complete run whose files this one replaces, "" if there is none.
-    locks : dict
-        By the folder that each keeps.
+        The complete run whose files this run replaces, "" if there is none.
+    locks : dict of str to FolderLock
+        The lock of each folder, by the folder's real path.
     """
 
     files: RunFiles
@@ -43,12 +43,12 @@ class Opened:
     locks: dict[str, FolderLock] = field(default_factory=dict)
 
     def claim(self, config: RunConfig, patience: float = DEAD_NODE_SECONDS) -> None:
-        """Lock the folders of ``files``, and no others; remove what killed writers have left.
+        """Lock the folders of ``files`` and only these; remove files that killed writers left.
 
         Raises
         ------
         OutputError
-            If another job has one of them.
+            If another job holds one of them after ``patience`` seconds.
         """
         wanted = {os.path.realpath(f): (f, option) for f, option in _claims(config, self.files)}
         for place in [*self.locks]:
@@ -57,14 +57,14 @@ class Opened:
         for place, (folder, option) in wanted.items():
             if place not in self.locks:
                 lock = FolderLock(folder, option)
-                # Before the others, who wait for this, think that this rank hangs.
+                # The other ranks wait for this one: give up before they report a hang.
                 lock.take(min(patience, config.hang_limits()["loading"] / 2))
                 self.locks[place] = lock
                 sweep(folder)
         sweep(Path(os.path.realpath(self.files.run_file)).parent)
 
     def close(self) -> None:
-        """Let other jobs have the files."""
+        """Release all locks."""
         for lock in self.locks.values():
             lock.release()
 
@@ -77,13 +77,13 @@ def open_run(config: RunConfig, files: RunFiles, argv: Sequence[str]) -> Opened:
     config : RunConfig
     files : RunFiles
     argv : sequence of str
-        The command line: in a batch job that is started again, an earlier start of the same
-        one, whose files had a default name, is gone on with.
+        The command line.  A batch job that is started again continues the run of its earlier
+        start with the same command line, if the names of its files are default names.
 
     Raises
     ------
     DataError
-        If no checkpoint is whole, or the one that is named is not.
+        If all checkpoints are damaged, or the one that ``--resume`` names is.
     OutputError
         If the output cannot be written, or another job writes it.
     """
@@ -93,7 +93,7 @@ def open_run(config: RunConfig, files: RunFiles, argv: Sequence[str]) -> Opened:
     try:
         if not again or not _claim_earlier(config, opened, argv):
             opened.claim(config)
-        _look(config, opened)
+        _find_checkpoint(config, opened)
     except BaseException:
         opened.close()
         raise
@@ -106,15 +106,15 @@ def open_run(config: RunConfig, files: RunFiles, argv: Sequence[str]) -> Opened:
 def _claims(config: RunConfig, files: RunFiles) -> list[tuple[Path, str]]:
     """Return the folders that this job locks, each with the option that names it.
 
-    A run file is replaced as it is written: the folder beside it, in which its checkpoints
-    are if nothing else is said, is locked in its place.  A run without checkpoints makes no
-    folder, which would stay if it was killed; it respects one that is there.
+    A run file is replaced when it is written, which would lose a lock on it.  The folder beside
+    it, the default folder of checkpoints, is locked instead.  A run without checkpoints makes
+    no folder, which would stay if the run was killed, but locks one that exists.
     """
-    near, far = beside(files.run_file), files.checkpoints.path
+    default, checkpoints = beside(files.run_file), files.checkpoints.path
     keeps = config.checkpoint_every != "never"
-    claims = [(near, f"--output {files.run_file}")] if keeps or near.is_dir() else []
-    if keeps and os.path.realpath(far) != os.path.realpath(near):
-        claims.append((far, f"--checkpoint-dir {config.checkpoint_dir}"))
+    claims = [(default, f"--output {files.run_file}")] if keeps or default.is_dir() else []
+    if keeps and os.path.realpath(checkpoints) != os.path.realpath(default):
+        claims.append((checkpoints, f"--checkpoint-dir {config.checkpoint_dir}"))
     return claims
 
 
@@ -123,25 +123,25 @@ def _by_default(config: RunConfig) -> bool:
 
 
 def _claim_earlier(config: RunConfig, opened: Opened, argv: Sequence[str]) -> bool:
-    """Claim the files of an earlier start of this job, if it left some; say whether it did.
+    """Claim the files of an earlier start of this job; return whether there were any.
 
-    Several runs of one job may have had the same command: each takes files that no other has.
+    Several runs of a job may have the same command: each claims files that no other holds.
     """
     if not _by_default(config):
         return False
-    own = opened.files
+    new_files = opened.files
     left = [files for files in earlier_files(config) if _can_go_on(files, argv)]
     left = [files for files in left if files.checkpoints.newest_first()]
-    # The first may be dying yet: it is waited for where there are no others.
+    # If all are held, wait for the first: the process that holds it may be about to end.
     for files, patience in [*((f, 0.0) for f in left), *((f, DEAD_NODE_SECONDS) for f in left[:1])]:
         opened.files = files
         try:
             opened.claim(config, patience)
         except OutputError:
             continue
-        if _can_go_on(files, argv):  # still, after the wait
+        if _can_go_on(files, argv):  # its status may have changed during the wait
             return True
-    opened.files = own
+    opened.files = new_files
     return False
 
 
@@ -152,23 +152,23 @@ def _can_go_on(files: RunFiles, argv: Sequence[str]) -> bool:
 
 def _nothing_to_go_on_from(config: RunConfig, files: RunFiles) -> str:
     if config.checkpoint_every == "never":
-        return "--checkpoint-every never leaves nothing to go on from"
+        return "--checkpoint-every never left no checkpoint"
     if _by_default(config):
         return "it left no unfinished run of this command, with a checkpoint, in this folder"
     return f"{files.checkpoints.path} holds no checkpoint"
 
 
-def _look(config: RunConfig, opened: Opened) -> None:
-    """Find the checkpoint; the run file must be new, or that of the same run."""
+def _find_checkpoint(config: RunConfig, opened: Opened) -> None:
+    """Set ``state`` and ``path`` of ``opened``; refuse to replace the file of another run."""
     checkpoint = resume.find(config, opened.files.checkpoints)
     if checkpoint is not None and _begins_anew(config, opened.files.run_file, checkpoint[1].run):
         opened.replaced, checkpoint = checkpoint[1].run, None
     if checkpoint is not None:
         opened.path, opened.state = checkpoint
         before = Path(opened.state.run_file)
-        # Of an earlier start of this job we have the files already, wherever the folder is now.
+        # Where neither is named, the files are claimed, even if their folder has been moved.
         named = (config.checkpoint_dir, config.resume) != ("auto", "auto")
-        # Path.is_dir raises where this user may not look, or the name is too long.
+        # Path.is_dir raises without permission, or if the name is too long.
         if config.output == "auto" and named and os.path.isdir(before.parent):  # noqa: PTH112
             opened.files = with_run_file(config, before)
             opened.claim(config)
@@ -176,7 +176,7 @@ def _look(config: RunConfig, opened: Opened) -> None:
 
 
 def _begins_anew(config: RunConfig, run_file: Path, run: str) -> bool:
-    """Return whether ``--overwrite`` replaces a complete ``run``; one that is not goes on."""
+    """Return whether ``--overwrite`` replaces ``run``: if it is complete; else it continues."""
     if not config.overwrite or config.resume != "auto":
         return False
     on_disk = run_on_disk(run_file)
@@ -184,19 +184,19 @@ def _begins_anew(config: RunConfig, run_file: Path, run: str) -> bool:
 
 
 def _check_run_file(config: RunConfig, opened: Opened) -> None:
-    """Refuse to replace the file of another run, or of one that has nothing left to do.
+    """Refuse to replace the file of another run, or of a run with no steps left.
 
     Raises
     ------
     OutputError
-        It says what goes on with the run, before it names what replaces it.
+        With the option that continues the run before the option that replaces it.
     """
     path, state, on_disk = opened.files.run_file, opened.state, run_on_disk(opened.files.run_file)
-    mine = state is not None and on_disk is not None and on_disk.run == state.run
+    same_run = state is not None and on_disk is not None and on_disk.run == state.run
     if on_disk is not None and not config.overwrite:
         lengths = (on_disk.config.get("epochs"), on_disk.config.get("max_steps"))
         ended = on_disk.status == "complete" and lengths == (config.epochs, config.max_steps)
-        if mine and ended:
+        if same_run and ended:
             raise OutputError(
                 f"--output {path}: this run is complete: to go on with it, give more --epochs; "
                 "to begin another, give another name (--overwrite replaces this one)"
@@ -206,4 +206,4 @@ def _check_run_file(config: RunConfig, opened: Opened) -> None:
                 f"--output {path}: is the file of a run without a checkpoint in "
                 f"{opened.files.checkpoints.path}: give another name (--overwrite replaces it)"
             )
-    check_writable(path, config.overwrite or mine, path_of(config.dataset))
+    check_writable(path, config.overwrite or same_run, path_of(config.dataset))

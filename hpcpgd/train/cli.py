@@ -37,15 +37,15 @@ def parse(words: Sequence[str]) -> tuple[RunConfig, bool]:
     ------
     UsageError, ConfigError
     """
-    from hpcpgd.config import flags  # and NumPy: only now, when signals are heard
+    from hpcpgd.config import flags  # imports NumPy: only now, when signals are handled
 
     return flags.parse(words)
 
 
 def _together(argv: Sequence[str] | None, stop: StopRequest) -> int:
-    """Run the command line; a defect that shows on one rank, before MPI starts, ends all.
+    """Run the command line; an unexpected error on one rank before MPI starts ends all ranks.
 
-    The others would wait for this rank as they start MPI.
+    The others would wait for this rank in MPI_Init.
     """
     try:
         stop.listen(PROGRAM)  # before NumPy, MPI and numba are loaded, which takes a second
@@ -79,10 +79,10 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
 
 
 def _with_checkpoint(config: RunConfig) -> RunConfig:
-    """Return ``config`` with what the checkpoint that ``--resume`` names brings."""
+    """Return ``config`` with the options of the checkpoint that ``--resume`` names."""
     if config.resume in ("auto", "never"):
         return config
-    from hpcpgd.checkpoint import checkpoint_folder, resume  # and h5py
+    from hpcpgd.checkpoint import checkpoint_folder, resume  # imports h5py
 
     return resume.brought(checkpoint_folder.load(Path(config.resume)).config, config)
 

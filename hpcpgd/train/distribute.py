@@ -1,4 +1,4 @@
-"""Read a dataset on one rank and give it to all."""
+"""Read a dataset on rank 0 and send it to all ranks."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from hpcpgd.train.load_dataset import load_dataset
 
 
 def load_on_all(ranks: mpi.Ranks, config: RunConfig, arena: Arena | None = None) -> Dataset:
-    """Return the configured dataset on every rank; rank 0 alone touches files.
+    """Return the configured dataset on every rank; only rank 0 reads files.  Collective.
 
-    With an arena each group of ranks has one copy of it, else each rank.
+    With an arena the ranks of a group share one copy, otherwise each rank has a copy.
 
     Raises
     ------
@@ -53,10 +53,10 @@ def share(ranks: mpi.Ranks, dataset: Dataset | None, arena: Arena | None = None)
     ensure_memory(ranks, nbytes if has_copy else 0, f"dataset {facts['name']}")
     splits: dict[str, Any] = {}
     for name, (rows, columns, dtype) in facts.pop("splits").items():
-        own = None if dataset is None else getattr(dataset, name)
+        root = None if dataset is None else getattr(dataset, name)
         splits[name] = Split(
-            _spread(ranks, arena, None if own is None else own.features, (rows, columns), dtype),
-            _spread(ranks, arena, None if own is None else own.labels, (rows,), np.int32),
+            _spread(ranks, arena, None if root is None else root.features, (rows, columns), dtype),
+            _spread(ranks, arena, None if root is None else root.labels, (rows,), np.int32),
         )
     arrays = [array for split in splits.values() for array in (split.features, split.labels)]
     fault_point("rows", arrays)
@@ -65,16 +65,16 @@ def share(ranks: mpi.Ranks, dataset: Dataset | None, arena: Arena | None = None)
 
 
 def _spread(
-    ranks: mpi.Ranks, arena: Arena | None, own: Array | None, shape: tuple[int, ...], dtype: Any
+    ranks: mpi.Ranks, arena: Arena | None, root: Array | None, shape: tuple[int, ...], dtype: Any
 ) -> Array:
-    """Return rank 0's array ``own`` on every rank, or once in every group's shared memory."""
+    """Return rank 0's array ``root`` on every rank, or once in every group's shared memory."""
     if arena is None:
-        array = np.empty(shape, dtype) if own is None else own
+        array = np.empty(shape, dtype) if root is None else root
         mpi.bcast(ranks.comm, array)
         return array
     array = arena.allocate(int(np.prod(shape)), dtype).reshape(shape)
-    if own is not None:
-        array[...] = own
+    if root is not None:
+        array[...] = root
     if arena.group.leaders is not None:  # the first of them is rank 0
         mpi.bcast(arena.group.leaders, array)
     arena.group.members.Barrier()
@@ -82,7 +82,7 @@ def _spread(
 
 
 def _facts(dataset: Dataset | None) -> bytes:
-    """Return everything but the arrays as JSON, empty where there is no dataset."""
+    """Return all fields except the arrays as JSON, and the arrays' shapes; b"" for None."""
     if dataset is None:
         return b""
     splits = splits_of(dataset)

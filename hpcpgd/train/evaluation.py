@@ -1,4 +1,4 @@
-"""Loss, accuracy and confusion of a model on a split, divided over the ranks."""
+"""Loss, accuracy and confusion matrix of a model on a split whose rows the ranks divide."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from hpcpgd.results.record import Scores
 def evaluate(
     comm: mpi.Comm, engine: Engine, dataset: Dataset, name: str, confusion: bool
 ) -> Scores:
-    """Score the engine's parameters on a split, with or without its confusion matrix.
+    """Score the engine's parameters on the split ``name``; collective.
 
-    The rows are cut into chunks, which are dealt to the ranks; sums are kept by chunk, so
-    that where all chunks are alike the totals do not depend on who scored which.  Collective.
+    The rows are cut into chunks, which are divided over the ranks.  Each chunk has its own sums,
+    added in order: if chunks have a fixed size, the totals do not depend on the number of ranks.
+    Without ``confusion`` the confusion matrix has shape (0, 0).
     """
     split: Split = getattr(dataset, name)
     classes = engine.network.widths[-1] if confusion else 0
@@ -44,5 +45,5 @@ def evaluate(
 
 
 def added(totals: Array) -> Array:
-    """Return the sum of vectors of totals, first to last, float64 (8,)."""
+    """Return the sum of rows of totals, in order: float64, shape (8,)."""
     return np.asarray(np.add.reduce(totals.reshape(-1, TOTALS), axis=0))

@@ -25,9 +25,8 @@ PROGRAM = "hpcpgd train"
 def run(config: RunConfig | HpcpgdError, argv: Sequence[str], stop: StopRequest) -> int:
     """Start MPI, run the job on the world communicator and return the exit code.
 
-    Collective over all ranks of the launcher.  A rank whose arguments were wrong hands
-    over its error instead of a configuration: the others, whose may be right, then wait
-    for nobody.
+    Collective over all ranks of the launcher.  A rank with wrong arguments passes its error
+    as ``config``: the other ranks, whose arguments may be valid, then do not wait for it.
     """
 
     def body(world: mpi.Comm) -> None:
@@ -45,7 +44,7 @@ def run(config: RunConfig | HpcpgdError, argv: Sequence[str], stop: StopRequest)
 
 
 def on_world(
-    program: str, body: Callable[[mpi.Comm], object], own: HpcpgdError | None = None
+    program: str, body: Callable[[mpi.Comm], object], refused: HpcpgdError | None = None
 ) -> int:
     """Start MPI, run ``body`` on the world communicator and return the exit code.
 
@@ -55,22 +54,23 @@ def on_world(
     Parameters
     ----------
     program : str
-        What begins the line.
+        Begins the line.
     body : callable
-    own : HpcpgdError, optional
-        This rank's own error, which is told where MPI cannot be started.
+        Called with the world communicator.
+    refused : HpcpgdError, optional
+        The error in this rank's arguments, which is printed if MPI cannot be started.
     """
     try:
         world = mpi.start(program)
     except HpcpgdError as error:
-        # Where the launcher does not say how many ranks there are, the first knows of nothing.
+        # Without a number of ranks from the launcher, rank 0 takes itself for the only rank.
         speaker = 0 if launcher_size() else min(launcher_rank(), 1)
-        return part(program, own or error, speaker)
+        return part(program, refused or error, speaker)
     return within(program, world, body)
 
 
 def within(program: str, world: mpi.Comm, body: Callable[[mpi.Comm], object]) -> int:
-    """Run ``body`` on the world communicator, end MPI and return the exit code, as above."""
+    """Run ``body`` on the world communicator, end MPI and return the code, as ``on_world``."""
     try:
         body(world)
         with farewell(program):
@@ -82,7 +82,7 @@ def within(program: str, world: mpi.Comm, body: Callable[[mpi.Comm], object]) ->
         code = complain(program, error, world.rank == 0)
         with farewell(program):
             mpi.finish()
-        if isinstance(error, ShortageError):  # HDF5 crashes at the end of Python
+        if isinstance(error, ShortageError):  # HDF5 would crash when Python ends
             os._exit(code)
         return code
     except KeyboardInterrupt:
@@ -95,9 +95,9 @@ def within(program: str, world: mpi.Comm, body: Callable[[mpi.Comm], object]) ->
 
 
 def end_all(program: str, world: mpi.Comm, error: BaseException) -> NoReturn:
-    """End the job for an unexpected error of this rank alone; not collective.
+    """End the job after an unexpected error on this rank; not collective.
 
-    Of too little memory one line tells, of a defect its traceback.
+    Too little memory is reported in one line, any other error by its traceback.
     """
     short = shortage(error)
     if short is None:
@@ -117,8 +117,8 @@ def train(
 ) -> Path:
     """Train as ``config`` says and return the run file's path; collective over ``comm``.
 
-    ``stop``, on any rank, ends the training between two steps; no signal is listened to here.
-    A collective that does not return within its limit ends the whole job, with 71.
+    ``stop``, on any rank, ends the training between two steps; this function handles no signal.
+    A collective that does not return within its limit ends the whole job with exit code 71.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def train(
 
         path = Session(ranks, config, argv, stop or StopRequest(), watch).run()
     except HpcpgdError as error:
-        if error.agreed:  # else the others are elsewhere, and freeing could wait for them
+        if error.agreed:  # else other ranks may be in another collective, and this would hang
             _leave(ranks, watch)
         raise
     _leave(ranks, watch)

@@ -1,4 +1,4 @@
-"""Whether a run has learned anything, from what it recorded."""
+"""Whether a run has learned anything, judged by the losses and accuracies of its epochs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from hpcpgd.results.history import Epoch, History
 
 
 def remark(history: History, dataset: Dataset, config: RunConfig) -> str:
-    """Return a line that says what a run that learned nothing may try, empty for others."""
+    """Return a line with options to try if the run shows no sign of learning, else ""."""
     reason = at_chance(history.last, dataset) or not_fallen(history.column("train_loss"))
     return f"note: no sign of learning: {reason}: try {advice(config)}" if reason else ""
 
 
 def at_chance(last: Epoch, dataset: Dataset) -> str:
-    """Say that the accuracy is at chance, empty where it is not or labels mean nothing.
+    """Return a phrase if the accuracy is at chance, "" if it is not or the dataset has none.
 
-    Chance is the best that one answer for all rows can do: the share of the most frequent
-    class.  A network that guesses stays below two standard errors more in 98 of 100 runs.
+    Chance is the accuracy of one prediction for all rows: the fraction of the most frequent
+    class.  Guesses stay below chance and two standard errors in 98 of 100 runs.
     """
     if not dataset.has_accuracy:
         return ""
@@ -37,10 +37,10 @@ def at_chance(last: Epoch, dataset: Dataset) -> str:
 
 
 def not_fallen(losses: Array) -> str:
-    """Say that the last epoch's training loss is not below the first's, empty where it is.
+    """Return a phrase if the last epoch's training loss is not below the first's, else "".
 
-    Each is a mean over an epoch's steps, the first from random weights on: even labels that
-    mean nothing let it fall, as the network learns how often each occurs.
+    Each loss is the mean over the steps of an epoch, and the first epoch begins with random
+    weights.  Even random labels let the loss fall: the network learns their frequencies.
     """
     if len(losses) < 2 or losses[-1] < losses[0]:
         return ""
@@ -49,7 +49,7 @@ def not_fallen(losses: Array) -> str:
 
 
 def advice(config: RunConfig) -> str:
-    """Return the options to try: the default rate, else what helps beside it."""
+    """Return the options to try: the default rate, or others if the run has that rate."""
     usual = default_rate(config)
     if config.learning_rate != usual:
         return f"--learning-rate {usual:g} (now {float(config.learning_rate):g})"

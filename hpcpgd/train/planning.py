@@ -1,4 +1,4 @@
-"""What a run's steps need, planned before the first: every buffer is allocated here."""
+"""Plan a run before its first step: every buffer that the steps need is allocated here."""
 
 from __future__ import annotations
 
@@ -34,18 +34,21 @@ def make_trainer(
     request: StopRequest | None = None,
     arena: Arena | None = None,
 ) -> Trainer:
-    """Plan a run on the host or, if ``resources`` have a GPU, on that.
+    """Plan a run on the host or, if ``resources`` have a GPU, on the GPU.
 
-    ``request`` ends it between two steps; without one nothing does.  ``arena`` is needed by
-    the reductions of groups, whose plans are made collectively.
+    ``request`` ends the run between two steps.  Only reductions of groups take ``arena``, and
+    must: planning them allocates shared memory, which is collective.
 
     Raises
     ------
     UnavailableError
-        On this rank, if its GPU has too little memory; on all, if shared memory has.
+        On this rank, if its GPU has too little memory; on all ranks, if shared memory does
+        not suffice.
     """
-    if REDUCTIONS[config.reduction].grouped != (arena is not None):
-        raise ValueError(f"reduction {config.reduction}: memory of groups given or missing")
+    grouped = REDUCTIONS[config.reduction].grouped
+    if grouped != (arena is not None):
+        expected = "needs an arena" if grouped else "takes no arena"
+        raise ValueError(f"reduction {config.reduction} {expected}")
     sampler, clock = make_sampler(config, dataset.train.rows), PhaseClock(comm)
     stop = request or StopRequest()
     context = RunContext(

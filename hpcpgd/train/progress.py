@@ -1,6 +1,6 @@
-"""What a person sees of a run: on one rank only.
+"""The progress of a run, as rank 0 prints it.
 
-A bar on a terminal; in a batch log one flushed line an epoch, or fewer where there are many.
+A terminal shows a bar.  A batch log gets a flushed line per epoch, or fewer for many epochs.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from hpcpgd.cli.quantities import duration, number, percent
 from hpcpgd.errors import printable
 from hpcpgd.results.history import Epoch, History
 
-FIRST = 5  # epochs of each start that have a line in any log that thins out
-ENOUGH_LINES = 50  # of later epochs
+FIRST = 5  # first epochs of each start, which have a line with ``auto``
+ENOUGH_LINES = 50  # most lines for later epochs with ``auto``
 
 
 class Progress:
-    """Speaks of one run; ``silent`` on every rank but the first.
+    """Prints the progress of one run; ``silent`` on every rank but rank 0.
 
     Parameters
     ----------
     silent : bool
-        Say nothing at all.
+        Print nothing.
     epochs : int
-        Epochs in all; a plain attribute, as it may be known better later, and so is
-        ``begun``, the epochs that an earlier start of the run has made.
+        Epochs of the whole run.  Callers may set this attribute later, and ``begun``: the
+        epochs that earlier starts of the run have made.
     every : int or str
         Epochs between the lines of a batch log; ``auto``: as `is_due` says.
     """
@@ -62,7 +62,7 @@ class Progress:
                 return
             self.say(f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}  {line(epoch)}")
             return
-        with suppress(OSError):  # a terminal that has gone does not end the run
+        with suppress(OSError):  # a terminal that was closed does not end the run
             self._draw(epoch)
 
     def _draw(self, epoch: Epoch) -> None:
@@ -91,7 +91,7 @@ class Progress:
 
 
 def is_due(epoch: int, begun: int, epochs: int, every: int | str) -> bool:
-    """Return whether a batch log has a line for an epoch, from 1.
+    """Return whether a batch log has a line for an epoch, counted from 1.
 
     It has one for the last epoch and for each multiple of ``every``.  ``auto`` stands for the
     smallest of 1, 2, 5, 10, 20 … that gives at most `ENOUGH_LINES`, and adds the first epochs
@@ -105,9 +105,9 @@ def is_due(epoch: int, begun: int, epochs: int, every: int | str) -> bool:
 
 
 def on_terminal() -> bool:
-    """Return whether a person looks at standard output.
+    """Return whether standard output is a terminal that shows it to a user.
 
-    Open MPI gives its ranks a terminal even when a batch log reads it: one without size.
+    Open MPI gives its ranks a terminal even if their output goes to a file: it has no size.
     """
     try:
         return sys.stdout.isatty() and os.get_terminal_size(sys.stdout.fileno()).columns > 0

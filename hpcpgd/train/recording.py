@@ -1,4 +1,4 @@
-"""What a run says about itself: the record that its file is written from, its first lines."""
+"""The record from which a run file is written, and the first lines that a run prints."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ from hpcpgd.train.training_loop import Trainer
 from hpcpgd.version import __version__
 
 # A step has at least one Allreduce or two barriers.  On one node they take 2 to 10 us (the
-# doctor times them), between nodes more: less work than this is not worth dividing further.
+# doctor times them), between nodes longer.  To divide less work than this does not pay.
 WORTH_A_RANK_SECONDS = 5e-6
 
 
 def _places(ranks: mpi.Ranks, gpu: Gpu | None) -> list[RankPlace]:
     """Return where every rank runs; collective."""
     cores = ",".join(map(str, affinity()))
-    own = "none" if gpu is None else gpu.place
-    mine = (socket.gethostname(), provenance.cpu_model(), cores, own)
-    columns = [mpi.allgather_texts(ranks.comm, text) for text in mine]
+    device = "none" if gpu is None else gpu.place
+    place = (socket.gethostname(), provenance.cpu_model(), cores, device)
+    columns = [mpi.allgather_texts(ranks.comm, text) for text in place]
     return [RankPlace(*row) for row in zip(*columns, strict=True)]
 
 
 def make_segment(
     ranks: mpi.Ranks, context: RunContext, started: datetime, compile_seconds: float
 ) -> Segment:
-    """Return this start of the run, before its first step; collective."""
+    """Return the segment of this start of the run, before its first step; collective."""
     config, resources = context.config, context.resources
     gpu = resources.gpu
     return Segment(
@@ -80,7 +80,7 @@ def make_segment(
 
 
 def make_record(run: str, argv: list[str], trainer: Trainer, segments: list[Segment]) -> RunRecord:
-    """Return what the file of ``run`` is written from."""
+    """Return the record from which the file of ``run`` is written."""
     context, batch, this = trainer.context, trainer.sampler.batch_size, segments[-1]
     network, on_device = context.network, BACKENDS[this.backend].on_device
     return RunRecord(
@@ -100,9 +100,9 @@ def make_record(run: str, argv: list[str], trainer: Trainer, segments: list[Segm
 
 
 def make_state(trainer: Trainer, record: RunRecord, totals: Array, facts: dict[str, str]) -> State:
-    """Return what a checkpoint is written from, between two steps.
+    """Return the state from which a checkpoint is written, between two steps.
 
-    ``totals`` are those of all ranks.
+    ``totals`` have been summed over the ranks.
     """
     return State(
         run=record.run,
@@ -140,7 +140,7 @@ def announcement(
 
 
 def cautions(backend: str, ranks: int, resources: Resources, flops: float) -> list[str]:
-    """Return a sentence for each reason why ``ranks`` ranks cannot pay.
+    """Return a sentence for each reason why fewer than ``ranks`` ranks would be as fast.
 
     ``flops`` are the floating-point operations of a rank's slice of a minibatch.
     """
@@ -154,14 +154,14 @@ def cautions(backend: str, ranks: int, resources: Resources, flops: float) -> li
     if ranks > 1 and seconds < WORTH_A_RANK_SECONDS:
         sentences.append(
             f"too small to profit from {ranks} ranks: a rank's slice of a minibatch takes about "
-            f"{1e6 * seconds:.2g} us, to sum over the ranks takes longer: use fewer ranks, "
+            f"{1e6 * seconds:.2g} us, the sum over the ranks takes longer: use fewer ranks, "
             "or a larger batch or network"
         )
     return sentences
 
 
 def compiling(backend: str, ranks: mpi.Ranks) -> str:
-    """Say what a run waits for while its kernels are compiled."""
+    """Return the line that is printed before kernels are compiled."""
     seconds = BACKENDS[backend].compile_seconds
     text = f"compiling kernels, once for this processor: about {seconds:.0f} s"
     if ranks.nodes > 1:
@@ -170,7 +170,7 @@ def compiling(backend: str, ranks: mpi.Ranks) -> str:
 
 
 def ready(segment: Segment, config: RunConfig, gpu: Gpu | None) -> str:
-    """Return the line that follows when the kernels are compiled or loaded."""
+    """Return the line that is printed after the kernels are compiled or loaded."""
     where = f"BLAS {segment.blas_library}"
     if gpu is not None:
         where = f"{gpu.describe()}, {config.matmul_precision} products"

@@ -27,23 +27,23 @@ def require_same_config(comm: mpi.Comm, config: RunConfig) -> None:
     ConfigError
         On every rank, naming a rank and its first field that differs from rank 0's.
     """
-    own = config.to_toml().encode()
-    first = mpi.bcast_bytes(comm, own)
+    here = config.to_toml().encode()
+    first = mpi.bcast_bytes(comm, here)
     with mpi.agreed(comm):
-        if own != first:
-            raise ConfigError(_difference(own, first))
+        if here != first:
+            raise ConfigError(_difference(here, first))
 
 
-def _difference(own: bytes, first: bytes) -> str:
-    mine, theirs = (tomllib.loads(data.decode())["train"] for data in (own, first))
-    for key, value in theirs.items():
-        if mine[key] != value:
-            return f"{key} is {mine[key]!r}, but {value!r} on rank 0: give all ranks the same"
+def _difference(here: bytes, first: bytes) -> str:
+    options, expected = (tomllib.loads(data.decode())["train"] for data in (here, first))
+    for key, value in expected.items():
+        if options[key] != value:
+            return f"{key} is {options[key]!r}, but {value!r} on rank 0: give all ranks the same"
     return "the configuration differs from that of rank 0: give all ranks the same"
 
 
 def machine_facts(blas_library: str) -> dict[str, str]:
-    """Return what the bits of a rank's arithmetic hang on."""
+    """Return the facts on which the bits of a rank's results depend."""
     return {
         "the processor": f"{provenance.cpu_model()} ({binding.get_host_cpu_name()})",
         "the C library": " ".join(platform.libc_ver()),
@@ -55,7 +55,7 @@ def machine_facts(blas_library: str) -> dict[str, str]:
 
 
 def program_facts(blas: Any) -> dict[str, str]:
-    """Return what must be one on all ranks of a job: what they run."""
+    """Return the facts about the program and its libraries that all ranks must share."""
     sources = provenance.hash_of_sources(Path(__file__).parents[1])[:12]
     return {
         "hpcpgd": f"{__version__} with sources {sources}",
@@ -82,7 +82,7 @@ def require_same_program(comm: mpi.Comm, blas: Any) -> None:
 
 
 def require_same_machine(comm: mpi.Comm, blas_library: str) -> None:
-    """Refuse ranks between which the same arithmetic may give other bits; collective.
+    """Refuse ranks on which the same arithmetic may give different bits; collective.
 
     Raises
     ------
@@ -96,9 +96,9 @@ def require_same_machine(comm: mpi.Comm, blas_library: str) -> None:
 
 def _require_same(comm: mpi.Comm, facts: dict[str, str], cure: str) -> None:
     """Refuse facts that differ from rank 0's; collective."""
-    own = "\n".join(facts.values())
-    first = mpi.bcast_bytes(comm, own.encode()).decode()
+    here = "\n".join(facts.values())
+    first = mpi.bcast_bytes(comm, here.encode()).decode()
     with mpi.agreed(comm):
-        for (name, mine), theirs in zip(facts.items(), first.split("\n"), strict=True):
-            if mine != theirs:
-                raise ConfigError(f"{name} is {mine}, but {theirs} on rank 0: {cure}")
+        for (name, value), expected in zip(facts.items(), first.split("\n"), strict=True):
+            if value != expected:
+                raise ConfigError(f"{name} is {value}, but {expected} on rank 0: {cure}")

@@ -1,4 +1,4 @@
-"""The course of one run, from the dataset to the last word on the terminal."""
+"""The course of one run on each rank: checkpoint, dataset, resources, training, test."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ from hpcpgd.train.writer import Writer
 class Session:
     """One run.  Construction and ``run`` are collective.
 
-    Each stage hands what it made to the next: where the run begins, memory of groups, the
-    trainer with all that it was planned from, the writer.  Nothing is settled twice.
+    Each stage passes its result to the next: the files and the checkpoint, the memory of
+    groups, the trainer with its context, the writer.
 
     Parameters
     ----------
@@ -95,12 +95,12 @@ class Session:
         self.stop = stop
         if self.first:
             stop.end_at = monotonic() + config.seconds("time_limit")
-        self._name = secrets.token_hex(4)  # of the run, where it begins
+        self._name = secrets.token_hex(4)  # of the run, if it is new
         folder = files_of(config, self.started, self._name).checkpoints
         config = resume.completed(ranks.comm, config, folder)
         most = int(mpi.allreduce_max(ranks.comm, float(ranks.node.size)))
         reduction = choose(config, most)
-        # What ``auto`` became may have no groups: the record must be a configuration, too.
+        # The reduction chosen for ``auto`` may have no groups; the record must be valid, too.
         size = config.group_size if REDUCTIONS[reduction].grouped else "node"
         self.config = replace(config, reduction=reduction, group_size=size)
         silent = config.quiet or not self.first
@@ -124,10 +124,9 @@ class Session:
         return start.files.run_file
 
     def _start(self, claims: ExitStack) -> Opened:
-        """Settle where the run begins, and claim its files until ``claims`` ends; collective.
+        """Find where the run begins, and claim its files until ``claims`` closes; collective.
 
-        What is returned has no locks; the path of the checkpoint and the run that is replaced
-        are known to rank 0 alone.
+        The result has no locks.  Only rank 0 has the checkpoint's path and the replaced run.
         """
         opened, name = None, b""
         with mpi.agreed(self.ranks.comm):
@@ -143,7 +142,7 @@ class Session:
 
     @contextmanager
     def _memory_of_groups(self) -> Iterator[Arena | None]:
-        """Yield memory of this rank's group, if the reduction has groups; collective."""
+        """Yield memory of this rank's group, None for a reduction without groups; collective."""
         if not REDUCTIONS[self.config.reduction].grouped:
             yield None
             return
@@ -152,7 +151,7 @@ class Session:
         try:
             yield arena
         except HpcpgdError as error:
-            if error.agreed:  # else the others are elsewhere, and freeing could wait for them
+            if error.agreed:  # else others may be in another collective, and this would hang
                 _release(arena)
             raise
         _release(arena)
@@ -177,14 +176,14 @@ class Session:
         state = start.state
         with (
             self.watch.during("compiling"),
-            mpi.agreed(self.ranks.comm),  # a GPU may be too small
+            mpi.agreed(self.ranks.comm),  # a GPU may have too little memory
         ):
             parameters = initial_parameters(network, config.seed) if not state else state.parameters
             fault_point("planning", parameters)
             trainer = make_trainer(
                 self.ranks.comm, config, dataset, network, parameters, resources, self.stop, arena
             )
-        with closing(trainer):  # its threads end before the arena's memory goes: on every path
+        with closing(trainer):  # on every path its threads end before their memory is freed
             self._run_planned(trainer, start)
 
     def _run_planned(self, trainer: Trainer, start: Opened) -> None:
@@ -201,11 +200,11 @@ class Session:
             self.progress.say(line)
         facts = machine_facts(provenance.blas_library(resources.blas))
         writer = Writer(self.ranks.comm, self.watch, start.files, record, facts)
-        self._keep(trainer, writer)
+        self._set_timer(trainer, writer)
         if start.state is not None:
             self._go_on(trainer, start.state, facts)
         trainer.compare_replicas()
-        self.stop.begin()  # from here on there is a file, which the end of the run must complete
+        self.stop.begin()  # from now on a stopped run must complete its run file
         writer.write()
         if start.replaced:
             start.files.checkpoints.drop(start.replaced)
@@ -238,13 +237,13 @@ class Session:
         private = backend.own_threads and not backend.scheduled
         threads = int(config.threads) if private else 1
         confusion = 8 * dataset.n_classes**2 if dataset.test.rows else 0
-        # Groups hold the parameters once, and ranks a block; but each makes the initial ones.
+        # A group holds parameters and gradient once; but each rank makes initial parameters.
         vectors = 1 + threads if arena is None else 1 + 2 / arena.group.size
         nbytes = int(vectors * network.size * network.itemsize) + confusion
         ensure_memory(self.ranks, nbytes, "network")
 
     def _record(self, trainer: Trainer, segment: Segment, state: State | None) -> RunRecord:
-        """Return what the run file is written from, with the segments before this one."""
+        """Return the record for the run file, with the segments before this one."""
         before = [] if state is None else state.segments
         steps = 0 if state is None else state.steps
         segment.first_step, segment.last_step = steps + 1, steps
@@ -252,15 +251,15 @@ class Session:
         run = self._name if state is None else state.run
         return make_record(run, self.argv, trainer, [*before, segment])
 
-    def _keep(self, trainer: Trainer, writer: Writer) -> None:
-        """Let the trainer write checkpoints."""
+    def _set_timer(self, trainer: Trainer, writer: Writer) -> None:
+        """Give the trainer a timer, unless the run writes no checkpoints."""
         if self.config.checkpoint_every != "never":
             every = CHECKPOINT_EVERY.parse(self.config.checkpoint_every)
             write = partial(writer.checkpoint, trainer)
             trainer.timer = CheckpointTimer(self.ranks.comm, self.stop, every, write)
 
     def _go_on(self, trainer: Trainer, state: State, facts: dict[str, str]) -> None:
-        """Put the trainer where the checkpoint was written."""
+        """Set the trainer to the state of the checkpoint."""
         trainer.history.extend(state.history)
         self.progress.begun = len(state.history)
         trainer.elapsed = state.elapsed
@@ -274,7 +273,7 @@ class Session:
         load = OtherLoad(self.ranks)
         try:
             trainer.run(self.config.epochs, self.progress.epoch)
-        except DivergedError:  # raised on all ranks after the same step, as is the next
+        except DivergedError:  # like the next one, raised on all ranks after the same step
             writer.end(trainer, "diverged")
             raise
         except StoppedError as error:
@@ -287,7 +286,7 @@ class Session:
         notice = load.notice()
         test = trainer.test()
         writer.record.parameters = trainer.engine.parameters
-        # No test rows, or labels that mean nothing: no test result.
+        # Without test rows, or with synthetic labels, there is no test result.
         if trainer.dataset.test.rows and trainer.dataset.has_accuracy:
             writer.record.test = test
         writer.end(trainer, "complete")
@@ -296,14 +295,14 @@ class Session:
         self._conclude(trainer, test, writer.files.run_file)
 
     def _how_to_go_on(self, writer: Writer) -> str:
-        """Return the command that goes on from the checkpoint."""
+        """Return the command that continues from the checkpoint, on rank 0."""
         if not self.first:
             return ""
         if self.config.checkpoint_every == "never":
             return f"the weights so far are in {writer.files.run_file}"
         resume = "" if self.config.resume == "auto" else "auto"
         if (self.config.output, self.config.checkpoint_dir) == ("auto", "auto"):
-            resume = str(writer.newest)  # the same command line would have other names
+            resume = str(writer.newest)  # the same command line would make other names
         return f"go on with: {command(self.argv[2:], self.ranks.size, resume)}"
 
     def _conclude(self, trainer: Trainer, test: Scores, run_file: Path) -> None:
@@ -321,6 +320,6 @@ class Session:
 
 
 def _release(arena: Arena) -> None:
-    """Give back the memory of groups; collective."""
+    """Free the memory of groups; collective."""
     arena.free()
     arena.group.free()

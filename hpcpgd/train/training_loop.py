@@ -22,7 +22,7 @@ from hpcpgd.train.evaluation import added, evaluate
 
 @dataclass
 class Trainer:
-    """All that a run's loop needs, planned once.
+    """The training loop, and all that it needs.
 
     Attributes
     ----------
@@ -30,23 +30,23 @@ class Trainer:
         What the run was planned from; its communicator, dataset, sampler and clock are also
         ``comm``, ``dataset``, ``sampler`` and ``clock``.
     reduction : Reduction
-        What makes a step.
+        Makes the steps.
     engine : Engine
-        The reduction's: the parameters, the same on every rank, and the arithmetic.
+        That of ``reduction``: the arithmetic, and the parameters, the same on every rank.
     rate : float
         Learning rate.
     max_steps : int or None
         Steps after which the run ends, also within an epoch.
     timer : CheckpointTimer or None
-        Who writes checkpoints; without one a pause is the end.
+        Writes checkpoints in pauses; without a timer the run ends at a pause.
     history : History
-        What the epochs so far recorded.
+        The epochs so far.
     timing : Timing
-        Where the time of this segment's epochs went.
+        The time and rows of every rank in this segment's epochs, on rank 0.
     elapsed : float
-        Seconds of training in the epoch that is under way, up to the last pause.
+        Seconds of training in the current epoch, up to the last pause.
     alike_at : int
-        Steps after which all ranks were last seen to hold the same weights.
+        The steps made at the last check that all ranks hold the same weights.
     """
 
     context: RunContext
@@ -104,7 +104,7 @@ class Trainer:
             self._keep_end()
 
     def epochs_to_come(self, epochs: int) -> int:
-        """Return how many epochs the run has when ``run`` has come to its end."""
+        """Return the number of epochs that the run will have after ``run``."""
         if self.max_steps is None:
             return epochs
         return min(epochs, -(-self.max_steps // self.sampler.steps))
@@ -112,7 +112,7 @@ class Trainer:
     def close(self) -> None:
         """End the threads, after which shared memory may be freed; not collective.
 
-        Whoever makes a trainer calls it, on every path.
+        The function that makes a trainer calls this on every path.
         """
         self.engine.close()
 
@@ -138,14 +138,14 @@ class Trainer:
         return scores if self.dataset.has_accuracy else replace(scores, accuracy=np.nan)
 
     def _last_step(self, first: int) -> int:
-        """Return where an epoch ends that goes on at step ``first``."""
+        """Return the step before which an epoch ends that continues at step ``first``."""
         every = self.sampler.steps
         if self.max_steps is None:
             return every
         return min(every, first + self.max_steps - self.engine.steps)
 
     def _train(self, number: int, first: int, last: int) -> Epoch:
-        """Make steps ``first … last - 1`` of an epoch, with a pause where one is asked for."""
+        """Make steps ``first … last - 1`` of an epoch, with pauses where they are requested."""
         self._resume_clock()
         for step in range(first, last):
             fault_point("step", self, number, step)
@@ -160,7 +160,7 @@ class Trainer:
                 self._resume_clock()
         else:
             self._stop_clock(number)
-            if last < self.sampler.steps:  # --max-steps: more of them go on within this epoch
+            if last < self.sampler.steps:  # a larger --max-steps continues within this epoch
                 self._keep_end()
         seconds, self.elapsed = self.elapsed, 0.0
         return self._epoch(seconds, self.engine.steps - (number - 1) * self.sampler.steps)
@@ -171,11 +171,11 @@ class Trainer:
             self.timer.write()
 
     def _resume_clock(self) -> None:
-        self.comm.Barrier()  # so that nobody's clock runs while another still does otherwise
+        self.comm.Barrier()  # no rank's clock starts while another rank still does other work
         self._started = perf_counter()
 
     def _stop_clock(self, number: int) -> None:
-        """Wait until all is computed, refuse what is not finite, and note the time."""
+        """Wait for the arithmetic, refuse weights that are not finite, and add up the time."""
         self.engine.settle()
         if self.engine.bad_step is not None:
             epoch, step = divmod(self.engine.bad_step, self.sampler.steps)

@@ -1,4 +1,4 @@
-"""Kernels compiled before anything is timed."""
+"""Compile kernels before anything is timed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def warm_up(trainer: Trainer) -> None:
 
 
 def compile_kernels(ranks: mpi.Ranks, trainer: Trainer, gpu: Gpu | None) -> float:
-    """Compile on one rank a node, load on the others; collective.
+    """Compile on one rank of each node, load on the others; collective.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What a run writes as it goes on: checkpoints, and the run file, which says how it ended."""
+"""Write checkpoints during a run, and the run file, which says how the run ended."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Writer:
     watch : Watchdog
     files : RunFiles
     record : RunRecord
-        What the run file is written from.
+        The content of the run file.
     facts : dict of str to str
-        What the bits hang on, for the checkpoints.
+        The facts on which the bits of results depend, for the checkpoints.
     newest : Path or None
-        On rank 0, the checkpoint that it wrote last.
+        On rank 0, the last checkpoint written.
     """
 
     comm: mpi.Comm
@@ -68,7 +68,7 @@ class Writer:
         self.write()
 
     def end(self, trainer: Trainer, status: str) -> None:
-        """Write how the run ended.
+        """Write the run file with the ``status`` in which the run ended.
 
         Raises
         ------

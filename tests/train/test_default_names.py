@@ -137,7 +137,7 @@ ANEW = {
     "other": "it left no unfinished run of this command, with a checkpoint, in this folder",
     "none": "it left no unfinished run of this command, with a checkpoint, in this folder",
     "named": "n.checkpoints holds no checkpoint",
-    "without": "--checkpoint-every never leaves nothing to go on from",
+    "without": "--checkpoint-every never left no checkpoint",
 }
 
 
