@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on as if nothing had happened.
+"""Checkpoints: all that a run needs to continue as if it had never been stopped.
 
 May import ``results`` and what lies below it.
 """

@@ -1,4 +1,4 @@
-"""The folder of checkpoints: names, the newest that is whole, which ones are kept."""
+"""The folder of checkpoints: their names, the newest undamaged one, which ones are kept."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from hpcpgd.results.atomic import write_atomically
 from hpcpgd.results.locks import warn
 
 KEPT = 3
-TICK = 1_000_000  # ns between the dates of files whose order must show
+TICK = 1_000_000  # ns between the dates of two files, so that their order is known
 PATTERN = "*-step-*.ckpt.h5"
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Where a run's checkpoints are; made when the first is written.
+    """The folder of a run's checkpoints, which is made when the first is written.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Folder:
     path: Path
 
     def newest_first(self) -> list[Path]:
-        """Return the checkpoints of all runs, the last written first.
+        """Return the checkpoints of all runs in the folder, the last written first.
 
         Raises
         ------
@@ -49,12 +49,12 @@ class Folder:
         return [self.path / name for _, name in sorted(dated, reverse=True)]
 
     def save(self, state: State) -> Path:
-        """Write a checkpoint, whole or not at all, and drop those that are not needed.
+        """Write a checkpoint completely or not at all, and remove those that are not needed.
 
         Raises
         ------
         OutputError
-            If it cannot be written; all that were there are intact.
+            If it cannot be written; all earlier checkpoints are intact.
         """
         try:
             self.path.mkdir(exist_ok=True)
@@ -63,34 +63,34 @@ class Folder:
         path = self.path / f"{state.run}-step-{state.steps:012d}.ckpt.h5"
         body = encode(state)
         with ThreadPoolExecutor(1) as pool:  # hashed while it is written
-            found = pool.submit(hashlib.sha256, body)
+            content_hash = pool.submit(hashlib.sha256, body)
             fault_point("checkpoint file")
-            write_atomically(path, body, lambda: seal(len(body), found.result()))
-        with suppress(DataError):  # a folder that cannot be listed; more files do no harm
-            self._settle(path, state.run)
+            write_atomically(path, body, lambda: seal(len(body), content_hash.result()))
+        with suppress(DataError):  # in a folder that cannot be listed, files that stay do no harm
+            self._date_and_prune(path, state.run)
         return path
 
-    def _settle(self, path: Path, run: str) -> None:
-        """Date a file after all others, which a wrong clock may have dated; drop old ones."""
+    def _date_and_prune(self, path: Path, run: str) -> None:
+        """Date a file after all others, even if clocks were wrong; remove old files of its run."""
         others = [file for file in self.newest_first() if file != path]
-        with suppress(OSError):  # one whose date cannot be read or set is as the clock has it
+        with suppress(OSError):  # a date that cannot be read or set stays that of the clock
             last = max((_written(file) for file in others[:1]), default=0)
             if last >= _written(path):
                 os.utime(path, ns=(last + TICK, last + TICK))
-        own = [file for file in others if file.name.startswith(f"{run}-")]
-        for old in own[KEPT - 1 :]:
+        of_run = [file for file in others if file.name.startswith(f"{run}-")]
+        for old in of_run[KEPT - 1 :]:
             with suppress(OSError):
                 old.unlink()
 
     def drop(self, run: str) -> None:
         """Remove the checkpoints of a run whose file has been replaced."""
-        with suppress(DataError, OSError):  # those that stay do no harm
+        with suppress(DataError, OSError):  # files that stay do no harm
             for file in self.newest_first():
                 if file.name.startswith(f"{run}-step-"):
                     file.unlink()
 
     def newest(self) -> tuple[Path, State] | None:
-        """Return the newest checkpoint that is whole, None if there is none at all.
+        """Return the newest undamaged checkpoint, None if the folder has no checkpoint.
 
         Raises
         ------
@@ -104,32 +104,32 @@ class Folder:
             except DataError as error:
                 warn(f"{error}: trying an older one")
             else:
-                _tell_of_more(state.run, files[number:])
+                _warn_of_more_steps(state.run, files[number:])
                 return file, state
         if files:
             raise DataError(
                 f"{self.path}: none of its {len(files)} checkpoints is whole: "
-                "to begin anew, --resume never --overwrite"
+                "to start over, give --resume never --overwrite"
             )
         return None
 
 
 def _written(file: Path) -> int:
-    """Return when a file was written, in ns; of a link that leads nowhere, when it was made."""
+    """Return when a file was written, in ns; for a broken link, when the link was made."""
     try:
         return file.stat().st_mtime_ns
     except OSError:
         return file.lstat().st_mtime_ns
 
 
-def _tell_of_more(run: str, files: list[Path]) -> None:
-    """Say where copying, or going back by hand, has left more steps in a file written before.
+def _warn_of_more_steps(run: str, files: list[Path]) -> None:
+    """Warn if an older file has more steps, which happens after copying files by hand.
 
-    The first of ``files`` was written last; one whose name was changed tells no steps.
+    The first of ``files`` was written last.  A file that was renamed shows no steps.
     """
-    newest, own = files[0], [file for file in files if file.name.startswith(f"{run}-step-")]
-    last = max(own, key=lambda file: file.name, default=newest)
-    if newest in own and last != newest:
+    newest, of_run = files[0], [file for file in files if file.name.startswith(f"{run}-step-")]
+    last = max(of_run, key=lambda file: file.name, default=newest)
+    if newest in of_run and last != newest:
         warn(f"{newest} was written last, but {last.name} has more steps: --resume takes it")
 
 
@@ -139,7 +139,7 @@ def load(path: Path) -> State:
     Raises
     ------
     DataError
-        If it is missing, damaged or something else.
+        If it is missing, damaged or no checkpoint.
     """
     ensure_fits(2 * file_size(path), path)
     with refuse_bad_file(path):

@@ -1,7 +1,7 @@
-"""A checkpoint's content as HDF5, and back.
+"""Encode the content of a checkpoint as HDF5, and decode it.
 
-Everything is a plain, contiguous dataset of the file itself: what a reader allocates is
-never more than the file's own size, and a file made to do harm leads nowhere else.
+Everything is a plain, contiguous dataset in the file itself.  A reader thus never allocates
+more than the size of the file, and a malicious file cannot lead to other files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hpcpgd.results.history import Epoch, History, Timing
 from hpcpgd.results.record import RankPlace, Segment
 
 SCHEMA = "hpcpgd.checkpoint/2"
-# Of the same layout; ``train_rows`` counted the rows of a validation set drawn from them, too.
+# It has the same layout, but its ``train_rows`` includes a validation set drawn from the rows.
 SCHEMA_BEFORE = "hpcpgd.checkpoint/1"
 ALL_TIME = 1e10  # seconds: more than any run takes
 FACTS = {
@@ -45,8 +45,8 @@ def encode(state: State) -> memoryview:
     """Return the content of a checkpoint file."""
     image = io.BytesIO()
     with h5py.File(image, "w") as file:
-        # For other tools.  We read the one among the facts: texts of variable length lie in
-        # a heap, which made to do harm lets HDF5 turn without end.
+        # For other tools.  We read the schema among the facts: a text of variable length is in
+        # a heap, and a malicious heap makes HDF5 loop for ever.
         file.attrs["schema"] = SCHEMA
         facts = {"schema": SCHEMA} | {name: getattr(state, name) for name in FACTS}
         facts["network"] = asdict(state.network)
@@ -64,19 +64,19 @@ def encode(state: State) -> memoryview:
 
 def _table(history: History) -> Array:
     """Return a row for each epoch."""
-    found: Array = np.empty(len(history), EPOCH)
+    table: Array = np.empty(len(history), EPOCH)
     for name in EPOCH.names:
-        found[name] = history.column(name)
-    return found
+        table[name] = history.column(name)
+    return table
 
 
 def decode(content: memoryview) -> State:
-    """Return what ``encode`` was given.
+    """Return the state of which ``content`` is the encoding.
 
     Raises
     ------
     DataError
-        For anything that is not as ``encode`` writes it.
+        For anything that ``encode`` does not write.
     """
     try:
         access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
@@ -86,46 +86,46 @@ def decode(content: memoryview) -> State:
             return _decode(_Content(file, len(content)))
     except DataError:
         raise
-    except Exception as error:  # whatever h5py, json or a constructor makes of bad content
+    except Exception as error:  # whatever h5py, json or a constructor raises for bad content
         raise DataError(f"cannot be read: {one_line(error)}") from None
 
 
 @dataclass
 class _Content:
-    """A file, and how many of its bytes no dataset has claimed yet: no two have the same."""
+    """A file, and the number of its bytes not yet read: no two datasets may share bytes."""
 
     file: h5py.File
     left: int
 
     def dataset(self, path: str) -> h5py.Dataset:
-        """Return a dataset whose values are in this file, as they are stored."""
-        found = safe_hdf5.dataset(self.file, path, path)
-        nbytes = found.size * found.dtype.itemsize
-        if found.dtype.kind not in "iufSV" or found.chunks or found.id.get_storage_size() != nbytes:
+        """Return a dataset whose values are in this file, contiguous and unfiltered."""
+        dset = safe_hdf5.dataset(self.file, path, path)
+        nbytes = dset.size * dset.dtype.itemsize
+        if dset.dtype.kind not in "iufSV" or dset.chunks or dset.id.get_storage_size() != nbytes:
             raise DataError(f"{path}: expected plain numbers or text, stored in one piece")
         self.left -= nbytes
         if self.left < 0:
             raise DataError(f"{path}: its datasets together are larger than the file")
-        return found
+        return dset
 
     def array(self, name: str, dtype: Any, shape: tuple[int | None, ...]) -> Array:
-        """Return a dataset's values; None stands for any length."""
-        found = self.dataset(name)
-        same = len(found.shape) == len(shape) and all(
-            wanted in (None, size) for wanted, size in zip(shape, found.shape, strict=True)
+        """Return a dataset's values; None in ``shape`` stands for any length."""
+        dset = self.dataset(name)
+        same = len(dset.shape) == len(shape) and all(
+            wanted in (None, size) for wanted, size in zip(shape, dset.shape, strict=True)
         )
-        if not same or found.dtype != np.dtype(dtype):
+        if not same or dset.dtype != np.dtype(dtype):
             expected = f"expected {np.dtype(dtype)} {shape}"
-            raise DataError(f"{name}: {found.dtype} {found.shape}, {expected}")
-        values: Array = found[()]
+            raise DataError(f"{name}: {dset.dtype} {dset.shape}, {expected}")
+        values: Array = dset[()]
         return values
 
     def facts(self) -> dict[str, Any]:
-        """Return the facts that stand there as JSON."""
-        found = self.dataset("facts")
-        if found.dtype.kind != "S" or found.shape != ():
-            raise DataError(f"facts: {found.dtype} {found.shape}, expected one text")
-        facts: dict[str, Any] = json.loads(bytes(found[()]))
+        """Return the facts, which the file has as JSON."""
+        dset = self.dataset("facts")
+        if dset.dtype.kind != "S" or dset.shape != ():
+            raise DataError(f"facts: {dset.dtype} {dset.shape}, expected one text")
+        facts: dict[str, Any] = json.loads(bytes(dset[()]))
         return facts
 
 
@@ -137,7 +137,7 @@ def _check_schema(facts: dict[str, Any]) -> None:
     if schema == SCHEMA_BEFORE and rows != "all":
         raise DataError(
             f"is of an older hpcpgd, whose --train-rows {rows} counted the validation rows as "
-            "well: its rows cannot be had again: begin anew with --resume never --overwrite"
+            "well: its rows cannot be selected again: start over with --resume never --overwrite"
         )
 
 
@@ -148,7 +148,7 @@ def _decode(content: _Content) -> State:
     segments = [_segment(content, number, f) for number, f in enumerate(facts["segments"], 1)]
     totals = content.array("totals", np.float64, (None, TOTALS))
     if not re.fullmatch(r"[0-9A-Za-z]{1,64}", _typed(facts, FACTS)["run"]):
-        raise DataError(f"run is {facts['run']!r:.60}, expected letters and digits: files have it")
+        raise DataError(f"run is {facts['run']!r:.60}, expected letters and digits")
     if not segments or facts["steps"] < 0:
         raise DataError(f"has {len(segments)} segments and {facts['steps']} steps")
     if not 0 <= facts["elapsed"] < ALL_TIME:
@@ -182,7 +182,7 @@ def _network(facts: dict[str, Any]) -> Network:
 
 
 def _typed(facts: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts of these names, each of its kind; floats may be whole."""
+    """Return the facts of these names, each checked for its type; a float may be an int."""
     for name, kind in kinds.items():
         value = facts[name]
         if type(value) is not kind and not (kind is float and type(value) is int):
@@ -195,29 +195,29 @@ def _typed(facts: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_text(name: str, value: str) -> None:
-    """Refuse what HDF5 cannot hold; only a path may be no UTF-8."""
+    """Refuse a text that HDF5 cannot hold; only a path may be other than UTF-8."""
     coded = os.fsencode(value) if name == "run_file" else value.encode()
     if b"\0" in coded:
         raise DataError(f"{name} is {value!r:.60}, expected a text without zero bytes")
 
 
 def _parameters(content: _Content, network: Network) -> Array:
-    found = {
+    layers = {
         layer: (
             content.array(f"model/layer{layer}/weights", network.dtype, shape),
             content.array(f"model/layer{layer}/biases", network.dtype, shape[1:]),
         )
         for layer, shape in enumerate(zip(network.widths, network.widths[1:], strict=False), 1)
     }
-    flat = network.zeros()  # only now: the file has as many numbers
-    for layer, (weights, biases) in found.items():
+    flat = network.zeros()  # only now: the file is known to have as many numbers
+    for layer, (weights, biases) in layers.items():
         network.weights(flat, layer)[...] = weights
         network.biases(flat, layer)[...] = biases
     return flat
 
 
 def _segment_facts(segment: Segment) -> dict[str, Any]:
-    """Return a segment without its timing, as JSON has it."""
+    """Return a segment without its timing, as types that JSON has."""
     facts = {name: getattr(segment, name) for name in SEGMENT}
     places = [asdict(place) for place in segment.places]
     return facts | {"places": places, "timed": bool(segment.timing.epochs)}
@@ -244,7 +244,7 @@ def _encode_timing(group: Any, timing: Timing) -> None:
 
 
 def _views(network: Network, flat: Array) -> Iterator[tuple[str, Array]]:
-    """Yield the parts of the parameters, by the names that a run file gives them."""
+    """Yield the name in a run file and the values of each layer's weights and biases."""
     for layer in range(1, network.depth + 1):
         yield f"model/layer{layer}/weights", network.weights(flat, layer)
         yield f"model/layer{layer}/biases", network.biases(flat, layer)

@@ -1,4 +1,4 @@
-"""Going on from a checkpoint: which one, and whether this run is the one that it is of."""
+"""Continue from a checkpoint: which one, and whether it is a checkpoint of this run."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from hpcpgd.errors import ConfigError, DataError, printable, shown
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.parallel import mpi
 
-# Options that say which rows and which minibatches there are.
+# Options that determine the rows and the minibatches; a run cannot continue with others.
 DECISIVE = ("standardise", "train_rows", "test_fraction", "batch_size", "seed")
-# Options that people may change on the way, and that change the numbers to come.
+# Options that users may change when a run continues, and that change its later results.
 TELLING = ("learning_rate", "backend", "reduction", "shards", "matmul_precision")
 
-# Options that a checkpoint brings if it is named.  Not those of a machine or of one start.
+# Options that are taken from a checkpoint named by --resume: none of a machine or of a start.
 BROUGHT = (
     "dataset", "label_column", "standardise", "train_rows", "test_fraction", "hidden",
     "activation", "output_activation", "loss", "batch_size", "epochs", "max_steps",
     "learning_rate", "seed", "backend", "dtype", "matmul_precision", "checkpoint_every",
 )  # fmt: skip
-# Of others the fastest reduction here may be another one.
+# Taken only from runs whose reduction has the same bits: for others another may be faster here.
 SAME_BITS = ("reduction", "shards")
 
 
 def find(config: RunConfig, folder: Folder) -> tuple[Path, State] | None:
-    """Return the checkpoint that ``--resume`` asks for, None to start from the beginning.
+    """Return the checkpoint that ``--resume`` selects, None to start from the beginning.
 
     Raises
     ------
     DataError
-        If the one that is named, or every one in the folder, is missing or damaged.
+        If the named checkpoint is missing or damaged, or if all in the folder are damaged.
     """
     if config.resume == "never":
         return None
@@ -58,9 +58,9 @@ def _named(config: RunConfig, folder: Folder) -> tuple[Path, State]:
 
 
 def completed(comm: mpi.Comm, config: RunConfig, folder: Folder) -> RunConfig:
-    """Return ``config`` with what a checkpoint that ``--resume`` names brings; collective.
+    """Return ``config`` with the options of the checkpoint that ``--resume`` names; collective.
 
-    Its network, dataset, minibatches and the like stand where the user gave nothing else.
+    Options that the user gave, such as ``--epochs``, override those of the checkpoint.
 
     Raises
     ------
@@ -79,14 +79,14 @@ def completed(comm: mpi.Comm, config: RunConfig, folder: Folder) -> RunConfig:
 
 
 def brought(before: Mapping[str, Any], config: RunConfig) -> RunConfig:
-    """Return the options ``before`` of a checkpoint, below those that the user gave.
+    """Return ``config`` with the options ``before`` of a checkpoint where the user gave none.
 
     Raises
     ------
     ConfigError
-        If they do not go together.
+        If the options do not go together.
     DataError
-        If the checkpoint has an option that is none.
+        If the checkpoint has an invalid option.
     """
     traits = REDUCTIONS.get(before.get("reduction", ""))
     names = (*BROUGHT, *(SAME_BITS if traits is not None and traits.same_bits else ()))
@@ -96,7 +96,7 @@ def brought(before: Mapping[str, Any], config: RunConfig) -> RunConfig:
         if name in before
     }
     if "epochs" in config.given:
-        values.pop("max_steps", None)  # a limit of the run before, which was to be shorter
+        values.pop("max_steps", None)  # the limit of the earlier, shorter run
     return resolve(values, {name: getattr(config, name) for name in config.given})
 
 
@@ -118,23 +118,23 @@ def require_same_run(
 ) -> None:
     """Refuse a checkpoint of another network, dataset, data type or order of rows.
 
-    ``path`` is its name, for messages.
+    ``path`` is the name of its file, for messages.
 
     Raises
     ------
     ConfigError
-        Naming the first difference.
+        With the first difference.
     """
-    ours, theirs = asdict(network), asdict(state.network)
-    pairs = {name: (ours[name], theirs[name]) for name in ours}
+    now, then = asdict(network), asdict(state.network)
+    pairs = {name: (now[name], then[name]) for name in now}
     pairs["dataset (SHA-256)"] = (dataset_sha256, state.dataset_sha256)
     options = plain(config)
     before = {"standardise": False, **state.config}  # which older checkpoints do not have
     pairs |= {name: (options[name], before.get(name)) for name in DECISIVE}
-    for name, (mine, other) in pairs.items():
-        if mine != other:
+    for name, (value, other) in pairs.items():
+        if value != other:
             raise ConfigError(
-                f"--resume: {path} is of another run: {name} is {_shown(mine)} now, "
+                f"--resume: {path} is of another run: {name} is {_shown(value)} now, "
                 f"{_shown(other)} there: give the same, or another --output, or "
                 "--resume never --overwrite"
             )
@@ -156,7 +156,7 @@ def require_same_run(
 
 
 def changes(state: State, config: RunConfig, facts: dict[str, str]) -> list[str]:
-    """Return what is another than when the checkpoint was written, and moves numbers."""
+    """Return what has changed since the checkpoint was written and changes later results."""
     options = plain(config)
     pairs = {name: (state.config.get(name), options[name]) for name in TELLING}
     if REDUCTIONS[config.reduction].same_bits:
@@ -169,7 +169,7 @@ def changes(state: State, config: RunConfig, facts: dict[str, str]) -> list[str]
 
 
 def plain(config: RunConfig) -> dict[str, Any]:
-    """Return the options as JSON has them."""
+    """Return the options as values of types that JSON has."""
     options: dict[str, Any] = json.loads(json.dumps(config.options()))
     return options
 

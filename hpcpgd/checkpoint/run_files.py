@@ -1,4 +1,4 @@
-"""Where a run's files are: the one place that makes their names."""
+"""Where the files of a run are; only this module makes their names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RunFiles:
 def files_of(config: RunConfig, started: datetime, run: str) -> RunFiles:
     """Return the files of a run that ``config`` describes.
 
-    ``run`` is its name, which tells default names apart: several runs of one job, or processes
+    ``run`` is its id, which makes default names unique: several runs of one job, or processes
     with the same number on several hosts, may begin in the same second.
     """
     run_file = Path(config.output)
@@ -41,7 +41,7 @@ def files_of(config: RunConfig, started: datetime, run: str) -> RunFiles:
 
 
 def earlier_files(config: RunConfig) -> list[RunFiles]:
-    """Return the files with default names that this batch job has made here, the last first."""
+    """Return this batch job's files with default names in this folder, the last first."""
     beginning, job = re.escape(_beginning(config)), re.escape(word(batch_system.job_label()))
     name = re.compile(rf"{beginning}-\d{{8}}T\d{{6}}Z-{job}-[0-9a-f]+\.h5")
     names = [path.name for path in Path().glob("*.h5") if name.fullmatch(path.name)]
@@ -53,7 +53,7 @@ def _beginning(config: RunConfig) -> str:
 
 
 def word(text: str) -> str:
-    """Return a text as part of a file name: other letters than ASCII's become dashes."""
+    """Return a text as part of a file name: all but ASCII letters, digits and ``-_.`` as dashes."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in text)
 
 
@@ -66,14 +66,14 @@ def with_run_file(config: RunConfig, run_file: Path) -> RunFiles:
 
 
 def beside(run_file: Path) -> Path:
-    """Return the folder in which the checkpoints are if nothing else is said."""
+    """Return the default folder of the checkpoints."""
     return companion(run_file, "checkpoints")
 
 
 def companion(path: Path, what: str) -> Path:
     """Return the folder of ``what`` beside a file: NAME.what beside NAME.h5.
 
-    Of another name nothing is cut off: ``rate-0.1`` and ``rate-0.5`` are not the same.
+    Only ``.h5`` is cut off: ``rate-0.1`` and ``rate-0.5`` have different folders.
     """
     name = path.stem if path.suffix == ".h5" else path.name
     return path.parent / f"{name}.{what}"

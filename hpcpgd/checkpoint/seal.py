@@ -1,7 +1,7 @@
-"""A file that knows whether it is whole: its length and SHA-256 stand behind its content.
+"""A seal, the length and SHA-256 at the end of a file, shows whether the file is damaged.
 
-Nothing of a file is parsed before it has been checked.  HDF5 ignores what follows its end,
-so that a sealed HDF5 file opens with h5py and all other tools.
+A file is checked before any of it is parsed.  HDF5 ignores what follows its end, so that a
+sealed HDF5 file opens with h5py and all other tools.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _FORMAT = struct.Struct("<24sQ32s")  # magic, bytes of the content, SHA-256 of a
 
 
 def seal(length: int, content_hash: hashlib._Hash) -> bytes:
-    """Return what follows ``length`` bytes of content that ``content_hash`` has seen."""
+    """Return the seal of ``length`` bytes of content, which ``content_hash`` has hashed."""
     head = MAGIC + struct.pack("<Q", length)
     content_hash.update(head)
     return head + content_hash.digest()
 
 
 def is_sealed(path: Path) -> bool:
-    """Return whether a file ends with a seal, which may be right or wrong."""
+    """Return whether a file ends with a seal, without checking it."""
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - _FORMAT.size, 0))
         return file.read(len(MAGIC)) == MAGIC
@@ -36,7 +36,7 @@ def content(data: bytes) -> memoryview:
     Raises
     ------
     DataError
-        If anything was cut off or changed.
+        If any of the file was cut off or changed.
     """
     if len(data) < _FORMAT.size:
         raise DataError(f"is cut off: {len(data)} bytes are left of it")

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, as plain data that knows nothing of HDF5 or of ranks."""
+"""The content of a checkpoint as plain data, independent of HDF5 and of ranks."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ class State:
     Attributes
     ----------
     run : str
-        Name of the run: the same in all its segments and files.
+        Id of the run: the same in all its segments and files.
     run_file : str
         Absolute path of the run file.
     config : dict
         The options, as TOML has them.
     dataset_sha256 : str
     facts : dict of str
-        What the bits hang on: processor, BLAS, versions.
+        The facts on which the bits of results depend: processor, BLAS, versions.
     network : Network
     steps : int
-        Updates made since the run began; with the length of ``history`` the position in
-        the sampler's order, which is a pure function of seed, epoch and step.
+        Updates made since the run began.  With the length of ``history`` they give the
+        position in the sampler's order, a pure function of seed, epoch and step.
     elapsed : float
-        Seconds of training in the epoch that is under way.
+        Seconds of training in the current epoch.
     totals : ndarray of float64, shape (parts, 8)
-        Loss, correct answers and examples of that epoch's steps so far.
+        Loss, correct predictions and examples of that epoch's steps so far.
     parameters : ndarray, shape (size,)
         Flat vector.  Plain gradient descent has no other state.
     history : History
-        Of the epochs that are complete.
+        The complete epochs.
     segments : list of Segment
-        The starts of the run; the last has written this.
+        The starts of the run; the last one has written the checkpoint.
     """
 
     run: str

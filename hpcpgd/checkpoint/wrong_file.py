@@ -1,4 +1,4 @@
-"""What a user has given to ``--resume`` that is no checkpoint, and which one to give instead."""
+"""What a file for ``--resume`` is if it is no checkpoint, and which file to give instead."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from hpcpgd.results.runfile import run_on_disk
 
 
 def problem(path: Path, folder: Path) -> str:
-    """Say what is wrong with ``path`` and what is right, "" if it may be a checkpoint.
+    """Return what is wrong with ``path`` and what to give, "" if it may be a checkpoint.
 
-    ``folder`` is where the checkpoints of this run are.
+    ``folder`` has the checkpoints of this run.
 
     Raises
     ------
     DataError
-        If it cannot be looked at.
+        If it cannot be read.
     """
-    with refuse_bad_file(path):  # a folder on the way may not be entered
+    with refuse_bad_file(path):  # a parent folder may be closed to this user
         if path.is_dir():
             return _advice("is a folder", [path, folder])
         if not path.exists():
             return _advice("no such file", [path.parent, beside(path), folder])
         seen = what_is(path) if path.is_file() and not is_sealed(path) else ""
-    if seen in ("", CHECKPOINT):  # reading it tells what is wrong
+    if seen in ("", CHECKPOINT):  # reading it later shows what is wrong
         return ""
     if seen == RUN:
         return _of_run_file(path)
@@ -39,7 +39,7 @@ def problem(path: Path, folder: Path) -> str:
 
 
 def _of_run_file(path: Path) -> str:
-    """Name the newest checkpoint of the run that a file is of."""
+    """Return a message with the newest checkpoint of the run that a run file belongs to."""
     on_disk = run_on_disk(path)
     if on_disk is None:
         return _advice("is a damaged run file", [beside(path)])
@@ -58,7 +58,7 @@ def _advice(seen: str, folders: Iterable[Path], beginning: str = "", more: str =
 
 
 def _newest(folder: Path, beginning: str) -> Path | None:
-    """Return the newest checkpoint that is whole and whose name begins so."""
+    """Return the newest undamaged checkpoint whose name starts with ``beginning``."""
     with suppress(DataError):
         for file in Folder(folder).newest_first():
             with suppress(DataError):
