@@ -1,4 +1,4 @@
-"""What a run is planned from, and how much of it is worked on at once."""
+"""What a run is planned from, and how many rows of a slice its plan holds at once."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from hpcpgd.parallel.groups import Arena, Group
 from hpcpgd.parallel.phase_clock import PhaseClock
 from hpcpgd.parallel.stop import StopRequest
 
-# Bytes of activations and deltas that a plan holds at once, and rows that are worth a chunk of
-# their own where minibatches are smaller.  Larger slices are worked through in chunks.
+# Bytes of activations and deltas that a plan holds at once, and rows of an evaluation that it
+# holds even if minibatches are smaller.  Larger slices are computed in chunks.
 HOST_CHUNK = (256 * 2**20, 512)
 DEVICE_CHUNK = (2**30, 8192)
 
@@ -27,24 +27,24 @@ DEVICE_CHUNK = (2**30, 8192)
 def chunk_rows(
     network: Network, slice_rows: int, evaluation_rows: int, on_device: bool = False
 ) -> int:
-    """Return the rows that a plan holds at once: the slice, in bounded memory."""
-    nbytes, worth = DEVICE_CHUNK if on_device else HOST_CHUNK
-    wanted = max(slice_rows, min(evaluation_rows, worth), 1)
+    """Return the rows that a plan holds at once: those of the slice, if they fit in a chunk."""
+    nbytes, useful = DEVICE_CHUNK if on_device else HOST_CHUNK
+    wanted = max(slice_rows, min(evaluation_rows, useful), 1)
     return min(wanted, max(nbytes // network.bytes_per_row(), 1))
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What every engine and reduction of a run is made from.
+    """The objects from which every engine and reduction of a run is made.
 
     Attributes
     ----------
     parameters : ndarray, shape (size,)
-        Flat vector; an engine on the host updates it in place.
+        Flat vector, which an engine on the host updates in place.
     stop : StopRequest
         Ends the run between two steps.
     arena : Arena or None
-        Memory of this rank's group, where the reduction has groups.
+        Memory of this rank's group; None if the reduction has no groups.
     """
 
     comm: mpi.Comm
@@ -60,7 +60,7 @@ class RunContext:
 
     @property
     def memory(self) -> Arena:
-        """The memory of this rank's group; `make_trainer` refuses a run that lacks it."""
+        """The memory of this rank's group; `make_trainer` refuses a run without it."""
         if self.arena is None:
             raise ValueError(f"reduction {self.config.reduction} without memory of a group")
         return self.arena
@@ -72,18 +72,18 @@ class RunContext:
 
     @property
     def group_sizes(self) -> tuple[int, ...]:
-        """Ranks of every group; without groups each rank is one."""
+        """The number of ranks of every group; without groups each rank is a group."""
         return (1,) * int(self.comm.size) if self.arena is None else self.group.sizes
 
     @property
     def evaluation_rows(self) -> int:
-        """Rows of the larger evaluation that fall to a rank."""
+        """The rows of a rank in the larger of validation and test."""
         rows = max(self.dataset.validation.rows, self.dataset.test.rows)
         return rows // int(self.comm.size) + 1
 
     @property
     def capacity(self) -> int:
-        """Rows that a plan for the largest slice of a rank holds at once."""
+        """The rows that a plan for the largest slice of a rank holds at once."""
         start, stop = self.sampler.slice(0, self.comm.size, 0)
         on_device = self.resources.gpu is not None
         return chunk_rows(self.network, stop - start, self.evaluation_rows, on_device)
@@ -91,7 +91,7 @@ class RunContext:
     def scheduled_plan(
         self, capacity: int, schedule: Schedule, place: WorkerRange | None = None, pool: Any = None
     ) -> ScheduledPlan:
-        """Return a plan of the run's backend that works by ``schedule``.
+        """Return a plan of the run's backend that follows ``schedule``.
 
         Without ``place`` its workers are the threads of this rank.
         """

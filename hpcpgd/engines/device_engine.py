@@ -20,29 +20,29 @@ from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_names import COMPUTE, UPDATE
 
 TF32_GENERATION = 80  # compute capability, times ten
-CHECK_EVERY = 256  # steps between looks for NaN and Inf: each look waits for the GPU
+CHECK_EVERY = 256  # steps between checks for NaN and Inf: each check waits for the GPU
 
 
 class Chunk(NamedTuple):
-    """A part of a slice that the plan works on at once."""
+    """A part of a slice that the plan computes at once."""
 
     first: int  # position in the order of the epoch
     rows: int
-    add: bool  # to the gradient of the chunks before
-    move: Move  # of the device's position, to where the next chunk or slice begins
+    add: bool  # whether to add to the gradient of earlier chunks
+    move: Move  # from the device's position to the next chunk or slice
 
 
 class DeviceEngine(Engine):
-    """An engine on a GPU.  Steps are recorded as graphs and run behind the host's back.
+    """An engine on a GPU.  Steps are recorded as graphs and run asynchronously.
 
-    On one rank a step is one graph; on several it is two, around the MPI call: rows to
-    gradient, and update.  The clock cannot look into a graph: gathering the rows counts as
-    ``compute``, and so does an update that the next step's gradient has to wait for.
+    On one rank a step is one graph.  On several ranks it is two: the gradient before the MPI
+    call, and the update after it.  The clock cannot measure parts of a graph: gathering the
+    rows counts as ``compute``, and so does an update that delays the next gradient.
 
     Parameters
     ----------
     context : RunContext
-        Its dataset is copied to the device as it is stored.  Its ``stop`` is looked at every
+        Its dataset is copied to the device as it is stored.  Its ``stop`` is read every
         ``CHECK_EVERY`` steps.
     gpu : Gpu
     plan : DevicePlan
@@ -64,10 +64,10 @@ class DeviceEngine(Engine):
         if gpu.transport == STAGED:
             self._staging = self._device.pinned(self.network.size, self.network.dtype)
         self._layers = range(self.network.depth, 0, -1) if by_layer else range(0)
-        self._marks: list[Any] = []  # of the layers of a slice that are under way
+        self._marks: list[Any] = []  # one for each layer of the current slice
         self._recorded: dict[tuple[object, ...], Callable[[], None]] = {}
         self._examples = 0
-        self._before = np.zeros(TOTALS)  # of the epoch's steps before a checkpoint
+        self._before = np.zeros(TOTALS)  # totals of the epoch's steps before a checkpoint
         self._at: tuple[int, int, int] | None = None  # epoch, position, step on the device
 
     @property
@@ -79,7 +79,7 @@ class DeviceEngine(Engine):
         """Compile the kernels, run each shape of a step once, and record the graphs."""
         for rows, _ in steps:
             for chunk in self._chunks(rows):
-                self._plan.seek(0, chunk.first, 0)  # no permutation has positions beyond its end
+                self._plan.seek(0, chunk.first, 0)  # positions must stay inside a permutation
                 self._differentiate(chunk)
         self._device.clear(self._gradient)
         self._plan.update(self._parameters, self._gradient, 0.0)
@@ -94,7 +94,7 @@ class DeviceEngine(Engine):
         """Sum the gradient over this rank's slice, chunk by chunk."""
         self._examples += rows[1] - rows[0]
         if rows[0] == rows[1]:
-            # The device counts a slice for each step, this one too.
+            # The device counts one slice for each step, even without rows.
             self._seek(epoch, rows[0], self.steps + 1)
             self._device.clear(self._gradient)
             self._stage((0, self.network.size))
@@ -104,30 +104,30 @@ class DeviceEngine(Engine):
             self._moved(epoch, chunk)
 
     def summed(self) -> Any:
-        """Return the gradient, complete: the one place where a GPU's work meets MPI.
+        """Wait for the gradient and return it: only here MPI reads what a GPU has written.
 
-        The stream is empty now, and nothing is put in it before MPI is done.
+        The stream is then empty, and nothing is put in it before MPI is done.
         """
         self._device.synchronize()
         return self._exposed((0, self.network.size))
 
     def learn_stop(self, comm: mpi.Comm) -> None:
-        """Ask the other ranks every ``CHECK_EVERY`` steps: a flag of a step would have to wait."""
+        """Ask other ranks every ``CHECK_EVERY`` steps; a flag in each step would make it wait."""
         if (self.steps + 1) % CHECK_EVERY == 0:
             raised = np.array([self._stop.requested], np.int64)
             mpi.allreduce_sum(comm, raised)
             self.stopping = bool(raised[0])
 
     def pieces(self, epoch: int, rows: Span) -> Iterator[Any]:
-        """Compute the gradient over ``rows``; yield what MPI may sum, layer by layer.
+        """Compute the gradient over ``rows``; yield each layer as soon as MPI may sum it.
 
-        All graphs are launched at once.  The host then follows the marks between them, and
-        each layer's gradient is summed while the next is computed.  None asks the caller to let
-        MPI go on while the device computes.
+        All graphs are launched at once.  The host then waits for the marks between them, and
+        each layer's gradient is summed while the next is computed.  A yielded None asks the
+        caller to let MPI progress while the device computes.
         """
         self._marks.clear()
         self.partial(epoch, rows)
-        if not self._marks:  # an empty slice: all its layers are there at once
+        if not self._marks:  # an empty slice: all its layers are complete at once
             self._marks += [self._device.mark()] * len(self._layers)
         for layer, mark in zip(self._layers, self._marks, strict=True):
             while not self._device.reached(mark):
@@ -136,13 +136,13 @@ class DeviceEngine(Engine):
             yield self._exposed(self.network.span(layer))
 
     def clear(self) -> None:
-        """Set the gradient to zero, in the device's own stream."""
+        """Set the gradient to zero, in the stream of the device."""
         if self._staging is not None:
             self._staging[:] = 0
         self._device.clear(self._gradient)
 
     def _exposed(self, span: Span) -> Any:
-        """Return what MPI sums of the gradient, once the stream has come there."""
+        """Return a part of the gradient for MPI; its work in the stream must be complete."""
         if self._staging is not None:
             return self._staging[slice(*span)]
         return self._device.exposed(self._gradient.part(*span))
@@ -166,38 +166,38 @@ class DeviceEngine(Engine):
         self._end_step(COMPUTE)
 
     def settle(self) -> None:
-        """Wait for pending steps and find out about NaN and Inf."""
+        """Wait for pending steps, then check for NaN and Inf."""
         self.bad_step = self._plan.first_bad()
         self._clock.lap(COMPUTE)
 
     def score(self, split: str, first: int, count: int) -> None:
-        """Predict rows ``first …`` of a split and add up loss and correct answers."""
+        """Predict ``count`` rows of a split from ``first`` on; add to the totals."""
         self._examples += count
         self._plan.load(self._splits[split], first, count)
         self._plan.evaluate(self._parameters, count)
 
     def predicted(self, count: int) -> Array:
-        """Return the classes that ``score`` predicted, int32 (count,)."""
+        """Return the classes that ``score`` predicted: int32, shape (count,)."""
         return self._plan.predicted(count)
 
     def take_totals(self) -> Array:
-        """Return loss, correct answers and examples, float64 (8,), and start again at 0."""
+        """Return the totals of loss, correct predictions and examples, (8,); set them to 0."""
         out = self._before + self._plan.take_totals(self._examples)
         self._examples = 0
         self._before = np.zeros(TOTALS)
         return out
 
     def totals(self) -> Array:
-        """Return what ``take_totals`` would, and leave it as it is."""
+        """Return the totals, as ``take_totals`` does, and keep them."""
         return self._before + self._plan.totals(self._examples)
 
     def restore(self, steps: int, totals: Array, first: bool) -> None:
-        """Go on after ``steps`` with the sums of all ranks, kept by the first."""
+        """Continue after ``steps``; the ``first`` rank keeps the totals of all ranks."""
         self.steps = steps
         self._before = totals.sum(axis=0) if first else np.zeros(TOTALS)
 
     def close(self) -> None:
-        """Nothing to end: no thread of the host works here."""
+        """Do nothing: a GPU needs no threads of the host."""
 
     def _end_step(self, phase: int) -> None:
         self.steps += 1
@@ -211,16 +211,16 @@ class DeviceEngine(Engine):
         for first in range(*rows, self.capacity):
             count = min(self.capacity, rows[1] - first)
             ends = first + count == rows[1]
-            # The same slice of the next minibatch begins a whole minibatch further on.
-            further = rows[0] + self._sampler.batch_size - first if ends else count
-            yield Chunk(first, count, first > rows[0], Move(further, ends))
+            # The same slice of the next minibatch begins a whole minibatch later.
+            distance = rows[0] + self._sampler.batch_size - first if ends else count
+            yield Chunk(first, count, first > rows[0], Move(distance, ends))
 
     def _moved(self, epoch: int, chunk: Chunk) -> None:
-        """Follow the device's own count of where it is."""
+        """Record the device's position after ``chunk``, to which its kernels have moved it."""
         self._at = (epoch, chunk.first + chunk.move.rows, self.steps + chunk.move.ends)
 
     def _seek(self, epoch: int, position: int, step: int) -> None:
-        """Tell the device where it is, unless its own count has come there."""
+        """Set the device's position, unless its kernels have already moved it there."""
         if self._at != (epoch, position, step):
             self._plan.seek(self._sampler.key(epoch), position, step)
             self._at = (epoch, position, step)
@@ -248,7 +248,7 @@ class DeviceEngine(Engine):
         self._plan.update(self._parameters, self._gradient, rate)
 
     def _prepare_step(self, rows: Span, rate: float) -> None:
-        """Record the graphs of a step, so that none is recorded while steps are timed."""
+        """Record the graphs of a step before steps are timed."""
         chunks = list(self._chunks(rows))
         if self._alone and len(chunks) == 1:
             self._step_graph(chunks[0], rate)
@@ -285,7 +285,7 @@ class DeviceEngine(Engine):
         return self._graph(("update", rate), lambda: self._descend(rate))
 
     def _graph(self, key: tuple[object, ...], work: Callable[[], None]) -> Callable[[], None]:
-        """Return the launch of the graph of ``work``, recorded when first asked for."""
+        """Return the launch of the graph of ``work``, which the first call records."""
         if key not in self._recorded:
             self._recorded[key] = self._device.record(work)
         return self._recorded[key]
@@ -299,11 +299,11 @@ def make_device_engine(
     Raises
     ------
     UnavailableError
-        If the GPU has too little memory, or cannot compute in the precision that is asked for.
+        If the GPU has too little memory, or lacks the precision of ``matmul_precision``.
     """
     config = context.config
     if config.matmul_precision == "tf32" and gpu.device.generation < TF32_GENERATION:
-        # cuBLAS would compute in float32 without a word.
+        # cuBLAS would compute in float32 without an error.
         raise UnavailableError(
             f"{gpu.model}: matmul-precision tf32 needs compute capability 8.0 or more, "
             f"this GPU has {gpu.device.generation / 10}: leave it out"

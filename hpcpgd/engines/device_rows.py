@@ -1,4 +1,4 @@
-"""A dataset in a GPU's memory, as it is stored: pixels stay bytes."""
+"""Copy a dataset to a GPU's memory as it is stored: pixels stay bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SLACK_BYTES = 512 * 2**20  # of a CUDA context, its kernels and cuBLAS
 
 
 def upload(device: Device, dataset: Dataset, dtype: str) -> dict[str, DeviceRows]:
-    """Return the rows of each split on ``device``, scaled as ``dtype`` when they are used."""
+    """Copy the rows of each split to ``device``; a plan scales them to ``dtype`` later."""
     scaling, placed = scaling_of(dataset, dtype), {}
     for name in SPLITS:
         split = getattr(dataset, name)
@@ -32,11 +32,12 @@ def _copy(device: Device, array: Array) -> Buffer:
 
 
 def ensure_room(gpu: Gpu, network: Network, dataset: Dataset, capacity: int) -> None:
-    """Refuse what does not fit on the GPU, all ranks that share it counted.
+    """Refuse a run that does not fit on the GPU together with those of ranks that share it.
 
     Raises
     ------
     UnavailableError
+        With the bytes that are needed and those that are free.
     """
     splits = [getattr(dataset, name) for name in SPLITS]
     data = sum(split.features.nbytes + split.labels.nbytes for split in splits)
@@ -46,5 +47,5 @@ def ensure_room(gpu: Gpu, network: Network, dataset: Dataset, capacity: int) -> 
         raise UnavailableError(
             f"{gpu.model}: {gpu.sharing} ranks on one GPU need {needed / 2**30:.1f} GiB of its "
             f"memory, {gpu.free_bytes / 2**30:.1f} GiB are free: the dataset takes "
-            f"{data / 2**30:.1f} GiB a rank; use fewer ranks a GPU, or --train-rows"
+            f"{data / 2**30:.1f} GiB per rank; use fewer ranks per GPU, or --train-rows"
         )

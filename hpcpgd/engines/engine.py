@@ -1,7 +1,7 @@
-"""One rank's arithmetic over its copy of the dataset, wherever it computes.
+"""One rank's arithmetic over its copy of the dataset, on the host or on a GPU.
 
-An engine holds the parameters and the gradient where its backend computes with them.  A
-reduction makes steps of it: partial sums, their sum over the ranks, the update.
+An engine holds the parameters and the gradient in the memory of its backend.  A reduction calls
+its methods to make a step: partial sums, their sum over the ranks, the update.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ AddUp = Callable[[mpi.Comm, Any], object]
 
 
 class Engine(ABC):
-    """The arithmetic of a rank, and what became of its steps.
+    """The arithmetic of a rank, and the state of its steps.
 
     Parameters
     ----------
     context : RunContext
     capacity : int
-        Rows that it scores at once.
+        Rows that the engine scores at once.
 
     Attributes
     ----------
     network : Network
     parameters : ndarray, shape (size,)
-        Flat, on the host; waits for pending work.
+        Flat vector on the host; to read it waits for pending steps.
     steps : int
         Updates made since the run began.
     bad_step : int or None
-        First step, from 0, known to have had NaN or Inf in its gradient.
+        First step, counted from 0, known to have had NaN or Inf in its gradient.
     stopping : bool
-        Whether some rank was asked to stop: the same on all, after the same step.
+        Whether some rank was asked to stop: the same on all ranks after the same step.
     score_rows : int or None
-        Rows that are always scored together; None if their number changes no bit.
+        Number of rows that are always scored together; None if it changes no bit.
     """
 
     parameters: Array
@@ -60,15 +60,15 @@ class Engine(ABC):
 
     @abstractmethod
     def warm_up(self, steps: Sequence[tuple[Span, float]]) -> None:
-        """Compile or load all that steps need, given as rows and rate; change no parameter."""
+        """Compile or load all that ``steps``, pairs of rows and rate, need; change no parameter."""
 
     @abstractmethod
     def partial(self, epoch: int, rows: Span) -> None:
-        """Sum the gradient over ``rows`` of ``epoch`` (from 1), chunk by chunk, and its scores."""
+        """Sum gradient and scores over ``rows`` of ``epoch`` (from 1), chunk by chunk."""
 
     @abstractmethod
     def summed(self) -> Any:
-        """Return what MPI sums over the ranks, once the gradient is complete."""
+        """Wait until the gradient is complete, and return the array that MPI sums over ranks."""
 
     @abstractmethod
     def learn_stop(self, comm: mpi.Comm) -> None:
@@ -96,15 +96,15 @@ class Engine(ABC):
         """Subtract ``rate`` times the gradient from the parameters."""
 
     def step(self, epoch: int, rows: Span, rate: float) -> None:
-        """Make a whole step where nothing is summed over ranks."""
+        """Make a whole step if nothing is summed over ranks."""
         self.partial(epoch, rows)
         self.update(rate)
 
-    def settle(self) -> None:  # noqa: B027  # for those that compute behind the host's back
-        """Wait for pending work, and learn about NaN and Inf; on the host nothing is pending."""
+    def settle(self) -> None:  # noqa: B027  # for engines that compute asynchronously
+        """Wait for pending work, then check for NaN and Inf; on the host nothing is pending."""
 
     def heartbeat(self) -> Heartbeat:
-        """Return what changes while this rank works, and whether it waits in compiled code.
+        """Return a value that changes while this rank works, and whether compiled code waits.
 
         Any thread may call it.
         """
@@ -112,30 +112,30 @@ class Engine(ABC):
 
     @abstractmethod
     def score(self, split: str, first: int, count: int) -> None:
-        """Predict rows ``first …`` of a split and add up loss and correct answers."""
+        """Predict ``count`` rows of a split from ``first`` on; add to the totals."""
 
     @abstractmethod
     def predicted(self, count: int) -> Array:
-        """Return the classes that `score` predicted, int32 (count,)."""
+        """Return the classes that `score` predicted: int32, shape (count,)."""
 
     @abstractmethod
     def take_totals(self) -> Array:
-        """Return loss, correct answers and examples, and start again at 0.
+        """Return the totals of loss, correct predictions and examples, and set them to 0.
 
-        float64 (8,), or (parts, 8) to be added up over the ranks before the parts are.
+        float64, shape (8,) or (parts, 8); parts are summed over the ranks before they are added.
         """
 
     @abstractmethod
     def totals(self) -> Array:
-        """Return what `take_totals` would, and leave it as it is."""
+        """Return the totals, as `take_totals` does, and keep them."""
 
     @abstractmethod
     def restore(self, steps: int, totals: Array, first: bool) -> None:
-        """Go on after ``steps`` with the sum over all ranks of what they had as ``totals``.
+        """Continue after ``steps`` with ``totals``, which were summed over the ranks.
 
-        ``first`` is true on the one rank that takes what belongs to none in particular.
+        ``first`` is true on the one rank that takes the totals that belong to no single rank.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """End the threads; once they have ended, memory that they work on may be freed."""
+        """End the threads; the memory that they used may be freed after this call."""

@@ -15,20 +15,20 @@ from hpcpgd.kernels.core.network import Array, aligned_zeros
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_names import COMPUTE, DATA, UPDATE
 
-SLOTS = 16  # of flags behind the gradient: a whole cache line
-STOP = 0
+SLOTS = 16  # for flags after the gradient: a whole cache line
+STOP = 0  # the slot of stop requests
 
 
 class HostEngine(Engine):
-    """An engine whose plan differentiates and scores rows that were brought to its buffers.
+    """An engine that copies rows to the buffers of its plan, which differentiates and scores.
 
     Parameters
     ----------
     context : RunContext
     plan : Plan or ScheduledPlan
-        The backend.  Its buffers hold one chunk of this rank's slice.
+        A plan of the backend.  Its buffers hold one chunk of this rank's slice.
     numbers : int, optional
-        Length of the gradient that this rank sums; by default that of the flat vector.
+        Length of the gradient that this rank sums; by default that of the parameters.
     """
 
     def __init__(self, context: RunContext, plan: Any, numbers: int | None = None) -> None:
@@ -36,7 +36,7 @@ class HostEngine(Engine):
         self.plan = plan
         self.parameters = context.parameters
         size = self.network.size if numbers is None else numbers
-        # The gradient, and slots that travel with it: each counts those that raise a flag.
+        # The gradient and slots are summed together: a slot counts the ranks that set its flag.
         self._sums = aligned_zeros(size + SLOTS, self.network.dtype)
         self._gradient, self._slots = self._sums[:size], self._sums[size:]
         self._stops = 0  # how many processes asked to stop in the step so far
@@ -55,7 +55,7 @@ class HostEngine(Engine):
         descend(self._gradient, self._gradient, self._real(0))
 
     def partial(self, epoch: int, rows: Span) -> None:
-        """Sum the gradient over ``rows``, chunk by chunk; over none it is zero."""
+        """Sum the gradient over ``rows``, chunk by chunk; without rows it is zero."""
         begin, end = rows
         self._stops = 0
         for first in range(begin, max(end, begin + 1), self.plan.work.capacity):
@@ -63,7 +63,7 @@ class HostEngine(Engine):
             self._add_chunk(epoch, first, count, first > begin)
 
     def _add_chunk(self, epoch: int, first: int, count: int, add: bool) -> None:
-        """Sum the gradient over a chunk; ``add`` it to that of the chunks before."""
+        """Sum the gradient over a chunk; ``add`` says whether to add to earlier chunks."""
         self._stops = int(self._stop.requested)
         if count == 0:
             self._gradient[:] = 0
@@ -75,12 +75,12 @@ class HostEngine(Engine):
         self._clock.lap(COMPUTE)
 
     def summed(self) -> Array:
-        """Return the gradient and the flags that travel with it."""
+        """Return the gradient and the flags that are summed with it."""
         self._slots[STOP] = self._stops
         return self._sums
 
     def learn_stop(self, comm: mpi.Comm) -> None:
-        """Read how many ranks asked to stop from the sum."""
+        """Read from the sum how many ranks were asked to stop."""
         self._stops = int(self._slots[STOP])
 
     def update(self, rate: float) -> None:
@@ -90,25 +90,25 @@ class HostEngine(Engine):
         self._clock.lap(UPDATE)
 
     def score(self, split: str, first: int, count: int) -> None:
-        """Predict rows ``first …`` of a split and add up loss and correct answers."""
+        """Predict ``count`` rows of a split from ``first`` on; add to the totals."""
         numbers = np.arange(first, first + count)
         load_rows(getattr(self._dataset, split), numbers, self._scaling, self.plan.work)
         self.plan.evaluate(self.parameters, count)
 
     def predicted(self, count: int) -> Array:
-        """Return the classes that `score` predicted, int32 (count,)."""
+        """Return the classes that `score` predicted: int32, shape (count,)."""
         return np.asarray(self.plan.work.predicted[:count])
 
     def take_totals(self) -> Array:
-        """Return loss, correct answers and examples, float64 (8,), and start again at 0."""
+        """Return the totals of loss, correct predictions and examples, (8,); set them to 0."""
         return np.asarray(self.plan.work.take_totals())
 
     def totals(self) -> Array:
-        """Return what `take_totals` would, and leave it as it is."""
+        """Return the totals, as `take_totals` does, and keep them."""
         return np.asarray(self.plan.work.totals.sum(axis=0))
 
     def restore(self, steps: int, totals: Array, first: bool) -> None:
-        """Go on after ``steps`` with the sums of all ranks, kept by the first."""
+        """Continue after ``steps``; the ``first`` rank keeps the totals of all ranks."""
         self.steps = steps
         if first:
             self.plan.work.totals[0] = totals.sum(axis=0)

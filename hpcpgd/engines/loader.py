@@ -1,4 +1,4 @@
-"""Bring rows of a dataset into the buffers of a plan."""
+"""Copy rows of a dataset into the buffers of a plan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Scaling = tuple[np.floating, np.floating]  # factor and offset
 
 
 def scaling_of(dataset: Dataset, dtype: str) -> Scaling:
-    """Return how stored numbers become inputs, in the network's number type."""
+    """Return the factor and offset that scale stored numbers to inputs, as ``dtype``."""
     real = np.dtype(dtype).type
     return real(dataset.scale), real(dataset.offset)
 
@@ -21,9 +21,9 @@ def scaling_of(dataset: Dataset, dtype: str) -> Scaling:
 def load_rows(
     split: Split, numbers: npt.NDArray[np.int64], scaling: Scaling, work: Workspace
 ) -> None:
-    """Copy rows ``numbers`` (B,) of ``split``, scaled, and their labels; B <= capacity.
+    """Copy rows ``numbers``, shape (B,), of ``split``, scaled, and their labels; B <= capacity.
 
-    Pixels stay ``uint8`` in memory.
+    The dataset itself stays as it is stored, such as pixels in ``uint8``.
     """
     gather(split.features, numbers, *scaling, work.inputs)
     gather_labels(split.labels, numbers, work.labels)

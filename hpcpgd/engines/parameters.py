@@ -1,4 +1,4 @@
-"""The model: its network, its initial parameters and their fingerprint."""
+"""The model: its network, its initial parameters and their SHA-256."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def uniform(bits: np.random.Philox, count: int) -> Array:
     """Return the next ``count`` numbers in [0, 1), float64, of a stream of bits.
 
     NumPy keeps the bits of its counter-based generators stable, but not its
-    distributions (NEP 19): the numbers are made from the bits here.
+    distributions (NEP 19).  So this function makes the numbers from the bits.
     """
     return (bits.random_raw(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def initial_parameters(network: Network, seed: int) -> Array:
-    """Return Glorot-uniform weights and zero biases, a flat vector (size,).
+    """Return Glorot-uniform weights and zero biases, a flat vector of shape (size,).
 
     Weights are uniform in ±sqrt(6 / (fan_in + fan_out)), a pure function of seed and
-    layer.  They are drawn in float64, block by block, and rounded, so that float32 and
-    float64 runs begin at the same point and no second copy is held.
+    layer.  They are drawn in float64 and rounded, so that float32 and float64 runs begin at
+    the same point.  Blocks avoid a second copy of all weights.
     """
     flat = network.zeros()
     for layer in range(1, network.depth + 1):

@@ -1,4 +1,4 @@
-"""An engine whose plan works by a schedule, and gathers rows as a part of it."""
+"""An engine whose plan follows a schedule, of which gathering the rows is a part."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from hpcpgd.kernels.schedule.scheduled_plan import Rows, ScheduledPlan
 from hpcpgd.parallel.phase_names import COMPUTE, UPDATE
 from hpcpgd.parallel.watchdog import Heartbeat
 
-IN_ORDER = -1  # the seed of rows that are not permuted
+IN_ORDER = -1  # in place of a seed: rows are not permuted
 
 
 def source_of(dataset: Dataset, split: str, dtype: str, seed: int = IN_ORDER) -> Source:
-    """Return where a plan gathers rows of ``split`` from, permuted if a seed is given."""
+    """Return the source of the rows of ``split`` for a plan, permuted if a seed is given."""
     rows: Split = getattr(dataset, split)
     return Source(rows.features, rows.labels, *scaling_of(dataset, dtype), seed, STREAM_ORDER)
 
@@ -34,21 +34,21 @@ def source_of(dataset: Dataset, split: str, dtype: str, seed: int = IN_ORDER) ->
 class ScheduledEngine(HostEngine):
     """An engine whose workers are the threads of this rank, or of all ranks of a group.
 
-    Ranks of a group hold one copy of the parameters.  Each sums the units of the gradient that
-    its own workers compute, packed in a buffer of its own, and updates what they stand for.
+    Ranks of a group share one copy of the parameters.  The workers of a rank compute units of
+    the gradient in a packed buffer of the rank, and update the parameters of these units.
 
     Parameters
     ----------
     context : RunContext
     plan : ScheduledPlan
-        What makes the steps.
+        Makes the steps.
     scorer : ScheduledPlan, optional
-        What scores, on this rank alone; without it ``plan`` does, and the rank has no group.
+        Scores, on this rank alone.  Without it ``plan`` scores, and the rank has no group.
     exchange : callable, optional
-        Called after each phase that makes activations or deltas, with its number and the rows,
-        to bring what workers of other groups made; without it there are none.
+        Called after each phase that makes activations or deltas, with the number of the phase
+        and of the rows, to fetch the units of other groups.  None if there is one group.
     apart : bool
-        Whether the scores of each unit are kept apart (see ``restore``).
+        Whether the totals of each unit are kept in separate rows (see ``restore``).
     """
 
     plan: ScheduledPlan
@@ -73,29 +73,29 @@ class ScheduledEngine(HostEngine):
         self._splits = {name: source_of(context.dataset, name, dtype) for name in SPLITS}
 
     def warm_up(self, steps: Sequence[tuple[Span, float]]) -> None:
-        """Compile all that commands need, or load it from the cache."""
+        """Compile everything that commands need, or load it from the cache."""
         self._scorer.evaluate(self.parameters, 1, Rows(self._train, 0, 1, 0, 1))
         self._scorer.work.take_totals()
 
     def heartbeat(self) -> Heartbeat:
-        """Return the steps made and the arrivals of workers where they meet."""
+        """Return steps made and arrivals at the barrier, and whether a worker waits for a rank."""
         count, waits = self.plan.arrivals
         return (self.steps, count), waits and self.plan.is_shared
 
     def score(self, split: str, first: int, count: int) -> None:
-        """Predict rows ``first …`` of a split and add up loss and correct answers."""
+        """Predict ``count`` rows of a split from ``first`` on; add to the totals."""
         rows = Rows(self._splits[split], 0, count, first)
         self._scorer.evaluate(self.parameters, count, rows)
 
     def predicted(self, count: int) -> Array:
-        """Return the classes that `score` predicted, int32 (count,)."""
+        """Return the classes that `score` predicted: int32, shape (count,)."""
         return np.asarray(self._scorer.work.predicted[:count])
 
     def take_totals(self) -> Array:
-        """Return loss, correct answers and examples, and start again at 0.
+        """Return the totals of loss, correct predictions and examples, and set them to 0.
 
-        float64 (8,), or (parts, 8) where they are kept apart: a part is scored on one rank
-        alone, and on the others its row is zero.
+        float64, shape (8,), or (parts, 8) if totals are kept apart: one rank scores a part,
+        and its row is zero on the others.
         """
         if self._apart:
             totals: Array = self.plan.work.totals + self._scorer.work.totals
@@ -105,13 +105,13 @@ class ScheduledEngine(HostEngine):
         return totals if self._scorer is self.plan else totals + self._scorer.work.take_totals()
 
     def totals(self) -> Array:
-        """Return what `take_totals` would, and leave it as it is."""
+        """Return the totals, as `take_totals` does, and keep them."""
         return self.plan.work.totals.copy() if self._apart else super().totals()
 
     def restore(self, steps: int, totals: Array, first: bool) -> None:
-        """Go on after ``steps``: sums that are kept apart go where their part is scored."""
+        """Continue after ``steps``; a rank keeps the totals of the parts that it scores."""
         kept = self.plan.work.totals
-        if not self._apart or totals.shape != kept.shape:  # of another reduction or other shards
+        if not self._apart or totals.shape != kept.shape:  # of another reduction or shards
             super().restore(steps, totals, first)
             return
         self.steps = steps
@@ -126,7 +126,7 @@ class ScheduledEngine(HostEngine):
         self._lap(UPDATE, result)
 
     def step(self, epoch: int, rows: Span, rate: float) -> None:
-        """Make a whole step; where its rows fit, the products themselves make the update."""
+        """Make a whole step; if its rows fit in a chunk, the products update the parameters."""
         begin, end = rows
         if end - begin > self.plan.work.capacity:
             super().step(epoch, rows, rate)
@@ -135,10 +135,10 @@ class ScheduledEngine(HostEngine):
         self._end_step(result.bad, result.stops)
 
     def pieces(self, epoch: int, rows: Span) -> Iterator[Array]:
-        """Compute the gradient over ``rows``; yield what MPI may sum, piece by piece.
+        """Compute the gradient over ``rows``; yield each piece as soon as MPI may sum it.
 
-        A schedule ``in_pieces`` completes the output layer first.  The caller lets MPI go on
-        after each phase, also where the piece is empty.
+        A schedule ``in_pieces`` completes the output layer first.  After each phase, even if
+        its piece is empty, the caller lets MPI progress.
         """
         begin, end = rows
         chunks = range(begin, max(end, begin + 1), self.plan.work.capacity)
@@ -160,11 +160,11 @@ class ScheduledEngine(HostEngine):
             yield self._piece(phase) if phase.kind == GRADIENT else self._gradient[:0]
 
     def clear(self) -> None:
-        """Set the gradient, and the flags that travel with it, to zero."""
+        """Set the gradient and its flags to zero."""
         self._sums[:] = 0
 
     def _piece(self, phase: Phase) -> Array:
-        """Return what a phase has completed: its rows, and with the last of them the biases."""
+        """Return the rows of weights that a phase completed, and the biases after the last row."""
         weights, biases = self.network.offsets[phase.layer - 1]
         fan_in, fan_out = self.network.widths[phase.layer - 1 : phase.layer + 1]
         last = phase.first + self.plan.schedule.workers - 1
@@ -182,7 +182,7 @@ class ScheduledEngine(HostEngine):
     def _pass(
         self, target: Array, epoch: int, rows: Span, scales: tuple[float, float], *, packed: bool
     ) -> PassResult:
-        """Run all phases on ``rows``, all of which are this rank's or its group's."""
+        """Run all phases on ``rows``, which all belong to this rank or its group."""
         begin, end = rows
         plan, count, first = self.plan, end - begin, 0
         load: Rows | None = Rows(self._train, *block_range(count, *self._member), begin, epoch)
@@ -201,6 +201,6 @@ class ScheduledEngine(HostEngine):
         return result
 
     def _lap(self, phase: int, result: PassResult) -> None:
-        """Give the time to ``phase``; waiting for other ranks is part of the reduction."""
+        """Count the time as ``phase``, but waiting for other ranks as reduction."""
         waited = result.waited if self.plan.is_shared else 0.0
         self._clock.lap(phase, waited, result.loaded)
