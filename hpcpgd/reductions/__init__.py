@@ -1,4 +1,4 @@
-"""Sums of partial gradients over the ranks, one module a reduction, and what a step moves.
+"""Sums of partial gradients over the ranks, a module for each reduction, and their traffic.
 
 May import ``engines`` and what lies below it.
 """
@@ -10,13 +10,13 @@ from hpcpgd.config.run_config import RunConfig
 
 
 def choose(config: RunConfig, most_on_node: int) -> str:
-    """Return the reduction that was named, or the one that ``auto`` stands for.
+    """Return the reduction that ``config`` names, or choose one for ``auto``.
 
     Parameters
     ----------
     config : RunConfig
     most_on_node : int
-        Ranks of the node that has the most.
+        The largest number of ranks on one node.
     """
     if config.reduction != "auto":
         return config.reduction

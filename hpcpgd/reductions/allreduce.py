@@ -18,7 +18,7 @@ from hpcpgd.reductions.traffic import summed_bytes
 
 
 class Allreduce(Reduction):
-    """Each rank works on a slice of the minibatch; one rank alone sums nothing."""
+    """Each rank works on a slice of the minibatch; a single rank sums nothing."""
 
     def rows(self, step: int) -> Span:
         """Return this rank's slice of minibatch ``step``."""
@@ -39,7 +39,7 @@ class Allreduce(Reduction):
 
 
 def make(context: RunContext) -> Reduction:
-    """Return what makes a run's steps; collective where GPUs are shared.
+    """Return the reduction of a run; not collective.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def make(context: RunContext) -> Reduction:
 
 
 def private_engine(context: RunContext) -> Engine:
-    """Return the engine of a rank that has all memory to itself."""
+    """Return the engine of a rank that shares no memory with others."""
     capacity, resources = context.capacity, context.resources
     if resources.gpu is not None:
         return make_device_engine(context, resources.gpu, capacity)
@@ -65,5 +65,5 @@ def private_engine(context: RunContext) -> Engine:
 def communicated(
     network: Network, rows: int, sizes: tuple[int, ...], threads: int, on_device: bool
 ) -> list[int]:
-    """Return the bytes of a step (see ``traffic.communicated``): the vector, gaps and all."""
+    """Return the bytes of a step (see ``traffic.communicated``): the vector and its gaps."""
     return summed_bytes(network, sum(sizes), on_device, gaps=True)

@@ -1,4 +1,4 @@
-"""What the ranks of a group share: the parameters, and a barrier for all their threads."""
+"""Memory that the ranks of a group share: the parameters, and a barrier for their threads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def share_parameters(context: RunContext) -> RunContext:
 
 
 def workers_of(context: RunContext, first: int) -> WorkerRange:
-    """Return this rank's workers, of which ``first`` is the group's first; collective."""
+    """Return this rank's workers; ``first`` is the number of the group's first.  Collective."""
     threads, group = context.resources.threads, context.group
     state = context.memory.allocate(WORDS, np.int64)
     barrier = make_barrier(group.size * threads, state, context.resources.oversubscribed)

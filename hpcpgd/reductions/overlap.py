@@ -1,9 +1,8 @@
 """Reduction ``overlap``: pieces of the gradient are summed over the ranks during backpropagation.
 
 Every layer's weight gradient is computed in pieces of whole rows, which are contiguous.  The
-Iallreduce of a piece starts as soon as it is complete, output layer first, and MPI is given
-the chance to go on after each product.  Messages that are still under way after the last
-product are waited for.
+Iallreduce of a piece starts as soon as it is complete, output layer first.  Calls of MPI after
+each product let it progress.  After the last product the step waits for all requests.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from hpcpgd.reductions import allreduce
 from hpcpgd.reductions.reduction import Reduction
 from hpcpgd.reductions.traffic import summed_bytes
 
-REHEARSALS = 5
+REHEARSALS = 5  # timed sums before the first step
 
 
 class Overlap(allreduce.Allreduce):
@@ -35,19 +34,19 @@ class Overlap(allreduce.Allreduce):
 
     def __init__(self, context: RunContext, engine: ScheduledEngine | DeviceEngine) -> None:
         super().__init__(context, engine)
-        self._alone = np.nan  # seconds of a sum with nothing beside it
-        self._exposed = 0.0  # seconds of all sums in which nothing was computed
+        self._alone = np.nan  # seconds of a sum without computation
+        self._exposed = 0.0  # seconds in all sums during which nothing was computed
         self._reductions = 0
 
     @property
     def hidden_share(self) -> float:  # type: ignore[override]  # a constant there
-        """Part of the communication that cost no time: 1 minus that exposed over that alone."""
+        """Fraction of the communication that cost no time: 1 - exposed / alone, NaN at first."""
         if not self._reductions:
             return np.nan
         return max(0.0, 1 - self._exposed / self._reductions / self._alone)
 
     def prepare(self) -> None:
-        """Time the sum with nothing beside it; collective."""
+        """Time the sum without computation; collective."""
         whole, times = self.engine.summed(), []
         for _ in range(REHEARSALS):
             self._comm.Barrier()
@@ -61,7 +60,7 @@ class Overlap(allreduce.Allreduce):
         """Sum the gradients of all slices while they are computed; collective."""
         requests: list[Any] = []
         for piece in self.engine.pieces(epoch, rows):
-            if piece is None:  # a device computes: its time is no reduction
+            if piece is None:  # a device computes: this time does not count as reduction
                 mpi.progress(requests)
                 continue
             if piece.size:
@@ -77,7 +76,7 @@ class Overlap(allreduce.Allreduce):
 
 
 def make(context: RunContext) -> Reduction:
-    """Return what makes a run's steps; one rank has nothing to send.
+    """Return the reduction of a run, ``Allreduce`` for a single rank; not collective.
 
     Raises
     ------

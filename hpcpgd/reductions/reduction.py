@@ -1,4 +1,4 @@
-"""What all reductions have in common: the course of a step."""
+"""The base class of all reductions: the course of a step."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Reduction(ABC):
     ----------
     context : RunContext
     engine : Engine
-        This rank's arithmetic.  The parameters are the same on all ranks.
+        This rank's arithmetic.  Its parameters are the same on all ranks.
 
     Attributes
     ----------
     hidden_share : float
-        Part of the communication that cost no time so far; NaN if it never could.
+        Fraction of the communication so far that cost no time; NaN if none is hidden.
     """
 
     hidden_share = math.nan
@@ -33,16 +33,16 @@ class Reduction(ABC):
         self._clock = context.clock
 
     def step(self, epoch: int, step: int, rate: float) -> bool:
-        """Make minibatch ``step`` (from 0) of ``epoch`` (from 1); collective.
+        """Make a step on minibatch ``step`` (from 0) of ``epoch`` (from 1); collective.
 
-        The sum over all examples is divided once, by their global number: uneven slices
-        and empty ones give the exact serial gradient.
+        The sum over all examples is divided once, by their global number.  So uneven and empty
+        slices also give the exact serial gradient.
 
         Returns
         -------
         bool
-            False, on every rank, if this was the last: NaN or Inf is known to have stood in
-            a summed gradient, or some rank was asked to stop.
+            False, on every rank, if the run must pause or end: a summed gradient is known to
+            have had NaN or Inf, or some rank was asked to stop.
         """
         rows, scaled = self._shape(step, rate)
         self._clock.begin_step(self.share(rows))
@@ -56,23 +56,23 @@ class Reduction(ABC):
         """Return the positions of minibatch ``step`` that the engine works on."""
 
     def share(self, rows: Span) -> int:
-        """Return how many of ``rows`` count as this rank's."""
+        """Return the number of ``rows`` that count as this rank's in its timing."""
         return rows[1] - rows[0]
 
     @abstractmethod
     def make(self, epoch: int, rows: Span, rate: float) -> None:
-        """Subtract ``rate`` times the gradient of the minibatch, summed over it; collective."""
+        """Subtract ``rate`` times the sum of the minibatch's gradients; collective."""
 
-    def prepare(self) -> None:  # noqa: B027  # most have nothing to learn
-        """Learn what the steps need to know; collective, before the first."""
+    def prepare(self) -> None:  # noqa: B027  # most reductions measure nothing
+        """Measure what the steps need, before the first step; collective."""
 
     def warm_up(self, rate: float) -> None:
-        """Compile, or load, all that the steps need; changes no parameter, not collective."""
-        # Steps have two shapes: that of a full minibatch and that of an epoch's last.
+        """Compile or load all that the steps need; changes no parameter; not collective."""
+        # Steps have two shapes: that of a full minibatch and that of an epoch's last minibatch.
         last = self._sampler.steps - 1
         self.engine.warm_up([self._shape(step, rate) for step in (0, last)])
 
     def _shape(self, step: int, rate: float) -> tuple[Span, float]:
-        """Return the rows of a step and the rate of a sum of gradients."""
+        """Return the rows of a step, and the rate divided by the rows of its minibatch."""
         start, stop = self._sampler.minibatch(step)
         return self.rows(step), rate / (stop - start)

@@ -1,12 +1,11 @@
 """Reduction ``reproducible``: the same bits for every number of ranks and every placement.
 
-Every product is cut into units of a shape that no number of ranks enters (eight for each of
-``shards``: parts of its rows and tiles of its columns), each computed by one call of the
-same single-threaded routine; a weight gradient's over all rows of the minibatch: sums over
-examples are never divided, so there is none whose order could change.  Units are dealt to
-all threads of all ranks, and none is computed twice.  Groups of ranks that share no memory
-exchange the units that they lack: activations and deltas after each layer, the updated
-weights after each step.
+Every product is cut into units, eight for each of ``shards``: parts of its rows and tiles of
+its columns.  Unit shapes are independent of the number of ranks, and one call of the same
+single-threaded routine computes a unit.  A unit of a weight gradient is over all rows of the
+minibatch: sums over examples are never divided, so their order cannot change.  All threads of
+all ranks share the units, and none is computed twice.  Groups of ranks that share no memory
+exchange units: activations and deltas after each layer, updated weights after each step.
 """
 
 from __future__ import annotations
@@ -30,20 +29,20 @@ from hpcpgd.reductions.group_memory import share_parameters, workers_of
 from hpcpgd.reductions.reduction import Reduction
 from hpcpgd.reductions.traffic import parameter_bytes
 
-SCORE_ROWS = 512  # that are scored together
-FLAG_BYTES = 16  # two int64, which are summed over all ranks
+SCORE_ROWS = 512  # scored together
+FLAG_BYTES = 16  # two int64, summed over all ranks
 
 
 class Exchange:
-    """Brings units that other groups computed into this group's memory.
+    """Copies units that other groups computed to the memory of this group.
 
     Parameters
     ----------
     group : Group
     plan : ScheduledPlan
-        Its schedule deals units to the workers of all groups, group after group.
+        Its schedule divides units over the workers of all groups, group after group.
     threads : int
-        Of every rank.
+        Threads of every rank.
     """
 
     def __init__(self, group: Group, plan: ScheduledPlan, threads: int) -> None:
@@ -55,7 +54,7 @@ class Exchange:
         self._workers = [(int(b), int(e)) for b, e in itertools.pairwise(ends)]
 
     def rows(self, phase: int, count: int) -> None:
-        """Complete what a phase computed for ``count`` rows of the minibatch; collective."""
+        """Complete the results of a phase for ``count`` rows of the minibatch; collective."""
         leaders = self._group.leaders
         if leaders is not None:
             self._swap(leaders, [self._row_views(phase, group, count) for group in self._groups])
@@ -73,7 +72,7 @@ class Exchange:
         return range(self._group.count)
 
     def _row_views(self, phase: int, group: int, count: int) -> list[Array]:
-        """Return a group's units of a phase in the activations or deltas."""
+        """Return views of a group's units of a phase in the activations or deltas."""
         kind, layer = self._schedule.phases[phase].kind, self._schedule.phases[phase].layer
         if kind == FORWARD:
             whole = self._work.layer(layer)
@@ -83,50 +82,53 @@ class Exchange:
         return [whole[slice(*rows), slice(*columns)] for rows, columns in units]
 
     def _parameter_views(self, flat: Array, group: int) -> list[Array]:
-        """Return what a group updates in the parameters."""
+        """Return views of the parameters that a group updates."""
         views = []
-        for phase, what in enumerate(self._schedule.phases):
-            if what.kind != GRADIENT:
+        for number, phase in enumerate(self._schedule.phases):
+            if phase.kind != GRADIENT:
                 continue
-            weights = self._network.weights(flat, what.layer)
-            biases = self._network.biases(flat, what.layer)
-            for rows, columns in self._units(phase, group, 1):
+            weights = self._network.weights(flat, phase.layer)
+            biases = self._network.biases(flat, phase.layer)
+            for rows, columns in self._units(number, group, 1):
                 views.append(weights[slice(*rows), slice(*columns)])
                 if rows[0] == 0:
                     views.append(biases[slice(*columns)])
         return views
 
     def _units(self, phase: int, group: int, count: int) -> Iterable[tuple[Span, Span]]:
-        """Yield the rows and columns of the units that a group has in a phase."""
+        """Yield the rows and columns of the units that a group computes in a phase."""
         begin, end = self._workers[group]
         bounds = self._schedule.bounds[phase]
         for unit in range(bounds[begin], bounds[end]):
             yield self._schedule.phases[phase].block(self._network, count, unit)
 
     def _swap(self, leaders: mpi.Comm, views: list[list[Array]]) -> None:
-        """Fill every group's views with what that group has in its own; collective over leaders."""
-        counts = [sum(view.size for view in mine) for mine in views]
-        mine = [view.ravel() for view in views[self._group.number]]
-        own = np.concatenate([np.zeros(0, self._network.dtype), *mine])
+        """Fill the views of all other groups with their values; collective over leaders.
+
+        ``views`` has a list for each group.
+        """
+        counts = [sum(view.size for view in group_views) for group_views in views]
+        parts = [view.ravel() for view in views[self._group.number]]
+        sent = np.concatenate([np.zeros(0, self._network.dtype), *parts])
         everything = np.empty(sum(counts), self._network.dtype)
-        mpi.allgatherv(leaders, own, counts, everything)
+        mpi.allgatherv(leaders, sent, counts, everything)
         place = 0
-        for number, theirs in enumerate(views):
-            for view in theirs:
+        for number, group_views in enumerate(views):
+            for view in group_views:
                 if number != self._group.number:
                     view[...] = everything[place : place + view.size].reshape(view.shape)
                 place += view.size
 
 
 class Reproducible(Reduction):
-    """All ranks work on the whole minibatch, dealt units of a fixed shape.
+    """All ranks work on the whole minibatch and divide its units, which have a fixed shape.
 
     Parameters
     ----------
     context : RunContext
     engine : ScheduledEngine
     exchange : Exchange
-        Of the engine's plan.
+        Made for the plan of ``engine``.
     """
 
     def __init__(self, context: RunContext, engine: ScheduledEngine, exchange: Exchange) -> None:
@@ -138,35 +140,35 @@ class Reproducible(Reduction):
         return self._sampler.minibatch(step)
 
     def share(self, rows: Span) -> int:
-        """Return this rank's share of the rows: what it would have if it had them alone."""
+        """Return the number of rows that this rank would have if rows were divided."""
         rank = self._group.first + self._group.index
         begin, end = block_range(rows[1] - rows[0], self._comm.size, rank)
         return end - begin
 
     def make(self, epoch: int, rows: Span, rate: float) -> None:
-        """Update the units of all groups and bring them everywhere; collective."""
+        """Update this group's units and exchange them with other groups; collective."""
         engine = self.engine
         engine.step(epoch, rows, rate)
         if self._group.count == 1:
             return
         self._exchange.parameters(engine.parameters)
-        both = np.array([engine.stopping, engine.bad_step is not None], np.int64)
-        mpi.allreduce_sum(self._comm, both)
-        engine.stopping = bool(both[0])
-        if both[1] and engine.bad_step is None:
-            engine.bad_step = engine.steps - 1  # of this step, which is made
+        flags = np.array([engine.stopping, engine.bad_step is not None], np.int64)
+        mpi.allreduce_sum(self._comm, flags)
+        engine.stopping = bool(flags[0])
+        if flags[1] and engine.bad_step is None:
+            engine.bad_step = engine.steps - 1  # this step, which is counted already
         self._clock.lap_reduction()
 
 
 def make(context: RunContext) -> Reduction:
-    """Return what makes a run's steps; collective.
+    """Return the reduction of a run; collective.
 
     Raises
     ------
     UnavailableError
         On every rank, if some node has too little shared memory.
     """
-    # Nothing here but the dealing may depend on the ranks: capacities decide bits.
+    # Capacities determine bits: only the division of units over ranks may depend on the ranks.
     context = share_parameters(context)
     group, network, threads = context.group, context.network, context.resources.threads
     shards = context.config.shards
@@ -176,18 +178,18 @@ def make(context: RunContext) -> Reduction:
     few = chunk_rows(network, 1, SCORE_ROWS)
     scorer = context.scheduled_plan(few, fixed(network, few, shards, threads), pool=plan.pool)
     exchange = Exchange(group, plan, threads)
-    bring = exchange.rows if group.count > 1 else None
-    engine = ScheduledEngine(context, plan, scorer, bring, apart=True)
+    exchange_rows = exchange.rows if group.count > 1 else None
+    engine = ScheduledEngine(context, plan, scorer, exchange_rows, apart=True)
     return Reproducible(context, engine, exchange)
 
 
 def communicated(
     network: Network, rows: int, sizes: tuple[int, ...], threads: int, on_device: bool
 ) -> list[int]:
-    """Return the bytes of a step (see ``traffic.communicated``): what groups send each other.
+    """Return the bytes of a step (see ``traffic.communicated``), which groups send each other.
 
-    Activations and deltas of the hidden layers, the output layer's deltas alone, as its
-    activations are needed where they are, and all parameters.
+    They send activations and deltas of the hidden layers, deltas of the output layer, and all
+    parameters.  No other group needs the activations of the output layer.
     """
     if len(sizes) == 1:
         return [0] * (network.depth + 1)

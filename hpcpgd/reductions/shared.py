@@ -1,10 +1,10 @@
 """Reduction ``shared``: one copy of data, parameters, activations and deltas per group.
 
-A step on the ranks of a group: gather, forward, deltas, each product divided by rows or by
-columns | barrier | each rank computes its own block of the weight gradients over all rows
-of the group; where there are several groups the ranks that have that block Allreduce it;
-update of the block | barrier.  With one group no gradient is ever stored: the GEMM itself
-makes the update.
+A step of a group: its ranks gather the rows and compute activations and deltas, each product
+divided by rows or by columns, then meet at a barrier.  Each rank computes its block of the
+weight gradients over all rows of the group.  If there are several groups, the ranks that have
+the same block sum it by an Allreduce.  Each rank updates its block; a barrier ends the step.
+With one group no gradient is stored: the GEMM itself updates the weights.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hpcpgd.reductions.traffic import parameter_bytes
 
 
 class Shared(Reduction):
-    """Each group works on a slice of the minibatch, dealt in proportion to its ranks."""
+    """Each group works on a slice of the minibatch, in proportion to its number of ranks."""
 
     def __init__(self, context: RunContext, engine: ScheduledEngine) -> None:
         super().__init__(context, engine)
@@ -39,7 +39,7 @@ class Shared(Reduction):
         return group_rows(self._sampler, step, self._comm.size, self._group)
 
     def share(self, rows: Span) -> int:
-        """Return the rows that this rank gathers."""
+        """Return the number of rows that this rank gathers."""
         begin, end = block_range(rows[1] - rows[0], self._group.size, self._group.index)
         return end - begin
 
@@ -49,7 +49,7 @@ class Shared(Reduction):
             self.engine.step(epoch, rows, rate)
             return
         self.engine.partial(epoch, rows)
-        if self._group.peers is not None:  # others have no block: their group's flags tell them
+        if self._group.peers is not None:  # a rank without a block reads its group's flags
             self.engine.sum(self._group.peers)
         self.engine.update(rate)
 
@@ -62,7 +62,7 @@ def group_rows(sampler: Sampler, step: int, ranks: int, group: Group) -> Span:
 
 
 def most_rows(rows: int, sizes: tuple[int, ...]) -> int:
-    """Return the rows that the largest of the groups works on, of a minibatch of ``rows``."""
+    """Return how many of a minibatch's ``rows`` the group with the most rows works on."""
     ends = np.cumsum([0, *sizes])
     spans = [block_range(rows, sum(sizes), rank) for rank in range(sum(sizes))]
     most = max(spans[end - 1][1] - spans[begin][0] for begin, end in itertools.pairwise(ends))
@@ -70,7 +70,7 @@ def most_rows(rows: int, sizes: tuple[int, ...]) -> int:
 
 
 def make(context: RunContext) -> Reduction:
-    """Return what makes a run's steps; collective.
+    """Return the reduction of a run; collective.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def make(context: RunContext) -> Reduction:
 def communicated(
     network: Network, rows: int, sizes: tuple[int, ...], threads: int, on_device: bool
 ) -> list[int]:
-    """Return the bytes of a step (see ``traffic.communicated``): every group's blocks."""
+    """Return the bytes of a step (see ``traffic.communicated``): the blocks of all groups."""
     if len(sizes) == 1:
         return [0] * (network.depth + 1)
     filling = _filling(network, rows, sizes, threads) * network.itemsize
@@ -98,7 +98,7 @@ def communicated(
 
 
 def _filling(network: Network, rows: int, sizes: tuple[int, ...], threads: int) -> int:
-    """Return the numbers that fill up the groups' blocks and carry their flags."""
+    """Return how many numbers pad the blocks of all groups and hold their flags."""
     blocks = min(sizes)
     schedule = divided(network, most_rows(rows, sizes), blocks * threads)
     units = [

@@ -1,7 +1,7 @@
 """The work of a step: operations, bytes moved and bytes communicated.
 
-All of it follows from the network, the minibatch and how ranks are grouped; nothing is
-measured.  A step whose rows fit into the buffers at once is meant.
+All of it is computed from the network, the minibatch and the groups of ranks; nothing is
+measured.  The numbers hold for a step whose rows fit into the buffers at once.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class ProductCost:
     flops : int
         Floating-point operations.
     bytes_moved : int
-        Each operand read once and the result written once; that of a gradient is added to
-        what stands there.
+        Each operand is read once and the result written once.  A gradient is added to the
+        memory of its result, which is read as well.
     """
 
     name: str
@@ -44,13 +44,13 @@ class ProductCost:
 
 def step_products(network: Network, rows: int) -> list[ProductCost]:
     """Return the cost of each product of a step on ``rows`` examples."""
-    found = []
+    costs = []
     for kind, layer in products(network):
         m, n, k = shape(network, kind, layer, rows)
         numbers = m * k + k * n + m * n * (2 if kind == GRADIENT else 1)
         cost = ProductCost(NAMES[kind], layer, 2 * m * n * k, numbers * network.itemsize)
-        found.append(cost)
-    return found
+        costs.append(cost)
+    return costs
 
 
 def communicated(
@@ -68,28 +68,31 @@ def communicated(
     network : Network
     reduction : str
     rows : int
-        Of the minibatch.
+        Rows of the minibatch.
     sizes : tuple of int
         Ranks of every group; for ``allreduce`` and ``overlap`` only their sum counts.
     threads : int
-        Of every rank.
+        Threads of every rank.
     on_device : bool
-        Whether GPUs compute, whose gradient travels without flags.
+        Whether GPUs compute: their gradient is sent without flags.
 
     Returns
     -------
     ndarray of int64, shape (L + 1,)
-        For each layer; in place 0 what belongs to none: flags, and what fills up lines.
+        Bytes of each layer 1 … L; place 0 has the flags, and padding that belongs to no layer.
     """
     module = importlib.import_module(REDUCTIONS[reduction].module)
-    found = np.zeros(network.depth + 1, np.int64)
+    nbytes = np.zeros(network.depth + 1, np.int64)
     if sum(sizes) > 1:
-        found[:] = module.communicated(network, rows, sizes, threads, on_device)
-    return found
+        nbytes[:] = module.communicated(network, rows, sizes, threads, on_device)
+    return nbytes
 
 
 def summed_bytes(network: Network, ranks: int, on_device: bool, gaps: bool) -> list[int]:
-    """Return the bytes of a gradient that all ranks sum, with or without the vector's gaps."""
+    """Return the bytes of flags and of each layer's gradient, with ``gaps`` in the vector or not.
+
+    They are those of all ranks together.
+    """
     layers = []
     for layer in range(1, network.depth + 1):
         begin, end = network.span(layer)
