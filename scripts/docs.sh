@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build the manual into docs/built, warnings are errors; arguments go to sphinx-build.
+# Build the manual into docs/built.  Warnings are errors.  Arguments go to sphinx-build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh

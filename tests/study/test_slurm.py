@@ -74,7 +74,7 @@ def attributes(path: Path) -> dict[str, Any]:
 def test_a_second_cluster_in_the_same_folder_is_refused(cluster: Cluster) -> None:
     done = cluster.call(SCRIPT, "start")
     assert (done.code, done.err.count("\n")) == (73, 1)
-    assert "is there" in done.err
+    assert "exists: a cluster runs" in done.err
     assert cluster.call(SCRIPT, "status").out.count("idle") == 1
     assert cluster.call(SCRIPT, "restart").code == 2
 
@@ -310,7 +310,7 @@ def test_a_site_whose_slurm_does_not_answer(cluster: Cluster, site: Path, tmp_pa
 
 @pytest.mark.parametrize("name", ["train", "study", "sweep"])
 def test_shipped_scripts(cluster: Cluster, name: str, tmp_path: Path) -> None:
-    """With fewer ranks than they ask for: this cluster has eight cores."""
+    """They run with fewer ranks than they request: this cluster has eight cores."""
     shutil.copytree(ROOT / "slurm", tmp_path / "slurm")
     folder = tmp_path / "slurm"
     (folder / "strong.toml").write_text(STUDY)
@@ -357,7 +357,7 @@ def test_first_contact(cluster: Cluster, tmp_path: Path) -> None:
 
 
 def test_a_task_that_is_stopped_goes_on_by_itself(cluster: Cluster, tmp_path: Path) -> None:
-    """Stopped twice with exit code 75, put into the queue again twice: the same bits."""
+    """A job that is stopped and requeued twice, with exit code 75, gives the same bits."""
     shutil.copytree(ROOT / "slurm", tmp_path / "slurm")
     folder = tmp_path / "slurm"
     flags = ["--reduction", "reproducible", "--epochs", "400", "--quiet"]
