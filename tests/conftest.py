@@ -28,7 +28,7 @@ def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _threads_joined() -> Iterator[None]:
-    """Whoever starts threads that compute waits for their end: see ``WorkerPool.close``."""
+    """A test that starts worker threads also ends them: see ``WorkerPool.close``."""
     yield
     assert [t.name for t in threading.enumerate() if t.name.startswith(("pool", "team"))] == []
 
@@ -71,20 +71,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long tests to --all, and out what needs what this machine lacks."""
+    """Deselect long tests without --all, and skip tests that need what this machine lacks."""
     items.sort(key=_place)
     _leave_long(config, items)
     _skip_impossible(items)
 
 
 def _place(item: pytest.Item) -> int:
-    """Return where a test's file stands among the slowest; the others stay behind them."""
+    """Return the place of a test's file among the slowest; other files come after them."""
     name = item.path.stem
     return SLOWEST.index(name) if name in SLOWEST else len(SLOWEST)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Let a worker of pytest-xdist hand its count to the process that prints the summary."""
+    """Send the count of a pytest-xdist worker to the process that prints the summary."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["left"] = session.config.stash.get(LEFT, 0)

@@ -11,7 +11,7 @@ import pytest
 
 import hpcpgd
 
-# From the top: a room imports those that stand after it, and no other.
+# From the top: a room imports those after it in this table, and no other.
 ROOMS = (
     "doctor", "study", "info", "compile", "train", "checkpoint", "results", "reductions",
     "engines", "machine", "parallel", "config", "data", "cli", "environment",

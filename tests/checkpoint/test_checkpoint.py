@@ -1,4 +1,4 @@
-"""Checkpoint files: whole or refused, whatever happened to them."""
+"""Checkpoint files: undamaged or refused, whatever happened to them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_what_is_written_comes_back(state: State) -> None:
         assert mine.timing.epochs == theirs.timing.epochs
     plain = [
         repr(replace(s, parameters=NETWORK.zeros(), totals=np.zeros(0))) for s in (state, found)
-    ]  # NaN is not itself, but its text is
+    ]  # NaN is not equal to NaN, but its text is
     assert plain[0].replace(" ", "") == plain[1].replace(" ", "")
 
 
@@ -152,7 +152,7 @@ def _cut(file: h5py.File, name: str) -> None:
 
 
 def _same(file: h5py.File) -> None:
-    """A thousand segments that are all the first: more than the file has bytes."""
+    """A thousand segments that share the data of the first claim more than the file has."""
     facts = json.loads(bytes(file["facts"][()]))
     facts["segments"] = facts["segments"][:1] * 1000
     _facts_are(file, np.bytes_(json.dumps(facts).encode()))

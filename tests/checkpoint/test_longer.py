@@ -1,4 +1,4 @@
-"""A run can always be made longer: its end leaves a checkpoint, which knows the options."""
+"""A run can always be made longer: its end leaves a checkpoint, which has the options."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def train(folder: Path, output: str, *more: str, ranks: int = 1, epochs: int = 4
 
 
 def told(path: Path) -> dict[str, Any]:
-    """Return what two runs must have alike, to the last bit."""
+    """Return the values that must be equal in two runs, to the last bit."""
     with h5py.File(path) as file:
         names = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
         found: dict[str, Any] = {n: file[f"history/{n}"][...].tolist() for n in names}
@@ -40,8 +40,8 @@ def told(path: Path) -> dict[str, Any]:
         return found | {"weights": file.attrs["params_sha256"], "status": file.attrs["status"]}
 
 
-# Runs that are cut short and go on, by name: what both runs are given, what the first is, the
-# ranks of both, how often there are checkpoints and after how many steps the first ends.
+# Runs that are cut short and go on, by name: the options of both starts, the options of the
+# first, the ranks of both, the steps between checkpoints and the steps of the first start.
 CUT: dict[str, tuple[str, int, int, int, int]] = {
     "in the middle of an epoch": ("gemm", 2, 3, 5, 13),
     "between the last step of an epoch and its validation": ("gemm", 3, 1, 8, 17),
@@ -53,7 +53,7 @@ FREE = ("--dtype", "float64", "--reduction")  # of other reductions
 OPEN = ("--loss", "mse", "--output-activation", "linear", "--checkpoint-every", "1")
 TAME = (*OPEN, "--learning-rate", "0.01")
 LIMIT = ("--max-steps", "12", "--checkpoint-every", "5")
-# What stands alone or comes first, by folder: ranks, flags.
+# Runs that are single or come first, by folder: ranks, flags.
 FIRST: dict[str, tuple[int, tuple[str, ...]]] = {
     **{name: (1, ("--backend", name)) for name in BACKENDS},
     **{
@@ -70,7 +70,7 @@ FIRST: dict[str, tuple[int, tuple[str, ...]]] = {
     "shared": (2, (*FREE, "shared", "--max-steps", "13", "--checkpoint-every", "6")),
     "overlap": (3, (*FREE, "overlap", "--max-steps", "13", "--checkpoint-every", "6")),
 }
-# What goes on from it.
+# Runs that go on from these.
 THEN: dict[str, tuple[int, tuple[str, ...]]] = {
     **{name: (n, ("--backend", b)) for name, (b, _, n, _, _) in CUT.items()},
     "groups": (4, ("--group-size", "1")),
@@ -101,7 +101,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def then(first: Path) -> dict[str, tuple[Done, Path, list[str]]]:
-    """Return what came of ``THEN``, each one's folder and the checkpoints that it found."""
+    """Return the outcome of each run of ``THEN``, its folder and the checkpoints there before."""
     found = {
         name: [path.name for path in Folder(first / name / "r.checkpoints").newest_first()]
         for name in THEN
@@ -113,7 +113,7 @@ def then(first: Path) -> dict[str, tuple[Done, Path, list[str]]]:
 
 @pytest.fixture(scope="module")
 def whole(first: Path) -> dict[str, dict[str, Any]]:
-    """Return what undisturbed runs on one rank tell, by backend."""
+    """Return the results of undisturbed runs on one rank, by backend."""
     found = {backend: told(first / backend / "r.h5") for backend in BACKENDS}
     assert found["gemm"]["steps"] == [STEPS] * 4
     for backend in BACKENDS:  # of its end
@@ -189,7 +189,7 @@ def test_a_time_limit_stops_as_a_signal_does(tmp_path: Path) -> None:
 
 @pytest.fixture
 def begun(first: Path, tmp_path: Path) -> Path:
-    """Return a copy of a run of 12 of 32 steps and two checkpoints, as old as they were."""
+    """Return a copy of a run of 12 of 32 steps and two checkpoints, with their dates."""
     return Path(shutil.copytree(first / "begun", tmp_path / "run"))
 
 
@@ -230,7 +230,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def refused(first: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Done, Path]]:
-    """Return what came of other runs, each in a copy of the run that is begun."""
+    """Return the outcomes of other runs, each in a copy of the unfinished run."""
     root, cases = tmp_path_factory.mktemp("other"), {}
     for number, (words, (flags, ranks)) in enumerate(OTHER.items()):
         shutil.copytree(first / "begun", root / str(number))
@@ -257,7 +257,7 @@ def test_what_is_complete_stays_so_unless_more_is_asked_for(then: Then) -> None:
     (folder / "r.h5").unlink()
     done = python(*TRAIN, *SMALL, "--resume", newest, "--max-steps", "14", cwd=folder)
     assert (done.code, done.err) == (0, "")
-    with h5py.File(folder / "r.h5") as file:  # the checkpoint knows its run's file
+    with h5py.File(folder / "r.h5") as file:  # the checkpoint has the path of its run's file
         assert file["history/steps"][...].sum() == 14
 
 
@@ -272,7 +272,7 @@ def test_never_begins_anew(begun: Path) -> None:
 
 
 def test_a_run_of_a_version_with_four_limits_goes_on(begun: Path, whole: Any) -> None:
-    """Which is what its checkpoint and its run file say."""
+    """The checkpoint and the run file of such a version have the four limits."""
     limits = {f"{phase}_limit": "none" for phase in ("step", "loading", "compiling", "checkpoint")}
     newest = Folder(begun / "r.checkpoints").newest_first()[0]
     state = load(newest)
@@ -309,7 +309,7 @@ def test_divergence_keeps_the_last_good_checkpoint(first: Path) -> None:
 
 @pytest.mark.parametrize("name", ["shared", "overlap"])
 def test_other_reductions_go_on_too(name: str, first: Path, then: Then) -> None:
-    """Not to the same bits, but to the same numbers, whatever wrote the checkpoint."""
+    """Their results are equal up to rounding, whichever reduction wrote the checkpoint."""
     done, folder, checkpoints = then[name]
     assert (done.code, len(checkpoints)) == (0, 2)
     expected, found = told(first / "free" / "r.h5"), told(folder / "r.h5")

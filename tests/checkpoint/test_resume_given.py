@@ -1,4 +1,4 @@
-"""What people give to ``--resume``: the right thing is said of each, and the right files locked."""
+"""What users give to ``--resume``: each gets the right message, and the right files are locked."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _running(folder: Path) -> Path:
 
 
 NEWEST = "expected auto, never, or a checkpoint's file: give {}/r.checkpoints/{}"
-# What else people give to --resume, and what they are told; {} is the folder, then the newest.
+# What else users give to --resume, and the message; {} is the folder, then the newest checkpoint.
 GIVEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a run file": (_running, f"is a run file; {NEWEST}"),
     "a complete run": (_complete, f"is a run file; {NEWEST}, with more --epochs: the run is co"),
@@ -115,7 +115,7 @@ def test_what_is_no_checkpoint_is_named_and_the_right_one_too(name: str, begun: 
 def test_files_that_a_checkpoint_names_are_locked_as_those_that_are_given(
     begun: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two jobs that go on from it without --output, one would overwrite the other's file."""
+    """Two jobs that continue from one checkpoint without --output would write one run file."""
     monkeypatch.chdir(begun)
     newest = Folder(begun / "r.checkpoints").newest_first()[0]
     state = load(newest)

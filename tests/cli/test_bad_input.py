@@ -27,7 +27,7 @@ IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 
 
 def folder(tmp: Path) -> Path:
-    """Return a copy of the small MNIST to spoil."""
+    """Return a copy of the small MNIST that a test may damage."""
     target = tmp / "idx"
     shutil.copytree(MINI, target)
     return target
@@ -183,7 +183,7 @@ def prepare(case: str, tmp: Path) -> tuple[tuple[str, ...], int, str]:
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Done, int, str, Path]]:
-    """Return of each case, on three ranks, what came, the code and word due, and the folder."""
+    """Return each case's outcome on three ranks, the expected code and word, and the folder."""
     due, jobs = {}, {}
     for case in CASES:
         tmp = tmp_path_factory.mktemp("case")

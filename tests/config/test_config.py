@@ -246,7 +246,7 @@ def test_a_former_limit_is_unknown_and_the_new_one_named(phase: str, tmp_path: P
             reads(path)
 
 
-# What the field's users type, and the flag that does it here.
+# Flags that users of other programs type, and the flag that does the same here.
 FOREIGN = {
     "lr": "learning-rate", "learning-rate-init": "learning-rate", "bs": "batch-size",
     "batch": "batch-size", "minibatch": "batch-size", "num-epochs": "epochs", "max-iter": "epochs",

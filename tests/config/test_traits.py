@@ -14,7 +14,7 @@ from hpcpgd.errors import ConfigError
 from hpcpgd.kernels.backends.registry import BACKENDS
 from tests.helpers.support import python
 
-# A backend that is a row, under a name that nothing else has heard of.
+# A backend that is a row, under a name that nothing else uses.
 NEW = """
 import sys
 from hpcpgd.kernels.backends.registry import BACKENDS

@@ -25,7 +25,7 @@ SUMS = {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves `FILES` under folders that name how: good, wrong, short."""
+    """Serves `FILES` under folders that say how: good, wrong, short."""
 
     requests: list[str]
 
@@ -43,7 +43,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data[:cut] if how != "wrong" else bytes(len(data)))
 
     def log_message(self, *_: object) -> None:
-        """Be quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""HDF5 files: what is read, and all that would lead outside the file."""
+"""HDF5 files: what is read, and that no link leads outside the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits: who goes where, that nobody is lost, and synthetic data."""
+"""Splits: which rows go where, that no row is lost, and synthetic data."""
 
 from __future__ import annotations
 

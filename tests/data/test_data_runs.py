@@ -1,4 +1,4 @@
-"""Runs on a table of text with words for labels: what is said, kept, and the same on all ranks."""
+"""Runs on a text table with words for labels: messages, record, the same data on all ranks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor on what the ranks of a job have together, from facts."""
+"""The doctor's findings about the ranks of a job, from facts."""
 
 from __future__ import annotations
 

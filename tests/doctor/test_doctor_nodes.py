@@ -1,4 +1,4 @@
-"""The doctor on what a node has: memory, BLAS, folders, GPUs; mostly from facts."""
+"""The doctor's findings about a node: memory, BLAS, folders, GPUs; mostly from facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A kit of first contact: what is tried, what it says, and that it names nobody."""
+"""A kit of first contact: its steps, its messages, and that it has no names of users."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def as_host(*command: str) -> list[str]:
 
 
 class Made:
-    """A kit, and what stands in its archive."""
+    """A kit, and the content of its archive."""
 
     def __init__(self, done: Done, folder: Path) -> None:
         self.done, self.folder = done, folder
@@ -79,7 +79,7 @@ class Made:
         self.summary = self.members["SUMMARY.txt"].decode()
 
     def all_bytes(self) -> dict[str, bytes]:
-        """Return all that the archive says: its own headers, and what is packed in members."""
+        """Return all bytes of the archive: its headers, and what is packed in its members."""
         found = {"archive": self.packed, "headers": gzip.decompress(self.packed)}
         for name, data in self.members.items():
             found[name] = data

@@ -1,4 +1,4 @@
-"""Steps of a kit that go wrong, what is refused, and what it makes of facts."""
+"""Steps of a kit that fail, what a kit refuses, and its findings from facts."""
 
 from __future__ import annotations
 

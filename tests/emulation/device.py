@@ -1,7 +1,7 @@
 """The device that the plans and the engine see, on the CPU.
 
-Work put in the stream waits there until somebody synchronises, as late as a GPU may be; or
-is kept while it is recorded.  Arrays have margins that must stay as they are.
+Work put in the stream runs as late as a GPU may run it: when the host synchronises.  While a
+graph is recorded, the work is kept for it.  Arrays have margins that must stay as they are.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ class EmulatedDevice:
         self.wait()
 
     def wait(self) -> None:
-        """Do what is pending."""
+        """Run all pending work."""
         assert self._recording is None, "a graph cannot wait"
         pending, self._stream = self._stream, []
         for work in pending:
@@ -185,7 +185,7 @@ class EmulatedDevice:
         return mark
 
     def reached(self, mark: Any) -> bool:
-        """Do one thing that is pending at each look."""
+        """Run one pending piece of work at each call."""
         if self._stream and not mark:
             self._stream.pop(0)()
         return bool(mark)

@@ -1,4 +1,4 @@
-"""Limits of a process's memory: what is refused, and what is said where it runs out."""
+"""Limits of a process's memory: what is refused, and the message if memory runs out."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ SMALL = ("--train-rows", "1000", "--max-steps", "1", "--quiet", "--output", "r.h
 def test_what_a_limit_is_too_small_for(
     words: tuple[str, ...], code: int, says: str, tmp_path: Path
 ) -> None:
-    """The last may pass what is looked at before, and then wants more."""
+    """The last run may pass the checks at its start, and then run out of memory."""
     done = limited("-v 1000000", *TRAIN, *SMALL, *words, folder=tmp_path)
     assert (done.code, done.out, done.err.count("\n")) == (code, "", 1), done.err
     assert says in done.err

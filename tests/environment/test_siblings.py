@@ -81,7 +81,7 @@ def test_what_cannot_be_seen_is_not_gone(missing: str, add: Add, tmp_path: Path)
 
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_refused_job_does_not_wait_for_ever(wrapped: bool, tmp_path: Path) -> None:
-    """Not even as long as for a rank that cannot be seen: here ``HEARING_SECONDS`` is a day."""
+    """It does not wait ``HEARING_SECONDS``, as for an invisible rank: here they are a day."""
     code = (
         "import sys; from hpcpgd.cli import launcher; launcher.HEARING_SECONDS = 86400.0;"
         "from hpcpgd.study.cli import main; sys.exit(main(['select', '--learning-rate', '1']))"

@@ -1,4 +1,4 @@
-"""What was typed at a shell that ``srun --pty`` started is no rank of that step."""
+"""A command typed at a shell that ``srun --pty`` started is no rank of that step."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_ranks_that_a_launcher_started_at_that_shell(
 
 
 def test_where_nobody_can_tell_the_refusal_names_the_shell(tmp_path: Path) -> None:
-    """In a container, say, which does not see the task's process."""
+    """An example is a container that does not show the process of the task."""
     environ = dict(STEP)
     leave_step(environ, tmp_path)
     assert environ == STEP

@@ -24,9 +24,9 @@ from hpcpgd.train import cli
 
 
 def _row(trainer: Any, epoch: int, step: int, draw: random.Random) -> str:
-    """Make one of the rows that this rank gathers in this step NaN.
+    """Make all of a row NaN that this rank gathers in this step.
 
-    All of it: a rank may compute with some of the columns alone.
+    One column would not do: a rank may compute with some of the columns alone.
     """
     begin, end = _share(trainer, step)
     number = np.zeros(1, np.int64)
@@ -56,7 +56,7 @@ def _share(trainer: Any, step: int) -> tuple[int, int]:
 
 
 def _gradient(trainer: Any, epoch: int, step: int, draw: random.Random) -> str:
-    """Put NaN into the gradient that this rank hands over in this step."""
+    """Put NaN into the gradient that this rank passes to MPI in this step."""
     from hpcpgd.engines.host_engine import SLOTS
 
     place = draw.random()

@@ -1,11 +1,11 @@
 """A disk that fails as a checkpoint or a run file is written.
 
 Each system call of both fails in each way that it may (``failing_calls.c``, preloaded), on 1
-or 3 ranks; a file outgrows a limit; a small tmpfs is full.  What was there is as it was,
-no temporary file is left, all ranks exit with 74, and the run goes on to the same bits.  A
-call that fails after the renaming leaves the new file, whole: the exit code is 74 because
-nobody knows whether it would be there after a power cut.  That an old checkpoint cannot be
-listed or removed, or that a folder cannot be made which is there, ends no run.
+or 3 ranks; a file outgrows a limit; a small tmpfs is full.  Earlier files are unchanged, no
+temporary file is left, all ranks exit with 74, and the run goes on to the same bits.  A call
+that fails after the renaming leaves the complete new file.  The exit code is 74 because the
+file might be lost in a power cut.  A run does not end if an old checkpoint cannot be listed
+or removed, or if a folder that exists cannot be made.
 """
 
 from __future__ import annotations

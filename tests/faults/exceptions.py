@@ -29,8 +29,8 @@ POINTS = (
     ("reducing", 1), ("reducing", 800), ("checkpoint", 3), ("validation", 2), ("test", 1),
     ("run file", 1), ("exit", 1),
 )  # fmt: skip
-SILENT = ("_exit", "SIGKILL")  # what Python cannot tell of; the launcher does
-SHORT = ("MemoryError", 69, "too little memory")  # which is no defect of ours
+SILENT = ("_exit", "SIGKILL")  # no message of Python's, but one of the launcher's
+SHORT = ("MemoryError", 69, "too little memory")  # not a defect of hpcpgd
 # Before MPI has started nothing but a signal tells the launcher that a rank is gone.
 UNHEARD = {("import", "_exit")}
 

@@ -2,8 +2,8 @@
 
 Each trial is a batch of 500 cases of one format, in a process of its own that has limits of
 memory and time.  A reader returns a valid object or raises its documented error, one line, within
-bounds of memory.  What kills the process inside libhdf5, or makes it turn without end, is counted
-and goes on with the next case: it is no fault of ours.
+bounds of memory.  A case that kills the process inside libhdf5, or makes it loop for ever, is
+counted, and the next case follows: it is no defect of hpcpgd.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Read hostile files: ``python -m tests.faults.fuzz_worker FORMAT SEED CASES FOLDER``.
 
 ``FOLDER/tally.json`` counts cases, accepted, refused, the most memory that a case took, and what
-was wrong.  It is up to date before each case, whose files are in ``FOLDER/case``: whoever started
-this process can tell what killed it.
+was wrong.  It is up to date before each case, whose files are in ``FOLDER/case``: they show the
+caller which case killed this process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.faults.hostile.formats import FORMATS
 SECONDS = 5  # of processor time for one case
 SPACE = 2 << 30  # bytes of address space beyond what the modules take
 SPARE = 64 << 20  # bytes of memory for a case, whatever its size
-MOST = 20  # findings that are told
+MOST = 20  # findings that are reported
 SETTINGS = hypothesis.settings(
     database=None, deadline=None, phases=[hypothesis.Phase.generate], derandomize=False,
     suppress_health_check=list(hypothesis.HealthCheck), verbosity=hypothesis.Verbosity.quiet,
@@ -77,7 +77,7 @@ class Memory:
         return 1024 * int(os.pread(self._status, 4096, 0).split(name)[1].split(None, 1)[0])
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Start the count again."""
         Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -27,7 +27,7 @@ WORDS = (
 
 
 class Disturbance(Protocol):
-    """What befalls a job."""
+    """A fault in a job."""
 
     def program(self) -> list[str]:
         """Return the arguments of Python that come before those of ``hpcpgd train``."""
@@ -35,7 +35,7 @@ class Disturbance(Protocol):
 
 @dataclass(frozen=True)
 class Fault:
-    """What befalls a rank: see ``victim.py``."""
+    """A fault of one rank: see ``victim.py``."""
 
     rank: int
     phase: str
@@ -96,7 +96,7 @@ def finish(process: subprocess.Popen[str], limit: float = LIMIT) -> Ended:
 
 
 def told(path: Path) -> dict[str, Any]:
-    """Return what two runs must have alike, to the last bit."""
+    """Return the values that must be equal in two runs, to the last bit."""
     with h5py.File(path) as file:
         names = [f"history/{name}" for name in HISTORIES]
         names += ["test/loss"] if "test" in file else []

@@ -38,7 +38,7 @@ def kill_trial(trial: Trial) -> str:
 
 
 def _faults(draw: random.Random, phase: str, ranks: int, took: float) -> Iterator[Fault]:
-    """Yield what befalls the first starts; only rank 0 writes and loads."""
+    """Yield the faults of the first starts; only rank 0 writes and loads."""
     moment = Fault(draw.randrange(ranks), "time", int(1000 * took * draw.random()))
     if phase == "loading":
         yield Fault(0, "reducing", draw.randint(60, 1500))
@@ -59,7 +59,7 @@ def signal_trial(trial: Trial) -> str:
     number = draw.choice((signal.SIGUSR1, signal.SIGTERM))
     words = [*WORDS, "--output", str(output)]
     process = start(words, draw.randint(1, MOST_RANKS), None)
-    while not output.exists() and process.poll() is None:  # before, nobody listens yet
+    while not output.exists() and process.poll() is None:  # earlier, no process handles signals yet
         time.sleep(0.01)
     time.sleep(trial.whole.seconds * draw.random())
     process.send_signal(number)

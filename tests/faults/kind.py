@@ -1,4 +1,4 @@
-"""What a kind of fault is: a number of trials, each of which says what was wrong."""
+"""A kind of fault: a number of trials, each of which returns what was wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.faults.jobs import WORDS, finish, start, told
 
 
 class Undisturbed:
-    """The run that nothing befalls; made when it is first asked for.
+    """The undisturbed run, which is made when it is first needed.
 
     Parameters
     ----------
@@ -25,9 +25,9 @@ class Undisturbed:
     Attributes
     ----------
     seconds : float
-        How long it took.
+        How long the run took.
     told : dict
-        What disturbed runs must have in common with it, to the last bit.
+        The values that disturbed runs must have in common with it, to the last bit.
     """
 
     def __init__(self, folder: Path, *more: str) -> None:

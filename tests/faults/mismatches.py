@@ -19,7 +19,7 @@ FLAGS = {
     "--train-rows": "250", "--dataset": "synthetic:400x64x10", "--backend": "loops",
     "--threads": "2", "--max-steps": "7", "--reduction": "reproducible",
 }  # fmt: skip
-# What a rank differs in, and what the one line then speaks of.
+# The fact in which a rank differs, and the words that the one line then has.
 FACTS = {
     "hpcpgd": "hpcpgd is 0.0.1", "numba": "numba is 0.0.1", "MPI": "the MPI library is Another",
     "BLAS": "the BLAS is openblas 0.0.1", "rows": "other rows of dataset digits",

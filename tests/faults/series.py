@@ -3,11 +3,11 @@
 ``PLAN`` is JSON.  ``trainings`` end in a way that all ranks agree on and give all shared memory
 back: each has the words of its command line, a rank that asks all to stop and after how many
 milliseconds (or null), and the exit codes that it may have.  The last training is the program's
-own, with the faulty rank of ``victim``: its words are ``last``.  Before these the steps alone of
-a training, with words ``bare``, are made a number of times, and memory is freed right behind the
-last step: a whole training does other things between, in which late threads arrive.  ``join``
-false takes the joining of threads out.  Threads that are still there as memory is freed, or as MPI
-ends or aborts, are told on stderr: that they then read the memory is rare.
+own, with the faulty rank of ``victim``: its words are ``last``.  Before these, only the steps of a
+training with words ``bare`` are made a number of times, and memory is freed right after the last
+step.  In a whole training late threads would arrive before that.  With ``join`` false threads are
+not joined.  Threads that still run when memory is freed, or when MPI ends or aborts, are reported
+on stderr, as they rarely read the memory and crash.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _bare(world: Any, words: list[str], turns: int) -> None:
 
 
 def _without_join() -> None:
-    """Let nobody wait for threads that compute, as before there was ``close``."""
+    """Do not wait for worker threads, as if ``close`` did nothing."""
     join = threading.Thread.join
 
     def leave(thread: threading.Thread, timeout: float | None = None) -> None:
@@ -89,7 +89,7 @@ def _without_join() -> None:
 
 
 def _watched(inner: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``inner``, after which memory is gone, with a look for threads before it."""
+    """Return ``inner``, which frees memory, with a check for threads before it."""
 
     def outer(*arguments: Any) -> Any:
         if threading.current_thread() is threading.main_thread():

@@ -117,7 +117,7 @@ def _left(trial: Trial, before: set[str]) -> str:
 
 
 def _shared() -> set[str]:
-    """Return what lies in shared memory and nobody uses: other jobs may run beside."""
+    """Return the files in shared memory that no process uses: other jobs may run at once."""
     return set(shm_files.left_over())
 
 

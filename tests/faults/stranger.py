@@ -17,7 +17,7 @@ def _version(name: str) -> str:
 
 
 def differ(fact: str) -> None:
-    """Make this process another than the rest of the job."""
+    """Make this process differ in one fact from the rest of the job."""
     from hpcpgd.environment import provenance
     from hpcpgd.parallel import mpi
 

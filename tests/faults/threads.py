@@ -1,12 +1,12 @@
 """Trainings that end at random moments, while worker threads are anywhere: none may crash or hang.
 
-A job makes several trainings in the same processes, since starting them takes longer than a
-training: of every reduction and backend of the host, on 1 to 4 ranks of 1 to 4 threads.  All but
-the last end in a way that all ranks agree on (the end, ``--max-steps``, a stop that is asked for
-at a random moment, divergence) and free shared memory, which ``$HPCPGD_DEBUG_MEMORY`` makes
-unreadable at once.  Before them memory is freed again and again right behind a step, when threads
-are late most often.  The last training ends in one of these ways too, or by a signal, an exception
-or SIGKILL on a random rank, at a random moment or in a random phase.
+A job makes several trainings in the same processes, as to start processes takes longer than a
+training.  They have every reduction and backend of the host, on 1 to 4 ranks of 1 to 4 threads.
+All but the last end in a way that all ranks agree on: the end, ``--max-steps``, a stop at a random
+moment, or divergence.  They free shared memory, which ``$HPCPGD_DEBUG_MEMORY`` makes unreadable at
+once.  Before them memory is freed many times right after a step, when threads are late most often.
+The last training ends in one of these ways too, or by a signal, an exception or SIGKILL on a random
+rank, at a random moment or in a random phase.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ CRASHED = re.compile(r"Fatal Python error|Segmentation fault|Bus error|Caught si
 
 @dataclass
 class Counts:
-    """What a number of jobs came to.
+    """The outcome of a number of jobs.
 
     Attributes
     ----------

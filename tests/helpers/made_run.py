@@ -1,4 +1,4 @@
-"""The record of a run that nobody made, with times that are easy to check."""
+"""The record of a run that was never made, with times that are easy to check."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """The program many times in one MPI job: to start a job costs more than most checks.
 
-``python -m tests.helpers.many FOLDER FIRST`` is what each rank of that job runs.  A case that
-ends the job, as MPI_Abort does, has the job's exit code, and another job goes on with the case
-after it.
+Each rank of that job runs ``python -m tests.helpers.many FOLDER FIRST``.  A case that ends the
+job, as MPI_Abort does, gets the exit code of the job, and another job continues after it.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class Case:
     Attributes
     ----------
     words : sequence of str
-        What stands behind ``hpcpgd`` on the command line.
+        The command line after ``hpcpgd``.
     folder : str
         Where it runs.
     ranks : int

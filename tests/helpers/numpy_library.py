@@ -1,4 +1,4 @@
-"""NumPy in float64 as a library of the paper's study: what its programs share, at work."""
+"""NumPy in float64 as a library of the paper's study, which uses what such programs share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from common import Problem, main  # noqa: E402  # after the path
 
 
 def prepare(options: argparse.Namespace) -> None:
-    """Nothing has to be."""
+    """Do nothing: NumPy needs no preparation."""
 
 
 def versions(options: argparse.Namespace) -> str:

@@ -1,4 +1,4 @@
-"""Small problems for the kernels' tests, and what a kernel makes of them."""
+"""Small problems for the tests of kernels, and the results of a kernel on them."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Problem:
         network = plan.network
         if out is None:
             out = network.zeros()
-            out[:] = np.nan  # what stood there before must not matter
+            out[:] = np.nan  # earlier contents must not matter
         plan.gradient(self.parameters(network), len(self.x), out, add)
         layers = range(1, network.depth + 1)
         parts = [f(out, layer) for layer in layers for f in (network.weights, network.biases)]

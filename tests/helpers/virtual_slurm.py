@@ -20,7 +20,7 @@ TRAIN = "python -m hpcpgd.train --threads 1 --overwrite --quiet --output"
 
 
 def free_port() -> int:
-    """Return the first of five ports that nobody listens on."""
+    """Return the first of five ports that no process listens on."""
     for first in range(21000, 29000, 10):
         with socket.socket() as one:
             if one.connect_ex(("127.0.0.1", first)) and one.connect_ex(("127.0.0.1", first + 1)):

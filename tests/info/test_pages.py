@@ -1,4 +1,4 @@
-"""What ``hpcpgd info`` and ``hpcpgd compare`` say of small runs, and of other files."""
+"""The output of ``hpcpgd info`` and ``hpcpgd compare`` for small runs and for other files."""
 
 from __future__ import annotations
 

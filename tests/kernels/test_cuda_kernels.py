@@ -37,7 +37,7 @@ def compare(problem: Problem, backend: str, dtype: str, device: EmulatedDevice) 
         assert np.max(np.abs(part - exact), initial=0) / scale < BOUND[dtype]
         assert np.max(np.abs(double - 2 * exact), initial=0) / scale < 2 * BOUND[dtype]
     np.testing.assert_allclose(seen[[0, 2]], totals[[0, 2]], rtol=BOUND[dtype])
-    # Of two outputs that float32 cannot tell apart either may be the larger.
+    # If two outputs are equal in float32, either of them may be the prediction.
     assert abs(seen[1] - totals[1]) <= (0 if dtype == "float64" else 2)
 
 
@@ -45,7 +45,7 @@ def compare(problem: Problem, backend: str, dtype: str, device: EmulatedDevice) 
 @pytest.mark.parametrize("hidden", WIDTHS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_width_without_races_and_bank_conflicts(backend: str, hidden: int, rows: int) -> None:
-    """Both as fan_out and as fan_in; the accesses to shared memory are all looked at."""
+    """Each width is a fan_out and a fan_in; all accesses to shared memory are checked."""
     device = EmulatedDevice(watched=True)
     compare(Problem((hidden, hidden, 10), rows, FUNCTIONS[0]), backend, "float32", device)
     assert device.warp_accesses > 0
@@ -89,7 +89,7 @@ def test_rows_beyond_the_count_are_left_alone(backend: str, rows: int) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("functions", FUNCTIONS)
 def test_nan_is_never_swallowed(backend: str, functions: tuple[str, str, str]) -> None:
-    """One NaN in one weight of the first layer: in every gradient that hangs on it."""
+    """One NaN in one weight of the first layer: it must be in every gradient that depends on it."""
     device = EmulatedDevice()
     problem = Problem((6, 4, 3, 2), 5, functions)
     problem.parts[0][0][2, 1] = np.nan
@@ -134,7 +134,7 @@ def test_tiles_are_smaller_where_multiprocessors_would_be_idle() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_order_of_threads_and_blocks_is_not_seen(backend: str) -> None:
-    """The same bits, which also says that no barrier is missing."""
+    """The bits are the same, so no barrier is missing."""
     problem = Problem((65, 130, 33, 10), 600, FUNCTIONS[1])
     results = []
     for order in (0, 1, 2, 3):
@@ -163,7 +163,7 @@ BARRIERS = {"gather.cu": (0,), "cuda_loops.cu": (0, 1), "cuda.cu": (0, 2)}
 
 @pytest.mark.parametrize(("source", "number"), [(s, n) for s, ns in BARRIERS.items() for n in ns])
 def test_a_missing_barrier_is_noticed(source: str, number: int) -> None:
-    """Remove one, and the emulation must complain: it would else be worth nothing."""
+    """The emulation must notice a removed barrier: else its checks would be worthless."""
     text = cuda_source.read(source)
     assert text.count(BARRIER) == BARRIERS[source][-1] + 1
 
@@ -177,7 +177,7 @@ def test_a_missing_barrier_is_noticed(source: str, number: int) -> None:
 
 
 def test_a_bank_conflict_is_noticed() -> None:
-    """Without the padding of rows a warp's words meet in few banks."""
+    """Without the padding of rows the words of a warp are in few banks."""
     padding = "TILE + (WORDS > DEPTH ? WORDS / DEPTH : 1)"
 
     def edit(source: str) -> str:
@@ -197,7 +197,7 @@ def test_a_write_beyond_an_array_is_noticed() -> None:
 
 @pytest.mark.parametrize("rows", [1, 5, 64, 65, 1000, 1797])
 def test_the_device_permutes_rows_as_the_host_does(rows: int) -> None:
-    """Row numbers are gathered as features, slice after slice, without a word from the host."""
+    """Row numbers are gathered as features, slice after slice, without a call of the host."""
     device = EmulatedDevice()
     problem = Problem((1, 1), rows, FUNCTIONS[0])
     plan, _ = problem.device_plan("cuda", "float64", device)

@@ -1,4 +1,4 @@
-"""``$HPCPGD_DEBUG_MEMORY``: memory that is freed cannot be read any more; threads end before."""
+"""``$HPCPGD_DEBUG_MEMORY``: freed memory cannot be read, and threads end before it is freed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if world.rank == {reader}:
     ctypes.string_at(memory.ctypes.data + {offset}, 1)
 mpi.finish()
 """
-# A plan whose threads meet in memory that goes as soon as the plan is closed.
+# A plan whose threads have a barrier in memory that is freed as soon as the plan is closed.
 POOL = """
 import ctypes, mmap, sys, threading
 import numpy as np

@@ -117,7 +117,7 @@ class CountingBlas:
 
 
 def test_which_routines_a_backend_calls() -> None:
-    """Three layers: 3 products forward, 3 for the weights, 2 for the deltas, an example."""
+    """Three layers: each example has 3 forward products, 3 for the weights, 2 for the deltas."""
     problem = Problem((13, 17, 11, 5), 10, FUNCTIONS[0])
     expected = {
         "loops": {"gemm": 0, "gemv": 0, "ger": 0},
@@ -131,7 +131,7 @@ def test_which_routines_a_backend_calls() -> None:
 
 
 def test_threads_of_loops_share_the_examples() -> None:
-    """Each thread's totals name the examples that it worked on."""
+    """Each thread's totals count the examples that it worked on."""
     problem = Problem((13, 17, 5), 37, FUNCTIONS[0])
     with closing(problem.plan("loops", "float64", 4)) as plan:
         plan.gradient(problem.parameters(plan.network), 37, plan.network.zeros(), False)
@@ -151,13 +151,13 @@ def test_gemm_allocates_nothing_in_a_step() -> None:
         plan.gradient(parameters, 1024, out, False)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # Closures, tuples and what numba notes of arrays; the step's smallest buffer has 40,960 bytes.
+    # Closures, tuples and numba's records of arrays; the step's smallest buffer has 40,960 bytes.
     assert peak - before < 20_000
 
 
 @pytest.mark.parametrize("backend", FAST)
 def test_compiled_code_allocates_nothing_in_a_step(backend: str) -> None:
-    """numba notes each array that is handed over; more rows must not mean more of that."""
+    """numba counts each array that it is passed; more rows must not mean more arrays."""
     from numba.core.runtime import _nrt_python, rtsys
 
     problem = Problem((13, 17, 11, 5), 37, FUNCTIONS[0])

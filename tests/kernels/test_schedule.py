@@ -1,4 +1,4 @@
-"""Schedules: every number is computed once, by whom the cost model or the dealing says."""
+"""Schedules: every number is computed once, by the worker to which its unit belongs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_every_number_is_computed_once(network: Network, workers: int, rows: int
 @pytest.mark.parametrize("network", NETS[:2], ids=["net-1h", "net-2h"])
 @pytest.mark.parametrize("rows", [128, 1024])
 def test_work_falls_as_one_over_the_workers(network: Network, rows: int) -> None:
-    """To within one unit of work, up to 32: none is done twice."""
+    """It falls so up to 32 workers, to within a unit of work: no unit is computed twice."""
     total = network.flops_per_example * rows
     for workers in range(1, 33):
         schedule = fixed(network, rows, 4, workers)
@@ -110,7 +110,7 @@ def test_columns_are_cut_where_vectors_begin() -> None:
 
 
 def test_few_rows_are_divided_by_columns() -> None:
-    """At 32 ranks and batch 128, four rows a rank would leave little of a GEMM's rate."""
+    """At 32 ranks and batch 128, a GEMM would be slow on the four rows of a rank."""
     schedule = divided(NETS[1], 128, 32)
     for phase in schedule.phases:
         if phase.kind == OUTPUT:
@@ -121,7 +121,7 @@ def test_few_rows_are_divided_by_columns() -> None:
 
 
 def test_workers_wait_only_where_they_need_each_other() -> None:
-    """Rows that stay with a worker need no barrier, its weight gradients all deltas."""
+    """Rows of one worker need no barrier, but its weight gradients need the deltas of all."""
     rows = [Phase(kind, 1, Grid(2, 1)) for kind in (0, OUTPUT, BACK)]
     schedule = Schedule((*rows, Phase(GRADIENT, 1, Grid(1, 2))), ((1, 1),) * 4)
     assert list(schedule.table["sync"][:3]) == [0, 0, 1]

@@ -1,4 +1,4 @@
-"""Compiled kernels on disk: which folder, what is loaded, what is kept, what is told."""
+"""Compiled kernels on disk: the folder, what is loaded and kept, and the messages."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_a_filled_folder_that_takes_nothing_is_read(
 
 
 def copied_cache(tmp_path: Path) -> Path:
-    """Return a copy of the kernels that the tests share: what is there need not be compiled."""
+    """Return a copy of the cached kernels that the tests share, so that few are compiled."""
     source = jit_cache.shared_folder()
     assert source is not None
     target = tmp_path / "cache" / source.name
@@ -211,7 +211,7 @@ def test_training_without_a_usable_cache(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_damaged_kernels_are_compiled_anew(threads: int, tmp_path: Path) -> None:
-    """Also what other threads run, whose errors would reach nobody."""
+    """Also kernels that other threads run: their errors would be lost."""
     cache = copied_cache(tmp_path)
     env = environment(NUMBA_CACHE_DIR=str(cache.parent))
     arguments = ("--epochs", "1", "--overwrite", "--output", "r.h5", "--threads", str(threads))

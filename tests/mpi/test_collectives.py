@@ -1,4 +1,4 @@
-"""The collectives of hpcpgd.parallel.mpi, and what is decided together."""
+"""The collectives of hpcpgd.parallel.mpi, and decisions that all ranks make together."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_waiting_is_what_the_last_rank_does_not_do(comm: Any) -> None:
 
 
 def test_what_the_gpu_s_probe_asks_of_mpi(comm: Any) -> None:
-    """With arrays of the host, which every MPI moves and adds."""
+    """The probe gets arrays on the host, which every MPI library sends and adds."""
     ones, twos = np.ones(1000, np.float32), np.full(1000, 2, np.float32)
     moved = np.zeros(1000, np.float32)
     mpi.exchange_and_add(comm, ones, twos, moved)

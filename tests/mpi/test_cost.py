@@ -1,4 +1,4 @@
-"""What ranks really hand to MPI in a step is what the cost model says."""
+"""The bytes that ranks pass to MPI in a step are those of the cost model."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Counted:
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
 @pytest.mark.parametrize("reduction", ["allreduce", "overlap"])
 def test_bytes_of_a_step_on_gpus(comm: Any, reduction: str) -> None:
-    """No flags travel with the gradient there."""
+    """On GPUs no flags are sent with the gradient."""
     settings = config("cuda", "float64", 37, reduction)
     network = make_network(settings, dataset().n_in, dataset().n_classes)
     world: Any = Counted(comm)

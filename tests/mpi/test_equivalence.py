@@ -129,7 +129,7 @@ def test_weights_after_three_epochs(comm: Any, backend: str, dtype: str, batch: 
 def test_weights_of_ranks_that_share_a_gpu(
     comm: Any, backend: str, dtype: str, batch: int | str, transport: str
 ) -> None:
-    """The same as on the host, by two recorded graphs a step, on one rank by one."""
+    """The weights are those of the host; a step is two graphs, or one on a single rank."""
     exact, expected = reference(batch)
     on, device = emulated_gpu(comm, transport)
     parts, history = train(comm, config(backend, dtype, batch), on=on)

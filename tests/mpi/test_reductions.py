@@ -107,7 +107,7 @@ def test_all_stop_after_the_same_step(comm: Any, reduction: str, group_size: int
 def test_all_notice_nan_after_the_same_step(
     comm: Any, reduction: str, group_size: int | str
 ) -> None:
-    """A weight that is NaN on one rank alone, where each has its own; else on its group."""
+    """A weight is NaN on one rank, or on its group if the group shares the weights."""
     settings = config("gemm", "float32", 37, reduction, group_size)
     with sharing(comm, settings) as arena, planned(comm, settings, arena) as trainer:
         warm_up(trainer)
@@ -142,7 +142,7 @@ def test_parameters_are_held_once_a_group(comm: Any) -> None:
 def test_too_little_shared_memory_is_refused_on_all_ranks(
     comm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Touching pages that are not there would kill the ranks."""
+    """To write to pages that do not exist would kill the ranks."""
     full = SimpleNamespace(f_bavail=1000, f_frsize=4096)
     monkeypatch.setattr("hpcpgd.parallel.groups.os.statvfs", lambda path: full)
     ranks = mpi.join(comm)

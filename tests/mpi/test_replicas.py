@@ -1,4 +1,4 @@
-"""Ranks that hold other weights than the rest are named."""
+"""A message names the ranks whose weights differ from those of the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What killed jobs leave is cleared, what others use is not; one job at a time writes a run."""
+"""Files of killed jobs are removed, files in use are not; one job at a time writes a run."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_second_job_is_refused_and_a_dead_one_forgotten(
 
 
 def test_a_lock_is_no_link_and_no_pipe(tmp_path: Path) -> None:
-    """Which would empty a file of somebody else's, or wait for a writer."""
+    """To open them would empty another user's file, or wait for a writer."""
     folder, precious = tmp_path / "r.checkpoints", tmp_path / "precious"
     precious.write_text("precious")
     folder.mkdir()
@@ -101,7 +101,7 @@ def test_a_lock_is_no_link_and_no_pipe(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("other", [(), ("--checkpoint-every", "never"), ("--checkpoint-dir", "c")])
 def test_a_run_waits_for_the_one_before_it(other: tuple[str, ...], tmp_path: Path) -> None:
-    """Whatever folder its own checkpoints are in: they would write the same run file."""
+    """Wherever their checkpoints are, the two jobs would write the same run file."""
     first = holder("folder", tmp_path / "r.checkpoints")
     words = [sys.executable, *SMALL, *other]
     second = subprocess.Popen(

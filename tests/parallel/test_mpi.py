@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.support import ROOT, python
 
 OPTIONS = ("-q", "--only-mpi", "-p", "no:cacheprovider", "-o", "addopts=", "--timeout=600")
-# What hangs on the number of ranks stays; types, threads and emulated GPUs are tried on 1 and 3.
+# Tests that depend on the number of ranks; types, threads and emulated GPUs run on 1 and 3 only.
 FEW = ("-k", "not float64 and not gpu and not float32-2")
 
 more = pytest.mark.long(
@@ -19,7 +19,7 @@ more = pytest.mark.long(
 
 @pytest.mark.parametrize("ranks", [1, 3, pytest.param(2, marks=more), pytest.param(7, marks=more)])
 def test_mpi(ranks: int) -> None:
-    """Every rank must pass the same number of tests, and not none."""
+    """Every rank must pass the same number of tests, and some."""
     options = OPTIONS + FEW * (ranks not in (1, 3))
     done = python("-m", "pytest", *options, "tests/mpi", ranks=ranks, timeout=280, cwd=ROOT)
     counts = re.findall(r"(\d+) passed", done.out)

@@ -1,4 +1,4 @@
-"""MPI's start and end, whatever the environment is and whoever does not come."""
+"""MPI's start and end in any environment, also if a rank never arrives."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_what_waits_long_for_other_ranks_says_so(tmp_path: Path) -> None:
 
 
 def test_mpi_that_does_not_end_is_left() -> None:
-    """Where the other rank does not come to MPI_Finalize."""
+    """The other rank never calls MPI_Finalize."""
     code = (
         "import time; from hpcpgd.parallel import mpi, watchdog; world = mpi.start()\n"
         "if world.rank: time.sleep(600)\n"

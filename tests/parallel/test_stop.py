@@ -19,7 +19,7 @@ LONG = ("--epochs", "1000000")
 
 
 def test_a_signal_before_the_first_step_ends_at_once(tmp_path: Path) -> None:
-    """While MPI and the kernels are loaded: there is nothing to keep."""
+    """While MPI and the kernels are loaded, there is nothing to save."""
     command = [sys.executable, *TRAIN, "r.h5", *LONG]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""The run file: what every reader finds in it, and that it is written whole or not at all."""
+"""The run file: its content, and that it is written completely or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one line out of what a program and its launcher wrote."""
+"""The one line that is picked from the output of a program and its launcher."""
 
 from __future__ import annotations
 

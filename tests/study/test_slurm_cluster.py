@@ -1,4 +1,4 @@
-"""scripts/slurm_cluster.sh itself: what it ends, what it leaves alone, what it says."""
+"""scripts/slurm_cluster.sh itself: what it ends, what it leaves alone, and its messages."""
 
 from __future__ import annotations
 

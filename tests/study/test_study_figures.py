@@ -1,4 +1,4 @@
-"""What is drawn is what was measured."""
+"""The figures of a study show what was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Study files: what they mean, and what is refused by name."""
+"""Study files: their meaning, and the errors that name what is refused."""
 
 from __future__ import annotations
 

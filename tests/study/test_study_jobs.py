@@ -401,7 +401,7 @@ def test_a_base_can_name_any_key_and_no_path_leaves_the_machine(tmp_path: Path) 
 def test_a_launcher_that_starts_nothing_has_no_failed_runs(
     body: str, code: int, says: str, failed: int, tmp_path: Path
 ) -> None:
-    """One that starts ranks, of which a run's are killed, has."""
+    """A launcher that starts ranks has failed runs if the ranks of a run are killed."""
     script = tmp_path / "launcher"
     script.write_text(f'#!/bin/sh\nshift 2\nprogram="$*"\n{body}\n')
     script.chmod(0o755)
@@ -413,5 +413,5 @@ def test_a_launcher_that_starts_nothing_has_no_failed_runs(
     runs = tmp_path / "hpcpgd-study-pairs" / "runs"
     assert len([*runs.glob("*.failed.json")]) == failed
     if not failed:
-        # All of it is still to be done.
+        # All runs are still to be done.
         assert study(tmp_path, "run", "pairs.toml", "--no-report").code == 0

@@ -1,4 +1,4 @@
-"""What a study is told before it runs, and the study files that are there to begin with."""
+"""The plan of a study before it runs, and the study files that ``study new`` prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study takes from files: by hand-made numbers, and from files that are none."""
+"""What a study reads from run files with hand-made numbers, and from files of other kinds."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_damaged_run_files(damage: Any, run_file: Path, tmp_path: Path) -> None:
 
 
 def test_a_heap_that_goes_in_a_circle_is_refused(run_file: Path, tmp_path: Path) -> None:
-    """An object of no length is where libhdf5 would stay for ever."""
+    """libhdf5 would loop for ever at an object of length 0."""
     path, data = tmp_path / "bad.h5", bytearray(run_file.read_bytes())
     begin = data.index(b"GCOL\1\0\0\0") + 16
     length = int.from_bytes(data[begin + 8 : begin + 16], "little")

@@ -44,7 +44,7 @@ WILD = (
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Many:
-    """Return a function that gives what a run of many did, and its folder."""
+    """Return a function that returns the outcome of one run of many, and its folder."""
     words = {f"{hint} on {n}": (flags, n) for hint, (flags, _) in MISTAKES.items() for n in (0, 2)}
     words |= {f"choice on {n}": ((*SHORT, "--output", "s.h5"), n) for n in (0, 2)}
     words["wild"] = (WILD, 2)

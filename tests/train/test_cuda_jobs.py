@@ -1,4 +1,4 @@
-"""The program on emulated GPUs, and what it says where there is none."""
+"""The program on emulated GPUs, and its message on a machine without a GPU."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Runs = dict[str, tuple[Done, Path]]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """Return what came of the runs, and their folders."""
+    """Return the outcomes of the runs, and their folders."""
     found: Runs = {}
     for mpi in ("staged", "direct"):
         cases = {

@@ -1,4 +1,4 @@
-"""Names that nobody gave never collide, and a job that is started again finds its own."""
+"""Default names never collide, and a job that is started again finds its earlier files."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_paper_on_two_datasets_has_two_folders() -> None:
     assert found == [f"hpcpgd-study-paper-quick{end}" for end in ("", "-mnist", "-some-digits.npz")]
 
 
-# Of a job whose clock stands still.
+# For a job whose clock does not advance.
 STILL = """
 import hpcpgd.train.session, datetime
 class Still(datetime.datetime):
@@ -89,7 +89,7 @@ NAME = r"hpcpgd-digits-20260101T000000Z-77-[0-9a-f]{8}\.h5"
 
 @dataclass(frozen=True)
 class Job:
-    """A folder with two runs that a job has left, and what came of it when it was requeued."""
+    """A folder with two runs that a job has left, and the outcome of the requeued job."""
 
     folder: Path
     done: dict[str, Done]

@@ -1,4 +1,4 @@
-"""What a run says in its first seconds, and of its surroundings: lines of whole jobs."""
+"""The first lines of a run, and its warnings about the machine: lines of whole jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``--max-steps``: so many steps and no more, and what a study makes of them."""
+"""``--max-steps``: the exact number of steps, and how a study uses such runs."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ DIFFERENT: dict[str, tuple[list[str], list[str], int, str]] = {
     "wrong on rank 0": (["--epochs", "0"], ["--epochs", "1"], 2, "--epochs: expected"),
     "no file": (["--config", "none.toml"], [], 78, "none.toml"),
 }
-# What needs no job of its own, by name: the words and the ranks.
+# Runs that share one job with others, by name: the words and the ranks.
 WORDS = {
     "log": (("train", "--epochs", "4", "--output", "r.h5"), 3),
     "seldom": (("train", "--epochs", "4", "--log-every", "3", "--output", "r.h5"), 3),
@@ -38,7 +38,7 @@ WORDS = {
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Many:
-    """Return a function that gives what one run of many did, and its folder."""
+    """Return a function that returns the outcome of one run of many, and its folder."""
     folders = {name: tmp_path_factory.mktemp("run") for name in (*WORDS, *DIFFERENT)}
     cases = {name: Case(words, str(folders[name]), n) for name, (words, n) in WORDS.items()}
     for name, (first, second, _, _) in DIFFERENT.items():
@@ -85,7 +85,7 @@ def test_divergence_stops_every_rank_with_3(ranks: int, many: Many, tmp_path: Pa
 
 
 def check_different(name: str, done: Done, folder: Path) -> None:
-    """Check that one line says what differs, and that nothing is left."""
+    """Check that one line says what differs, and that no file is left."""
     _, _, code, word = DIFFERENT[name]
     assert done.code == code
     assert len(done.err.splitlines()) == 1

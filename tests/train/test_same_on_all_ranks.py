@@ -1,4 +1,4 @@
-"""What ranks must have in common."""
+"""Ranks whose configuration, program or machine differs are refused."""
 
 from __future__ import annotations
 

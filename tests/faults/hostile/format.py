@@ -1,4 +1,4 @@
-"""What a format is to the check: strategies for files, a reader, and its limits."""
+"""A format in the check of hostile files: strategies for files, a reader, and its limits."""
 
 from __future__ import annotations
 
