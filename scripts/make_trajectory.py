@@ -1,7 +1,7 @@
 """Create ``tests/samples/trajectory.npz``: training runs computed by PyTorch in float64.
 
 The tests train on the same minibatches from the same weights and must get the same weights.
-Run this with a Python that has PyTorch (the file was made with 2.13.0):
+Run this with a Python that has PyTorch (the file was made with 2.14.1):
 
     python -m scripts.make_trajectory
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,17 @@ CASES = {
     "cross": ("tanh", "softmax"),
     "relu": ("relu", "linear"),
 }
+# Of the case "cross", each with its options; the names are hpcpgd's.
+LONG_STEPS, DECAY = 100, 0.02
+OPTIMISERS = {
+    "sgd": (torch.optim.SGD, {"lr": 0.1, "weight_decay": DECAY}),
+    "momentum": (torch.optim.SGD, {"lr": 0.02, "momentum": 0.9, "weight_decay": DECAY}),
+    "nesterov": (
+        torch.optim.SGD, {"lr": 0.02, "momentum": 0.9, "weight_decay": DECAY, "nesterov": True}
+    ),
+    "adam": (torch.optim.Adam, {"lr": 0.01, "weight_decay": DECAY}),
+    "adamw": (torch.optim.AdamW, {"lr": 0.01, "weight_decay": DECAY}),
+}  # fmt: skip
 
 
 def build(hidden: str, output: str, start: list[np.ndarray]) -> torch.nn.Sequential:
@@ -47,6 +59,27 @@ def loss_of(output: str, a: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return 0.5 * ((y - a) ** 2).sum(dim=1).mean()
 
 
+def follow(
+    model: torch.nn.Module, optimiser: torch.optim.Optimizer, output: str, data: dict[str, Any]
+) -> list[float]:
+    """Train on the minibatches ``data["long_numbers"]`` and return the loss before each update."""
+    losses = []
+    for rows in data["long_numbers"]:
+        x, labels = torch.from_numpy(data["x"][rows]), torch.from_numpy(data["labels"][rows])
+        optimiser.zero_grad()
+        loss = loss_of(output, model(x), labels)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return losses
+
+
+def ends(name: str, model: torch.nn.Module) -> dict[str, np.ndarray]:
+    """Return the trained weights (fan_in, fan_out) and biases, by the names under which they go."""
+    arrays = [parameter.detach().numpy() for parameter in model.parameters()]
+    return {f"{name}_end{i}": a.T if a.ndim == 2 else a for i, a in enumerate(arrays)}
+
+
 def main() -> None:
     random = np.random.default_rng(20260101)
     x = random.standard_normal((ROWS, WIDTHS[0]))
@@ -60,17 +93,15 @@ def main() -> None:
     for case, (hidden, output) in CASES.items():
         model = build(hidden, output, start)
         optimiser = torch.optim.SGD(model.parameters(), lr=RATE)
-        losses = []
-        for rows in numbers:
-            optimiser.zero_grad()
-            loss = loss_of(output, model(torch.from_numpy(x[rows])), torch.from_numpy(labels[rows]))
-            loss.backward()
-            optimiser.step()
-            losses.append(loss.item())
+        losses = follow(model, optimiser, output, stored | {"long_numbers": numbers})
         stored[f"{case}_losses"] = np.array(losses)
-        for i, parameter in enumerate(model.parameters()):
-            array = parameter.detach().numpy()
-            stored[f"{case}_end{i}"] = array.T if array.ndim == 2 else array
+        stored |= ends(case, model)
+    stored["long_numbers"] = random.integers(0, ROWS, (LONG_STEPS, BATCH))
+    hidden, output = CASES["cross"]
+    for name, (kind, options) in OPTIMISERS.items():
+        model = build(hidden, output, start)
+        follow(model, kind(model.parameters(), **options), output, stored)
+        stored |= ends(name, model)
     path = Path(__file__).parent.parent / "tests" / "samples" / "trajectory.npz"
     np.savez_compressed(path, allow_pickle=False, **stored)
     print(f"{path.name}: {path.stat().st_size} bytes, PyTorch {torch.__version__}")

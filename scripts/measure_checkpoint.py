@@ -49,8 +49,8 @@ def _state(widths: tuple[int, ...]) -> State:
     parameters = np.random.default_rng(0).random(network.size).astype(np.float32)
     return State(
         run="cafe", run_file="r.h5", config={}, dataset_sha256="", facts={}, network=network,
-        steps=1, elapsed=0.0, totals=np.zeros((1, 8)), parameters=parameters, history=History(),
-        segments=[],
+        steps=1, elapsed=0.0, totals=np.zeros((1, 8)), parameters=parameters,
+        states=np.zeros((0, network.size)), history=History(), segments=[],
     )  # fmt: skip
 
 

@@ -53,6 +53,8 @@ def encode(state: State) -> memoryview:
         facts["segments"] = [_segment_facts(segment) for segment in state.segments]
         file["facts"] = np.bytes_(json.dumps(facts).encode())
         file["totals"] = state.totals
+        if state.states.size:
+            file["optimiser"] = state.states
         file["history"] = _table(state.history)
         for number, segment in enumerate(state.segments, 1):
             if segment.timing.epochs:
@@ -159,10 +161,18 @@ def _decode(content: _Content) -> State:
         network=network,
         totals=totals,
         parameters=_parameters(content, network),
+        states=_states(content, network),
         history=History(Epoch(*row) for row in content.array("history", EPOCH, (None,)).tolist()),
         segments=segments,
         **_typed(facts, FACTS),
     )
+
+
+def _states(content: _Content, network: Network) -> Array:
+    """Return what the optimiser keeps; checkpoints of gradient descent have none."""
+    if "optimiser" not in content.file:
+        return np.zeros((0, network.size), network.dtype)
+    return content.array("optimiser", network.dtype, (None, network.size))
 
 
 def _network(facts: dict[str, Any]) -> Network:

@@ -19,16 +19,20 @@ from hpcpgd.errors import ConfigError, DataError, printable, shown
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.parallel import mpi
 
-# Options that determine the rows and the minibatches; a run cannot continue with others.
-DECISIVE = ("standardise", "train_rows", "test_fraction", "batch_size", "seed")
+# Options that determine rows, minibatches and updates; a run cannot continue with others.
+DECISIVE = ("standardise", "train_rows", "test_fraction", "batch_size", "seed", "optimizer")
 # Options that users may change when a run continues, and that change its later results.
-TELLING = ("learning_rate", "backend", "reduction", "shards", "matmul_precision")
+TELLING = (
+    "learning_rate", "momentum", "weight_decay", "backend", "reduction", "shards",
+    "matmul_precision",
+)  # fmt: skip
 
 # Options that are taken from a checkpoint named by --resume: none of a machine or of a start.
 BROUGHT = (
     "dataset", "label_column", "standardise", "train_rows", "test_fraction", "hidden",
     "activation", "output_activation", "loss", "batch_size", "epochs", "max_steps",
-    "learning_rate", "seed", "backend", "dtype", "matmul_precision", "checkpoint_every",
+    "optimizer", "learning_rate", "momentum", "weight_decay", "seed", "backend", "dtype",
+    "matmul_precision", "checkpoint_every",
 )  # fmt: skip
 # Taken only from runs whose reduction has the same bits: for others another may be faster here.
 SAME_BITS = ("reduction", "shards")
@@ -129,7 +133,8 @@ def require_same_run(
     pairs = {name: (now[name], then[name]) for name in now}
     pairs["dataset (SHA-256)"] = (dataset_sha256, state.dataset_sha256)
     options = plain(config)
-    before = {"standardise": False, **state.config}  # which older checkpoints do not have
+    # Older checkpoints lack these.
+    before = {"standardise": False, "optimizer": "sgd", **state.config}
     pairs |= {name: (options[name], before.get(name)) for name in DECISIVE}
     for name, (value, other) in pairs.items():
         if value != other:
@@ -158,7 +163,8 @@ def require_same_run(
 def changes(state: State, config: RunConfig, facts: dict[str, str]) -> list[str]:
     """Return what has changed since the checkpoint was written and changes later results."""
     options = plain(config)
-    pairs = {name: (state.config.get(name), options[name]) for name in TELLING}
+    before = {name: getattr(RunConfig, name) for name in TELLING} | state.config
+    pairs = {name: (before[name], options[name]) for name in TELLING}
     if REDUCTIONS[config.reduction].same_bits:
         pairs |= {name: (state.facts.get(name, "unknown"), facts[name]) for name in facts}
     return [

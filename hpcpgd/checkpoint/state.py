@@ -34,7 +34,9 @@ class State:
     totals : ndarray of float64, shape (parts, 8)
         Loss, correct predictions and examples of that epoch's steps so far.
     parameters : ndarray, shape (size,)
-        Flat vector.  Plain gradient descent has no other state.
+        Flat vector.
+    states : ndarray, shape (vectors, size)
+        What the optimiser keeps, in the same order; gradient descent keeps none.
     history : History
         The complete epochs.
     segments : list of Segment
@@ -51,5 +53,6 @@ class State:
     elapsed: float
     totals: Array
     parameters: Array
+    states: Array
     history: History
     segments: list[Segment]

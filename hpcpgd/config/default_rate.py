@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hpcpgd.config.run_config import RunConfig
+from hpcpgd.kernels.core.optimisers import ADAM, OPTIMISERS
 
 
 def default_rate(config: RunConfig) -> float:
@@ -19,6 +20,14 @@ def default_rate(config: RunConfig) -> float:
     units.  There 1.6 times the limit still learns, and 2.4 times does not.  Below the limit
     larger batches profit from larger steps: 1 up to 32 rows, 4 from 128 rows on.
     """
+    if OPTIMISERS[config.optimizer].rule == ADAM:
+        return 0.001
+    rate = _rate_of_descent(config)
+    # A constant gradient moves the parameters by rate / (1 - momentum).
+    return rate * (1 - config.momentum) if OPTIMISERS[config.optimizer].vectors else rate
+
+
+def _rate_of_descent(config: RunConfig) -> float:
     if config.loss == "cross-entropy":
         return 0.3
     gentle = config.output_activation == "sigmoid"

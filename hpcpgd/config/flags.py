@@ -39,7 +39,16 @@ reduction overlap pays where messages between nodes are slow, not within one nod
 GROUPS = {
     "data": ("dataset", "label_column", "standardise", "train_rows", "test_fraction"),
     "network and loss": ("hidden", "activation", "output_activation", "loss"),
-    "training": ("batch_size", "epochs", "max_steps", "learning_rate", "seed"),
+    "training": (
+        "batch_size",
+        "epochs",
+        "max_steps",
+        "optimizer",
+        "learning_rate",
+        "momentum",
+        "weight_decay",
+        "seed",
+    ),
     "arithmetic and ranks": (
         *("backend", "reduction", "threads", "dtype", "matmul_precision", "group_size", "shards"),
     ),

@@ -123,6 +123,15 @@ def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
     if config.dtype not in backend.precisions:
         only = " and ".join(backend.precisions)
         raise ConfigError(f"backend {config.backend} computes in {only} only: leave dtype out")
+    if backend.on_device and (config.optimizer != "sgd" or config.weight_decay):
+        raise ConfigError(
+            f"backend {config.backend} has optimizer sgd without weight-decay only: leave "
+            "optimizer and weight-decay out, or use a backend of the host"
+        )
+    if config.optimizer == "sgd" and config.momentum != RunConfig.momentum:
+        raise ConfigError(
+            f"momentum {config.momentum:g} does not go with optimizer sgd: use optimizer momentum"
+        )
     if config.output_activation == "softmax" and config.loss == "mse":
         raise ConfigError(
             "loss mse does not go with output-activation softmax: "

@@ -17,6 +17,7 @@ from hpcpgd.config.toml_file import read_document
 from hpcpgd.data import check_name
 from hpcpgd.errors import ConfigError, HpcpgdError, UsageError, nearest, shown
 from hpcpgd.kernels.backends.registry import BACKENDS
+from hpcpgd.kernels.core.optimisers import OPTIMISERS
 
 NETWORKS = {"net-1h": (1024,), "net-2h": (1024, 1024)}
 PAPER_FUNCTIONS: dict[str, Any] = {
@@ -114,6 +115,17 @@ class RunConfig:
     )
     learning_rate: float | str = _option(
         "auto", Real(0, word="auto"), "step size; auto: by network, loss and batch"
+    )
+    optimizer: str = _option("sgd", Choice(tuple(OPTIMISERS)), "rule of the update")
+    momentum: float = _option(
+        0.9,
+        Real(0, 1, include_above=True),
+        "factor of the gradients before, for all optimizers but sgd",
+    )
+    weight_decay: float = _option(
+        0.0,
+        Real(0, 1, include_above=True),
+        "so many times the parameters are added to the gradient; adamw: to the step",
     )
     seed: int = _option(0, Integer(0), "for the split, the initial weights and the order of rows")
     backend: str = _option("gemm", Choice(tuple(BACKENDS)), "how to compute the gradient")

@@ -13,6 +13,7 @@ from hpcpgd.engines.engine import Engine, Span
 from hpcpgd.errors import UnavailableError
 from hpcpgd.kernels.backends.registry import make_device_plan
 from hpcpgd.kernels.core.network import Array
+from hpcpgd.kernels.core.optimisers import Update
 from hpcpgd.kernels.core.workspace import TOTALS
 from hpcpgd.kernels.device.device_plan import DevicePlan, Move
 from hpcpgd.machine.gpu import ALONE, STAGED, Gpu, device_errors
@@ -75,7 +76,7 @@ class DeviceEngine(Engine):
         """A copy of the flat vector of parameters; waits for pending steps."""
         return self._device.read(self._parameters, self.network.size)
 
-    def warm_up(self, steps: Sequence[tuple[Span, float]]) -> None:
+    def warm_up(self, steps: Sequence[tuple[Span, Update]]) -> None:
         """Compile the kernels, run each shape of a step once, and record the graphs."""
         for rows, _ in steps:
             for chunk in self._chunks(rows):
@@ -87,8 +88,8 @@ class DeviceEngine(Engine):
         self._plan.evaluate(self._parameters, 1)
         self._plan.reset()
         self._at = None
-        for rows, rate in steps:
-            self._prepare_step(rows, rate)
+        for rows, update in steps:
+            self._prepare_step(rows, update.rate)
 
     def partial(self, epoch: int, rows: Span) -> None:
         """Sum the gradient over this rank's slice, chunk by chunk."""
@@ -147,21 +148,21 @@ class DeviceEngine(Engine):
             return self._staging[slice(*span)]
         return self._device.exposed(self._gradient.part(*span))
 
-    def update(self, rate: float) -> None:
-        """Subtract ``rate`` times the gradient from the parameters."""
-        self._update_graph(rate)()
+    def update(self, update: Update) -> None:
+        """Subtract the rate times the gradient from the parameters; others are refused before."""
+        self._update_graph(update.rate)()
         self._end_step(UPDATE)
 
-    def step(self, epoch: int, rows: Span, rate: float) -> None:
+    def step(self, epoch: int, rows: Span, update: Update) -> None:
         """Make a whole step on one rank: one graph, unless the rows need several chunks."""
         if not 0 < rows[1] - rows[0] <= self.capacity:
             self.partial(epoch, rows)
-            self.update(rate)
+            self.update(update)
             return
         (chunk,) = self._chunks(rows)
         self._examples += chunk.rows
         self._seek(epoch, chunk.first, self.steps)
-        self._step_graph(chunk, rate)()
+        self._step_graph(chunk, update.rate)()
         self._moved(epoch, chunk)
         self._end_step(COMPUTE)
 

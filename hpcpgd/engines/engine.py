@@ -10,9 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from hpcpgd.engines.context import RunContext
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.kernels.core.network import Array
+from hpcpgd.kernels.core.optimisers import Optimiser, Update
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_names import COMPUTE
 from hpcpgd.parallel.watchdog import Heartbeat
@@ -41,6 +44,7 @@ class Engine(ABC):
         First step, counted from 0, known to have had NaN or Inf in its gradient.
     stopping : bool
         Whether some rank was asked to stop: the same on all ranks after the same step.
+    optimiser : Optimiser
     score_rows : int or None
         Number of rows that are always scored together; None if it changes no bit.
     """
@@ -51,6 +55,8 @@ class Engine(ABC):
     def __init__(self, context: RunContext, capacity: int) -> None:
         self.network = context.network
         self.capacity = capacity
+        config = context.config
+        self.optimiser = Optimiser(config.optimizer, config.momentum, config.weight_decay)
         self.steps = 0
         self.bad_step: int | None = None
         self.stopping = False
@@ -59,8 +65,8 @@ class Engine(ABC):
         self._stop = context.stop
 
     @abstractmethod
-    def warm_up(self, steps: Sequence[tuple[Span, float]]) -> None:
-        """Compile or load all that ``steps``, pairs of rows and rate, need; change no parameter."""
+    def warm_up(self, steps: Sequence[tuple[Span, Update]]) -> None:
+        """Compile or load all that ``steps``, pairs of rows and update, need; change nothing."""
 
     @abstractmethod
     def partial(self, epoch: int, rows: Span) -> None:
@@ -92,13 +98,23 @@ class Engine(ABC):
         self._clock.lap_reduction()
 
     @abstractmethod
-    def update(self, rate: float) -> None:
-        """Subtract ``rate`` times the gradient from the parameters."""
+    def update(self, update: Update) -> None:
+        """Update the parameters by the gradient."""
 
-    def step(self, epoch: int, rows: Span, rate: float) -> None:
+    def step(self, epoch: int, rows: Span, update: Update) -> None:
         """Make a whole step if nothing is summed over ranks."""
         self.partial(epoch, rows)
-        self.update(rate)
+        self.update(update)
+
+    def whole_states(self) -> Array:
+        """Return what the optimiser keeps, shape (vectors, size of the flat vector).
+
+        Numbers of parameters that other ranks update are 0.
+        """
+        return np.zeros((0, self.network.size), self.network.dtype)
+
+    def restore_states(self, states: Array) -> None:  # noqa: B027  # most devices keep none
+        """Go on with the sum of ``whole_states`` over the ranks that divide the update."""
 
     def settle(self) -> None:  # noqa: B027  # for engines that compute asynchronously
         """Wait for pending work, then check for NaN and Inf; on the host nothing is pending."""

@@ -10,8 +10,9 @@ import numpy as np
 from hpcpgd.engines.context import RunContext
 from hpcpgd.engines.engine import Engine, Span
 from hpcpgd.engines.loader import load_rows, scaling_of
-from hpcpgd.kernels.core.elementwise import descend
 from hpcpgd.kernels.core.network import Array, aligned_zeros
+from hpcpgd.kernels.core.optimisers import Update
+from hpcpgd.kernels.core.update_rules import descend, optimise
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_names import COMPUTE, DATA, UPDATE
 
@@ -29,6 +30,11 @@ class HostEngine(Engine):
         A plan of the backend.  Its buffers hold one chunk of this rank's slice.
     numbers : int, optional
         Length of the gradient that this rank sums; by default that of the parameters.
+
+    Attributes
+    ----------
+    states : ndarray, shape (vectors, numbers)
+        What the optimiser keeps of the parameters that this rank updates.
     """
 
     def __init__(self, context: RunContext, plan: Any, numbers: int | None = None) -> None:
@@ -39,20 +45,22 @@ class HostEngine(Engine):
         # The gradient and slots are summed together: a slot counts the ranks that set its flag.
         self._sums = aligned_zeros(size + SLOTS, self.network.dtype)
         self._gradient, self._slots = self._sums[:size], self._sums[size:]
+        vectors = self.optimiser.traits.vectors
+        self.states = aligned_zeros(vectors * size, self.network.dtype).reshape(vectors, size)
         self._stops = 0  # how many processes asked to stop in the step so far
         self._dataset = context.dataset
         self._numbers = np.zeros(self.capacity, np.int64)
         self._real = np.dtype(self.network.dtype).type
         self._scaling = scaling_of(context.dataset, self.network.dtype)
 
-    def warm_up(self, steps: Sequence[tuple[Span, float]]) -> None:
+    def warm_up(self, steps: Sequence[tuple[Span, Update]]) -> None:
         """Run every compiled function once, or load it from the cache."""
         load_rows(self._dataset.train, self._sample(1, 0, 1), self._scaling, self.plan.work)
         self.plan.gradient(self.parameters, 1, self._gradient, False)
         self.plan.evaluate(self.parameters, 1)
         self.plan.work.take_totals()
         self._gradient[:] = 0
-        descend(self._gradient, self._gradient, self._real(0))
+        self._update(self.optimiser.update(0.0, 1, 0), self._gradient)
 
     def partial(self, epoch: int, rows: Span) -> None:
         """Sum the gradient over ``rows``, chunk by chunk; without rows it is zero."""
@@ -83,11 +91,25 @@ class HostEngine(Engine):
         """Read from the sum how many ranks were asked to stop."""
         self._stops = int(self._slots[STOP])
 
-    def update(self, rate: float) -> None:
-        """Subtract ``rate`` times the gradient from the parameters."""
-        finite = descend(self.parameters, self._gradient, self._real(rate))
+    def update(self, update: Update) -> None:
+        """Update the parameters by the gradient."""
+        finite = self._update(update, self.parameters)
         self._end_step(not finite, self._stops)
         self._clock.lap(UPDATE)
+
+    def _update(self, update: Update, parameters: Array) -> bool:
+        """Update ``parameters``; return whether the gradient is finite."""
+        if self.optimiser.is_plain:
+            return bool(descend(parameters, self._gradient, self._real(update.rate)))
+        return bool(optimise(update, parameters, self._gradient, self.states, 0))
+
+    def whole_states(self) -> Array:
+        """Return what the optimiser keeps, shape (vectors, size of the flat vector)."""
+        return self.states.copy()
+
+    def restore_states(self, states: Array) -> None:
+        """Go on with what ``whole_states`` returned, summed over the ranks that divide it."""
+        self.states[:] = states
 
     def score(self, split: str, first: int, count: int) -> None:
         """Predict ``count`` rows of a split from ``first`` on; add to the totals."""

@@ -14,6 +14,7 @@ from hpcpgd.engines.engine import Span
 from hpcpgd.engines.host_engine import HostEngine
 from hpcpgd.engines.loader import scaling_of
 from hpcpgd.kernels.core.network import Array
+from hpcpgd.kernels.core.optimisers import Update
 from hpcpgd.kernels.core.partition import block_range
 from hpcpgd.kernels.schedule.command import PassResult
 from hpcpgd.kernels.schedule.execute import Source
@@ -65,6 +66,7 @@ class ScheduledEngine(HostEngine):
         super().__init__(context, plan, max(plan.packed_size, 1) if self._packed else None)
         self._scorer = scorer or plan
         self._member = (context.group.size, context.group.index) if self._packed else (1, 0)
+        plan.states = self.states
         self._exchange, self._apart = exchange, apart
         self.capacity = self._scorer.work.capacity
         self.score_rows = self.capacity if apart else None
@@ -72,7 +74,7 @@ class ScheduledEngine(HostEngine):
         self._train = source_of(context.dataset, "train", dtype, self._sampler.seed)
         self._splits = {name: source_of(context.dataset, name, dtype) for name in SPLITS}
 
-    def warm_up(self, steps: Sequence[tuple[Span, float]]) -> None:
+    def warm_up(self, steps: Sequence[tuple[Span, Update]]) -> None:
         """Compile everything that commands need, or load it from the cache."""
         self._scorer.evaluate(self.parameters, 1, Rows(self._train, 0, 1, 0, 1))
         self._scorer.work.take_totals()
@@ -118,21 +120,40 @@ class ScheduledEngine(HostEngine):
         mine = slice(*self.plan.scored)
         kept[mine] = totals[mine]
 
-    def update(self, rate: float) -> None:
-        """Subtract ``rate`` times the gradient from the parameters."""
+    def update(self, update: Update) -> None:
+        """Update the parameters by the gradient."""
         stop = self._stops > 0
-        result = self.plan.update(self.parameters, self._gradient, rate, self._packed, stop)
+        result = self.plan.update(self.parameters, self._gradient, update, self._packed, stop)
         self._end_step(result.bad, result.stops)
         self._lap(UPDATE, result)
 
-    def step(self, epoch: int, rows: Span, rate: float) -> None:
-        """Make a whole step; if its rows fit in a chunk, the products update the parameters."""
+    def step(self, epoch: int, rows: Span, update: Update) -> None:
+        """Make a whole step; if its rows fit in a chunk, the products make a plain update."""
         begin, end = rows
-        if end - begin > self.plan.work.capacity:
-            super().step(epoch, rows, rate)
+        if end - begin > self.plan.work.capacity or not self.optimiser.is_plain:
+            super().step(epoch, rows, update)
             return
-        result = self._pass(self.parameters, epoch, rows, (-rate, 1.0), packed=False)
+        result = self._pass(self.parameters, epoch, rows, (-update.rate, 1.0), packed=False)
         self._end_step(result.bad, result.stops)
+
+    def whole_states(self) -> Array:
+        """Return what the optimiser keeps, with 0 for what other ranks update."""
+        if not self._packed:
+            return super().whole_states()
+        whole = np.zeros((len(self.states), self.network.size), self.network.dtype)
+        for packed, flat in zip(self.states, whole, strict=True):
+            for mine, part in self.plan.unit_views(packed, flat):
+                part[...] = mine
+        return whole
+
+    def restore_states(self, states: Array) -> None:
+        """Go on with the sum of ``whole_states`` over the ranks that divide the update."""
+        if not self._packed:
+            super().restore_states(states)
+            return
+        for packed, flat in zip(self.states, states, strict=True):
+            for mine, part in self.plan.unit_views(packed, flat):
+                mine[...] = part
 
     def pieces(self, epoch: int, rows: Span) -> Iterator[Array]:
         """Compute the gradient over ``rows``; yield each piece as soon as MPI may sum it.

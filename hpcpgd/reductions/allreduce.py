@@ -11,6 +11,7 @@ from hpcpgd.engines.host_engine import HostEngine
 from hpcpgd.engines.scheduled_engine import ScheduledEngine
 from hpcpgd.kernels.backends.registry import BACKENDS, make_plan
 from hpcpgd.kernels.core.network import Network
+from hpcpgd.kernels.core.optimisers import Update
 from hpcpgd.kernels.schedule.phases import divided
 from hpcpgd.parallel import mpi
 from hpcpgd.reductions.reduction import Reduction
@@ -24,14 +25,14 @@ class Allreduce(Reduction):
         """Return this rank's slice of minibatch ``step``."""
         return self._sampler.slice(step, self._comm.size, self._comm.rank)
 
-    def make(self, epoch: int, rows: Span, rate: float) -> None:
+    def make(self, epoch: int, rows: Span, update: Update) -> None:
         """Sum the gradients of all slices and subtract them; collective."""
         if self._comm.size == 1:
-            self.engine.step(epoch, rows, rate)
+            self.engine.step(epoch, rows, update)
             return
         self.engine.partial(epoch, rows)
         self.engine.sum(self._comm, self.add_up)
-        self.engine.update(rate)
+        self.engine.update(update)
 
     def add_up(self, comm: mpi.Comm, sums: Any) -> None:
         """Replace ``sums`` (gradient and flags, flat) by its sum over the ranks; collective."""

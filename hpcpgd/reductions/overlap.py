@@ -18,6 +18,7 @@ from hpcpgd.engines.engine import Span
 from hpcpgd.engines.scheduled_engine import ScheduledEngine
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.kernels.core.network import Network
+from hpcpgd.kernels.core.optimisers import Update
 from hpcpgd.kernels.schedule.phases import in_pieces
 from hpcpgd.parallel import mpi
 from hpcpgd.reductions import allreduce
@@ -56,7 +57,7 @@ class Overlap(allreduce.Allreduce):
         self._alone = mpi.allreduce_max(self._comm, float(np.median(times)))
         self.engine.clear()
 
-    def make(self, epoch: int, rows: Span, rate: float) -> None:
+    def make(self, epoch: int, rows: Span, update: Update) -> None:
         """Sum the gradients of all slices while they are computed; collective."""
         requests: list[Any] = []
         for piece in self.engine.pieces(epoch, rows):
@@ -72,7 +73,7 @@ class Overlap(allreduce.Allreduce):
         self.engine.learn_stop(self._comm)
         self._exposed += self._clock.lap_reduction()
         self._reductions += 1
-        self.engine.update(rate)
+        self.engine.update(update)
 
 
 def make(context: RunContext) -> Reduction:

@@ -7,6 +7,9 @@ from abc import ABC, abstractmethod
 
 from hpcpgd.engines.context import RunContext
 from hpcpgd.engines.engine import Engine, Span
+from hpcpgd.kernels.core.network import Array
+from hpcpgd.kernels.core.optimisers import Update
+from hpcpgd.parallel import mpi
 
 
 class Reduction(ABC):
@@ -29,6 +32,7 @@ class Reduction(ABC):
     def __init__(self, context: RunContext, engine: Engine) -> None:
         self.engine = engine
         self._comm = context.comm
+        self._divides: mpi.Comm | None = None  # the ranks among which the update is divided
         self._sampler = context.sampler
         self._clock = context.clock
 
@@ -44,9 +48,9 @@ class Reduction(ABC):
             False, on every rank, if the run must pause or end: a summed gradient is known to
             have had NaN or Inf, or some rank was asked to stop.
         """
-        rows, scaled = self._shape(step, rate)
+        rows, update = self._shape(step, rate)
         self._clock.begin_step(self.share(rows))
-        self.make(epoch, rows, scaled)
+        self.make(epoch, rows, update)
         if self._comm.size > 1:
             self._clock.end_reduction()
         return self.engine.bad_step is None and not self.engine.stopping
@@ -60,8 +64,8 @@ class Reduction(ABC):
         return rows[1] - rows[0]
 
     @abstractmethod
-    def make(self, epoch: int, rows: Span, rate: float) -> None:
-        """Subtract ``rate`` times the sum of the minibatch's gradients; collective."""
+    def make(self, epoch: int, rows: Span, update: Update) -> None:
+        """Update by the gradient of the minibatch, summed over it; collective."""
 
     def prepare(self) -> None:  # noqa: B027  # most reductions measure nothing
         """Measure what the steps need, before the first step; collective."""
@@ -72,7 +76,15 @@ class Reduction(ABC):
         last = self._sampler.steps - 1
         self.engine.warm_up([self._shape(step, rate) for step in (0, last)])
 
-    def _shape(self, step: int, rate: float) -> tuple[Span, float]:
-        """Return the rows of a step, and the rate divided by the rows of its minibatch."""
+    def states(self) -> Array:
+        """Return what the optimiser keeps, shape (vectors, size), on each rank; collective."""
+        states = self.engine.whole_states()
+        if self._divides is not None:
+            mpi.allreduce_sum(self._divides, states)  # each number is 0 but on one rank
+        return states
+
+    def _shape(self, step: int, rate: float) -> tuple[Span, Update]:
+        """Return the rows of a step and its update, by a sum of gradients."""
         start, stop = self._sampler.minibatch(step)
-        return self.rows(step), rate / (stop - start)
+        update = self.engine.optimiser.update(rate, stop - start, self.engine.steps)
+        return self.rows(step), update

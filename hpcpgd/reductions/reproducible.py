@@ -19,6 +19,7 @@ from hpcpgd.engines.context import RunContext, chunk_rows
 from hpcpgd.engines.engine import Span
 from hpcpgd.engines.scheduled_engine import ScheduledEngine
 from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.kernels.core.optimisers import Update
 from hpcpgd.kernels.core.partition import block_range
 from hpcpgd.kernels.core.workspace import Workspace
 from hpcpgd.kernels.schedule.phases import FORWARD, GRADIENT, OUTPUT, Schedule, fixed
@@ -134,6 +135,7 @@ class Reproducible(Reduction):
     def __init__(self, context: RunContext, engine: ScheduledEngine, exchange: Exchange) -> None:
         super().__init__(context, engine)
         self._group, self._exchange = context.group, exchange
+        self._divides = context.comm
 
     def rows(self, step: int) -> Span:
         """Return the positions of the whole minibatch ``step``."""
@@ -145,10 +147,10 @@ class Reproducible(Reduction):
         begin, end = block_range(rows[1] - rows[0], self._comm.size, rank)
         return end - begin
 
-    def make(self, epoch: int, rows: Span, rate: float) -> None:
+    def make(self, epoch: int, rows: Span, update: Update) -> None:
         """Update this group's units and exchange them with other groups; collective."""
         engine = self.engine
-        engine.step(epoch, rows, rate)
+        engine.step(epoch, rows, update)
         if self._group.count == 1:
             return
         self._exchange.parameters(engine.parameters)

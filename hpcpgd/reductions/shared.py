@@ -19,6 +19,7 @@ from hpcpgd.engines.engine import Span
 from hpcpgd.engines.host_engine import SLOTS
 from hpcpgd.engines.scheduled_engine import ScheduledEngine
 from hpcpgd.kernels.core.network import Network
+from hpcpgd.kernels.core.optimisers import Update
 from hpcpgd.kernels.core.partition import block_range, padded_size
 from hpcpgd.kernels.schedule.phases import GRADIENT, divided, unit_size
 from hpcpgd.parallel.groups import Group
@@ -33,6 +34,7 @@ class Shared(Reduction):
     def __init__(self, context: RunContext, engine: ScheduledEngine) -> None:
         super().__init__(context, engine)
         self._group = context.group
+        self._divides = context.group.members
 
     def rows(self, step: int) -> Span:
         """Return the positions of minibatch ``step`` that this rank's group works on."""
@@ -43,15 +45,15 @@ class Shared(Reduction):
         begin, end = block_range(rows[1] - rows[0], self._group.size, self._group.index)
         return end - begin
 
-    def make(self, epoch: int, rows: Span, rate: float) -> None:
+    def make(self, epoch: int, rows: Span, update: Update) -> None:
         """Sum the blocks of all groups and subtract them; collective."""
         if self._group.count == 1:
-            self.engine.step(epoch, rows, rate)
+            self.engine.step(epoch, rows, update)
             return
         self.engine.partial(epoch, rows)
         if self._group.peers is not None:  # a rank without a block reads its group's flags
             self.engine.sum(self._group.peers)
-        self.engine.update(rate)
+        self.engine.update(update)
 
 
 def group_rows(sampler: Sampler, step: int, ranks: int, group: Group) -> Span:

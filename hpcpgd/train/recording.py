@@ -99,10 +99,12 @@ def make_record(run: str, argv: list[str], trainer: Trainer, segments: list[Segm
     )
 
 
-def make_state(trainer: Trainer, record: RunRecord, totals: Array, facts: dict[str, str]) -> State:
+def make_state(
+    trainer: Trainer, record: RunRecord, totals: Array, states: Array, facts: dict[str, str]
+) -> State:
     """Return the state from which a checkpoint is written, between two steps.
 
-    ``totals`` have been summed over the ranks.
+    ``totals`` have been summed over the ranks; ``states`` is what the optimiser keeps, whole.
     """
     return State(
         run=record.run,
@@ -115,6 +117,7 @@ def make_state(trainer: Trainer, record: RunRecord, totals: Array, facts: dict[s
         elapsed=trainer.elapsed,
         totals=totals.reshape(-1, TOTALS),
         parameters=trainer.engine.parameters,
+        states=states,
         history=record.history,
         segments=record.segments,
     )

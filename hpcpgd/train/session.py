@@ -25,6 +25,7 @@ from hpcpgd.errors import DivergedError, HpcpgdError, StoppedError
 from hpcpgd.kernels.backends.registry import BACKENDS
 from hpcpgd.kernels.core.kernel_files import DISK
 from hpcpgd.kernels.core.network import Network
+from hpcpgd.kernels.core.optimisers import OPTIMISERS
 from hpcpgd.machine import jit_cache
 from hpcpgd.machine.gpu import device_errors
 from hpcpgd.machine.node_memory import ensure_memory
@@ -237,8 +238,9 @@ class Session:
         private = backend.own_threads and not backend.scheduled
         threads = int(config.threads) if private else 1
         confusion = 8 * dataset.n_classes**2 if dataset.test.rows else 0
-        # A group holds parameters and gradient once; but each rank makes initial parameters.
-        vectors = 1 + threads if arena is None else 1 + 2 / arena.group.size
+        # A group holds all vectors once; but each rank makes initial parameters.
+        states = OPTIMISERS[config.optimizer].vectors
+        vectors = 1 + threads + states if arena is None else 1 + (2 + states) / arena.group.size
         nbytes = int(vectors * network.size * network.itemsize) + confusion
         ensure_memory(self.ranks, nbytes, "network")
 
@@ -265,6 +267,7 @@ class Session:
         trainer.elapsed = state.elapsed
         trainer.alike_at = state.steps
         trainer.engine.restore(state.steps, state.totals, self.first)
+        trainer.engine.restore_states(state.states)
         for change in resume.changes(state, trainer.context.config, facts):
             self.progress.say(f"since the checkpoint {change}: numbers will differ by it")
 

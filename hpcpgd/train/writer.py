@@ -60,10 +60,11 @@ class Writer:
         """
         totals = trainer.engine.totals()
         mpi.allreduce_sum(self.comm, totals)
+        states = trainer.reduction.states()
         self.record.segments[-1].last_step = trainer.engine.steps
         with self.watch.during("checkpoint"), mpi.agreed(self.comm):
             if self.comm.rank == 0:
-                state = make_state(trainer, self.record, totals, self.facts)
+                state = make_state(trainer, self.record, totals, states, self.facts)
                 self.newest = self.files.checkpoints.save(state)
         self.write()
 

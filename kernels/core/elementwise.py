@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from hpcpgd.kernels.core.activations import activate, multiply_by_slope, softmax
-from hpcpgd.kernels.core.arithmetic import fma, prefetch
-from hpcpgd.kernels.core.compiled import compiled, reassociated
+from hpcpgd.kernels.core.arithmetic import prefetch
+from hpcpgd.kernels.core.compiled import compiled
 from hpcpgd.kernels.core.network import MSE, SOFTMAX, Array
 
 AHEAD = 4  # rows from the one that is copied to the one that is prefetched
@@ -156,23 +156,6 @@ def score(
         totals[LOSS] += _row_loss(loss, function == SOFTMAX, a[i], labels[i])
         totals[CORRECT] += 1.0 if best == labels[i] else 0.0
         totals[EXAMPLES] += 1.0
-
-
-@reassociated()
-def descend(parameters: Array, gradient: Array, rate: Any) -> bool:
-    """Subtract ``rate * gradient`` from ``parameters`` in place, the update of algorithm 2.
-
-    Returns
-    -------
-    bool
-        False if the gradient holds NaN or Inf: ``0 * x`` is 0 only for finite ``x``.
-    """
-    probe = gradient.dtype.type(0)
-    zero = gradient.dtype.type(0)
-    for k in range(gradient.size):
-        parameters[k] = fma(-rate, gradient[k], parameters[k])
-        probe += gradient[k] * zero
-    return probe == zero
 
 
 @compiled()

@@ -36,8 +36,9 @@ class Command(Structure):
     load_begin, load_end, position, epoch : int
         As in ``Rows``.
     scale, before : float
-        The target becomes ``scale * gradient + before * target``; in an update ``scale`` is the
-        rate.
+        The target becomes ``scale * gradient + before * target``.
+    rule, rate, decay, keep, momentum, correction
+        Of an update, together with ``scale``: see ``optimisers.Update``.
     """
 
     _fields_ = [
@@ -47,12 +48,14 @@ class Command(Structure):
             (name, c_int64)
             for name in (
                 "opcode", "begin", "end", "count", "parity", "learn", "packed", "load", "stop",
-                "load_begin", "load_end", "position", "epoch",
+                "load_begin", "load_end", "position", "epoch", "rule",
             )
         ],
-        ("scale", c_double),
-        ("before", c_double),
-        ("_rest", c_int64),
+        *[
+            (name, c_double)
+            for name in ("scale", "before", "rate", "decay", "keep", "momentum", "correction")
+        ],
+        ("_rest", c_int64 * 3),
     ]  # fmt: skip
 
 

@@ -18,15 +18,16 @@ from hpcpgd.kernels.core.arithmetic import fma
 from hpcpgd.kernels.core.compiled import compiled
 from hpcpgd.kernels.core.elementwise import (
     column_sums,
-    descend,
     gather,
     gather_labels,
     output_delta,
     score,
 )
 from hpcpgd.kernels.core.network import FUNCTION, SLOPE, WIDTH, Array
+from hpcpgd.kernels.core.optimisers import SGD
 from hpcpgd.kernels.core.partition import LANES, block_of, cut, whole_lines
 from hpcpgd.kernels.core.permutation import permuted_range
+from hpcpgd.kernels.core.update_rules import descend, optimise
 from hpcpgd.kernels.core.views import activations_of, biases_of, deltas_of, matrix_at, weights_of
 from hpcpgd.kernels.schedule import units
 from hpcpgd.kernels.schedule.barrier import Barrier, nanoseconds, wait_at
@@ -232,11 +233,19 @@ def _propagate(work: Work, command: Any, worker: int, status: Any, timespec: Any
 
 
 @compiled()
+def _update(memory: Memory, command: Any, parameters: Array, place: int) -> bool:
+    """Update parameters whose gradient begins at ``place``; return whether that is finite."""
+    gradient = memory.target[place : place + parameters.size]
+    if command.rule == SGD and command.decay == 0:
+        return descend(parameters, gradient, gradient.dtype.type(command.rate))
+    return optimise(command, parameters, gradient, memory.states, place)
+
+
+@compiled()
 def _apply(work: Work, command: Any, worker: int, status: Any) -> None:
-    """Subtract this worker's packed units, times the rate, from the parameters."""
+    """Update the parameters with this worker's packed units of the gradient."""
     layout, memory = work.layout, work.memory
     place = layout.places[worker]
-    rate = memory.target.dtype.type(command.scale)
     for phase in range(command.begin, command.end):
         layer = layout.phases[phase].layer
         for unit in range(layout.bounds[phase, worker], layout.bounds[phase, worker + 1]):
@@ -245,11 +254,10 @@ def _apply(work: Work, command: Any, worker: int, status: Any) -> None:
             finite = True
             for i in range(dweight.shape[0]):
                 row = weights[fan_in[0] + i][columns[0] : columns[1]]
-                begin = place + i * row.size
-                finite = descend(row, memory.target[begin : begin + row.size], rate) and finite
+                finite = _update(memory, command, row, place + i * row.size) and finite
             biases = biases_of(layout.table, memory.parameters, layer)
             block = biases[columns[0] : columns[0] + dbias.size]
-            finite = descend(block, dbias, rate) and finite
+            finite = _update(memory, command, block, place + whole_lines(dweight.size)) and finite
             place += _packed(dweight, dbias)
             if not finite:
                 status.bad = 1
@@ -269,8 +277,7 @@ def execute(work: Work, command: Any, worker: int) -> None:
     status.bad, status.waited, status.loaded = 0, 0, 0
     if command.opcode == DESCEND:
         begin, end = cut(memory.parameters.size, layout.threads, worker - layout.first, LANES)
-        rate = memory.target.dtype.type(command.scale)
-        if not descend(memory.parameters[begin:end], memory.target[begin:end], rate):
+        if not _update(memory, command, memory.parameters[begin:end], begin):
             status.bad = 1
     elif command.opcode == APPLY:
         _apply(work, command, worker, status)

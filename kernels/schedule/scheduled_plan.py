@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hpcpgd.kernels.core.network import LOSS_CODES, Array, Network, aligned_zeros
+from hpcpgd.kernels.core.optimisers import Update
 from hpcpgd.kernels.core.partition import padded_size
 from hpcpgd.kernels.core.workspace import Allocate, Workspace
 from hpcpgd.kernels.schedule.barrier import Barrier, make_barrier
@@ -86,6 +88,11 @@ class ScheduledPlan:
     place : WorkerRange
     pool : WorkerPool, optional
         Threads that other plans use, too; by default a new pool.
+
+    Attributes
+    ----------
+    states : ndarray, shape (vectors, size of the target of updates)
+        What the optimiser keeps; may be replaced before the first call.
     """
 
     def __init__(
@@ -114,6 +121,7 @@ class ScheduledPlan:
         tables, workers = (schedule.table, schedule.bounds, places), (place.first, place.threads)
         self._layout = Layout(self.work.table, *tables, *workers, LOSS_CODES[network.loss])
         self._private = self._private_buffers()
+        self.states = np.zeros((0, 0), network.dtype)
         real = np.dtype(network.dtype).type
         no_rows = np.zeros((0, network.widths[0]), np.uint8), np.zeros(0, np.int32)
         self._source = Source(*no_rows, real(1), real(0), -1, 0)
@@ -179,12 +187,30 @@ class ScheduledPlan:
         return self._execute(PROPAGATE, parameters, target, phases, packed, stop)
 
     def update(
-        self, parameters: Array, target: Array, rate: float, packed: bool, stop: bool
+        self, parameters: Array, target: Array, update: Update, packed: bool, stop: bool
     ) -> PassResult:
-        """Subtract ``rate`` times the target, packed or whole, from the parameters; collective."""
-        self.pool.command.scale = rate
+        """Update the parameters by the target, packed or whole; collective."""
+        command = self.pool.command
+        command.rule, command.rate, command.scale = update.rule, update.rate, update.scale
+        command.decay, command.keep = update.decay, update.keep
+        command.momentum, command.correction = update.momentum, update.correction
         phases = self.gradients, self.learning
         return self._execute(APPLY if packed else DESCEND, parameters, target, phases, packed, stop)
+
+    def unit_views(self, packed: Array, flat: Array) -> Iterator[tuple[Array, Array]]:
+        """Yield views of this process's units in a packed vector, and in a whole one.
+
+        The order is that in which ``execute`` packs them.
+        """
+        workers = range(self._place.first, self._place.first + self._place.threads)
+        for worker in workers:
+            place = int(self._layout.places[worker])
+            for phase, bounds in zip(self.schedule.phases, self.schedule.bounds, strict=True):
+                units = range(bounds[worker], bounds[worker + 1]) if phase.kind == GRADIENT else ()
+                for unit in units:
+                    for part in _parts(self.network, flat, phase, unit):
+                        yield packed[place : place + part.size].reshape(part.shape), part
+                        place += padded_size(part.size)
 
     def gradient(self, parameters: Array, count: int, out: Array, add: bool) -> None:
         """Sum the gradient over the first ``count`` rows into ``out``, and add their scores."""
@@ -217,7 +243,7 @@ class ScheduledPlan:
         if not self._bound or any(a is not b for a, b in zip(objects, self._bound, strict=True)):
             work = self.work
             rows = (work.activations, work.deltas, work.labels, work.predicted, work.totals)
-            memory = Memory(parameters, target, *rows, *self._private, self._status)
+            memory = Memory(parameters, target, self.states, *rows, *self._private, self._status)
             barrier, layout = self._place.barrier, self._layout
             self._bound = objects
             self._work = Work(self._library, barrier, layout, memory, self._source)
@@ -236,6 +262,14 @@ class ScheduledPlan:
 
 def _largest_unit(network: Network, phase: Phase) -> int:
     return max(unit_size(network, phase, unit)[0] for unit in range(phase.grid.units))
+
+
+def _parts(network: Network, flat: Array, phase: Phase, unit: int) -> list[Array]:
+    """Return a unit's weights in a whole vector and, if it has them, its biases."""
+    rows, columns = phase.block(network, 0, unit)
+    weights = network.weights(flat, phase.layer)[slice(*rows), slice(*columns)]
+    biases = [network.biases(flat, phase.layer)[slice(*columns)]] if rows[0] == 0 else []
+    return [weights, *biases]
 
 
 def _places(network: Network, schedule: Schedule, place: WorkerRange) -> tuple[Array, int]:

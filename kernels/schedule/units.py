@@ -30,6 +30,8 @@ class Memory(NamedTuple):
     parameters : * ndarray, flat
     target : ndarray, flat
         Receives the gradient; the parameters themselves if a unit computes the update.
+    states : ndarray, shape (vectors, size of target)
+        What the optimiser keeps, in the order of ``target``.
     activations, deltas : * ndarray, flat
         As in ``Workspace``.
     labels : * ndarray of int32
@@ -43,6 +45,7 @@ class Memory(NamedTuple):
 
     parameters: Array
     target: Array
+    states: Array
     activations: Array
     deltas: Array
     labels: Array

@@ -51,6 +51,7 @@ def state() -> State:
         run="0a1b2c3d", run_file="/some where/run.h5", config={"seed": 3, "hidden": [4]},
         dataset_sha256="ab" * 32, facts={"the BLAS": "x"}, network=NETWORK, steps=17,
         elapsed=0.25, totals=rng.normal(size=(3, 8)), parameters=parameters,
+        states=rng.normal(size=(2, NETWORK.size)).astype(np.float32),
         history=History([epoch]), segments=[segment(1, True), segment(11, False)],
     )  # fmt: skip
 
@@ -63,6 +64,7 @@ def test_what_is_written_comes_back(state: State) -> None:
     found = decode(encode(state))
     assert np.array_equal(found.parameters, state.parameters)
     assert np.array_equal(found.totals, state.totals)
+    assert np.array_equal(found.states, state.states)
     for mine, theirs in zip(state.segments, found.segments, strict=True):
         assert np.array_equal(np.array(mine.timing.seconds), np.array(theirs.timing.seconds))
         assert np.array_equal(np.array(mine.timing.rows), np.array(theirs.timing.rows))

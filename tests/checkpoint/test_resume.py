@@ -52,6 +52,7 @@ BACKENDS = ("gemm", "loops", "gemv")
 FREE = ("--dtype", "float64", "--reduction")  # of other reductions
 OPEN = ("--loss", "mse", "--output-activation", "linear", "--checkpoint-every", "1")
 TAME = (*OPEN, "--learning-rate", "0.01")
+ADAMW = ("--optimizer", "adamw", "--weight-decay", "0.01")
 LIMIT = ("--max-steps", "12", "--checkpoint-every", "5")
 # Runs that are single or come first, by folder: ranks, flags.
 FIRST: dict[str, tuple[int, tuple[str, ...]]] = {
@@ -66,6 +67,8 @@ FIRST: dict[str, tuple[int, tuple[str, ...]]] = {
     "complete": (1, LIMIT),
     "tame": (1, TAME),
     "wild": (1, (*TAME, "--max-steps", "12")),
+    "adamw": (2, (*ADAMW, "--max-steps", "13", "--checkpoint-every", "5")),
+    "adamw, undisturbed": (1, ADAMW),
     "free": (1, (*FREE, "allreduce")),
     "shared": (2, (*FREE, "shared", "--max-steps", "13", "--checkpoint-every", "6")),
     "overlap": (3, (*FREE, "overlap", "--max-steps", "13", "--checkpoint-every", "6")),
@@ -75,6 +78,7 @@ THEN: dict[str, tuple[int, tuple[str, ...]]] = {
     **{name: (n, ("--backend", b)) for name, (b, _, n, _, _) in CUT.items()},
     "groups": (4, ("--group-size", "1")),
     "complete": (1, ("--max-steps", "12")),
+    "adamw": (3, ADAMW),
     "shared": (3, (*FREE, "allreduce")),
     "overlap": (2, (*FREE, "shared")),
 }
@@ -147,6 +151,13 @@ def test_over_groups(whole: Any, then: Then) -> None:
     done, folder, _ = then["groups"]
     assert (done.code, done.err) == (0, "")
     assert told(folder / "r.h5") == whole["gemm"]
+
+
+def test_an_optimiser_goes_on_with_what_it_keeps(first: Path, then: Then) -> None:
+    done, folder, checkpoints = then["adamw"]
+    assert checkpoints[0].endswith("-step-000000000010.ckpt.h5")
+    assert (done.code, done.err) == (0, "")
+    assert told(folder / "r.h5") == told(first / "adamw, undisturbed" / "r.h5")
 
 
 def test_a_checkpoint_changes_nothing(whole: Any, first: Path) -> None:

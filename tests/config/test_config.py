@@ -123,6 +123,9 @@ TOML = {
     "[tran]\nepochs = 3": r"unknown table or key 'tran': expected the table \[train\]",
     "train = 3": "must be a table",
     "epochs = ": "not a TOML file",
+    "[train]\nmomentum = 0.5": "momentum 0.5 does not go with optimizer sgd",
+    '[train]\nbackend = "cuda"\noptimizer = "adam"': "cuda has optimizer sgd without weight-decay",
+    "[train]\nweight_decay = -1": "at least 0 and below 1",
     '[train]\nloss = "mse"': "mse does not go with output-activation softmax",
     '[train]\nloss = "cross-entropy"\noutput_activation = "relu"': "use softmax or sigmoid",
 }

@@ -57,7 +57,7 @@ def make_state(epochs: int) -> State:
         run="run", run_file="/r.h5", config=plain(resolve(GIVEN, {})), dataset_sha256="ab",
         facts={"the BLAS": "x"}, network=NETWORK, steps=2 * epochs, elapsed=0.25,
         totals=np.ones((1, 8)),
-        parameters=NETWORK.zeros(), segments=segments,
+        parameters=NETWORK.zeros(), states=np.zeros((0, NETWORK.size)), segments=segments,
         history=History([Epoch(0.5, 0.25, 0.3, float("nan"), 1.0, 0.5, 3.0, 4.0, 0.1, 2)] * epochs),
     )  # fmt: skip
 
