@@ -22,7 +22,7 @@ def test_defaults_are_the_main_job() -> None:
     config, print_config = parse([])
     assert not print_config
     assert (config.dataset, config.hidden, config.batch_size) == ("digits", (32,), 32)
-    assert (config.learning_rate, config.epochs, config.seed) == (0.3, 30, 0)
+    assert (config.learning_rate, config.epochs, config.seed) == (0.1, 30, 0)
     assert (config.backend, config.reduction, config.dtype) == ("gemm", "auto", "float32")
 
 
@@ -150,7 +150,7 @@ def test_unreadable_toml(tmp_path: Path) -> None:
 
 
 def test_resolve_keeps_what_was_given() -> None:
-    settled = RunConfig(dtype="float32", matmul_precision="float32", learning_rate=0.3)
+    settled = RunConfig(dtype="float32", matmul_precision="float32", learning_rate=0.1)
     assert resolve({}, {}) == settled
 
 

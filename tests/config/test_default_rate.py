@@ -21,7 +21,7 @@ RATES: list[tuple[dict[str, Any], float]] = [
     ({"activation": "relu", "hidden": (1024,)}, 0.3),
     ({"activation": "tanh", "output_activation": "linear"}, 0.03),
     ({"output_activation": "tanh", "hidden": (1024,)}, 0.00781),
-    ({"output_activation": "softmax", "loss": "cross-entropy", "hidden": (1024,)}, 0.3),
+    ({"output_activation": "softmax", "loss": "cross-entropy", "hidden": (1024,)}, 0.1),
     ({"hidden": (1024,), "learning_rate": 0.5}, 0.5),
     ({"optimizer": "nesterov", "momentum": 0.75, "batch_size": 64}, 0.5),
     ({"optimizer": "adamw", "batch_size": "full"}, 0.001),

@@ -54,7 +54,7 @@ def test_a_page_says_what_ran_where_and_how_it_ended(runs: Path) -> None:
         accuracy, attributes = f["test/accuracy"][()], dict(f.attrs)
     assert page["network"] == "hidden 8, relu, output softmax, loss cross-entropy, 610 parameters"
     assert page["dataset"].startswith("digits: 1250 training, 250 validation, 297 test rows, ")
-    assert page["other options"] == "epochs 4, learning_rate 0.3, checkpoint_every 40, quiet True"
+    assert page["other options"] == "epochs 4, learning_rate 0.1, checkpoint_every 40, quiet True"
     assert page["processor"] == attributes["cpu_model"]
     assert page["ranks x threads"].startswith("2 x 1, nodes 1")
     assert (page["BLAS"], page["MPI"]) == (attributes["blas_library"], attributes["mpi_library"])
@@ -91,7 +91,7 @@ def test_runs_of_other_rates_differ_in_rate_bits_and_history(runs: Path) -> None
         hashes = [f.attrs["params_sha256"][:12] for f in (a, b)]
         final = [f"{100 * f['test/accuracy'][()]:.2f} %" for f in (a, b)]
     assert lines["the same"] == "machine and versions"
-    assert (lines["learning_rate"], "epochs" in lines) == ("0.3 | 0.5", False)
+    assert (lines["learning_rate"], "epochs" in lines) == ("0.1 | 0.5", False)
     most = f"{max(gaps):.2g} of the largest value, in model/{names[int(np.argmax(gaps))]}"
     assert (lines["params_sha256"], lines["largest difference"]) == (" | ".join(hashes), most)
     assert lines["first difference"].startswith("epoch 1, train_")

@@ -96,7 +96,7 @@ def test_only_a_loss_that_has_not_fallen_in_several_epochs_is_told() -> None:
 TRIES: list[tuple[dict[str, Any], str]] = [
     ({}, "more --epochs (now 30) or a smaller --batch-size (now 32)"),
     ({"activation": "sigmoid", "batch_size": 1}, "more --epochs (now 30) or --activation relu"),
-    ({"learning_rate": 0.001}, "--learning-rate 0.3 (now 0.001)"),
+    ({"learning_rate": 0.001}, "--learning-rate 0.1 (now 0.001)"),
     ({"batch_size": 1, "max_steps": 9}, "more --max-steps (now 9)"),
 ]
 
