@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,9 @@ from typing import IO
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import OutputError
 from hpcpgd.results.locks import open_temporary
+
+FULL = ": make room, or write to another folder"
+CURES = {errno.ENOSPC: FULL, errno.EDQUOT: FULL}
 
 
 def write_atomically(
@@ -39,7 +43,8 @@ def write_atomically(
         temporary.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+        cure = CURES.get(error.errno or 0, "")
+        raise OutputError(f"{path}: cannot be written: {error.strerror}{cure}") from None
     finally:
         if temporary is not None:
             with suppress(OSError):

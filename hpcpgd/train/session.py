@@ -292,10 +292,14 @@ class Session:
         # Without test rows, or with synthetic labels, there is no test result.
         if trainer.dataset.test.rows and trainer.dataset.has_accuracy:
             writer.record.test = test
-        writer.end(trainer, "complete")
-        if notice:
-            self.progress.say(notice)
-        self._conclude(trainer, test, writer.files.run_file)
+        try:
+            writer.end(trainer, "complete")
+        finally:  # the result is shown, even if the disk is full
+            if notice:
+                self.progress.say(notice)
+            self._conclude(trainer, test, writer.files.run_file)
+        if trainer.not_kept is not None:
+            raise trainer.not_kept
 
     def _how_to_go_on(self, writer: Writer) -> str:
         """Return the command that continues from the checkpoint, on rank 0."""

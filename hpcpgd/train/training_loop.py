@@ -10,7 +10,7 @@ import numpy as np
 
 from hpcpgd.engines.context import RunContext
 from hpcpgd.environment.fault_points import fault_point
-from hpcpgd.errors import DivergedError, StoppedError
+from hpcpgd.errors import DivergedError, OutputError, StoppedError
 from hpcpgd.kernels.core.elementwise import CORRECT, EXAMPLES, LOSS
 from hpcpgd.parallel import mpi, replicas
 from hpcpgd.reductions.reduction import Reduction
@@ -47,6 +47,8 @@ class Trainer:
         Seconds of training in the current epoch, up to the last pause.
     alike_at : int
         The steps made at the last check that all ranks hold the same weights.
+    not_kept : OutputError or None
+        Why the checkpoint at the end was not written; the same on every rank.
     """
 
     context: RunContext
@@ -56,6 +58,7 @@ class Trainer:
     timing: Timing = field(default_factory=Timing)
     elapsed: float = 0.0
     alike_at: int = 0
+    not_kept: OutputError | None = None
 
     def __post_init__(self) -> None:
         context, config = self.context, self.context.config
@@ -166,9 +169,15 @@ class Trainer:
         return self._epoch(seconds, self.engine.steps - (number - 1) * self.sampler.steps)
 
     def _keep_end(self) -> None:
-        """Write the checkpoint from which a complete run can be made longer; collective."""
+        """Write the checkpoint from which a complete run can be made longer; collective.
+
+        If that fails the run still has its result, which is written and shown first.
+        """
         if self.timer is not None:
-            self.timer.write()
+            try:
+                self.timer.write()
+            except OutputError as error:
+                self.not_kept = error
 
     def _resume_clock(self) -> None:
         self.comm.Barrier()  # no rank's clock starts while another rank still does other work

@@ -15,7 +15,7 @@ from hpcpgd.config.resolve import resolve
 from hpcpgd.errors import DataError
 from hpcpgd.train.again import command
 from tests.helpers.many import Case, together
-from tests.helpers.support import Done
+from tests.helpers.support import Done, python
 
 RUN = ("--train-rows", "275", "--batch-size", "37", "--seed", "3", "--hidden", "16",
        "--learning-rate", "1.0")  # fmt: skip
@@ -134,3 +134,27 @@ def test_the_command_that_goes_on_can_be_pasted() -> None:
     assert command(["--resume=x"], 2, "y", {"SLURM_STEP_NUM_TASKS": "2"}) == (
         "srun -n 2 python -m hpcpgd.train --resume y"
     )
+
+
+FULL_DISK = """
+import errno, os, sys
+from hpcpgd.environment.fault_points import hooks
+def full(*_):
+    hooks.pop("file")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+hooks["checkpoint file"] = lambda *_: hooks.update(file=full)
+from hpcpgd.train.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_full_disk_at_the_end_takes_no_result_away(ranks: int, tmp_path: Path) -> None:
+    words = ("--epochs", "2", "--output", "r.h5")
+    done = python("-c", FULL_DISK, *words, ranks=ranks, cwd=tmp_path)
+    assert done.code == 74
+    assert done.err.count("\n") == 1
+    assert ".ckpt.h5: cannot be written: No space left on device: make room" in done.err
+    with h5py.File(tmp_path / "r.h5") as file:
+        assert file.attrs["status"] == "complete"
+        assert file.attrs["params_sha256"][:12] in done.out
