@@ -112,8 +112,8 @@ class Dataset(Data):
     notes, class_names : tuple of str
         As in `RawData`.
     mean, deviation : tuple of float
-        The mean and deviation of each column of ``features * scale + offset`` over the
-        training rows, if the features have been standardised by them; else empty.
+        The mean and deviation of each column of the features as stored over the training
+        rows, if the features have been standardised by them; else empty.
     """
 
     validation: Split

@@ -57,8 +57,8 @@ def standardised(dataset: Dataset, dtype: str) -> Dataset:
         scale=1.0,
         offset=0.0,
         notes=(*dataset.notes, note),
-        mean=tuple(mean.tolist()),
-        deviation=tuple(divisor.tolist()),
+        mean=tuple(((mean - dataset.offset) / dataset.scale).tolist()),
+        deviation=tuple((divisor / dataset.scale).tolist()),
     )
 
 

@@ -195,7 +195,7 @@ def _write_model(group: Any, record: RunRecord, flat: Array) -> None:
     group.dimensions = {"class": network.widths[-1]}
     labels = list(data.class_names) or np.arange(network.widths[-1])
     put(group, "class_labels", ("class",), labels)
-    if data.mean:  # the input layer is (x * input_scale + input_offset - mean) / deviation
+    if data.mean:  # the input layer is (x - mean) / deviation: scale 1, offset 0
         group.dimensions["input"] = len(data.mean)
         put(group, "input_mean", ("input",), data.mean)
         put(group, "input_deviation", ("input",), data.deviation)

@@ -44,6 +44,9 @@ def test_pixels_standardised(tmp_path: Path) -> None:
     np.testing.assert_allclose(data.train.features[:, moving].std(axis=0), 1, atol=1e-4)
     np.testing.assert_allclose(data.train.features.mean(axis=0), 0, atol=1e-5)
     assert (data.scale, data.offset) == (1, 0)
+    stored = prepare(raw, seed=0, train_rows=None, test_fraction=None).test.features
+    again = (stored - np.array(data.mean)) / np.array(data.deviation)
+    np.testing.assert_allclose(data.test.features, again, rtol=1e-5, atol=1e-5)
 
 
 def test_a_class_that_the_split_leaves_without_training_rows_is_named(tmp_path: Path) -> None:
