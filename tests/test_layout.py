@@ -13,7 +13,7 @@ import hpcpgd
 
 # From the top: a room imports those after it in this table, and no other.
 ROOMS = (
-    "doctor", "study", "info", "compile", "train", "checkpoint", "results", "reductions",
+    "doctor", "study", "info", "compile", "predict", "train", "checkpoint", "results", "reductions",
     "engines", "machine", "parallel", "config", "data", "cli", "environment",
     "kernels.backends", "kernels.device", "kernels.schedule", "kernels.blas", "kernels.core",
 )  # fmt: skip

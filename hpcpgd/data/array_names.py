@@ -50,8 +50,13 @@ class Keys:
         """The splits that the file has."""
         return [part for part in SPLITS if f"x_{part}" in self.arrays]
 
+    @property
+    def labelled(self) -> bool:
+        """Whether the file has labels."""
+        return any(key[0] == "y" for key in self.arrays)
 
-def recognise(names: Sequence[str], where: object) -> Keys:
+
+def recognise(names: Sequence[str], where: object, need_labels: bool = True) -> Keys:
     """Return which arrays of a file are features and labels of which split.
 
     Parameters
@@ -60,6 +65,8 @@ def recognise(names: Sequence[str], where: object) -> Keys:
         Names of all arrays, with ``/`` within groups.
     where : object
         The file, for messages.
+    need_labels : bool
+        Whether a file without any labels is refused.
 
     Raises
     ------
@@ -80,12 +87,14 @@ def recognise(names: Sequence[str], where: object) -> Keys:
             )
         else:
             arrays[key] = name
-    _require_pairs(arrays, rest, where)
     classes = next((name for name in rest if name.casefold() in _CLASS_NAMES), None)
     others = [name for name in rest if name != classes]
     notes = [f"{name} taken as {key}" for key, name in arrays.items() if name != key]
     notes += [f"array {', '.join(others)} left out"] if others else []
-    return Keys(arrays, classes, notes)
+    keys = Keys(arrays, classes, notes)
+    if need_labels or keys.labelled or "x_train" not in arrays:
+        _require_pairs(arrays, rest, where)
+    return keys
 
 
 def _key(name: str, count: int) -> str | None:

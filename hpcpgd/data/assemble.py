@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hpcpgd.data import checks
-from hpcpgd.data.classes import renumbered
+from hpcpgd.data.classes import as_classes, renumbered
 from hpcpgd.data.dataset import Array, RawData, Split
 from hpcpgd.data.reading import Parts, Reading
 from hpcpgd.errors import DataError
@@ -22,6 +22,7 @@ def assemble(
     largest: float,
     n_classes: int | None = None,
     test_fraction: float = 0.0,
+    known: tuple[str, ...] = (),
 ) -> RawData:
     """Check the arrays of a dataset and put them together.
 
@@ -36,6 +37,8 @@ def assemble(
         Number of classes if it is known; else the training labels define them.
     test_fraction : float
         Fraction of the rows to hold out for testing if the user gives none.
+    known : tuple of str
+        The labels of the classes if they are known; else the training labels define them.
 
     Raises
     ------
@@ -52,7 +55,11 @@ def assemble(
     if not train.shape[0]:
         raise DataError(f"{parts['train'][0].source}: has no rows")
     class_names, notes = reading.class_names, list(reading.notes)
-    if n_classes is None:
+    if known:
+        if reading.labelled:
+            labels = {p: as_classes(y, class_names, known) for p, y in labels.items()}
+        n_classes, class_names = len(known), known
+    elif n_classes is None:
         classes, class_names, class_notes = renumbered(list(labels.values()), class_names)
         labels, notes = dict(zip(labels, classes, strict=True)), notes + class_notes
         n_classes = classes[0].columns or int(classes[0].classes.max()) + 1
@@ -61,7 +68,7 @@ def assemble(
     range_note = _range_note(train, scale)
     if len(class_names) not in (0, n_classes):
         notes.append(f"{len(class_names)} names for {n_classes} classes left out")
-    if train.shape[0] >= MANY_ROWS and 2 * n_classes > train.shape[0]:
+    if not known and train.shape[0] >= MANY_ROWS and 2 * n_classes > train.shape[0]:
         notes.append(f"{n_classes} classes in {train.shape[0]} rows: are these labels?")
     return RawData(
         name=name,
@@ -71,7 +78,7 @@ def assemble(
         n_classes=n_classes,
         scale=scale,
         offset=0.0,
-        has_accuracy=True,
+        has_accuracy=reading.labelled,
         test_fraction=test_fraction,
         notes=(*notes, *scale_notes),
         class_names=class_names if len(class_names) == n_classes else (),

@@ -58,6 +58,38 @@ def renumbered(
     return [_renumber(labels, present) for labels in splits], texts, [note]
 
 
+def as_classes(labels: Labels, names: tuple[str, ...], classes: tuple[str, ...]) -> Labels:
+    """Return labels as their positions among ``classes``, the labels of a network's outputs.
+
+    Parameters
+    ----------
+    labels : Labels
+        One-hot labels stay as they are.
+    names : tuple of str
+        The file's names of the labels 0, 1 and so on; empty if it has none.
+    classes : tuple of str
+
+    Raises
+    ------
+    DataError
+        If a label is none of ``classes``.
+    """
+    if labels.columns is not None:
+        return labels
+    present, places = np.unique(labels.classes, return_inverse=True)
+    named = dict(enumerate(names)) if present.dtype.kind != "U" else {}
+    texts = [named.get(label, str(label)) for label in present.tolist()]
+    for label, text in enumerate(texts):
+        if text not in classes:
+            row = int((places == label).argmax())
+            raise DataError(
+                f"{labels.source}: label {text} at row {row} (counted from 0), expected one of"
+                f" those of the network: {_listed(classes)}"
+            )
+    positions = np.array([classes.index(text) for text in texts], np.int64)
+    return Labels(positions[places.reshape(-1)], None, labels.source)
+
+
 def _form(labels: Labels) -> str:
     """Return the form of the labels, as a clause for messages."""
     if labels.columns is not None:

@@ -23,7 +23,7 @@ class Columns:
     names : tuple of str
         The cells of the header; empty if there is no header.
     label : int
-        The column of the labels, counted from 0.
+        The column of the labels, counted from 0; ``count`` if there is none.
     text : bool
         Whether labels are words, not numbers.
     why : str
@@ -47,6 +47,8 @@ class Columns:
         if self.names and all(name.isdecimal() for name in self.names):
             header += ", as it counts the columns (if it is an example, write names above it)"
         why = f" ({self.why})" if self.why else ""
+        if self.label == self.count:
+            return [header, "no labels"]
         return [header, f"labels in {self.describe(self.label)}{why}"]
 
 
@@ -59,7 +61,7 @@ def inspect(dialect: Dialect, sample: Sequence[str], wanted: str, where: str) ->
     sample : sequence of str
         At least one line.
     wanted : str
-        ``auto``, ``first``, ``last``, a header's name, or a number counted from 1.
+        ``auto``, ``first``, ``last``, ``none``, a header's name, or a number counted from 1.
     where : str
         The file, for messages.
 
@@ -143,6 +145,8 @@ def _named(wanted: str, names: tuple[str, ...], count: int, where: str) -> int:
         if names.count(wanted) > 1:
             raise DataError(f"{where}: has {names.count(wanted)} columns named {wanted!r}")
         return names.index(wanted)
+    if wanted == "none":
+        return count
     if wanted in ("first", "last"):
         return 0 if wanted == "first" else count - 1
     if wanted.isdecimal() and len(wanted) < 10 and 1 <= int(wanted) <= count:

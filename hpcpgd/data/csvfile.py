@@ -27,7 +27,7 @@ def read(path: Path, label_column: str, largest: float) -> Reading:
     ----------
     path : Path
     label_column : str
-        ``auto``, ``first``, ``last``, a header's name, or a number counted from 1.
+        ``auto``, ``first``, ``last``, ``none``, a header's name, or a number counted from 1.
     largest : float
         Largest magnitude that a feature may have.
 
@@ -49,16 +49,18 @@ def read(path: Path, label_column: str, largest: float) -> Reading:
         # Twice: the parsed table, and the copy of its features.
         guard.ensure_fits(2 * 8 * table.rows * table.columns.count, path)
         values, names = _parse(table)
+        labelled = table.columns.label < table.columns.count
         labels = values[:, table.columns.label] if names else _labels(values, table)
-        left_out = [table.columns.label, *_index(values, table)]
+        left_out = [*[table.columns.label] * labelled, *_index(values, table)]
         _check_range(values, table, largest)
     features = np.delete(values, left_out, axis=1)
     notes = [*table.dialect.notes(), *table.columns.notes()]
-    notes += _perhaps_a_header(labels, table)
-    notes += [f"{table.columns.describe(i)} left out: it counts the rows" for i in left_out[1:]]
-    where = f"{path}: {table.columns.describe(table.columns.label)}"
+    notes += _perhaps_a_header(labels, table) if labelled else []
+    index = left_out[labelled:]
+    notes += [f"{table.columns.describe(i)} left out: it counts the rows" for i in index]
+    where = f"{path}: {table.columns.describe(table.columns.label)}" if labelled else str(path)
     parts = {"train": (Named(features, str(path)), Named(labels.astype(np.int32), where))}
-    return Reading(parts, tuple(notes), names)
+    return Reading(parts, tuple(notes), names, labelled)
 
 
 def _parse(table: Table) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
@@ -147,8 +149,10 @@ def _diagnose(table: Table) -> None:
 
 
 def _labels(values: Array, table: Table) -> Array:
-    """Return the column of the labels after a check that they are whole numbers."""
+    """Return the column of the labels after a check that they are whole numbers; zeros if none."""
     label = table.columns.label
+    if label == table.columns.count:
+        return np.zeros(len(values))
     column = values[:, label]
     good = (np.abs(column) < 2**31) & (column == np.rint(column))
     if not good.all():

@@ -13,7 +13,7 @@ from hpcpgd.data.array_names import recognise
 from hpcpgd.data.checks import Named
 from hpcpgd.data.dataset import Array
 from hpcpgd.data.hdf5_heaps import require_sound_heaps
-from hpcpgd.data.reading import Reading
+from hpcpgd.data.reading import Reading, reading_of
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import DataError
 
@@ -21,7 +21,7 @@ LONGEST_LABEL = 256  # characters
 MOST_NAMES = 1000  # datasets and groups in a file; a file with more is refused
 
 
-def read(path: Path) -> Reading:
+def read(path: Path, need_labels: bool = True) -> Reading:
     """Read features and labels of the training set and, if present, of the other splits.
 
     Returns
@@ -37,7 +37,7 @@ def read(path: Path) -> Reading:
     """
     guard.file_size(path)
     with guard.refuse_bad_file(path), _opened(path) as file:
-        keys = recognise(_names(file, path), path)
+        keys = recognise(_names(file, path), path, need_labels)
         datasets = {
             key: safe_hdf5.dataset(file, name, f"{path}: {name}")
             for key, name in keys.arrays.items()
@@ -58,8 +58,7 @@ def read(path: Path) -> Reading:
         }
         notes = [*keys.notes, *packed.notes(datasets.values())]
         names = _class_names(file, keys.class_names, path)
-    parts = {part: (arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in keys.parts}
-    return Reading(parts, tuple(notes), names)
+    return reading_of(arrays, keys, notes, names)
 
 
 def _opened(path: Path) -> h5py.File:

@@ -31,7 +31,14 @@ def check_name(name: str) -> None:
         synthetic.parse(name)
 
 
-def load(name: str, *, seed: int, dtype: str = "float32", label_column: str = "auto") -> RawData:
+def load(
+    name: str,
+    *,
+    seed: int,
+    dtype: str = "float32",
+    label_column: str = "auto",
+    classes: tuple[str, ...] = (),
+) -> RawData:
     """Read a dataset.
 
     Parameters
@@ -45,7 +52,11 @@ def load(name: str, *, seed: int, dtype: str = "float32", label_column: str = "a
     dtype : str
         ``float32`` or ``float64``: no feature may be beyond its range.
     label_column : str
-        For a text file: ``auto``, ``first``, ``last``, a header's name, or a number from 1.
+        For a text file: ``auto``, ``first``, ``last``, a header's name, or a number from 1; with
+        ``classes`` also ``none``.
+    classes : tuple of str
+        The labels that count as classes 0, 1 and so on, those of a network's outputs.  If they
+        are given, the data need no labels.
 
     Raises
     ------
@@ -61,23 +72,28 @@ def load(name: str, *, seed: int, dtype: str = "float32", label_column: str = "a
         kind = _kind_of_file(path) or "folder"
     if kind == "text":
         guard.refuse_stand_in(path)
+        if label_column == "none" and not classes:
+            raise ConfigError("label-column none: training needs labels, expected their column")
         reading = csvfile.read(path, label_column, largest)
-        return assemble(name, reading, largest=largest, test_fraction=csvfile.TEST_FRACTION)
+        fraction = csvfile.TEST_FRACTION
+        return assemble(name, reading, largest=largest, test_fraction=fraction, known=classes)
     if label_column != "auto":
         raise ConfigError(
             f"label-column {label_column} applies only to text files"
             f" ({', '.join(TEXT_SUFFIXES)}), and {name} is not one: leave it out"
         )
-    if kind == "digits":
-        return digits.load(name)
-    if kind == "synthetic":
-        return synthetic.load(name, seed)
+    if kind in ("digits", "synthetic"):
+        raw = digits.load(name) if kind == "digits" else synthetic.load(name, seed)
+        if classes and classes != tuple(map(str, range(raw.n_classes))):
+            shown = ", ".join(classes[:5]) + ", ..." * (len(classes) > 5)
+            raise DataError(f"{name}: has classes 0 to {raw.n_classes - 1}, expected {shown}")
+        return raw
     if kind in _READERS and kind != "folder":
         guard.refuse_stand_in(path)
     if kind in locate.NAMED:
         reading = idx.read_folder(locate.locate(kind))
-        return assemble(name, reading, largest=largest, n_classes=MNIST_CLASSES)
-    return assemble(name, _READERS[kind](path), largest=largest)
+        return assemble(name, reading, largest=largest, n_classes=MNIST_CLASSES, known=classes)
+    return assemble(name, _READERS[kind](path, not classes), largest=largest, known=classes)
 
 
 def path_of(name: str) -> Path:
@@ -165,16 +181,16 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _read_hdf5(path: Path) -> Reading:
+def _read_hdf5(path: Path, need_labels: bool) -> Reading:
     from hpcpgd.data import hdf5  # h5py is slow to import
 
-    return hdf5.read(path)
+    return hdf5.read(path, need_labels)
 
 
-_READERS: dict[str, Callable[[Path], Reading]] = {
+_READERS: dict[str, Callable[[Path, bool], Reading]] = {
     ".npz": npz.read,
     **dict.fromkeys((".h5", ".hdf5", ".nc"), _read_hdf5),
-    "folder": idx.read_folder,
+    "folder": lambda path, _: idx.read_folder(path),
 }
 _CURES = {
     (".npy",): "numpy.savez('data.npz', x_train=..., y_train=...) keeps both arrays in one file",

@@ -15,7 +15,7 @@ from hpcpgd.data import checks, guard
 from hpcpgd.data.array_names import recognise
 from hpcpgd.data.checks import Named
 from hpcpgd.data.dataset import Array
-from hpcpgd.data.reading import Reading
+from hpcpgd.data.reading import Reading, reading_of
 from hpcpgd.errors import DataError
 
 _READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -30,7 +30,7 @@ class _Header(NamedTuple):
     length: int  # of the header itself, in bytes
 
 
-def read(path: Path) -> Reading:
+def read(path: Path, need_labels: bool = True) -> Reading:
     """Read features and labels of the training set and, if present, of the other splits.
 
     Returns
@@ -46,7 +46,7 @@ def read(path: Path) -> Reading:
     guard.file_size(path)
     with guard.refuse_bad_file(path), zipfile.ZipFile(path) as archive:
         members = _members(archive, path)
-        keys = recognise(list(members), path)
+        keys = recognise(list(members), path, need_labels)
         wanted = {key: members[name] for key, name in keys.arrays.items()}
         if keys.class_names is not None:
             wanted["names"] = members[keys.class_names]
@@ -60,8 +60,7 @@ def read(path: Path) -> Reading:
             key: Named(_array(archive, info, headers[key]), f"{path}: {_array_name(info)}")
             for key, info in wanted.items()
         }
-    parts = {part: (arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in keys.parts}
-    return Reading(parts, tuple(keys.notes), class_names(arrays.get("names")))
+    return reading_of(arrays, keys, keys.notes, class_names(arrays.get("names")))
 
 
 def class_names(names: Named | None) -> tuple[str, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from hpcpgd.data.array_names import Keys
 from hpcpgd.data.checks import Named
 
 Parts = Mapping[str, tuple[Named, Named]]
@@ -23,8 +26,23 @@ class Reading:
         What was inferred, for the first lines of a run and for the run file.
     class_names : tuple of str
         The names of classes 0, 1 and so on, empty if the labels are numbers.
+    labelled : bool
+        False if there are no labels; zeros are in their place.
     """
 
     parts: Parts
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+    labelled: bool = True
+
+
+def reading_of(
+    arrays: Mapping[str, Named], keys: Keys, notes: Sequence[str], names: tuple[str, ...]
+) -> Reading:
+    """Return the reading of arrays by their keys, ``x_train`` and so on."""
+    parts = {}
+    for part in keys.parts:
+        x = arrays[f"x_{part}"]
+        zeros = Named(np.zeros(x.array.shape[:1], np.int32), x.source)
+        parts[part] = (x, arrays.get(f"y_{part}", zeros))
+    return Reading(parts, tuple(notes), names, keys.labelled)

@@ -76,6 +76,13 @@ class ResultReader:
             raise DataError(f"attribute {name!r} is {value}, expected {least} or more")
         return value
 
+    def real(self, group: str, name: str) -> float:
+        """Return a finite number among the attributes of a group of the root."""
+        value = np.asarray(self._file[group].attrs.get(name) if self.has(group) else None)
+        if value.dtype.kind not in "fiu" or value.size != 1 or not np.isfinite(value).all():
+            raise DataError(f"{group}: attribute {name!r} is not a finite number")
+        return float(value.reshape(()))
+
     def config(self) -> dict[str, str]:
         """Return the configuration, each value as its flag has it."""
         return {
@@ -102,6 +109,12 @@ class ResultReader:
     def texts(self, path: str) -> Iterator[str]:
         """Yield the texts of a dataset."""
         return texts(dataset(self._file, path, path))
+
+    def labels(self, path: str) -> tuple[str, ...]:
+        """Return a dataset's texts, or its numbers as texts."""
+        if h5py.check_string_dtype(dataset(self._file, path, path).dtype) is None:
+            return tuple(map(str, self.values(path, (None,)).tolist()))
+        return tuple(self.texts(path))
 
     def values(self, path: str, shape: tuple[int | None, ...]) -> Array:
         """Return a dataset's numbers; None in ``shape`` stands for any length from 1."""

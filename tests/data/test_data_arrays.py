@@ -247,3 +247,17 @@ def test_infinity_is_refused_in_every_type(tmp_path: Path, dtype: str) -> None:
 def test_class_names_that_do_not_fit_are_said(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=X, y=Y, class_names=np.array(["a", "b"]))
     assert "2 names for 3 classes left out" in load(str(tmp_path / "a.npz"), seed=0).notes
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.h5"])
+def test_features_without_labels_for_a_network(name: str, tmp_path: Path) -> None:
+    if name == "a.npz":
+        np.savez(tmp_path / name, x_train=np.eye(3), x_test=np.eye(3))
+    else:
+        with h5py.File(tmp_path / name, "w") as file:
+            file["x_train"], file["x_test"] = np.eye(3), np.eye(3)
+    raw = load(str(tmp_path / name), seed=0, classes=("a", "b"))
+    assert raw.test is not None
+    assert (raw.test.rows, raw.n_classes, raw.has_accuracy) == (3, 2, False)
+    with pytest.raises(DataError, match="has no array y_train"):
+        load(str(tmp_path / name), seed=0)

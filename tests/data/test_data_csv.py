@@ -6,6 +6,7 @@ import gzip
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +16,12 @@ from hypothesis import strategies as st
 from hpcpgd.data import lines, load, prepare
 from hpcpgd.data.dataset import RawData
 from hpcpgd.environment import memory_limits
-from hpcpgd.errors import DataError
+from hpcpgd.errors import ConfigError, DataError
 
 ROWS = "1,2.5,0\n-3,4e2,1\n5,6,2\n"
 
 
-def read(folder: Path, text: str | bytes, **options: str) -> RawData:
+def read(folder: Path, text: str | bytes, **options: Any) -> RawData:
     path = folder / "data.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return load(str(path), seed=0, **options)
@@ -169,3 +170,16 @@ def test_any_text_is_data_or_data_error(
 def test_a_label_longer_than_any_cell_may_be(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"line 3, column 2: '0{59}: expected a label"):
         read(tmp_path, "1,0\n2,1\n3," + "0" * 140_000 + "1.5\n")
+
+
+def test_labels_of_a_network_and_no_labels(tmp_path: Path) -> None:
+    classes = ("0", "1", "2", "3")
+    raw = read(tmp_path, "1,5,2\n3,4,2\n", label_column="last", classes=classes)
+    assert (raw.train.labels.tolist(), raw.n_classes, raw.has_accuracy) == ([2, 2], 4, True)
+    raw = read(tmp_path, "id,a\n0,4\n1,5\n2,7\n", label_column="none", classes=classes)
+    assert (raw.train.features.tolist(), raw.has_accuracy) == ([[4], [5], [7]], False)
+    assert "no labels" in raw.notes
+    with pytest.raises(DataError, match=r"label 2 at row 0 .* those of the network: a, 1$"):
+        read(tmp_path, "1,5,2\n3,4,2\n", label_column="last", classes=("a", "1"))
+    with pytest.raises(ConfigError, match="none: training needs labels"):
+        read(tmp_path, ROWS, label_column="none")

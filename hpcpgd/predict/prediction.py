@@ -1,0 +1,117 @@
+"""Predict rows on all ranks, and say how good the predictions are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from hpcpgd.cli.launcher import say
+from hpcpgd.cli.quantities import number, percent
+from hpcpgd.data import Split
+from hpcpgd.errors import printable
+from hpcpgd.kernels.backends.reference import ACTIVATIONS, LOSSES, one_hot, squared_error
+from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.kernels.core.partition import block_range
+from hpcpgd.machine import jit_cache
+from hpcpgd.machine.node_memory import ensure_memory
+from hpcpgd.parallel import mpi
+from hpcpgd.predict import chosen_rows
+from hpcpgd.predict.prediction_file import write
+from hpcpgd.predict.request import Request
+from hpcpgd.results.model_reader import Model
+from hpcpgd.train.distribute import share
+
+BLOCK = 512  # rows of a product: with the same blocks on any number of ranks the bits are the same
+MOST_CLASSES = 20  # of a confusion matrix that is printed
+
+
+def predict(world: mpi.Comm, request: Request) -> None:
+    """Predict the rows that ``request`` names and write the result; collective.
+
+    Raises
+    ------
+    HpcpgdError
+        The same on every rank.
+    """
+    ranks = mpi.join(world)
+    jit_cache.share_folder(ranks)
+    model, dataset, run = None, None, ""
+    with mpi.agreed(ranks.comm):
+        if ranks.rank == 0:
+            model, dataset, run = chosen_rows.read(request)
+    model, dataset = model_on_all(ranks, model), share(ranks, dataset)
+    split = dataset.train
+    outputs = outputs_on_all(ranks, model, split.features)
+    with mpi.agreed(ranks.comm):
+        if ranks.rank == 0:
+            labels = split.labels if dataset.has_accuracy else None
+            write(request.output, model, outputs, labels, run, dataset.name)
+            facts = {"rows": f"{split.rows} of {dataset.name}"}
+            if not model.mean.shape and dataset.scale != model.scale:
+                facts["scale"] = f"{model.scale:.6g} as in the run; the data suggest otherwise"
+            facts |= scores(model.network, outputs, split) if dataset.has_accuracy else {}
+            facts["output"] = printable(str(request.output))
+            say("\n".join(f"{name:<12}{text}" for name, text in facts.items()))
+    mpi.leave(ranks)
+
+
+def model_on_all(ranks: mpi.Ranks, model: Model | None) -> Model:
+    """Return rank 0's model on every rank; collective."""
+    facts = {} if model is None else asdict(replace(model, parameters=np.zeros(0)))
+    data = json.dumps(facts, default=lambda array: array.tolist()).encode()
+    facts = json.loads(mpi.bcast_bytes(ranks.comm, data))
+    shape = facts.pop("network")
+    network = Network(**{**shape, "widths": tuple(shape["widths"])})
+    ensure_memory(ranks, network.size * network.itemsize, "the network")
+    parameters = network.zeros() if model is None else model.parameters
+    mpi.bcast(ranks.comm, parameters)
+    arrays = {name: np.array(facts[name]) for name in ("mean", "deviation")}
+    labels = tuple(facts["labels"])
+    return Model(**{**facts, **arrays, "network": network, "parameters": parameters,
+                    "labels": labels})  # fmt: skip
+
+
+def forward(model: Model, features: Array) -> Array:
+    """Return the outputs (rows, classes) for features as stored (rows, inputs)."""
+    network, a = model.network, model.first_layer(features)
+    for layer in range(1, network.depth + 1):
+        last = layer == network.depth
+        z = a @ network.weights(model.parameters, layer) + network.biases(model.parameters, layer)
+        a = ACTIVATIONS[network.output_activation if last else network.activation](z)
+    return a
+
+
+def outputs_on_all(ranks: mpi.Ranks, model: Model, features: Array) -> Array:
+    """Return the outputs for all rows; the ranks divide the blocks of rows; collective."""
+    rows, network = len(features), model.network
+    shape = (rows, network.widths[-1])
+    ensure_memory(ranks, rows * shape[1] * network.itemsize, "the outputs")
+    outputs = np.zeros(shape, network.dtype)
+    first, end = block_range(-(-rows // BLOCK), ranks.size, ranks.rank)
+    with threadpool_limits(1), np.errstate(all="ignore"):
+        for begin in range(first * BLOCK, min(end * BLOCK, rows), BLOCK):
+            outputs[begin : begin + BLOCK] = forward(model, features[begin : begin + BLOCK])
+    # As whole numbers: a sum of floats would turn -0 into 0.
+    mpi.allreduce_sum(ranks.comm, outputs.view(f"i{network.itemsize}"))
+    return outputs
+
+
+def scores(network: Network, outputs: Array, split: Split) -> dict[str, str]:
+    """Return accuracy, loss and, for few classes, the confusion matrix as text by label."""
+    rows, classes = outputs.shape
+    loss, table = 0.0, np.zeros((classes, classes), np.int64)
+    measure = LOSSES.get((network.loss, network.output_activation == "softmax"), squared_error)
+    for begin in range(0, rows, BLOCK):
+        block, labels = outputs[begin : begin + BLOCK], split.labels[begin : begin + BLOCK]
+        loss += measure(block, one_hot(labels, classes))
+        np.add.at(table, (labels, block.argmax(axis=1)), 1)
+    facts = {"accuracy": percent(table.trace() / rows), "loss": number(loss / rows)}
+    if classes <= MOST_CLASSES:
+        width = max(len(str(table.max())), len(str(classes - 1))) + 1
+        lines = ["".join(f"{n:>{width}}" for n in row) for row in [np.arange(classes), *table]]
+        facts["confusion"] = "true class in rows, predicted class in columns"
+        facts |= {f"{k - 1:>5}" if k else "": line for k, line in enumerate(lines)}
+    return facts

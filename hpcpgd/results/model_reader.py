@@ -1,0 +1,96 @@
+"""The network of a run file, with what its inputs and outputs mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hpcpgd.errors import DataError
+from hpcpgd.kernels.core.network import FUNCTION_CODES, LOSS_CODES, Array, Network
+from hpcpgd.results.result_reader import ResultReader
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained network: its inputs are ``(x * scale + offset - mean) / deviation``.
+
+    Attributes
+    ----------
+    network : Network
+    parameters : ndarray, shape (size,)
+    labels : tuple of str
+        The label of each output.
+    scale, offset : float
+    mean, deviation : ndarray of float64, shape (inputs,) or ()
+        0 and 1 where columns are not standardised.
+    """
+
+    network: Network
+    parameters: Array
+    labels: tuple[str, ...]
+    scale: float = 1.0
+    offset: float = 0.0
+    mean: Array = field(default_factory=lambda: np.zeros(()))
+    deviation: Array = field(default_factory=lambda: np.ones(()))
+
+    def first_layer(self, features: Array) -> Array:
+        """Return what features (rows, inputs) are as the input layer, in the network's dtype."""
+        if not self.mean.shape:  # as training computes it
+            real = np.dtype(self.network.dtype).type
+            return np.asarray(features.astype(real) * real(self.scale) + real(self.offset))
+        values = features * self.scale + self.offset
+        return np.asarray((values - self.mean) / self.deviation, self.network.dtype)
+
+
+def read_model(run: ResultReader) -> Model:
+    """Return the network of a run file.
+
+    Raises
+    ------
+    DataError
+        If the run has no weights, or a value is wrong.
+    """
+    if not run.has("model"):
+        raise DataError(f"has no weights, status {run.text('status')!r}: expected a complete run")
+    layers = _layers(run)
+    network = _network(run, (layers[0][0].shape[0], *(len(b) for _, b in layers)))
+    parameters = network.zeros()
+    for layer, (weights, biases) in enumerate(layers, 1):
+        network.weights(parameters, layer)[:] = weights
+        network.biases(parameters, layer)[:] = biases
+    if not np.isfinite(parameters).all():
+        raise DataError("model: has weights that are not finite")
+    labels, inputs = run.labels("model/class_labels"), network.widths[0]
+    if len(set(labels)) != network.widths[-1]:
+        raise DataError(f"model/class_labels: expected {network.widths[-1]} labels that differ")
+    scale, offset = (run.real("model", name) for name in ("input_scale", "input_offset"))
+    if not run.has("model/input_mean"):
+        return Model(network, parameters, labels, scale, offset)
+    mean, deviation = (run.values(f"model/input_{n}", (inputs,)) for n in ("mean", "deviation"))
+    if not (np.isfinite(mean).all() and (deviation > 0).all()):
+        raise DataError("model: expected finite means and deviations above 0")
+    return Model(network, parameters, labels, scale, offset, mean, deviation)
+
+
+def _layers(run: ResultReader) -> list[tuple[Array, Array]]:
+    layers: list[tuple[Array, Array]] = []
+    fan_in = None
+    while not layers or run.has(f"model/layer{len(layers) + 1}"):
+        place = f"model/layer{len(layers) + 1}"
+        weights = run.values(f"{place}/weights", (fan_in, None))
+        fan_in = weights.shape[1]
+        layers.append((weights, run.values(f"{place}/biases", (fan_in,))))
+    return layers
+
+
+def _network(run: ResultReader, widths: tuple[int, ...]) -> Network:
+    config, dtype = run.config(), run.text("dtype")
+    choices = {"activation": FUNCTION_CODES, "output_activation": FUNCTION_CODES}
+    for name, known in {**choices, "loss": LOSS_CODES}.items():
+        if config.get(name) not in known:
+            raise DataError(f"config: {name} {config.get(name)}: expected {', '.join(known)}")
+    if dtype not in ("float32", "float64"):
+        raise DataError(f"attribute 'dtype' is {dtype}, expected float32 or float64")
+    functions = (config[name] for name in ("activation", "output_activation", "loss"))
+    return Network(widths, dtype, *functions)
