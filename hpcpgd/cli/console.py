@@ -17,6 +17,7 @@ COMMANDS = {
     "info": ("hpcpgd.info.cli", "show a run file as a page"),
     "compare": ("hpcpgd.info.cli:compare", "show how two run files differ"),
     "predict": ("hpcpgd.predict.cli", "apply the network of a run file to rows of a dataset"),
+    "export": ("hpcpgd.predict.export", "write the network of a run file for other programs"),
     "compile": ("hpcpgd.compile.cli", "fill the kernel cache before jobs start"),
     "doctor": ("hpcpgd.doctor.cli", "show what is wrong or slow here, and what to do"),
 }

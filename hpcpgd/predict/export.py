@@ -1,0 +1,144 @@
+"""``hpcpgd export``: the network of a run file in the formats of other programs."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from hpcpgd.cli.launcher import guarded, launcher_rank, say
+from hpcpgd.cli.parser import OneLineParser
+from hpcpgd.errors import ConfigError, UnavailableError, UsageError, nearest
+
+PROGRAM = "hpcpgd export"
+DESCRIPTION = """Write the network of a run file for other programs: weights, scale of the inputs,
+labels of the classes.  In onnx the graph scales the features itself.  safetensors and onnx need
+pip install 'hpcpgd[export]'."""
+EPILOG = """Exit code: 0 done, 2 wrong flag, 65 bad run file, 69 a library is missing, 74 the output
+cannot be written, 78 the network is too large for onnx."""
+OPSET, IR = 17, 8  # of ONNX, which every onnxruntime since 1.13 reads
+ONNX_LIMIT = 2**31 - 2**20  # bytes of a message of protobuf, less some for the graph
+OPERATORS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "softmax": "Softmax"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``hpcpgd export`` and return its exit code; under a launcher one rank works."""
+    return guarded(PROGRAM, lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = OneLineParser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
+    parser.add_argument("run", type=Path, metavar="RUN.h5")
+    parser.add_argument("--to", required=True, metavar="FORMAT", help=", ".join(FORMATS))
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: RUN.FORMAT")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    options = parser.parse_args(argv)
+    if options.to not in FORMATS:
+        hint = nearest(options.to, FORMATS)
+        raise UsageError(f"--to {options.to}: expected one of {', '.join(FORMATS)}{hint}")
+    if launcher_rank() == 0:
+        from hpcpgd.results.atomic import check_writable, write_atomically
+        from hpcpgd.results.model_reader import read_model
+        from hpcpgd.results.result_reader import opened_result
+
+        output = options.output or options.run.with_suffix(f".{options.to}")
+        with opened_result(options.run) as run:
+            model, facts = read_model(run), {"run": run.text("run")}
+        check_writable(output, options.overwrite, options.run)
+        write_atomically(output, FORMATS[options.to](model, facts | _facts(model)))
+        say(f"{options.to:<12}{output}")
+    return 0
+
+
+def _facts(model: Any) -> dict[str, str]:
+    network = model.network
+    names = ("activation", "output_activation", "loss")
+    facts = {name: getattr(network, name) for name in names}
+    return {**facts, "class_labels": json.dumps(model.labels, ensure_ascii=False)}
+
+
+def _arrays(model: Any) -> dict[str, Any]:
+    """Return all numbers by the names that the run file has for them, with dots for slashes."""
+    import numpy as np
+
+    numbers = {"scale": model.scale, "offset": model.offset}
+    if model.mean.shape:
+        numbers |= {"mean": model.mean, "deviation": model.deviation}
+    arrays = {f"input_{name}": np.array(value, np.float64) for name, value in numbers.items()}
+    for layer in range(1, model.network.depth + 1):
+        arrays[f"layer{layer}.weights"] = model.network.weights(model.parameters, layer).copy()
+        arrays[f"layer{layer}.biases"] = model.network.biases(model.parameters, layer).copy()
+    return arrays
+
+
+def _npz(model: Any, facts: dict[str, str]) -> bytes:
+    import numpy as np
+
+    image = io.BytesIO()
+    arrays = _arrays(model) | facts | {"class_labels": np.array(model.labels)}
+    np.savez(image, **arrays)
+    return image.getvalue()
+
+
+def _safetensors(model: Any, facts: dict[str, str]) -> bytes:
+    data: bytes = _library("safetensors.numpy").save(_arrays(model), facts)
+    return data
+
+
+def _onnx(model: Any, facts: dict[str, str]) -> bytes:
+    """Return a graph from features, float64 (rows, inputs) as stored, to outputs and classes."""
+    onnx, network, arrays = _library("onnx"), model.network, _arrays(model)
+    if network.size * network.itemsize > ONNX_LIMIT:
+        raise ConfigError("--to onnx: the network is above 2 GiB: expected --to safetensors")
+    make, of = onnx.helper.make_node, onnx.helper.np_dtype_to_tensor_dtype
+    real = of(model.parameters.dtype)
+    nodes, at = [], "features"
+    for operator, name in zip(("Mul", "Add", "Sub", "Div"), arrays, strict=False):
+        if name in ("input_scale", "input_offset", "input_mean", "input_deviation"):
+            nodes.append(make(operator, [at, name], [at := f"{name}.applied"]))
+    nodes.append(make("Cast", [at], [at := "layer0"], to=real))
+    for layer in range(1, network.depth + 1):
+        last, place = layer == network.depth, f"layer{layer}"
+        function = network.output_activation if last else network.activation
+        nodes.append(make("Gemm", [at, f"{place}.weights", f"{place}.biases"], [f"{place}.z"]))
+        operator = OPERATORS.get(function, "Identity")
+        nodes.append(make(operator, [f"{place}.z"], [at := "outputs" if last else place]))
+    nodes.append(make("ArgMax", ["outputs"], ["predicted"], axis=1, keepdims=0))
+    value, integer = onnx.helper.make_tensor_value_info, onnx.TensorProto.INT64
+    graph = onnx.helper.make_graph(
+        nodes,
+        "hpcpgd",
+        [value("features", onnx.TensorProto.DOUBLE, ["rows", network.widths[0]])],
+        [
+            value("outputs", real, ["rows", network.widths[-1]]),
+            value("predicted", integer, ["rows"]),
+        ],
+        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    opsets = [onnx.helper.make_opsetid("", OPSET)]
+    made = onnx.helper.make_model(
+        graph, opset_imports=opsets, ir_version=IR, producer_name="hpcpgd"
+    )
+    onnx.helper.set_model_props(made, facts)
+    onnx.checker.check_model(made)
+    data: bytes = made.SerializeToString()
+    return data
+
+
+def _library(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise UnavailableError(
+            f"{name.split('.')[0]} cannot be loaded: {error}: pip install 'hpcpgd[export]'"
+        ) from None
+
+
+FORMATS: dict[str, Callable[[Any, dict[str, str]], bytes]] = {
+    "npz": _npz,
+    "safetensors": _safetensors,
+    "onnx": _onnx,
+}
