@@ -61,13 +61,7 @@ def renumbered(
 def as_classes(labels: Labels, names: tuple[str, ...], classes: tuple[str, ...]) -> Labels:
     """Return labels as their positions among ``classes``, the labels of a network's outputs.
 
-    Parameters
-    ----------
-    labels : Labels
-        One-hot labels stay as they are.
-    names : tuple of str
-        The file's names of the labels 0, 1 and so on; empty if it has none.
-    classes : tuple of str
+    ``names`` are the file's names of the labels 0, 1 and so on.  One-hot labels stay.
 
     Raises
     ------

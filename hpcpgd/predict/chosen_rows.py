@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from hpcpgd.config.toml_file import parse
 from hpcpgd.data import Dataset, RawData, Split, check_name, load, path_of, prepare
 from hpcpgd.data.dataset import sha256, splits_of
 from hpcpgd.errors import ConfigError, DataError, UsageError
-from hpcpgd.predict.request import Request
 from hpcpgd.results.atomic import check_writable
 from hpcpgd.results.model_reader import Model, read_model
 from hpcpgd.results.result_reader import ResultReader, opened_result
@@ -21,7 +21,7 @@ from hpcpgd.results.result_reader import ResultReader, opened_result
 OF_ROWS = ("dataset", "label_column", "seed", "train_rows", "test_fraction")
 
 
-def read(request: Request) -> tuple[Model, Dataset, str]:
+def read(request: Namespace) -> tuple[Model, Dataset, str]:
     """Return the model, a dataset whose training rows are those to predict, and the run's name.
 
     Raises

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from hpcpgd.cli.launcher import guarded
 from hpcpgd.cli.parser import OneLineParser
 from hpcpgd.errors import UsageError, nearest
-from hpcpgd.predict.request import Request
 
 PROGRAM = "hpcpgd predict"
 SPLITS = ("train", "validation", "test", "all")
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guarded(PROGRAM, lambda: _run(_parse(argv)))
 
 
-def _parse(argv: Sequence[str] | None) -> Request:
+def _parse(argv: Sequence[str] | None) -> Namespace:
     parser = OneLineParser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     parser.add_argument("run", type=Path, metavar="RUN.h5")
     parser.add_argument(
@@ -56,10 +56,10 @@ def _parse(argv: Sequence[str] | None) -> Request:
         raise UsageError(f"--split {options.split}: expected one of {', '.join(SPLITS)}{hint}")
     if options.output.suffix not in SUFFIXES:
         raise UsageError(f"--output {options.output}: expected a name in {', '.join(SUFFIXES)}")
-    return Request(**vars(options))
+    return options
 
 
-def _run(request: Request) -> int:
+def _run(request: Namespace) -> int:
     from hpcpgd.predict.prediction import predict  # imports MPI, which --help does not need
     from hpcpgd.train.job import on_world
 

@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hpcpgd.cli.launcher import guarded, launcher_rank, say
 from hpcpgd.cli.parser import OneLineParser
 from hpcpgd.errors import ConfigError, UnavailableError, UsageError, nearest
@@ -21,7 +23,10 @@ EPILOG = """Exit code: 0 done, 2 wrong flag, 65 bad run file, 69 a library is mi
 cannot be written, 78 the network is too large for onnx."""
 OPSET, IR = 17, 8  # of ONNX, which every onnxruntime since 1.13 reads
 ONNX_LIMIT = 2**31 - 2**20  # bytes of a message of protobuf, less some for the graph
-OPERATORS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "softmax": "Softmax"}
+OPERATORS = {
+    "sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "softmax": "Softmax",
+    "linear": "Identity",
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,24 +51,17 @@ def _run(argv: Sequence[str] | None) -> int:
 
         output = options.output or options.run.with_suffix(f".{options.to}")
         with opened_result(options.run) as run:
-            model, facts = read_model(run), {"run": run.text("run")}
+            model, config = read_model(run), run.config()
+        facts = {name: config[name] for name in ("activation", "output_activation", "loss")}
+        facts["class_labels"] = json.dumps(model.labels, ensure_ascii=False)
         check_writable(output, options.overwrite, options.run)
-        write_atomically(output, FORMATS[options.to](model, facts | _facts(model)))
+        write_atomically(output, FORMATS[options.to](model, facts))
         say(f"{options.to:<12}{output}")
     return 0
 
 
-def _facts(model: Any) -> dict[str, str]:
-    network = model.network
-    names = ("activation", "output_activation", "loss")
-    facts = {name: getattr(network, name) for name in names}
-    return {**facts, "class_labels": json.dumps(model.labels, ensure_ascii=False)}
-
-
 def _arrays(model: Any) -> dict[str, Any]:
     """Return all numbers by the names that the run file has for them, with dots for slashes."""
-    import numpy as np
-
     numbers = {"scale": model.scale, "offset": model.offset}
     if model.mean.shape:
         numbers |= {"mean": model.mean, "deviation": model.deviation}
@@ -75,8 +73,6 @@ def _arrays(model: Any) -> dict[str, Any]:
 
 
 def _npz(model: Any, facts: dict[str, str]) -> bytes:
-    import numpy as np
-
     image = io.BytesIO()
     arrays = _arrays(model) | facts | {"class_labels": np.array(model.labels)}
     np.savez(image, **arrays)
@@ -84,8 +80,7 @@ def _npz(model: Any, facts: dict[str, str]) -> bytes:
 
 
 def _safetensors(model: Any, facts: dict[str, str]) -> bytes:
-    data: bytes = _library("safetensors.numpy").save(_arrays(model), facts)
-    return data
+    return bytes(_library("safetensors.numpy").save(_arrays(model), facts))
 
 
 def _onnx(model: Any, facts: dict[str, str]) -> bytes:
@@ -93,39 +88,37 @@ def _onnx(model: Any, facts: dict[str, str]) -> bytes:
     onnx, network, arrays = _library("onnx"), model.network, _arrays(model)
     if network.size * network.itemsize > ONNX_LIMIT:
         raise ConfigError("--to onnx: the network is above 2 GiB: expected --to safetensors")
-    make, of = onnx.helper.make_node, onnx.helper.np_dtype_to_tensor_dtype
-    real = of(model.parameters.dtype)
+    kinds, real = onnx.TensorProto, onnx.helper.np_dtype_to_tensor_dtype(model.parameters.dtype)
+    features, *results = (
+        onnx.helper.make_tensor_value_info(name, kind, ["rows", *columns])
+        for name, kind, *columns in (
+            ("features", kinds.DOUBLE, network.widths[0]),
+            ("outputs", real, network.widths[-1]),
+            ("predicted", kinds.INT64),
+        )
+    )
+    nodes = _nodes(onnx.helper.make_node, network, arrays, real)
+    numbers = [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    graph = onnx.helper.make_graph(nodes, "hpcpgd", [features], results, numbers)
+    opsets = [onnx.helper.make_opsetid("", OPSET)]
+    made = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=IR)
+    onnx.helper.set_model_props(made, facts)
+    onnx.checker.check_model(made)
+    return bytes(made.SerializeToString())
+
+
+def _nodes(make: Any, network: Any, arrays: dict[str, Any], real: int) -> list[Any]:
     nodes, at = [], "features"
-    for operator, name in zip(("Mul", "Add", "Sub", "Div"), arrays, strict=False):
-        if name in ("input_scale", "input_offset", "input_mean", "input_deviation"):
-            nodes.append(make(operator, [at, name], [at := f"{name}.applied"]))
+    scaling = [name for name in arrays if name.startswith("input_")]
+    for operator, name in zip(("Mul", "Add", "Sub", "Div"), scaling, strict=False):
+        nodes.append(make(operator, [at, name], [at := f"{name}.applied"]))
     nodes.append(make("Cast", [at], [at := "layer0"], to=real))
     for layer in range(1, network.depth + 1):
         last, place = layer == network.depth, f"layer{layer}"
-        function = network.output_activation if last else network.activation
+        operator = OPERATORS[network.output_activation if last else network.activation]
         nodes.append(make("Gemm", [at, f"{place}.weights", f"{place}.biases"], [f"{place}.z"]))
-        operator = OPERATORS.get(function, "Identity")
         nodes.append(make(operator, [f"{place}.z"], [at := "outputs" if last else place]))
-    nodes.append(make("ArgMax", ["outputs"], ["predicted"], axis=1, keepdims=0))
-    value, integer = onnx.helper.make_tensor_value_info, onnx.TensorProto.INT64
-    graph = onnx.helper.make_graph(
-        nodes,
-        "hpcpgd",
-        [value("features", onnx.TensorProto.DOUBLE, ["rows", network.widths[0]])],
-        [
-            value("outputs", real, ["rows", network.widths[-1]]),
-            value("predicted", integer, ["rows"]),
-        ],
-        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
-    )
-    opsets = [onnx.helper.make_opsetid("", OPSET)]
-    made = onnx.helper.make_model(
-        graph, opset_imports=opsets, ir_version=IR, producer_name="hpcpgd"
-    )
-    onnx.helper.set_model_props(made, facts)
-    onnx.checker.check_model(made)
-    data: bytes = made.SerializeToString()
-    return data
+    return [*nodes, make("ArgMax", ["outputs"], ["predicted"], axis=1, keepdims=0)]
 
 
 def _library(name: str) -> Any:
@@ -138,7 +131,5 @@ def _library(name: str) -> Any:
 
 
 FORMATS: dict[str, Callable[[Any, dict[str, str]], bytes]] = {
-    "npz": _npz,
-    "safetensors": _safetensors,
-    "onnx": _onnx,
-}
+    "npz": _npz, "safetensors": _safetensors, "onnx": _onnx,
+}  # fmt: skip

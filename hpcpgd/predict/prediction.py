@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+import pickle
+from argparse import Namespace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -20,7 +20,6 @@ from hpcpgd.machine.node_memory import ensure_memory
 from hpcpgd.parallel import mpi
 from hpcpgd.predict import chosen_rows
 from hpcpgd.predict.prediction_file import write
-from hpcpgd.predict.request import Request
 from hpcpgd.results.model_reader import Model
 from hpcpgd.train.distribute import share
 
@@ -28,7 +27,7 @@ BLOCK = 512  # rows of a product: with the same blocks on any number of ranks th
 MOST_CLASSES = 20  # of a confusion matrix that is printed
 
 
-def predict(world: mpi.Comm, request: Request) -> None:
+def predict(world: mpi.Comm, request: Namespace) -> None:
     """Predict the rows that ``request`` names and write the result; collective.
 
     Raises
@@ -42,7 +41,8 @@ def predict(world: mpi.Comm, request: Request) -> None:
     with mpi.agreed(ranks.comm):
         if ranks.rank == 0:
             model, dataset, run = chosen_rows.read(request)
-    model, dataset = model_on_all(ranks, model), share(ranks, dataset)
+    data = mpi.bcast_bytes(ranks.comm, pickle.dumps(model))
+    model, dataset = pickle.loads(data), share(ranks, dataset)  # of our own rank 0, not of a file
     split = dataset.train
     outputs = outputs_on_all(ranks, model, split.features)
     with mpi.agreed(ranks.comm):
@@ -56,22 +56,6 @@ def predict(world: mpi.Comm, request: Request) -> None:
             facts["output"] = printable(str(request.output))
             say("\n".join(f"{name:<12}{text}" for name, text in facts.items()))
     mpi.leave(ranks)
-
-
-def model_on_all(ranks: mpi.Ranks, model: Model | None) -> Model:
-    """Return rank 0's model on every rank; collective."""
-    facts = {} if model is None else asdict(replace(model, parameters=np.zeros(0)))
-    data = json.dumps(facts, default=lambda array: array.tolist()).encode()
-    facts = json.loads(mpi.bcast_bytes(ranks.comm, data))
-    shape = facts.pop("network")
-    network = Network(**{**shape, "widths": tuple(shape["widths"])})
-    ensure_memory(ranks, network.size * network.itemsize, "the network")
-    parameters = network.zeros() if model is None else model.parameters
-    mpi.bcast(ranks.comm, parameters)
-    arrays = {name: np.array(facts[name]) for name in ("mean", "deviation")}
-    labels = tuple(facts["labels"])
-    return Model(**{**facts, **arrays, "network": network, "parameters": parameters,
-                    "labels": labels})  # fmt: skip
 
 
 def forward(model: Model, features: Array) -> Array:
