@@ -104,7 +104,7 @@ class _Examination:
 
     def __init__(self, ranks: mpi.Ranks, report: Report, asked: Asked) -> None:
         self.ranks, self.report, self.asked = ranks, report, asked
-        self.threads, self.shared = 1, False  # whether ranks share cores with each other or others
+        self.threads, self.note = 1, ""  # after rates that are not judged
         self.busy_node = self.busy = False  # by others: this node, any node
         host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
         texts = mpi.allgather_texts(ranks.comm, json.dumps([host, ranks.node.rank]))
@@ -148,10 +148,10 @@ class _Examination:
         self._on_nodes(lambda: other_work.judge(work))
         self.busy_node = other_work.is_busy(work)
         self.busy = mpi.allreduce_max(ranks.comm, float(self.busy_node)) > 0
-        self.shared = self.busy or crowded
+        self.note = other_work.unjudged(self.busy, crowded)
         if ranks.size > 1:
-            sums = allreduce_check.observe(ranks, crowded)
-            self._on_first(lambda: other_work.marked(allreduce_check.judge(sums), self.busy))
+            sums, note = allreduce_check.observe(ranks, crowded), other_work.unjudged(self.busy)
+            self._on_first(lambda: allreduce_check.judge(sums, note))
 
     def of_the_nodes(self) -> None:
         """Check what concerns one rank or one node."""
@@ -167,9 +167,8 @@ class _Examination:
             self._on_first(lambda: [refused])
         else:
             self._on_nodes(lambda: storage.judge_cache(storage.observe_cache(folders)))
-        self._on_nodes(
-            lambda: other_work.marked(products.judge(products.observe()), self.busy_node)
-        )
+        note = other_work.unjudged(self.busy_node)
+        self._on_nodes(lambda: products.judge(products.observe(), note))
         self._on_first(lambda: storage.judge(storage.observe(self.asked.folder)))
         self._on_nodes(lambda: gpus.judge(gpus.observe(self.ranks.size), here))
 
@@ -177,7 +176,7 @@ class _Examination:
         """Measure the cores and the memory of all nodes, and compare the rates with kept ones."""
         self._on_all(lambda: numa.judge(numa.observe(affinity()), self.threads))
         rates = node_rates.observe(self.ranks, self.threads)
-        self._on_first(lambda: node_rates.judge(rates, self.places, shared=self.shared))
+        self._on_first(lambda: node_rates.judge(rates, self.places, self.note))
         if not any(one.trouble for one in rates):
             self.report.rates = node_rates.per_node(rates, self.places)
         findings: list[Finding] = []
@@ -192,8 +191,7 @@ class _Examination:
         if not nodes:
             return [kept_rates.NOT_MEASURED]
         if self.kept is not None:
-            findings = kept_rates.compare(nodes, self.kept, self.asked.tolerance)
-            return other_work.marked(findings, self.busy)
+            return kept_rates.compare(nodes, self.kept, self.asked.tolerance, busy=self.busy)
         middle = node_rates.middle_of(nodes)
         kept = kept_rates.Kept(self.job, {name: middle[name] for name in node_rates.NAMES})
         return [kept_rates.keep(path, kept, busy=self.busy)]

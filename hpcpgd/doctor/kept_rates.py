@@ -104,10 +104,14 @@ def keep(path: Path, kept: Kept, *, busy: bool) -> Finding:
     return ok(SUBJECT, f"{path} keeps the rates of this node")
 
 
-def compare(nodes: Values, kept: Kept, tolerance: float) -> list[Finding]:
-    """Name each rate that is more than ``tolerance``, a share, below the kept one."""
+def compare(nodes: Values, kept: Kept, tolerance: float, *, busy: bool) -> list[Finding]:
+    """Name each rate that is more than ``tolerance``, a share, below the kept one.
+
+    If the nodes were ``busy``, a low rate has its cause in the load.
+    """
+    note, cure = (", while others used the cores", IDLE) if busy else ("", CURE)
     findings = [
-        Finding(WARNING, SUBJECT, _beyond(host, name, node[name], value), CURE, BEYOND)
+        Finding(WARNING, SUBJECT, _beyond(host, name, node[name], value) + note, cure, BEYOND)
         for host, node in nodes.items()
         for name, value in kept.values.items()
         if not node[name] >= (1 - tolerance) * value

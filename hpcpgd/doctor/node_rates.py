@@ -125,19 +125,19 @@ def middle_of(nodes: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {name: median(node[name] for node in nodes.values()) for name in ALL}
 
 
-def judge(rates: Sequence[Rates], places: Sequence[Place], *, shared: bool) -> list[Finding]:
+def judge(rates: Sequence[Rates], places: Sequence[Place], note: str = "") -> list[Finding]:
     """Compare products with the peak, all cores with one, ranks and nodes with their median.
 
-    ``shared`` says that the ranks shared their cores with each other or with other processes.
+    Where a ``note`` says that the rates are not judged, they are only reported.
     """
     failed = [rank for rank, one in enumerate(rates) if one.trouble]
     if failed:
         text = f"{in_words(failed, places)}: {rates[failed[0]].trouble}"
         return [warning(SUBJECT, text, "check that Python starts there")]
     nodes = per_node(rates, places)
-    middle, note = middle_of(nodes), ", measured on shared cores" if shared else ""
+    middle = middle_of(nodes)
     findings = [_of_products(middle, note), ok("bandwidth", f"{_of_triad(middle)}{note}")]
-    return findings if shared else [*findings, *_spread(rates, nodes, places)]
+    return findings if note else [*findings, *_spread(rates, nodes, places)]
 
 
 def _of_products(middle: dict[str, float], note: str) -> Finding:
@@ -148,6 +148,8 @@ def _of_products(middle: dict[str, float], note: str) -> Finding:
         f"{middle['threads']:.0f} threads {middle['gemm_all']:.0f} GFLOP/s, {every:.2f} of their "
         f"peak{note}"
     )
+    if note:
+        return ok(SUBJECT, text)
     if one < OF_PEAK:
         cure = "see the line BLAS, end what else runs here, or name another library in HPCPGD_BLAS"
         return warning(SUBJECT, text, cure)

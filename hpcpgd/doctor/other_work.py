@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from hpcpgd.doctor.finding import PROBLEM, Finding, ok, warning
+from hpcpgd.doctor.finding import Finding, ok, warning
 from hpcpgd.machine.cores import hardware_threads
 from hpcpgd.machine.other_load import busy_seconds
 
@@ -48,10 +48,14 @@ def is_busy(seen: OtherWork) -> bool:
     return seen.used > min(TOLERATED_SHARE * seen.cores, TOLERATED_CORES)  # False for NaN
 
 
-def marked(findings: Sequence[Finding], busy: bool) -> list[Finding]:
-    """Return the findings of a measurement, with a note if the cores were ``busy`` meanwhile."""
-    note = ", while others used the cores" * busy
-    return [replace(one, seen=one.seen + note * (one.level != PROBLEM)) for one in findings]
+def unjudged(busy: bool, crowded: bool = False) -> str:
+    """Return the note after rates that are not judged, "" if they are.
+
+    ``crowded`` says that ranks share cores with each other.
+    """
+    if busy:
+        return ", not judged while others use the cores"
+    return ", not judged while ranks share cores" * crowded
 
 
 def judge(seen: OtherWork) -> list[Finding]:

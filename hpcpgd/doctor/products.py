@@ -133,28 +133,29 @@ def _has_avx512() -> bool:
     return any("avx512f" in line.split() for line in lines if line.startswith("flags"))
 
 
-def judge(seen: Products) -> list[Finding]:
-    """Judge whether products are as fast as they can be."""
+def judge(seen: Products, note: str = "") -> list[Finding]:
+    """Judge the library, and its speed unless a ``note`` says why not."""
     if seen.refused:
         cure = "name another library in HPCPGD_BLAS, or unset it"
         return [problem(SUBJECT, seen.refused, cure, UnavailableError.exit_code)]
     if seen.trouble:
         cure = "try train --backend loops, and another library in HPCPGD_BLAS"
         return [warning(SUBJECT, f"{seen.blas}: {seen.trouble}", cure)]
-    speed = f"{seen.blas}: {seen.gflops:.0f} GFLOP/s on one thread in float32"
+    speed = f"{seen.blas}: {seen.gflops:.0f} GFLOP/s on one thread in float32{note}"
     if seen.stand_in:
         text = f"NumPy's library exports no cblas_sgemm, each product goes through {speed}"
         return [warning(SUBJECT, text, "pip install scipy-openblas32, or set HPCPGD_BLAS")]
     given = seen.variables or {}
     shown = ", ".join(f"{name}={value}" for name, value in given.items())
-    if given and seen.ratio < HARMLESS:
+    if given and seen.ratio < HARMLESS and not note:
         text = f"{shown}: {seen.gflops:.0f} GFLOP/s, {seen.without:.0f} without it"
         cure = f"unset {' '.join(given)}"
         return [warning(SUBJECT, f"{text}: products at {seen.ratio:.2f} of their speed", cure)]
     if seen.avx512 and seen.kernel.lower() in WITHOUT_AVX512:
         text = f"{speed}: kernel {seen.kernel} leaves this processor's AVX-512 unused"
         return [warning(SUBJECT, text, _newer(given))]
-    return [ok(SUBJECT, f"{speed}; {shown} costs nothing" if given else speed)]
+    cost = f"{seen.without:.0f} GFLOP/s without it" if note else "costs nothing"
+    return [ok(SUBJECT, f"{speed}; {shown}: {cost}" if given else speed)]
 
 
 def _newer(given: Mapping[str, str]) -> str:

@@ -277,3 +277,5 @@ def test_sums_over_the_ranks(seen: allreduce_check.Sums, level: str, cure: str) 
     assert found.level == level
     assert cure in found.cure
     assert "4 ranks on" in found.seen
+    busy = only(allreduce_check.judge(seen, ", not judged"))
+    assert (busy.level, busy.code) == ((OK, 0) if seen.right else (PROBLEM, 69))

@@ -113,7 +113,7 @@ def test_a_fast_blas() -> None:
     found = only(products.judge(FAST))
     assert (found.level, "190 GFLOP/s on one thread" in found.seen) == (OK, True)
     harmless = replace(FAST, variables={"OPENBLAS_L2_SIZE": "1"}, ratio=0.97)
-    assert "OPENBLAS_L2_SIZE=1 costs nothing" in only(products.judge(harmless)).seen
+    assert "OPENBLAS_L2_SIZE=1: costs nothing" in only(products.judge(harmless)).seen
 
 
 def test_a_variable_that_halves_the_speed() -> None:
@@ -122,6 +122,10 @@ def test_a_variable_that_halves_the_speed() -> None:
     assert found.level == WARNING
     assert "OPENBLAS_CORETYPE=Haswell: 95 GFLOP/s, 190 without it" in found.seen
     assert found.cure == "unset OPENBLAS_CORETYPE"
+    known = replace(slow, kernel="SkylakeX")
+    [busy] = products.judge(known, ", not judged")  # as others use the cores
+    assert (busy.level, busy.cure) == (OK, "")
+    assert busy.seen.endswith("not judged; OPENBLAS_CORETYPE=Haswell: 190 GFLOP/s without it")
 
 
 @pytest.mark.parametrize("variables_set", [{}, HASWELL])
@@ -129,6 +133,8 @@ def test_a_kernel_without_avx512(variables_set: dict[str, str]) -> None:
     found = only(products.judge(replace(FAST, kernel="Haswell", variables=variables_set)))
     assert (found.level, "AVX-512 unused" in found.seen) == (WARNING, True)
     assert ("unset" in found.cure) == bool(variables_set)
+    slow = replace(FAST, kernel="Haswell", variables=variables_set, ratio=0.5)
+    assert only(products.judge(slow, ", not judged")).cure == found.cure  # it is no speed
     assert only(products.judge(replace(FAST, kernel="Haswell", avx512=False))).level == OK
 
 

@@ -40,9 +40,9 @@ def ranks(*changes: dict[str, Any]) -> list[Rates]:
     return rows
 
 
-def said(*changes: dict[str, Any], shared: bool = False) -> dict[str, str]:
+def said(*changes: dict[str, Any], note: str = "") -> dict[str, str]:
     """Return the level and text of each subject."""
-    found = node_rates.judge(ranks(*changes), PLACES, shared=shared)
+    found = node_rates.judge(ranks(*changes), PLACES, note)
     return {f"{one.level} {one.subject}": one.seen for one in found}
 
 
@@ -58,7 +58,23 @@ def test_a_node_is_compared_with_its_peak() -> None:
     assert "0.45 of their peak" in said(*slow)["warning speed"]
     hot = [{"fma_all": 90.0, "gemm_all": 80.0}] * 4
     assert "each of all cores reaches 0.41 of the peak" in said(*hot)["warning speed"]
-    assert said(*slow, shared=True)["warning speed"].count("measured on shared cores")
+
+
+@pytest.mark.parametrize(
+    ("busy", "note"),
+    [
+        (True, "not judged while others use the cores"),
+        (False, "not judged while ranks share cores"),
+    ],
+)
+def test_rates_on_cores_that_others_use_are_not_judged(busy: bool, note: str) -> None:
+    """Neither products below the peak nor a slow rank: the line of the load has the cure."""
+    slow = [{"gemm_one": 9.0, "gemm_all": 90.0}, {}, {"gemm_one": 9.0, "gemm_all": 40.0}]
+    lines = said(*slow, note=other_work.unjudged(busy, crowded=True))
+    assert [*lines] == ["ok speed", "ok bandwidth"]
+    assert lines["ok speed"].startswith("one core 9 GFLOP/s")
+    assert all(line.endswith(f", {note}") for line in lines.values())
+    assert other_work.unjudged(False) == ""
 
 
 def test_slow_ranks_and_nodes_are_named() -> None:
@@ -68,10 +84,9 @@ def test_slow_ranks_and_nodes_are_named() -> None:
     }  # fmt: skip
     three = [*ranks(), *(Rates(2, fma_one=110, gemm_one=95, **FAST | {"triad_all": 10}),) * 2]
     places = [*PLACES, Place("n3", 0), Place("n3", 1)]
-    last = node_rates.judge(three, places, shared=False)[-1]
+    last = node_rates.judge(three, places)[-1]
     assert last.seen == "memory on n3: down to 0.50 of the median"
-    assert len(node_rates.judge(three, places, shared=True)) == 2
-    failed = node_rates.judge([Rates(1, trouble="no answer")], PLACES[:1], shared=False)
+    failed = node_rates.judge([Rates(1, trouble="no answer")], PLACES[:1])
     assert (failed[0].level, failed[0].seen) == (WARNING, "rank 0 on n1: no answer")
 
 
@@ -213,7 +228,8 @@ def test_ranks_that_are_bound_to_a_domain_each(domains: Path, tmp_path: Path) ->
     assert lines["reference"].startswith("warning  reference: there is nothing")
     assert lines["load"].startswith("warning ")
     for subject in ("Allreduce", "BLAS"):
-        assert ", while others used the cores" in lines[subject]
+        assert lines[subject].startswith("ok ")
+        assert lines[subject].endswith(", not judged while others use the cores")
 
 
 @pytest.fixture
@@ -242,16 +258,20 @@ def test_a_reference_is_kept_and_compared(tmp_path: Path) -> None:
     assert kept_rates.read(path) == KEPT
     nodes = {"n1": KEPT.values | {"gemm_one": 91.0, "triad_all": 17.0}}
     nodes["n2"] = KEPT.values | {"gemm_one": math.nan}
-    findings = kept_rates.compare(nodes, KEPT, 0.1)
+    findings = kept_rates.compare(nodes, KEPT, 0.1, busy=False)
     assert [(one.level, one.code) for one in findings] == [(WARNING, 1)] * 2
     assert findings[0].seen == "triad_all on n1 is 17, 0.85 of the 20 kept"
-    assert kept_rates.compare(nodes, KEPT, 0.2)[0].seen.startswith("gemm_one on n2 is nan")
-    assert kept_rates.compare({"n1": nodes["n1"]}, KEPT, 0.2)[0].level == OK
+    loaded = kept_rates.compare(nodes, KEPT, 0.1, busy=True)[0]
+    assert loaded.seen == f"{findings[0].seen}, while others used the cores"
+    assert (loaded.cure, loaded.code) == (busy.cure, 1)
+    [unknown] = kept_rates.compare(nodes, KEPT, 0.2, busy=False)
+    assert unknown.seen.startswith("gemm_one on n2 is nan")
+    assert kept_rates.compare({"n1": nodes["n1"]}, KEPT, 0.2, busy=True)[0].level == OK
 
 
 def test_every_low_rate_has_a_line() -> None:
     nodes = {"n1": KEPT.values | {"gemm_one": 10.0, "gemm_all": 20.0}}
-    lines = merged([kept_rates.compare(nodes, KEPT, 0.1), []], PLACES[:2])
+    lines = merged([kept_rates.compare(nodes, KEPT, 0.1, busy=False), []], PLACES[:2])
     assert [line.split(" is ")[0] for line in lines] == [
         "warning  reference: gemm_one on n1", "warning  reference: gemm_all on n1",
     ]  # fmt: skip
