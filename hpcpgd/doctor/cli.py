@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from hpcpgd.cli.launcher import guarded, launcher_rank, launcher_size, let_speak, ranks_here
 from hpcpgd.cli.parser import OneLineParser
-from hpcpgd.doctor import limits, shared_memory
+from hpcpgd.doctor import kept_rates, limits, shared_memory
 from hpcpgd.doctor.finding import problem
 from hpcpgd.doctor.guardian import Guardian, Stage
 from hpcpgd.doctor.report import Report
@@ -28,9 +28,10 @@ EPILOG = """Exit code: 0 without a problem, else the code of the first problem, 
 would end: 69 MPI, BLAS, memory or a folder for kernels is unavailable, 70 kernels cannot be
 compiled, 74 the folder cannot be written, 78 MPI and launcher do not fit.  With --kit: 1 if a step
 failed.  With --reference: 1 if a rate is beyond the tolerance, or if others used the cores and the
-rates were not kept; 65 if FILE is damaged; 78 if it was made with other numbers of ranks or
-threads.  If a check kills or stops the process, a line says so; with --json it is the last finding
-of a document whose exit_code is null.  The exit code is then that of the system or the launcher."""
+rates were not kept; 65 if FILE is damaged or cannot be read; 74 if it cannot be written; 78 if it
+was made with other numbers of ranks or threads.  If a check kills or stops the process, a line says
+so; with --json it is the last finding of a document whose exit_code is null.  The exit code is then
+that of the system or the launcher."""
 START_SECONDS = 180.0  # loading Python and MPI on many nodes may take minutes
 TRANSPORTS = "UCX_TLS=self,sm,tcp (MPICH), FI_PROVIDER=tcp (Intel MPI), OMPI_MCA_pml=ob1 (Open MPI)"
 
@@ -45,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return make(options.kit, options.folder, options.launcher, options.with_names)
         report = Report(launcher_rank() == 0, options.json)
+        if options.reference is not None and "one process" in _ranks():
+            kept_rates.read(options.reference)  # may refuse it; several ranks agree on that by MPI
         text = f"hpcpgd {__version__} on {socket.gethostname()}, {_ranks()}"
         report.say(f"{text}: this takes about 15 s, some more where loops are not compiled yet")
         with Guardian(report) as guardian:
@@ -162,7 +165,3 @@ class _Endings(Endings):
         self._report.verdict()
         let_speak(self._report.speaks)
         os._exit(code)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

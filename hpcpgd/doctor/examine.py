@@ -193,7 +193,7 @@ class _Examination:
         if self.kept is not None:
             return kept_rates.compare(nodes, self.kept, self.asked.tolerance, busy=self.busy)
         middle = node_rates.middle_of(nodes)
-        kept = kept_rates.Kept(self.job, {name: middle[name] for name in node_rates.NAMES})
+        kept = kept_rates.Kept(self.job, {name: middle[name] for name in kept_rates.NAMES})
         return [kept_rates.keep(path, kept, busy=self.busy)]
 
     def _shared_memory(self, here: int) -> list[Finding]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
+import os
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from hpcpgd.doctor.finding import WARNING, Finding, ok
-from hpcpgd.doctor.node_rates import NAMES
-from hpcpgd.errors import ConfigError, DataError
+from hpcpgd.errors import ConfigError, DataError, OutputError, shown
 from hpcpgd.results.atomic import write_atomically
+from hpcpgd.results.locks import open_temporary
 
 SUBJECT = "reference"
+NAMES = ("fma_one", "gemm_one", "fma_all", "gemm_all", "triad_all")  # of the rates
 SCHEMA = "hpcpgd.reference/2"  # 1: medians of the threads were added, and no ranks were named
 CURE = "see what has changed on this node"
 IDLE = "end what else runs on these nodes and start it again"
@@ -50,25 +53,58 @@ def read(path: Path) -> Kept | None:
     Raises
     ------
     DataError
-        If it is another file, or a value is missing or cannot be a rate.
+        If it cannot be read, is another file, or a value is missing or cannot be a rate.
+    OutputError
+        If there is no such file and it cannot be made.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["schema"] != SCHEMA:
-            raise ValueError(f"schema {document['schema']!r}")
-        values = {name: float(document["values"][name]) for name in NAMES}
-        for name, value in values.items():
-            if not 0 < value < math.inf:
-                raise ValueError(f"{name} is {value}")
-        return Kept(str(document["job"]), values)
-    except FileNotFoundError:
+        document = json.loads(path.read_bytes())
+        damage = _damage(document)
+    except (FileNotFoundError, NotADirectoryError):
+        _ensure_writable(path)
         return None
-    except (OSError, ValueError, ArithmeticError, LookupError, TypeError, RecursionError) as error:
-        why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    except IsADirectoryError:
+        cure = f"name a file, such as {path / 'node.json'}"
+        raise OutputError(f"--reference {path} is a folder: {cure}") from None
+    except OSError as error:
+        damage = f"cannot be read: {error.strerror}"
+    except (ValueError, RecursionError):
+        damage = "is not JSON"
+    if damage:
         raise DataError(
-            f"--reference {path}: expected a file of schema {SCHEMA} that hpcpgd doctor "
-            f"--reference has made: {why}: remove the file to keep new rates"
+            f"--reference {path} {damage}: expected a file of schema {SCHEMA}, which hpcpgd doctor "
+            "--reference makes: remove the file to keep new rates, or give another file"
+        )
+    return Kept(document["job"], {name: float(document["values"][name]) for name in NAMES})
+
+
+def _ensure_writable(path: Path) -> None:
+    """Raise an error if the folder of the file cannot be written, before rates are measured."""
+    folder = Path(os.path.realpath(path)).parent
+    try:
+        temporary, file = open_temporary(folder)
+        file.close()
+        temporary.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"--reference {path}: the folder {folder} cannot be written: {error.strerror}: make "
+            "the folder, make room in it, or give a file in another"
         ) from None
+
+
+def _damage(document: Any) -> str:
+    """Return why this is no document of ``keep``, "" if it is one."""
+    table = document if isinstance(document, dict) else {}
+    if (schema := table.get("schema")) != SCHEMA:
+        return f"has schema {shown(schema)}" if schema else "has no schema"
+    for name, kind, word in (("job", str, "text"), ("values", dict, "table")):
+        if not isinstance(table.get(name), kind):
+            return f"has no {word} {name}"
+    for name in NAMES:
+        value: Any = table["values"].get(name)
+        if type(value) not in (int, float) or not 0 < value <= sys.float_info.max:
+            return f"has no rate {name} above 0"
+    return ""
 
 
 def ensure_same_job(path: Path, kept: Kept | None, hosts: Sequence[str], threads: int) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from hpcpgd.doctor import memory
 from hpcpgd.doctor.finding import Finding, Place, hosts, in_words, ok, warning
+from hpcpgd.doctor.kept_rates import NAMES
 from hpcpgd.doctor.probe import Probe
 from hpcpgd.machine.cores import cache_bytes
 from hpcpgd.parallel import mpi
@@ -31,13 +32,8 @@ OF_PEAK = 0.6
 # All cores together run at a lower clock: 0.6 to 1 of the peak of one core each.
 OF_ONE_CORE = 0.5
 APART = 0.15  # fraction by which a rank or a node may be slower than the median
-NAMES = ("fma_one", "gemm_one", "fma_all", "gemm_all", "triad_all")
 ALL = (*NAMES, "threads", "array_bytes", "cache_bytes")
-OF_FIRST = (
-    "fma_one",
-    "gemm_one",
-    "cache_bytes",
-)  # values that only the first rank of a node reports
+OF_FIRST = ("fma_one", "gemm_one", "cache_bytes")  # that only the first rank of a node reports
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import time
 from itertools import cycle
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from hpcpgd.doctor import kept_rates, node_probe, node_rates, numa, other_work, probe
 from hpcpgd.doctor.finding import OK, WARNING, Place, merged
 from hpcpgd.doctor.node_rates import Rates
-from hpcpgd.errors import ConfigError, DataError
+from hpcpgd.errors import ConfigError, DataError, OutputError
 from tests.helpers.support import python
 
 DOCTOR = ("-m", "hpcpgd.doctor")
@@ -26,7 +27,7 @@ FAST: dict[str, Any] = {
 TRIAD = "40 GB/s in STREAM's triad, 4 threads, arrays of 128 MiB, 4.0 times the caches"
 KEPT = kept_rates.Kept(
     "ranks a node: 2, threads a rank: 2",
-    dict(zip(node_rates.NAMES, (110.0, 100.0, 400.0, 340.0, 20.0), strict=True)),
+    dict(zip(kept_rates.NAMES, (110.0, 100.0, 400.0, 340.0, 20.0), strict=True)),
 )
 PLACES = [Place("n1", 0), Place("n1", 1), Place("n2", 0), Place("n2", 1)]
 
@@ -60,21 +61,15 @@ def test_a_node_is_compared_with_its_peak() -> None:
     assert "each of all cores reaches 0.41 of the peak" in said(*hot)["warning speed"]
 
 
-@pytest.mark.parametrize(
-    ("busy", "note"),
-    [
-        (True, "not judged while others use the cores"),
-        (False, "not judged while ranks share cores"),
-    ],
-)
-def test_rates_on_cores_that_others_use_are_not_judged(busy: bool, note: str) -> None:
+def test_rates_on_cores_that_others_use_are_not_judged() -> None:
     """Neither products below the peak nor a slow rank: the line of the load has the cure."""
     slow = [{"gemm_one": 9.0, "gemm_all": 90.0}, {}, {"gemm_one": 9.0, "gemm_all": 40.0}]
-    lines = said(*slow, note=other_work.unjudged(busy, crowded=True))
-    assert [*lines] == ["ok speed", "ok bandwidth"]
-    assert lines["ok speed"].startswith("one core 9 GFLOP/s")
-    assert all(line.endswith(f", {note}") for line in lines.values())
     assert other_work.unjudged(False) == ""
+    for busy, who in ((True, "others use the cores"), (False, "ranks share cores")):
+        lines = said(*slow, note=other_work.unjudged(busy, crowded=True))
+        assert [*lines] == ["ok speed", "ok bandwidth"]
+        assert lines["ok speed"].startswith("one core 9 GFLOP/s")
+        assert all(line.endswith(f", not judged while {who}") for line in lines.values())
 
 
 def test_slow_ranks_and_nodes_are_named() -> None:
@@ -277,23 +272,39 @@ def test_every_low_rate_has_a_line() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"schema": "hpcpgd.reference/1"}, "schema 'hpcpgd.reference/1'"),
-        ({"values": 3}, "not subscriptable"),
-        ({"values": {"gemm_one": 95.0}}, "'fma_one' is missing"),
-        ({"values": KEPT.values | {"triad_all": math.nan}}, "triad_all is nan"),
-        ({"values": KEPT.values | {"triad_all": 0}}, "triad_all is 0"),
-    ],
-)
-def test_a_file_that_is_no_reference(change: dict[str, Any], says: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_reference(tmp_path: Path) -> None:
     path = tmp_path / "node.json"
-    kept_rates.keep(path, KEPT, busy=False)
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(DataError, match=r"node\.json: expected a file of schema") as caught:
-        kept_rates.read(path)
-    assert says in str(caught.value)
+    good = {"schema": kept_rates.SCHEMA, "job": KEPT.job, "values": KEPT.values}
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"schema": "hpcpgd.reference/1"}, "has schema 'hpcpgd.reference/1'"),
+        ({"job": 3}, "has no text job"),
+        ({"values": [3]}, "has no table values"),
+    ]
+    for value in (None, math.nan, math.inf, 0, 10**400, "95.0", True):
+        changes.append(({"values": {**KEPT.values, "triad_all": value}}, "has no rate triad_all"))
+    texts = [(json.dumps(good | change), why) for change, why in changes]
+    texts += [("[1]", "has no schema"), ("", "is not JSON"), ("[" * 10**5, "is not JSON")]
+    for text, why in [*texts, ("\udcff", "is not JSON")]:
+        path.write_text(text, errors="surrogateescape")
+        with pytest.raises(DataError, match=rf"^--reference {path} {why}.*: expected a file of"):
+            kept_rates.read(path)
+
+
+def test_a_reference_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "none" / "node.json")
+    for name, why in (
+        (".", "is a folder: name a file, such as"),
+        ("no/node.json", f"the folder {tmp_path}/no cannot be written: No such file"),
+        ("link", f"the folder {tmp_path}/none cannot be written: No such file"),
+        ("file/node.json", f"the folder {tmp_path}/file cannot be written: Not a directory"),
+    ):
+        with pytest.raises(OutputError, match=re.escape(why)):
+            kept_rates.read(tmp_path / name)
+    assert kept_rates.read(tmp_path / "node.json") is None
+    assert len([*tmp_path.iterdir()]) == 2
+    with pytest.raises(DataError, match="cannot be read: File name too long: expected"):
+        kept_rates.read(tmp_path / ("x" * 300))
 
 
 def test_rates_of_another_job_are_not_compared() -> None:
@@ -324,7 +335,7 @@ def test_one_document_and_an_acceptance_test(tmp_path: Path) -> None:
     assert (first.code, first.err, document["exit_code"]) == (0, "", 0)
     [rates] = document["rates"].values()
     assert rates["threads"] == max(2, os.cpu_count() or 2) or rates["threads"] >= 2
-    assert all(rates[name] > 0 for name in node_rates.NAMES)
+    assert all(rates[name] > 0 for name in kept_rates.NAMES)
     assert {"speed", "bandwidth", "load", "reference"} <= {
         one["subject"] for one in document["findings"]
     }
