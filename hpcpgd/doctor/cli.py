@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.reference is not None and "one process" in _ranks():
             kept_rates.read(options.reference)  # may refuse it; several ranks agree on that by MPI
         text = f"hpcpgd {__version__} on {socket.gethostname()}, {_ranks()}"
-        report.say(f"{text}: this takes about 15 s, some more where loops are not compiled yet")
+        report.say(f"{text}: this takes about 10 s on an idle node, more if loops must be compiled")
         with Guardian(report) as guardian:
             report.on_findings = guardian.learn
             return _examine(report, guardian, options)

@@ -166,7 +166,7 @@ def cautions(backend: str, ranks: int, resources: Resources, flops: float) -> li
 def compiling(backend: str, ranks: mpi.Ranks) -> str:
     """Return the line that is printed before kernels are compiled."""
     seconds = BACKENDS[backend].compile_seconds
-    text = f"compiling kernels, once for this processor: about {seconds:.0f} s"
+    text = f"compiling kernels, kept for later runs: about {seconds:.0f} s on an idle core"
     if ranks.nodes > 1:
         return f"{text}; the first rank of each node compiles, all others wait"
     return f"{text}; rank 0 compiles, all others wait" if ranks.size > 1 else text
