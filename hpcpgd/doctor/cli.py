@@ -31,7 +31,7 @@ failed.  With --reference: 1 if a rate is beyond the tolerance, or if others use
 rates were not kept; 65 if FILE is damaged or cannot be read; 74 if it cannot be written; 78 if it
 was made with other numbers of ranks or threads.  If a check kills or stops the process, a line says
 so; with --json it is the last finding of a document whose exit_code is null.  The exit code is then
-that of the system or the launcher."""
+that of the system or the launcher.  An error that ends the checks is in the document, too."""
 START_SECONDS = 180.0  # loading Python and MPI on many nodes may take minutes
 TRANSPORTS = "UCX_TLS=self,sm,tcp (MPICH), FI_PROVIDER=tcp (Intel MPI), OMPI_MCA_pml=ob1 (Open MPI)"
 
@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return make(options.kit, options.folder, options.launcher, options.with_names)
         report = Report(launcher_rank() == 0, options.json)
         if options.reference is not None and "one process" in _ranks():
-            kept_rates.read(options.reference)  # may refuse it; several ranks agree on that by MPI
+            with report.documented():  # if the file is refused; several ranks agree on that by MPI
+                kept_rates.read(options.reference)
         text = f"hpcpgd {__version__} on {socket.gethostname()}, {_ranks()}"
         report.say(f"{text}: this takes about 10 s on an idle node, more if loops must be compiled")
         with Guardian(report) as guardian:

@@ -73,6 +73,7 @@ def examine(report: Report, guardian: Guardian, asked: Asked, endings: Endings) 
         return _unheard()
     code = 0
 
+    @report.documented()
     def body(world: mpi.Comm) -> None:
         nonlocal code
         guardian.enter(NETWORK)

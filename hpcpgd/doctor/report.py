@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from time import monotonic
 from typing import Any
 
 from hpcpgd.cli.launcher import say
 from hpcpgd.doctor.finding import OK, PROBLEM, WARNING, Finding, Place, counted, merged
+from hpcpgd.errors import HpcpgdError
 
 SCHEMA = "hpcpgd.doctor/1"
 
@@ -74,8 +76,21 @@ class Report:
         seen = f"{' and '.join(bad) or 'nothing to cure'}, {levels[OK]} ok"
         self.say(f"verdict: {seen} in {monotonic() - self._begin:.1f} s{code}")
 
-    def document(self, code: int | None) -> str:
-        """Return the JSON document; ``code`` is None if the exit code is not known."""
+    @contextmanager
+    def documented(self) -> Iterator[None]:
+        """Print the JSON document if an expected error ends the body, before others print it."""
+        try:
+            yield
+        except HpcpgdError as error:
+            if self.as_json and self.speaks:
+                say(self.document(error.exit_code, str(error)))
+            raise
+
+    def document(self, code: int | None, error: str | None = None) -> str:
+        """Return the JSON document; ``code`` is None if the exit code is not known.
+
+        ``error`` is what ended the doctor before its last check.
+        """
         seconds = round(monotonic() - self._begin, 1)
-        document = {"schema": SCHEMA, "exit_code": code, "seconds": seconds, "rates": self.rates}
-        return json.dumps({**document, "findings": self.findings}, indent=1)
+        first = {"schema": SCHEMA, "exit_code": code, "error": error, "seconds": seconds}
+        return json.dumps({**first, "rates": self.rates, "findings": self.findings}, indent=1)

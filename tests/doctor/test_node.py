@@ -332,7 +332,7 @@ def test_one_document_and_an_acceptance_test(tmp_path: Path) -> None:
     words = (*IDLE, "--json", "--reference", str(path))
     first = python(*words, ranks=2, cwd=tmp_path)
     document = json.loads(first.out)
-    assert (first.code, first.err, document["exit_code"]) == (0, "", 0)
+    assert (first.code, first.err, document["exit_code"], document["error"]) == (0, "", 0, None)
     [rates] = document["rates"].values()
     assert rates["threads"] == max(2, os.cpu_count() or 2) or rates["threads"] >= 2
     assert all(rates[name] > 0 for name in kept_rates.NAMES)
@@ -344,10 +344,16 @@ def test_one_document_and_an_acceptance_test(tmp_path: Path) -> None:
     path.write_text(json.dumps(kept))
     second = python(*words, "--tolerance", "50", ranks=2, cwd=tmp_path)
     assert (second.code, json.loads(second.out)["exit_code"]) == (1, 1)
-    for ranks, text, code in ((1, path.read_text(), 78), (2, "{}", 65)):
+    missing = str(tmp_path / "no" / "x")
+    for ranks, text, file, code in (
+        (1, path.read_text(), str(path), 78), (2, "{}", str(path), 65), (1, "", missing, 74),
+    ):  # fmt: skip
         path.write_text(text)
-        refused = python(*words[:2], *words[3:], ranks=ranks, cwd=tmp_path)
-        assert (refused.code, refused.err.count("\n")) == (code, 1)
-        assert "speed: " not in refused.out  # nothing has been measured
+        refused = python(*words[:-1], file, ranks=ranks, cwd=tmp_path)
+        document = json.loads(refused.out)
+        assert (refused.code, document["exit_code"], refused.err) == (
+            code, code, f"hpcpgd doctor: error: {document['error']}\n",
+        )  # fmt: skip
+        assert document["rates"] == {}  # nothing has been measured
     bad = python(*DOCTOR, "--tolerance", "120", "--reference", "x", cwd=tmp_path)
     assert (bad.code, bad.out, bad.err.count("\n")) == (2, "", 1)
