@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+TITLE = "# Tables of the benchmarks\n\n## Times of a training step"
 RESULTS = Path(__file__).parents[1] / "scripts" / "results"
 # What a check counts, and what must then be 0.
 COUNTS = {
@@ -39,10 +40,10 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def benchmark_tables() -> str:
-    """Return the fragment that ``benchmarks/results.md`` includes."""
+    """Return the page of the tables."""
     steps = [_steps(path) for path in sorted(RESULTS.glob("*/bench_train.json"), reverse=True)]
     claims = [_claims(path) for path in sorted(RESULTS.glob("*/paper-quick/report.txt"))]
-    return "\n\n".join(["## Times of a training step", *steps, *claims, _checks()]) + "\n"
+    return "\n\n".join([TITLE, *steps, *claims, _checks()]) + "\n"
 
 
 def readme_table() -> str:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
-import generate  # noqa: E402  (the folder of this file is in the path only now)
-
-from hpcpgd.version import __version__  # noqa: E402
+from hpcpgd.version import __version__
 
 project = "hpcpgd"
 author = "the developers of hpcpgd"
@@ -30,8 +22,7 @@ myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-# The second is part of another page.
-exclude_patterns = ["built", "reference/generated/benchmark-tables.md"]
+exclude_patterns = ["built"]
 html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"hpcpgd {__version__}"
@@ -53,6 +44,3 @@ def write_formula(translator: HTML5Translator, node: nodes.math | nodes.math_blo
 def setup(app: Sphinx) -> None:
     """Register what writes formulas; Sphinx calls this."""
     app.add_html_math_renderer("mathml", (write_formula, None), (write_formula, None))
-
-
-generate.write_all(HERE / "reference" / "generated")

@@ -1,4 +1,7 @@
-"""The pages of the reference that are made from the code: flags, keys, exit codes, files."""
+"""The pages of the reference that are made from the code: flags, keys, exit codes, files.
+
+``python docs/generate.py`` writes them into ``docs/reference/generated``.
+"""
 
 from __future__ import annotations
 
@@ -63,13 +66,6 @@ OTHER_CODES = {
     130: "Interrupted by Ctrl-C before the first step, or by a second Ctrl-C.",
     143: "`study` was ended by SIGTERM.",
 }
-
-
-def write_all(folder: Path) -> None:
-    """Write every generated page into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, page in PAGES.items():
-        (folder / f"{name}.md").write_text(page())
 
 
 def _described(kind: type) -> dict[str, str]:
@@ -182,7 +178,8 @@ def _example(*commands: tuple[str, ...], result: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "strong.toml").write_text(STUDY)
         for words in commands:
-            subprocess.run([sys.executable, "-m", *words], cwd=folder, check=True)
+            command = [sys.executable, "-m", *words]
+            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         with h5py.File(Path(folder) / result) as file:
             return _tree(file)
 
@@ -209,3 +206,17 @@ PAGES: dict[str, Callable[[], str]] = {
     "study-file": study_file,
     "benchmark-tables": benchmark_tables,
 }
+FOLDER = Path(__file__).parent / "reference" / "generated"
+
+
+def main() -> None:
+    """Write every page and name its file."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, page in PAGES.items():
+        path = FOLDER / f"{name}.md"
+        path.write_text(page(), encoding="utf-8")
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,7 @@ from tests.helpers.support import MINI, ROOT, environment, run
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if "generated" not in page.parts and "built" not in page.parts]
+GENERATED = sorted((ROOT / "docs" / "reference" / "generated").glob("*.md"))
 # A block of commands or of Python, and what a comment above it says: that it is not run here, and
 # why, or the exit code of its last command.
 BLOCK = re.compile(
@@ -142,11 +143,48 @@ def test_the_words_are_spelled_as_in_the_dictionary() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_readme_is_one_page_and_its_links_lead_somewhere() -> None:
-    text = (ROOT / "README.md").read_text()
-    assert len(text.splitlines()) <= 150
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-        assert (ROOT / target).exists(), target
+def test_the_readme_is_one_page() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+LINKED = [*PAGES, *GENERATED, ROOT / "CONTRIBUTING.md", ROOT / "hpcpgd" / "README.md"]
+
+
+@pytest.mark.parametrize("page", LINKED, ids=names(LINKED))
+def test_links_have_a_text_and_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^ *```.*?^ *```|`[^`\n]*`(?!\])", "", page.read_text(), flags=re.M | re.S)
+    for label, target, heading in re.findall(r"\[([^\]]*)\]\(([^)#]*)(#[^)]*)?\)", text):
+        assert label, f"the link to {target} has no text"
+        if not target.startswith("https:"):
+            path = page.parent / target
+            assert path.is_file(), target
+            assert not heading or heading in headings(path), f"{target}{heading}"
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors that a forge and the manual give to the headings of a page."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {f"#{re.sub(r'[^a-z0-9 _-]', '', t.lower()).replace(' ', '-')}" for t in titles}
+
+
+LONG = pytest.mark.long(reason="it runs a study on 2 ranks")
+STEMS = [pytest.param(page.stem, marks=[LONG] * (page.stem == "study-file")) for page in GENERATED]
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_a_generated_page_is_what_the_code_gives_now(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    generate = import_module("generate")
+    page = (generate.FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    assert page == generate.PAGES[name](), "python docs/generate.py renews the generated pages"
+
+
+def test_every_generated_page_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    generate = import_module("generate")
+    assert [page.stem for page in GENERATED] == sorted(generate.PAGES)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
