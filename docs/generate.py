@@ -62,9 +62,28 @@ OTHER_CODES = {
     1: "`study`: some runs did not end well. `doctor --kit`: some steps did not. "
     "`doctor --reference`: a rate is beyond the tolerance, or others used the cores and the rates "
     "were not kept.",
-    70: "Internal error: a defect of hpcpgd, with its traceback. Please report it.",
+    70: "Internal error: a defect of hpcpgd, with its traceback.",
     130: "Interrupted by Ctrl-C before the first step, or by a second Ctrl-C.",
     143: "`study` was ended by SIGTERM.",
+}
+# What to do about each.
+CURES = {
+    0: "",
+    1: "`study report` names the runs, and `study run --retry-failed` repeats them. The lines of "
+    "the doctor say what to do.",
+    2: "The line names the nearest valid one.",
+    3: "Give a lower `--learning-rate`, and go on from the last checkpoint.",
+    65: "The line names the file. `hpcpgd data info PATH` shows what was understood of a dataset.",
+    69: "The line gives sizes and the cure; `hpcpgd doctor` shows more.",
+    70: "Report the traceback.",
+    71: "The last line names the rank that hangs, its host and its process: examine that node.",
+    74: "The line says which. Give more `--epochs` or another `--output`, wait for the other job, "
+    "or make room on the disk.",
+    75: "Start the command of the last line: it goes on.",
+    76: "Exclude the host that the line names: its memory may be bad.",
+    78: "The line names the options and those that work, or what differs between the ranks.",
+    130: "Start the same command again: only the steps since the last checkpoint are lost.",
+    143: "Start the same command again: it goes on.",
 }
 
 
@@ -115,8 +134,12 @@ def exit_codes() -> str:
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, errors.HpcpgdError) and kind.exit_code != 70:
             codes.setdefault(kind.exit_code, (getdoc(kind) or "").splitlines()[0])
-    rows = [(f"`{code}`", codes[code]) for code in sorted(codes)]
-    return f"# Exit codes\n\n{table(('code', 'meaning'), rows)}\n"
+    rows = [(f"`{code}`", codes[code], CURES[code]) for code in sorted(codes)]
+    return (
+        f"# Exit codes\n\n{table(('code', 'meaning', 'what to do'), rows)}\n\n"
+        "A launcher may report a code of its own, such as 9 or 137 after a rank was killed: see "
+        "[A rank was killed](../../troubleshooting.md#a-rank-was-killed).\n"
+    )
 
 
 def study_keys() -> str:

@@ -52,7 +52,7 @@ class DivergedError(HpcpgdError):
 
 
 class DataError(HpcpgdError):
-    """A dataset is missing or bad."""
+    """A dataset, checkpoint or other file to read is missing or damaged."""
 
     exit_code = 65
 
@@ -80,7 +80,7 @@ class WatchdogError(HpcpgdError):
 
 
 class OutputError(HpcpgdError):
-    """The output cannot be written."""
+    """The output exists already, is in use, or cannot be written."""
 
     exit_code = 74
 
