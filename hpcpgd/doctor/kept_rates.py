@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcpgd.doctor.finding import WARNING, Finding, ok
-from hpcpgd.errors import ConfigError, DataError, OutputError, shown
-from hpcpgd.results.atomic import write_atomically
-from hpcpgd.results.locks import open_temporary
+from hpcpgd.errors import ConfigError, DataError, shown
+from hpcpgd.results.atomic import check_writable, write_atomically
 
 SUBJECT = "reference"
 NAMES = ("fma_one", "gemm_one", "fma_all", "gemm_all", "triad_all")  # of the rates
@@ -60,12 +58,9 @@ def read(path: Path) -> Kept | None:
     try:
         document = json.loads(path.read_bytes())
         damage = _damage(document)
-    except (FileNotFoundError, NotADirectoryError):
-        _ensure_writable(path)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        check_writable(path, overwrite=True, option="--reference")
         return None
-    except IsADirectoryError:
-        cure = f"name a file, such as {path / 'node.json'}"
-        raise OutputError(f"--reference {path} is a folder: {cure}") from None
     except OSError as error:
         damage = f"cannot be read: {error.strerror}"
     except (ValueError, RecursionError):
@@ -76,20 +71,6 @@ def read(path: Path) -> Kept | None:
             "--reference makes: remove the file to keep new rates, or give another file"
         )
     return Kept(document["job"], {name: float(document["values"][name]) for name in NAMES})
-
-
-def _ensure_writable(path: Path) -> None:
-    """Raise an error if the folder of the file cannot be written, before rates are measured."""
-    folder = Path(os.path.realpath(path)).parent
-    try:
-        temporary, file = open_temporary(folder)
-        file.close()
-        temporary.unlink()
-    except OSError as error:
-        raise OutputError(
-            f"--reference {path}: the folder {folder} cannot be written: {error.strerror}: make "
-            "the folder, make room in it, or give a file in another"
-        ) from None
 
 
 def _damage(document: Any) -> str:

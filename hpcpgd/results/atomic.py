@@ -85,8 +85,10 @@ def make_folder(folder: Path, named: object) -> None:
         raise OutputError(f"{named}: {error.strerror}") from None
 
 
-def check_writable(path: Path, overwrite: bool, dataset: Path) -> None:
-    """Refuse a path that a run file must not replace, and a folder that cannot be written.
+def check_writable(
+    path: Path, overwrite: bool, dataset: Path | None = None, option: str = "--output"
+) -> None:
+    """Refuse a path that ``option`` must not replace, and a folder that cannot be written.
 
     Raises
     ------
@@ -98,23 +100,24 @@ def check_writable(path: Path, overwrite: bool, dataset: Path) -> None:
     except OSError as error:
         problem = f"cannot be checked: {error.strerror}"
     if problem:
-        raise OutputError(f"--output {path}: {problem}")
+        raise OutputError(f"{option} {path}: {problem}")
 
 
-def _problem(path: Path, overwrite: bool, dataset: Path) -> str:
+def _problem(path: Path, overwrite: bool, dataset: Path | None) -> str:
     if path.is_dir():
-        return f"is a folder; name a file, such as {path / 'run.h5'}"
+        return "is a folder; name a file in it"
     if os.path.lexists(path) and not overwrite:
         return "exists: give another name (--overwrite replaces it)"
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         return "is no regular file; give another name"
-    if target.exists() and dataset.exists() and target.samefile(dataset):
+    if dataset and target.exists() and dataset.exists() and target.samefile(dataset):
         return "is the dataset itself; give another name"
-    if target.parent.exists() and not target.parent.is_dir():
-        return f"{path.parent} is a file, expected a folder"
-    if not target.parent.is_dir():
-        return f"there is no folder {path.parent}; make it first"
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        return f"the folder {path.parent} is not writable"
+    folder = target.parent if path.is_symlink() else path.parent
+    if folder.exists() and not folder.is_dir():
+        return f"{folder} is a file, expected a folder"
+    if not folder.is_dir():
+        return f"there is no folder {folder}; make it first"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"the folder {folder} is not writable"
     return ""

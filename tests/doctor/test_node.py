@@ -294,15 +294,12 @@ def test_a_reference_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "none" / "node.json")
     for name, why in (
-        (".", "is a folder: name a file, such as"),
-        ("no/node.json", f"the folder {tmp_path}/no cannot be written: No such file"),
-        ("link", f"the folder {tmp_path}/none cannot be written: No such file"),
-        ("file/node.json", f"the folder {tmp_path}/file cannot be written: Not a directory"),
-    ):
+        (".", f"--reference {tmp_path}: is a folder"), ("no/x", f"is no folder {tmp_path}/no;"),
+        ("link", f"is no folder {tmp_path}/none;"), ("file/x", f"{tmp_path}/file is a file"),
+    ):  # fmt: skip
         with pytest.raises(OutputError, match=re.escape(why)):
             kept_rates.read(tmp_path / name)
     assert kept_rates.read(tmp_path / "node.json") is None
-    assert len([*tmp_path.iterdir()]) == 2
     with pytest.raises(DataError, match="cannot be read: File name too long: expected"):
         kept_rates.read(tmp_path / ("x" * 300))
 
