@@ -47,17 +47,7 @@ LOCAL = Stage("this node", 300.0, "check that the file systems and GPUs of the n
 
 @dataclass(frozen=True)
 class Asked:
-    """The options of the doctor.
-
-    Attributes
-    ----------
-    folder : Path
-        The folder that runs will be written to.
-    reference : Path or None
-        The file with the kept rates of a node.
-    tolerance : float
-        The fraction by which a rate may be lower than the kept one.
-    """
+    """The folder of runs, the file of kept rates, the share by which a rate may be lower."""
 
     folder: Path
     reference: Path | None = None

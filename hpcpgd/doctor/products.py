@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,24 +87,18 @@ def observe(environ: Mapping[str, str] = os.environ) -> Products:
     except UnavailableError as error:
         return Products(refused=str(error))
     callable_blas = isinstance(blas, Blas)
-    gflops, without, ratio, trouble = _measure(given, environ)
     return Products(
         blas=blas_library(blas) if callable_blas else "np.matmul",
         kernel=blas_pool(blas.path).get("architecture") or "" if callable_blas else "",
         stand_in=not callable_blas,
         avx512=_has_avx512(),
         variables=given,
-        gflops=gflops,
-        without=without,
-        ratio=ratio,
-        trouble=trouble,
+        **_measure(given, environ),
     )
 
 
-def _measure(
-    given: Mapping[str, str], environ: Mapping[str, str]
-) -> tuple[float, float, float, str]:
-    """Return GFLOP/s in the environment and without ``given``, their ratio, and any trouble.
+def _measure(given: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return GFLOP/s in the environment and without ``given``, and their ratio, or the trouble.
 
     These are medians of times taken in turns, so that other load slows both equally.
     """
@@ -119,11 +114,11 @@ def _measure(
         for round_, number in np.ndindex(seconds.shape):
             answer = probes[number].ask()
             if not answer:
-                return 0.0, 0.0, 1.0, probes[number].trouble
+                return {"trouble": probes[number].trouble}
             seconds[round_, number] = float(answer)
     speeds = FLOPS / np.median(seconds, axis=0) / 1e9
     ratio = np.median(seconds[:, -1] / seconds[:, 0])
-    return float(speeds[0]), float(speeds[-1]), float(ratio), ""
+    return {"gflops": float(speeds[0]), "without": float(speeds[-1]), "ratio": float(ratio)}
 
 
 def _has_avx512() -> bool:

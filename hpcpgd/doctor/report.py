@@ -78,7 +78,7 @@ class Report:
 
     @contextmanager
     def documented(self) -> Iterator[None]:
-        """Print the JSON document if an expected error ends the body, before others print it."""
+        """Print the JSON document if an expected error ends the body; the error goes on."""
         try:
             yield
         except HpcpgdError as error:

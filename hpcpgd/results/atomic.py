@@ -119,5 +119,5 @@ def _problem(path: Path, overwrite: bool, dataset: Path | None) -> str:
     if not folder.is_dir():
         return f"there is no folder {folder}; make it first"
     if not os.access(folder, os.W_OK | os.X_OK):
-        return f"the folder {folder} is not writable"
+        return f"the folder {folder} is not writable; name a file in another"
     return ""

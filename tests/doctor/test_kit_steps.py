@@ -158,12 +158,8 @@ def test_without_two_sizes_no_bits_are_called_equal(rows: list[Row], says: str) 
 
 
 def jobs_of(tasks: str, nodes: str = "4", **more: str) -> dict[str, str]:
-    return {
-        "SLURM_JOB_ID": "1",
-        "SLURM_JOB_NUM_NODES": nodes,
-        "SLURM_TASKS_PER_NODE": tasks,
-        **more,
-    }
+    words = {"SLURM_JOB_ID": "1", "SLURM_JOB_NUM_NODES": nodes, "SLURM_TASKS_PER_NODE": tasks}
+    return words | more
 
 
 @pytest.mark.parametrize(
