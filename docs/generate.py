@@ -1,6 +1,7 @@
 """The pages of the reference that are made from the code: flags, keys, exit codes, files.
 
-``python docs/generate.py`` writes them into ``docs/reference/generated``.
+``python docs/generate.py`` writes them into ``docs/reference/generated``, where hpcpgd is installed
+from this checkout: they describe the hpcpgd that Python imports.
 """
 
 from __future__ import annotations
