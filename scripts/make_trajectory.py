@@ -80,6 +80,26 @@ def ends(name: str, model: torch.nn.Module) -> dict[str, np.ndarray]:
     return {f"{name}_end{i}": a.T if a.ndim == 2 else a for i, a in enumerate(arrays)}
 
 
+def rates(name: str) -> np.ndarray:
+    """Return the learning rates of PyTorch's schedule, from 0.3 on."""
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    kinds = torch.optim.lr_scheduler
+    if name == "step":
+        schedule: Any = kinds.MultiStepLR(optimiser, [50, 75])
+    elif name == "cosine":
+        schedule = kinds.CosineAnnealingLR(optimiser, LONG_STEPS)
+    else:
+        first = kinds.LinearLR(optimiser, 1 / 20, total_iters=19)
+        then = kinds.CosineAnnealingLR(optimiser, LONG_STEPS - 20)
+        schedule = kinds.SequentialLR(optimiser, [first, then], [20])
+    values = []
+    for _ in range(LONG_STEPS):
+        values.append(schedule.get_last_lr()[0])
+        optimiser.step()
+        schedule.step()
+    return np.array(values)
+
+
 def main() -> None:
     random = np.random.default_rng(20260101)
     x = random.standard_normal((ROWS, WIDTHS[0]))
@@ -102,6 +122,7 @@ def main() -> None:
         model = build(hidden, output, start)
         follow(model, kind(model.parameters(), **options), output, stored)
         stored |= ends(name, model)
+    stored |= {f"{name}_rates": rates(name) for name in ("step", "cosine", "warmup")}
     path = Path(__file__).parent.parent / "tests" / "samples" / "trajectory.npz"
     np.savez_compressed(path, allow_pickle=False, **stored)
     print(f"{path.name}: {path.stat().st_size} bytes, PyTorch {torch.__version__}")

@@ -23,15 +23,16 @@ from hpcpgd.parallel import mpi
 DECISIVE = ("standardise", "train_rows", "test_fraction", "batch_size", "seed", "optimizer")
 # Options that users may change when a run continues, and that change its later results.
 TELLING = (
-    "learning_rate", "momentum", "weight_decay", "backend", "reduction", "shards",
-    "matmul_precision",
+    "learning_rate", "momentum", "weight_decay", "schedule", "warmup_steps", "backend",
+    "reduction", "shards", "matmul_precision",
 )  # fmt: skip
 
 # Options that are taken from a checkpoint named by --resume: none of a machine or of a start.
 BROUGHT = (
     "dataset", "label_column", "standardise", "train_rows", "test_fraction", "hidden",
     "activation", "output_activation", "loss", "batch_size", "epochs", "max_steps",
-    "optimizer", "learning_rate", "momentum", "weight_decay", "seed", "backend", "dtype",
+    "optimizer", "learning_rate", "momentum", "weight_decay", "schedule",
+    "warmup_steps", "seed", "backend", "dtype",
     "matmul_precision", "checkpoint_every",
 )  # fmt: skip
 # Taken only from runs whose reduction has the same bits: for others another may be faster here.
@@ -164,7 +165,8 @@ def changes(state: State, config: RunConfig, facts: dict[str, str]) -> list[str]
     """Return what has changed since the checkpoint was written and changes later results."""
     options = plain(config)
     before = {name: getattr(RunConfig, name) for name in TELLING} | state.config
-    pairs = {name: (before[name], options[name]) for name in TELLING}
+    names = TELLING if config.schedule == "constant" else (*TELLING, "epochs", "max_steps")
+    pairs = {name: (before[name], options[name]) for name in names}
     if REDUCTIONS[config.reduction].same_bits:
         pairs |= {name: (state.facts.get(name, "unknown"), facts[name]) for name in facts}
     return [

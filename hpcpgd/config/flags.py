@@ -47,6 +47,8 @@ GROUPS = {
         "learning_rate",
         "momentum",
         "weight_decay",
+        "schedule",
+        "warmup_steps",
         "seed",
     ),
     "arithmetic and ranks": (

@@ -12,6 +12,9 @@ from hpcpgd.config.run_config import RECIPES, SHARDS, RunConfig
 from hpcpgd.errors import ConfigError
 from hpcpgd.kernels.backends.registry import BACKENDS
 
+# Options of the update that no backend on a GPU has.
+OF_HOST = ("optimizer", "weight_decay", "schedule", "warmup_steps")
+
 
 def _check_rate(config: RunConfig) -> None:
     """Refuse a learning rate that is 0 or infinite in the run's number type."""
@@ -123,10 +126,13 @@ def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
     if config.dtype not in backend.precisions:
         only = " and ".join(backend.precisions)
         raise ConfigError(f"backend {config.backend} computes in {only} only: leave dtype out")
-    if backend.on_device and (config.optimizer != "sgd" or config.weight_decay):
+    defaults = {name: getattr(RunConfig, name) for name in OF_HOST}
+    others = [name for name in OF_HOST if getattr(config, name) != defaults[name]]
+    if backend.on_device and others:
+        names = " and ".join(name.replace("_", "-") for name in others)
         raise ConfigError(
-            f"backend {config.backend} has optimizer sgd without weight-decay only: leave "
-            "optimizer and weight-decay out, or use a backend of the host"
+            f"backend {config.backend} has optimizer sgd at a constant rate only: leave {names} "
+            "out, or use a backend of the host"
         )
     if config.optimizer == "sgd" and config.momentum != RunConfig.momentum:
         raise ConfigError(

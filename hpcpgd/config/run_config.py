@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcpgd.config.option_types import Choice, Duration, Flag, Integer, Integers, Kind, Real, Text
+from hpcpgd.config.rate_schedule import SCHEDULES
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.toml_file import read_document
 from hpcpgd.data import check_name
@@ -116,6 +117,13 @@ class RunConfig:
     learning_rate: float | str = _option(
         "auto", Real(0, word="auto"), "step size; auto: by network, loss and batch"
     )
+    schedule: str = _option(
+        "constant",
+        Choice(tuple(SCHEDULES)),
+        "of the rate; step: a tenth from half of the steps on, a hundredth from three quarters on; "
+        "cosine: down to 0",
+    )
+    warmup_steps: int = _option(0, Integer(0), "steps in which the rate first grows linearly")
     optimizer: str = _option("sgd", Choice(tuple(OPTIMISERS)), "rule of the update")
     momentum: float = _option(
         0.9,

@@ -8,6 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
+from hpcpgd.config.rate_schedule import RateSchedule
 from hpcpgd.engines.context import RunContext
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import DivergedError, OutputError, StoppedError
@@ -34,7 +35,7 @@ class Trainer:
     engine : Engine
         That of ``reduction``: the arithmetic, and the parameters, the same on every rank.
     rate : float
-        Learning rate.
+        Learning rate of the last step.
     max_steps : int or None
         Steps after which the run ends, also within an epoch.
     timer : CheckpointTimer or None
@@ -67,6 +68,9 @@ class Trainer:
         self.engine = self.reduction.engine
         self.rate = float(config.learning_rate)
         self.max_steps = None if config.max_steps == "none" else int(config.max_steps)
+        steps = config.epochs * self.sampler.steps
+        steps = steps if self.max_steps is None else min(steps, self.max_steps)
+        self.rates = RateSchedule(config.schedule, self.rate, config.warmup_steps, steps)
 
     @property
     def steps_done(self) -> int:
@@ -152,6 +156,7 @@ class Trainer:
         self._resume_clock()
         for step in range(first, last):
             fault_point("step", self, number, step)
+            self.rate = self.rates.at((number - 1) * self.sampler.steps + step)
             go_on = self.reduction.step(number, step, self.rate)
             if self.engine.steps % replicas.EVERY == 0:
                 self.compare_replicas()
