@@ -97,6 +97,10 @@ def _outcome(run: ResultReader) -> dict[str, str]:
     facts = {"status": end} | ({"segments": ", ".join(segments)} if len(steps) > 1 else {})
     if run.has("history"):
         facts |= _history(run.history(), run.test()) | _phases(run, len(steps))
+    if (used := run.others_used()) > 0:
+        facts["other processes"] = (
+            f"used {used:.1f} cores while this run was timed: its times may be too long"
+        )
     if run.has("params_sha256"):
         facts["params_sha256"] = run.text("params_sha256")
     return facts

@@ -34,7 +34,7 @@ def busy_seconds(cores: Collection[int], path: Path = STAT) -> float:
 
 
 class OtherLoad:
-    """The load of others on the cores of a job.  Construction and `notice` are collective.
+    """The load of others on the cores of a job.  Construction and `measure` are collective.
 
     Parameters
     ----------
@@ -53,20 +53,26 @@ class OtherLoad:
         self._busy = busy_seconds(self._cores, path)
         self._ours, self._begin = process_time(), perf_counter()
 
-    def notice(self) -> str:
-        """Return a notice of the machine with the most load of others, "" if there is little."""
+    def measure(self) -> tuple[float, str]:
+        """Return the cores that others used, and a notice of it, "" if there is little.
+
+        Both are of the machine with the largest share.  The number is 0 if there is little, NaN if
+        it is not known.
+        """
         seconds = perf_counter() - self._begin
         ours = np.array([process_time() - self._ours])
         machine = mpi.same_machine(self._ranks.comm, machine_identity())
         mpi.allreduce_sum(machine, ours)
         machine.Free()
         used = (busy_seconds(self._cores, self._path) - self._busy - ours[0]) / seconds
-        least = NOTICED_SHARE * len(self._cores)
-        noticed = seconds >= LEAST_SECONDS and used > least  # False for NaN
-        row = np.array([used if noticed else 0.0, len(self._cores)])
-        rows = mpi.allgather(self._ranks.comm, row)
-        rank = int(np.argmax(rows[:, 0] / rows[:, 1]))
-        used, cores = rows[rank]
+        used = used if seconds >= LEAST_SECONDS else np.nan
+        if used <= NOTICED_SHARE * len(self._cores):  # False for NaN
+            used = 0.0
+        rows = mpi.allgather(self._ranks.comm, np.array([used, len(self._cores)]))
+        shares = rows[:, 0] / rows[:, 1]
+        rank = int(np.argmax(np.nan_to_num(shares, nan=-1.0)))
+        used, cores = rows[rank].tolist()
         where = f" on the node of rank {rank}" if self._ranks.nodes > 1 else ""
         load = f"other processes used {used:.1f} of {cores:.0f} cores{where}"
-        return f"{load} while this run was timed: its times may be too long" if used else ""
+        notice = f"{load} while this run was timed: its times may be too long"
+        return used, notice if used > 0 else ""

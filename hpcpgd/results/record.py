@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import nan
 
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data.dataset import Dataset
@@ -67,6 +68,10 @@ class Segment:
     places : list of RankPlace
         Of every rank.
     timing : Timing
+    others_used : float
+        Cores that other processes used while the segment was timed, on the machine where they used
+        the largest share; 0 for less than a tenth of its cores. NaN before the end, for less than
+        half a second, and where the system does not report it.
     """
 
     first_step: int
@@ -94,6 +99,7 @@ class Segment:
     hidden_share: float
     places: list[RankPlace]
     timing: Timing = field(default_factory=Timing)
+    others_used: float = nan  # which files of earlier versions lack
 
 
 @dataclass

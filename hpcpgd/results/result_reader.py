@@ -100,6 +100,11 @@ class ResultReader:
         names, there = ("loss", "accuracy"), self.has("test")
         return {n: float(self.values(f"test/{n}", ())) if there else math.nan for n in names}
 
+    def others_used(self) -> float:
+        """Return the cores that other processes used since the last start, NaN if not known."""
+        path = "segments/others_used"
+        return float(self.values(path, (None,))[-1]) if self.has(path) else math.nan
+
     def has(self, path: str) -> bool:
         """Return whether there is such an attribute, group or dataset."""
         return path in self._file.attrs or isinstance(

@@ -33,6 +33,7 @@ from hpcpgd.version import __version__
 NO_MODEL = ("", "none")  # of a run that failed early, or without a GPU
 TEXTS = ("hpcpgd_version", "written", "name", "kind", "base")
 NUMBERS = ("repeats", "warmup_epochs", "expected_runs")
+ADDED = ("logical_cores", "others_used")  # columns that files of earlier versions lack
 FORMERLY = {"asked_reduction": "reduction"}  # the column of older files that has the same values
 SUMMARY_UNITS = {**UNITS, "median": "s", "ci_low": "s", "ci_high": "s"}
 
@@ -173,7 +174,7 @@ def _rows(file: ResultReader, table: str, kind: Any) -> list[Any]:
     for c in fields(kind):
         path = f"{table}/{c.name}"
         path = path if file.has(path) else f"{table}/{FORMERLY.get(c.name, c.name)}"
-        if file.has(path) or c.name != "logical_cores":
+        if file.has(path) or c.name not in ADDED:
             columns[c.name] = _column(file, path, str(c.type))
     lengths = {len(values) for values in columns.values()}
     if len(lengths) != 1:

@@ -16,7 +16,7 @@ from hpcpgd.study.figure_form import BY_CONTENT, FigureForm
 from hpcpgd.study.rows import PHASE_COLUMNS
 from hpcpgd.study.style import figure_style, save
 from hpcpgd.study.summary import Summary
-from hpcpgd.study.tables import SCALED
+from hpcpgd.study.tables import SCALED, others_note
 
 Series = dict[str, list[Summary]]
 Facts = dict[str, str]  # what can distinguish a series, in the words of the legend
@@ -95,7 +95,7 @@ def draw(
         asked = [p for p in points if p.machine == machine]
         ended = [p for p in asked if p.repeats]
         suffix = f"-{number}" if len(machines) > 1 else ""
-        last = [words.missing(asked), f"{words.place_of(asked)}; {date}"]
+        last = [others_note(ended), words.missing(asked), f"{words.place_of(asked)}; {date}"]
         for name, figure, caption in _figures(ended, kind, form) if ended else ():
             text = "\n".join(filter(None, [*caption, *last]))
             paths += save(figure, folder, name + suffix, text, form.formats)

@@ -64,6 +64,7 @@ def _row(
         params_sha256=run.text("params_sha256") if run.has("params_sha256") else "",
         run_file_sha256=digest,
         logical_cores=logical_cores(run),
+        others_used=run.others_used(),
         **_times(run, warmup, rows, batch),
     )
 

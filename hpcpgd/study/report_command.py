@@ -13,7 +13,7 @@ from hpcpgd.study.collect import read
 from hpcpgd.study.figure_form import FORMATS, FigureForm
 from hpcpgd.study.study_folder import StudyFolder
 from hpcpgd.study.subcommands import collect_again
-from hpcpgd.study.tables import factors_table, failures, summary_table
+from hpcpgd.study.tables import factors_table, failures, others_note, summary_table
 
 
 def report(
@@ -69,7 +69,8 @@ def _study(path: Path, figures: Path | None, form: FigureForm) -> list[Path]:
 
     attributes, rows, points = read(path)
     head = _head(attributes, len(rows))
-    for text in (head, summary_table(points), factors_table(points), failures(rows)):
+    tables = (summary_table(points), others_note(points), factors_table(points))
+    for text in (head, *tables, failures(rows)):
         if text:
             say(text + "\n")
     day = str(attributes["written"])[:10]

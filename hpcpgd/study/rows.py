@@ -87,6 +87,8 @@ class Row(PointColumns):
         The program that ran and its version.
     logical_cores : int
         Logical cores that its ranks could use, on all nodes.
+    others_used : float
+        Cores that other processes used meanwhile, as the run file has it.
     """
 
     given: str
@@ -116,7 +118,8 @@ class Row(PointColumns):
     dataset_sha256: str = ""
     params_sha256: str = ""
     run_file_sha256: str = ""
-    logical_cores: int = 0  # the last column, which older study files lack
+    logical_cores: int = 0  # older study files lack it and what follows
+    others_used: float = NAN
 
 
 def paper_row(backend: str, ranks: int, threads: int) -> str:

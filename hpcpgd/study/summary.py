@@ -63,6 +63,8 @@ class Summary(PointColumns):
         Times are of fewer steps than an epoch has, scaled to an epoch.
     logical_cores : int
         The most that a run could use; 0 if not known.
+    others_used : float
+        The most cores that other processes used during a run; NaN if not known.
     """
 
     asked_reduction: str
@@ -89,7 +91,8 @@ class Summary(PointColumns):
     cold: bool
     steps: int
     scaled: bool
-    logical_cores: int = 0  # the last column, which older study files lack
+    logical_cores: int = 0  # older study files lack it and what follows
+    others_used: float = NAN
 
     @property
     def workers(self) -> int:
@@ -179,6 +182,7 @@ def _summary(
         steps=min((row.steps for row in good), default=0),
         scaled=any(row.scaled for row in good),
         logical_cores=max(row.logical_cores for row in group),
+        others_used=max((n for row in good if not np.isnan(n := row.others_used)), default=NAN),
     )
 
 

@@ -42,6 +42,8 @@ def remarks(point: Summary) -> str:
     said = []
     if point.oversubscribed:
         said.append("more threads than cores: no scaling")
+    if point.others_used > 0:
+        said.append(f"others used {point.others_used:.1f} cores")
     if point.scaled:
         said.append(f"{point.steps} steps timed, scaled to an epoch")
     if point.cold:
@@ -63,6 +65,17 @@ def scaled_note(points: Sequence[Summary]) -> str:
         return ""
     span = f"{min(steps)}" if min(steps) == max(steps) else f"{min(steps)} to {max(steps)}"
     return f"{SCALED} {span} steps timed, scaled to an epoch"
+
+
+def others_note(points: Sequence[Summary]) -> str:
+    """Return the note on points during which other processes used cores, "" without any."""
+    used = [p.others_used for p in points if p.others_used > 0]
+    if not used:
+        return ""
+    return (
+        f"Other processes used up to {max(used):.1f} cores (points concerned: {len(used)} of "
+        f"{len(points)}): times may be too long, and speedups and efficiencies wrong."
+    )
 
 
 def varying(points: Sequence[Summary], names: Sequence[str]) -> list[str]:

@@ -286,7 +286,8 @@ class Session:
             raise
         finally:
             self.progress.close()
-        notice = load.notice()
+        segment = writer.record.segments[-1]
+        segment.others_used, notice = load.measure()
         test = trainer.test()
         writer.record.parameters = trainer.engine.parameters
         # Without test rows, or with synthetic labels, there is no test result.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -73,6 +74,15 @@ def test_what_is_written_comes_back(state: State) -> None:
         repr(replace(s, parameters=NETWORK.zeros(), totals=np.zeros(0))) for s in (state, found)
     ]  # NaN is not equal to NaN, but its text is
     assert plain[0].replace(" ", "") == plain[1].replace(" ", "")
+
+
+def test_a_checkpoint_of_a_version_that_measured_no_load_of_others(state: State) -> None:
+    state.segments[0].others_used = 1.5
+    body = bytes(encode(state))
+    assert decode(memoryview(body)).segments[0].others_used == 1.5
+    with h5py.File(image := io.BytesIO(body), "r+") as file:
+        _facts(lambda text: re.sub(rb', "others_used": [^,}]*', b"", text))(file)
+    assert all(np.isnan(s.others_used) for s in decode(image.getbuffer()).segments)
 
 
 def test_h5py_opens_it(state: State, tmp_path: Path) -> None:

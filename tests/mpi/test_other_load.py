@@ -13,7 +13,7 @@ from hpcpgd.machine.cores import affinity
 from hpcpgd.machine.other_load import OtherLoad, busy_seconds
 from hpcpgd.parallel import mpi
 
-CORES = affinity()
+CORES, NAN = affinity(), float("nan")
 
 
 def stat(path: Path, *seconds: float) -> Path:
@@ -26,11 +26,11 @@ def stat(path: Path, *seconds: float) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("theirs", "seconds", "told"),
-    [(3, 10, True), (0.9, 10, False), (0.04, 0.1, False), (3, 0, False)],
+    ("theirs", "seconds", "share"),
+    [(3, 10, 0.3), (0.9, 10, 0.0), (0.04, 0.1, NAN), (3, 0, NAN)],
 )
 def test_what_is_not_ours_is_that_of_others(
-    comm: Any, theirs: float, seconds: float, told: bool, tmp_path: Path,
+    comm: Any, theirs: float, seconds: float, share: float, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Each core worked 0.5 s for us; idle time is no work, and that of guests counts once."""
@@ -44,7 +44,8 @@ def test_what_is_not_ours_is_that_of_others(
     stat(path, 1 + theirs, 2, 4, 170, 230, 8, 16, 32.5, 400)
     if not seconds:
         path.unlink()  # as on another system
-    notice = load.notice()
+    used, notice = load.measure()
     mpi.leave(ranks)
-    used = f"other processes used {3 * len(CORES) / 10:.1f} of {len(CORES)} cores"
-    assert notice.startswith(used) if told else notice == ""
+    assert used == pytest.approx(share * len(CORES), nan_ok=True)
+    text = f"other processes used {3 * len(CORES) / 10:.1f} of {len(CORES)} cores"
+    assert notice.startswith(text) if share > 0 else notice == ""

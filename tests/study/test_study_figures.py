@@ -87,6 +87,7 @@ def test_time_speedup_and_efficiency(drawn: dict[str, Any], tmp_path: Path) -> N
     for words in ("the 1000 training rows", "median of 3 runs", "95 % interval", "of 1 rank over"):
         assert words in caption
     assert "Hollow" not in caption
+    assert "Other processes" not in caption
     assert "Missing" not in caption
 
 
@@ -145,6 +146,12 @@ def test_more_threads_than_cores_stand_apart(drawn: dict[str, Any], tmp_path: Pa
     (alone,) = (line for line in axes.get_lines() if line.get_markerfacecolor() == "none")
     assert (alone.get_linestyle(), *alone.get_ydata()) == ("None", found[2].speedup)
     assert "Hollow: more threads" in drawn["scaling"][1]
+
+
+def test_each_figure_says_that_others_used_cores(drawn: dict[str, Any], tmp_path: Path) -> None:
+    figures.draw(points(others_used=1.5), "strong", tmp_path, "2026-01-01")
+    for _, caption in drawn.values():
+        assert "used up to 1.5 cores (points concerned: 1 of 3): " in caption
 
 
 def test_missing_points_are_counted_and_not_drawn(drawn: dict[str, Any], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import h5py
 import pytest
 
 from hpcpgd.machine.resources import Resources
@@ -20,7 +21,7 @@ WAIT = f"{KEPT}; rank 0 compiles, all others wait"
 NOTICE = "others used the machine"
 BUSY = f"""
 from hpcpgd.machine import other_load
-other_load.OtherLoad.notice = lambda self: "{NOTICE}"
+other_load.OtherLoad.measure = lambda self: (1.25, "{NOTICE}")
 """
 
 
@@ -35,6 +36,8 @@ def test_what_is_said_before_and_after_kernels_are_compiled(tmp_path: Path) -> N
     assert places == sorted(places)
     assert "; kernels ready in " in lines[places[3]]
     assert "compiling" not in done["warm"].out
+    with h5py.File(tmp_path / "r.h5") as file:
+        assert file["segments/others_used"][...].tolist() == [1.25]
 
 
 def test_ranks_that_cannot_pay_are_told_why() -> None:
