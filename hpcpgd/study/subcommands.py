@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from string import Template
 
 from hpcpgd.cli.launcher import say
 from hpcpgd.errors import DataError, OutputError, UsageError
+from hpcpgd.machine.cores import usable_cores
 from hpcpgd.study.collect import gather, missing_points, read, write
 from hpcpgd.study.grid import points
 from hpcpgd.study.rows import Row
 from hpcpgd.study.study_folder import StudyFolder
 from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.studyfile import read as read_study
+
+ROWS_PER_RANK = 3750  # of the weak template: 3000 to train on, a fifth as many to validate, spare
 
 
 def open_study(path: Path, folder: Path | None) -> tuple[StudyFile, StudyFolder]:
@@ -22,9 +26,11 @@ def open_study(path: Path, folder: Path | None) -> tuple[StudyFile, StudyFolder]
 
 
 def new(template: str) -> int:
-    """Print a study file with comments that runs as it is."""
+    """Print a study file with comments that runs as it is, on the cores here."""
     path = files("hpcpgd.study").joinpath("templates", f"{template}.toml")
-    say(path.read_text(encoding="utf-8").rstrip())
+    ranks = [2**n for n in range(max(usable_cores().bit_length(), 2))]  # at least 1 and 2
+    values = {"ranks": f"{ranks!s:<16} ", "rows": ROWS_PER_RANK * ranks[-1]}
+    say(Template(path.read_text(encoding="utf-8").rstrip()).substitute(values))
     return 0
 
 

@@ -9,6 +9,7 @@ from hpcpgd.cli.quantities import duration
 from hpcpgd.study.rows import Row
 from hpcpgd.study.summary import Summary
 
+LARGE_FACTOR = 1.1  # more work in as much time than the base: caches, or a base that was slowed
 SCALED = "*"  # marks a point whose time was scaled to an epoch
 
 
@@ -107,13 +108,14 @@ def factors_table(points: Sequence[Summary]) -> str:
     more = varying(points, ("machine", "dataset", "dtype", "precision", "setting"))
     head = (
         "network", "batch", "backend", "reduction", "ranks", "threads", *more, "load balance",
-        "communication", "computation", "product, over the base's",
+        "communication", "computation", "product, over the base's", "remarks",
     )  # fmt: skip
     lines = [
         (
             p.network, str(p.batch_size), p.backend, p.reduction, str(p.ranks), str(p.threads),
             *(str(getattr(p, name)) for name in more), figure(p.load_balance),
             figure(p.communication), figure(p.computation), figure(p.product),
+            "base disturbed?" * (p.computation > LARGE_FACTOR),
         )
         for p in points
     ]  # fmt: skip

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import h5py
 import pytest
 
-from hpcpgd.study import cli
+from hpcpgd.study import cli, subcommands
 from hpcpgd.study.grid import points
 from hpcpgd.study.plan_command import comparisons, warnings
 from hpcpgd.study.studyfile import StudyFile, read
@@ -64,11 +65,30 @@ def test_times_to_be_expected(seconds: float, text: str) -> None:
 def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyFile]:
     folder = tmp_path_factory.mktemp("templates")
     for name in TEMPLATES:
-        done = inside(folder, cli.main, "new", name)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(subcommands, "usable_cores", lambda: 2)
+            done = inside(folder, cli.main, "new", name)
         assert (done.code, done.err) == (0, "")
         assert done.out.count("#") > 5  # its comments
         (folder / f"{name}.toml").write_text(done.out)
     return {name: read(folder / f"{name}.toml") for name in TEMPLATES}
+
+
+@pytest.mark.parametrize(
+    ("cores", "ranks"), [(1, [1, 2]), (2, [1, 2]), (7, [1, 2, 4]), (64, [1, 2, 4, 8, 16, 32, 64])]
+)
+def test_a_template_has_as_many_ranks_as_there_are_cores(
+    cores: int, ranks: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subcommands, "usable_cores", lambda: cores)
+    for name in ("strong", "weak"):
+        text = inside(tmp_path, cli.main, "new", name).out
+        # The lines of [base] are comments: without their marks the file is a study, too.
+        (tmp_path / "s.toml").write_text(re.sub("^#(?=.base|reduction)", "", text, flags=re.M))
+        study = read(tmp_path / "s.toml")
+        assert study.grid["ranks"] == ranks
+        assert study.base == ({"reduction": "allreduce"} if name == "strong" else {})
+    assert int(study.train["dataset"].split(":")[1].split("x")[0]) >= 1.2 * 3000 * ranks[-1]
 
 
 def test_a_template_runs_as_it_is(templates: dict[str, StudyFile], tmp_path: Path) -> None:

@@ -180,6 +180,14 @@ def test_the_factors_make_the_efficiency_with_threads_rows_and_any_base() -> Non
     assert f"{three.product:.3g}" in factors_table([three]).splitlines()[1].split()[-1]
 
 
+@pytest.mark.parametrize(("useful", "marked"), [(4.0, True), (4.7, False)])
+def test_a_computation_above_one_asks_for_the_base(useful: float, marked: bool) -> None:
+    """10 s of one rank against 2 x 4 s, which is 1.25 times as fast, or 2 x 4.7 s."""
+    rows = [row(1, 10.0), row(2, 5.0, useful_mean_s=useful, useful_max_s=useful)]
+    *_, last = factors_table(summarise(rows, "strong", {})).splitlines()
+    assert last.endswith("base disturbed?") == marked
+
+
 def test_computation_counts_the_time_of_a_row_in_a_weak_study() -> None:
     small = row(1, 2.0, useful_mean_s=1.0, useful_max_s=1.0)
     large = row(2, 3.0, rows=2000, batch_size=200, useful_mean_s=1.25, useful_max_s=1.5)
