@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpcpgd.study.summary import Summary
+from hpcpgd.study.summary import FEWEST, Summary
 from hpcpgd.study.tables import scaled_note
 
 NAMES = {"net-1h": "Net-1h", "net-2h": "Net-2h", "mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
@@ -18,6 +18,7 @@ PHASES = {
     "reduce": "summing the gradients over the ranks",
     "wait": "until other ranks or threads are ready",
 }
+ALL_SPANNED = 5  # with more repeats the shortest and the longest lie outside of an interval
 
 
 def counted(number: int, what: str) -> str:
@@ -69,23 +70,38 @@ def _measured(points: Sequence[Summary], what: str) -> str:
     return f"An epoch is one pass over {over} training rows. Each {what} is {median}."
 
 
-def scaling_caption(points: Sequence[Summary], kind: str) -> list[str]:
-    """Return what the panels of a scaling figure show."""
-    bars = " Bars: 95 % interval of that median."
-    measured = _measured(points, "point") + bars * any(not np.isnan(p.ci_low) for p in points)
-    bases = dict.fromkeys(p.base for p in points if p.base)
-    if kind != "sweep":  # there a base has its own backend and reduction
-        bases = dict.fromkeys(_size(base) for base in bases)
-    base = " or ".join(bases)
-    meaning = f"Speedup: time of {base} over time here. Efficiency: speedup over the growth of "
-    meaning += "ranks x threads. Dashed: ideal."
+def scaling_caption(
+    groups: dict[str, list[Summary]], varied: Sequence[str], kind: str
+) -> list[str]:
+    """Return what the panels show of the series in ``groups``, which differ in ``varied``."""
+    points = [p for group in groups.values() for p in group]
+    bars = " Bars: 95 % interval of that median"
+    if any(FEWEST <= p.repeats <= ALL_SPANNED for p in points):
+        bars += f", of {FEWEST} to {ALL_SPANNED} runs from the shortest to the longest"
+    measured = _measured(points, "point") + f"{bars}." * any(not np.isnan(p.ci_low) for p in points)
+    base = _base(groups, varied, kind)
+    meaning = (
+        f"Speedup over {base}: its time divided by the time here. Efficiency: speedup divided by "
+        "(workers / workers of the base); workers are ranks x threads. Dashed: ideal."
+    )
     if kind == "weak":
         meaning = (
             "Every rank has the same work: rows and minibatch grow with the ranks, and so the "
-            f"learning differs. Efficiency: time of {base} over time here. Dashed: ideal."
+            f"learning differs. Efficiency: time of {base} divided by the time here. Dashed: ideal."
         )
     hollow = "Hollow: more threads than there are cores, where nothing can scale."
     return [measured, meaning, hollow * any(p.oversubscribed for p in points), scaled_note(points)]
+
+
+def _base(groups: dict[str, list[Summary]], varied: Sequence[str], kind: str) -> str:
+    """Return the base of the series, in few words where each series has its own."""
+    known = [[p for p in group if p.base] for group in groups.values()]
+    own = all(any(p.speedup == p.efficiency == 1 for p in group) for group in known if group)
+    bases = dict.fromkeys(p.base for group in known for p in group)
+    if kind == "sweep" or (varied and not own):
+        return " or ".join(bases)
+    same = f" of the same {' and '.join(varied)}" if varied else ""
+    return " or ".join(dict.fromkeys(map(_size, bases))) + same
 
 
 def _size(base: str) -> str:

@@ -20,6 +20,7 @@ from hpcpgd.study.tables import SCALED, others_note
 
 Series = dict[str, list[Summary]]
 Facts = dict[str, str]  # what can distinguish a series, in the words of the legend
+NEED_HEADING = {"backend", "reduction", "dtype"}  # whose values do not say what they are
 IN_TITLE = ("network", "dataset", "rows")  # the rows stand in the caption
 
 
@@ -62,11 +63,15 @@ def _facts(point: Summary, kind: str) -> Facts:
 
 
 def _grouped(points: Sequence[Summary], facts: Sequence[Facts]) -> Series:
-    names = [name for name in dict.fromkeys(n for f in facts for n in f) if _differs(facts, name)]
+    names = _varied(facts)
     groups: Series = defaultdict(list)
     for point, its in zip(points, facts, strict=True):
         groups[", ".join(its[name] for name in names if name in its)].append(point)
     return {name: sorted(group, key=lambda p: p.workers) for name, group in groups.items()}
+
+
+def _varied(facts: Sequence[Facts]) -> list[str]:
+    return [name for name in dict.fromkeys(n for f in facts for n in f) if _differs(facts, name)]
 
 
 def _differs(facts: Sequence[Facts], name: str) -> bool:
@@ -95,7 +100,8 @@ def draw(
         asked = [p for p in points if p.machine == machine]
         ended = [p for p in asked if p.repeats]
         suffix = f"-{number}" if len(machines) > 1 else ""
-        last = [others_note(ended), words.missing(asked), f"{words.place_of(asked)}; {date}"]
+        place = f"{words.place_of(asked)}; " if form.title else ""  # it stands in our own titles
+        last = [others_note(ended), words.missing(asked), place + date]
         for name, figure, caption in _figures(ended, kind, form) if ended else ():
             text = "\n".join(filter(None, [*caption, *last]))
             paths += save(figure, folder, name + suffix, text, form.formats)
@@ -108,8 +114,11 @@ def _figures(
     """Yield name, figure and caption of each figure of a machine."""
     groups, head = series(points, kind), f"{words.title(points, kind)}\n{_common(points, kind)}"
     if any(not np.isnan(p.speedup) for p in points):
+        varied = [name.replace("_", " ") for name in _varied([_facts(p, kind) for p in points])]
         figure = scaling_panels.make(groups, kind, form.title or head, form.size)
-        yield "scaling", figure, words.scaling_caption(points, kind)
+        if NEED_HEADING & {*varied}:
+            figure.legends[0].set_title(", ".join(varied), {"size": 8})
+        yield "scaling", figure, words.scaling_caption(groups, varied, kind)
     panels = _panels(groups)
     if panels:
         title = form.title or f"Where the time went\n{head}"

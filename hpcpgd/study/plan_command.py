@@ -10,6 +10,7 @@ from hpcpgd.cli.launcher import say
 from hpcpgd.environment.memory_limits import physical_memory
 from hpcpgd.machine.cores import usable_cores
 from hpcpgd.study.cost import Costs
+from hpcpgd.study.figure_words import counted
 from hpcpgd.study.grid import Point, network_name, points
 from hpcpgd.study.rows import failed_row
 from hpcpgd.study.runner import order
@@ -44,9 +45,10 @@ def plan(path: Path, folder: Path | None) -> int:
     memory = physical_memory() / 2**20
     say(aligned(head, lines))
     say("\n".join(["", *comparisons(study, planned), *warnings(study, planned, cores), ""]))
+    runs = f"{counted(len(planned), 'point')} x {counted(study.repeats, 'repeat')}"
     say(
-        f"{len(planned)} points x {study.repeats} repeats; {about(left)} left, from assumed "
-        f"rates; {cores} cores, {memory:.0f} MiB here; runs in {place.path}"
+        f"{runs}; {about(left)} left, from assumed rates; {counted(cores, 'core')}, "
+        f"{memory:.0f} MiB here; runs in {place.path}"
     )
     return 0
 

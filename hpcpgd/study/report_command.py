@@ -92,8 +92,10 @@ def _head(attributes: dict[str, Any], runs: int) -> str:
         if attributes["kind"] == "weak"
         else ""
     )
+    warm = attributes["warmup_epochs"]
+    first = "epoch is" if warm == 1 else f"{warm} epochs are"
     return (
         f"study {attributes['name']}, {attributes['kind']}{weak}{part}: times are medians over the "
-        f"repeats of each run's median epoch, compilation left out, and the first "
-        f"{attributes['warmup_epochs']} epochs where more were run"
+        "repeats of each run's median epoch, without compilation; "
+        f"the first {first} left out where more were run"
     )

@@ -17,6 +17,7 @@ PANELS = {"median": "time per epoch (s)", "speedup": "speedup", "efficiency": "e
 SHIFT, MOST_SHIFT = 1.05, 1.25
 APART = 1.2  # smallest factor between two ticks: their labels must not overlap
 LEGEND_LETTERS = 26
+BELOW_HALF = 0.48  # where some speedup is below 1, its axis shows the tick at 0.5
 GREY = "#888888"
 
 
@@ -94,7 +95,11 @@ def _scales(axes: Any, name: str, kind: str, points: list[Summary]) -> None:
     elif kind == "weak":
         axes.set_ylim(0, None)
     else:
-        logarithmic(axes)
+        slow = name == "speedup" and any(p.speedup < 1 for p in points)
+        if slow:
+            axes.set_yscale("log")  # first: a linear axis may begin below 0
+            axes.set_ylim(min(axes.get_ylim()[0], BELOW_HALF))
+        logarithmic(axes, slow)
 
 
 def _legend(figure: Any, panels: dict[str, Any]) -> None:
@@ -106,4 +111,5 @@ def _legend(figure: Any, panels: dict[str, Any]) -> None:
     handles["ideal"] = handles.pop("ideal")
     handles.pop("", None)  # of the only series, which needs no name
     labels = [textwrap.fill(label, LEGEND_LETTERS) for label in handles]
-    figure.legend(list(handles.values()), labels, loc="outside right center", fontsize=8)
+    look = {"loc": "outside right center", "fontsize": 8, "alignment": "left"}
+    figure.legend(list(handles.values()), labels, **look)

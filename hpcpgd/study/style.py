@@ -124,17 +124,17 @@ def entitle(figure: Any, text: str) -> None:
     figure.suptitle("\n".join(lines), fontsize=10, x=0.01, ha="left")
 
 
-def logarithmic(axes: Any) -> None:
+def logarithmic(axes: Any, coarse: bool = False) -> None:
     """Make the vertical axis logarithmic, with plain numbers at its ticks.
 
     It is called after all is drawn.  An axis of less than a decade has other ticks than powers
-    of ten, which would be too few.
+    of ten, which would be too few; with ``coarse`` it has ticks at 1, 2 and 5 times these.
     """
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    wide = high > 10 * low
+    wide = coarse or high > 10 * low
     if not wide:
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
     axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)) if wide else NullLocator())

@@ -84,42 +84,43 @@ def varying(points: Sequence[Summary], names: Sequence[str]) -> list[str]:
     return [name for name in names if len({getattr(p, name) for p in points}) > 1]
 
 
+def _named(points: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
+    """Return the columns that name a point, and their values for each point."""
+    more = varying(points, ("machine", "dataset", "dtype", "precision", "setting"))
+    names = ["network", "batch_size", "rows", "backend", "reduction", "ranks", "threads", *more]
+    head = [name.removesuffix("_size") for name in names]
+    return head, [[str(getattr(p, name)) for name in names] for p in points]
+
+
 def summary_table(points: Sequence[Summary]) -> str:
     """Return one line a point: time per epoch with its interval, rate, speedup."""
-    more = varying(points, ("machine", "dataset", "dtype", "precision", "setting"))
-    head = (
-        "network", "batch", "rows", "backend", "reduction", "ranks", "threads", *more,
-        "time/epoch", "95 % interval", "GFLOP/s", "speedup", "efficiency", "against", "remarks",
-    )  # fmt: skip
-    lines = [
-        (
-            p.network, str(p.batch_size), str(p.rows), p.backend, p.reduction, str(p.ranks),
-            str(p.threads), *(str(getattr(p, name)) for name in more), time(p.median),
-            f"{time(p.ci_low)} … {time(p.ci_high)}", figure(p.gflops), figure(p.speedup),
-            figure(p.efficiency), p.base or "-", remarks(p),
-        )
-        for p in points
-    ]  # fmt: skip
-    return aligned(head, lines)
+    head, cells = _named(points)
+    head += [
+        "time/epoch",
+        "95 % interval",
+        "GFLOP/s",
+        "speedup",
+        "efficiency",
+        "against",
+        "remarks",
+    ]
+    for p, line in zip(points, cells, strict=True):
+        line += [
+            time(p.median), f"{time(p.ci_low)} … {time(p.ci_high)}", figure(p.gflops),
+            figure(p.speedup), figure(p.efficiency), p.base or "-", remarks(p),
+        ]  # fmt: skip
+    return aligned(head, cells)
 
 
 def factors_table(points: Sequence[Summary]) -> str:
     """Return the factors of the parallel efficiency, one line a point."""
-    more = varying(points, ("machine", "dataset", "dtype", "precision", "setting"))
-    head = (
-        "network", "batch", "backend", "reduction", "ranks", "threads", *more, "load balance",
-        "communication", "computation", "product, over the base's", "remarks",
-    )  # fmt: skip
-    lines = [
-        (
-            p.network, str(p.batch_size), p.backend, p.reduction, str(p.ranks), str(p.threads),
-            *(str(getattr(p, name)) for name in more), figure(p.load_balance),
-            figure(p.communication), figure(p.computation), figure(p.product),
-            "base disturbed?" * (p.computation > LARGE_FACTOR),
-        )
-        for p in points
-    ]  # fmt: skip
-    return aligned(head, lines)
+    head, cells = _named(points)
+    head += ["load balance", "communication", "computation", "product, over the base's", "remarks"]
+    for p, line in zip(points, cells, strict=True):
+        factors = (p.load_balance, p.communication, p.computation, p.product)
+        disturbed = "base disturbed?" * (p.computation > LARGE_FACTOR)
+        line += [*map(figure, factors), disturbed]
+    return aligned(head, cells)
 
 
 def failures(rows: list[Row]) -> str:

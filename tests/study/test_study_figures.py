@@ -84,7 +84,12 @@ def test_time_speedup_and_efficiency(drawn: dict[str, Any], tmp_path: Path) -> N
     title = "Strong scaling of Net-1h on digits, m, 32 logical cores"
     assert figure.get_suptitle() == f"{title}\nbatch 100, gemm, reduction auto, float32"
     assert legend(figure) == ["ideal"]  # the only series needs no name
-    for words in ("the 1000 training rows", "median of 3 runs", "95 % interval", "of 1 rank over"):
+    for words in (
+        "the 1000 training rows",
+        "median of 3 runs",
+        "of 3 to 5 runs from the",
+        "over 1 rank:",
+    ):
         assert words in caption
     assert "Hollow" not in caption
     assert "Other processes" not in caption
@@ -104,11 +109,36 @@ def test_a_legend_says_what_varies_and_bars_stand_beside_each_other(
     names = [f"batch {b}, learning rate {rate}" for b in (128, 1024) for rate in (0.1, 0.25)]
     assert legend(figure) == [*names, "ideal"]
     assert "gemm, reduction auto, float32, epochs 3" in figure.get_suptitle()
+    assert not figure.legends[0].get_title().get_text()
+    assert "over 1 rank of the same batch and learning rate:" in drawn["scaling"][1]
     caps = [bars.lines[1][0].get_xdata()[1] for bars in figure.axes[0].containers]
     assert len(set(caps)) == 4
     assert max(caps) / min(caps) < 1.3
     styles = {(line.get_color(), line.get_marker()) for line in figure.axes[0].get_lines()}
     assert len({style for style in styles if style[1] in "os^D"}) == 4
+
+
+@pytest.mark.parametrize(
+    ("base", "text", "slow", "tick"),
+    [({}, "1 rank of the same reduction", 5, 0.5), ({"reduction": "a"}, "gemm a 1x1", 60, 0.1)],
+)
+def test_reductions_and_their_base(
+    base: dict[str, str], text: str, slow: float, tick: float, drawn: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = [
+        r for word, times in {"a": (4.0, 1.0), "b": (3.0, slow)}.items()
+        for ranks, seconds in zip((1, 4), times, strict=True)
+        for r in repeats(ranks, [seconds] * 6, key=f"{word}{ranks}", reduction=word,
+                         given=json.dumps({"reduction": word, "ranks": ranks}))
+    ]  # fmt: skip
+    figures.draw(summarise(rows, "strong", base), "strong", tmp_path, "2026-01-01")
+    figure, caption = drawn["scaling"]
+    assert figure.legends[0].get_title().get_text() == "reduction"
+    assert (legend(figure), f"Speedup over {text}: " in caption) == (["a", "b", "ideal"], True)
+    assert "95 % interval of that median." in caption  # 6 runs are more than it spans
+    low, high = (axes := scaling(drawn)["speedup"]).get_ylim()
+    ticks = [t for minor in (False, True) for t in axes.get_yticks(minor=minor) if low < t < high]
+    assert min(ticks) == pytest.approx(tick)  # b takes longer on 4 ranks
 
 
 def test_ranks_and_threads_that_make_as_many_workers_are_two_series() -> None:
