@@ -47,6 +47,7 @@ activation = ["relu"]
 hidden = [[32], [3000, 3000]]
 [train]
 output_activation = "linear"
+loss = "mse"
 epochs = 2000
 batch_size = "full"
 threads = 1
