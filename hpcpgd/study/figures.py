@@ -71,18 +71,16 @@ def _grouped(points: Sequence[Summary], facts: Sequence[Facts]) -> Series:
 
 
 def _varied(facts: Sequence[Facts]) -> list[str]:
-    return [name for name in dict.fromkeys(n for f in facts for n in f) if _differs(facts, name)]
-
-
-def _differs(facts: Sequence[Facts], name: str) -> bool:
-    return len({f.get(name) for f in facts}) > 1
+    """Return what differs between the points, or is not known of all."""
+    names = dict.fromkeys(name for f in facts for name in f)
+    return [name for name in names if len({f.get(name) for f in facts}) > 1]
 
 
 def _common(points: Sequence[Summary], kind: str) -> str:
     """Return what all points have in common, except for what the first line of the title says."""
     facts = [_facts(p, kind) for p in points]
-    names = [name for name in facts[0] if name not in IN_TITLE and not _differs(facts, name)]
-    return ", ".join(facts[0][name] for name in names)
+    unlike = (*IN_TITLE, *_varied(facts))
+    return ", ".join(text for name, text in facts[0].items() if name not in unlike)
 
 
 @figure_style()

@@ -79,14 +79,10 @@ def others_note(points: Sequence[Summary]) -> str:
     )
 
 
-def varying(points: Sequence[Summary], names: Sequence[str]) -> list[str]:
-    """Return the columns in which the points differ."""
-    return [name for name in names if len({getattr(p, name) for p in points}) > 1]
-
-
 def _named(points: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
     """Return the columns that name a point, and their values for each point."""
-    more = varying(points, ("machine", "dataset", "dtype", "precision", "setting"))
+    others = ("machine", "dataset", "dtype", "precision", "setting")
+    more = [name for name in others if len({getattr(p, name) for p in points}) > 1]
     names = ["network", "batch_size", "rows", "backend", "reduction", "ranks", "threads", *more]
     head = [name.removesuffix("_size") for name in names]
     return head, [[str(getattr(p, name)) for name in names] for p in points]
