@@ -28,6 +28,7 @@ print(*[name for name in {!r} if name in sys.modules])
         "import hpcpgd.cli.console",
         "import hpcpgd.doctor.cli",
         "import hpcpgd.info.cli",
+        "import hpcpgd.predict.cli, hpcpgd.predict.export",
         "import hpcpgd.train.cli; sys.stdout = open('/dev/null', 'w');"
         "hpcpgd.train.cli.main(['--help']); sys.stdout = sys.__stdout__",
         "import hpcpgd.doctor.cli; sys.stdout = open('/dev/null', 'w');"

@@ -49,13 +49,9 @@ def renumbered(
         return list(splits), names, []
     for labels in splits:  # only labels 0, 1 and so on mean the same as one-hot columns
         _refuse_other_form(labels, train)
-    texts = tuple(str(label) for label in present)
-    note = f"labels {_listed(texts)} are classes 0 to {present.size - 1}"
-    if not words and present[0] >= 0 and present[-1] < len(names):
-        texts = tuple(names[int(label)] for label in present)
-    elif len(names) == present.size:
-        texts = names
-    return [_renumber(labels, present) for labels in splits], texts, [note]
+    listed = _listed([str(label) for label in present])
+    note = f"labels {listed} are classes 0 to {present.size - 1}"
+    return [_renumber(labels, present) for labels in splits], _named(present, names), [note]
 
 
 def as_classes(labels: Labels, names: tuple[str, ...], classes: tuple[str, ...]) -> Labels:
@@ -71,8 +67,7 @@ def as_classes(labels: Labels, names: tuple[str, ...], classes: tuple[str, ...])
     if labels.columns is not None:
         return labels
     present, places = np.unique(labels.classes, return_inverse=True)
-    named = dict(enumerate(names)) if present.dtype.kind != "U" else {}
-    texts = [named.get(label, str(label)) for label in present.tolist()]
+    texts = _named(present, names)
     for label, text in enumerate(texts):
         if text not in classes:
             row = int((places == label).argmax())
@@ -82,6 +77,14 @@ def as_classes(labels: Labels, names: tuple[str, ...], classes: tuple[str, ...])
             )
     positions = np.array([classes.index(text) for text in texts], np.int64)
     return Labels(positions[places.reshape(-1)], None, labels.source)
+
+
+def _named(present: npt.NDArray[np.generic], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of sorted labels: by number, or else in order if there are as many."""
+    numbers = present.dtype.kind != "U" and present.size > 0
+    if numbers and int(present[0]) >= 0 and int(present[-1]) < len(names):
+        return tuple(names[int(label)] for label in present)
+    return names if len(names) == present.size else tuple(str(label) for label in present)
 
 
 def _form(labels: Labels) -> str:

@@ -12,7 +12,7 @@ from hpcpgd.config.run_config import RunConfig, checked, kind_of
 from hpcpgd.config.toml_file import parse
 from hpcpgd.data import Dataset, RawData, Split, check_name, load, path_of, prepare
 from hpcpgd.data.dataset import sha256, splits_of
-from hpcpgd.errors import ConfigError, DataError, UsageError
+from hpcpgd.errors import ConfigError, DataError, UsageError, printable
 from hpcpgd.results.atomic import check_writable
 from hpcpgd.results.model_reader import Model, read_model
 from hpcpgd.results.result_reader import ResultReader, opened_result
@@ -87,7 +87,7 @@ def _split(raw: RawData, name: str, config: RunConfig, own: bool) -> Split:
 def _dataset(raw: RawData, split: Split, digest: str, name: str) -> Dataset:
     none = split.take(np.arange(0))
     return Dataset(
-        name=f"{Path(raw.name).name} ({name})", train=split, validation=none, test=none,
+        name=printable(f"{Path(raw.name).name} ({name})"), train=split, validation=none, test=none,
         n_classes=raw.n_classes, scale=raw.scale, offset=raw.offset,
         has_accuracy=raw.has_accuracy, sha256=digest,
     )  # fmt: skip

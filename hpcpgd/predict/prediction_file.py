@@ -20,17 +20,9 @@ SCHEMA = "hpcpgd.prediction/1"
 def write(
     path: Path, model: Model, outputs: Array, labels: Array | None, run: str, rows: str
 ) -> None:
-    """Write classes and outputs of rows in the form that the name's ending says.
+    """Write classes and outputs (rows, classes) in the form that the name's ending says.
 
-    Parameters
-    ----------
-    path : Path
-    model : Model
-    outputs : ndarray, shape (rows, classes)
-    labels : ndarray of int32, shape (rows,), or None
-        The true classes.
-    run, rows : str
-        What the network and the rows are of, for the attributes of an HDF5 file.
+    ``labels`` are the true classes; ``run`` and ``rows`` become attributes of an HDF5 file.
 
     Raises
     ------

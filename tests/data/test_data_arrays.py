@@ -261,3 +261,13 @@ def test_features_without_labels_for_a_network(name: str, tmp_path: Path) -> Non
     assert (raw.test.rows, raw.n_classes, raw.has_accuracy) == (3, 2, False)
     with pytest.raises(DataError, match="has no array y_train"):
         load(str(tmp_path / name), seed=0)
+
+
+@pytest.mark.parametrize("labels", [[1, 2, 3], [3, 2, 1]])
+def test_names_of_labels_mean_the_same_with_and_without_a_network(
+    labels: list[int], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "a.npz", x=np.eye(3), y=labels, class_names=["a", "b", "c"])
+    raw = load(str(tmp_path / "a.npz"), seed=0)
+    again = load(str(tmp_path / "a.npz"), seed=0, classes=raw.class_names)
+    assert again.train.labels.tolist() == raw.train.labels.tolist() == [n - 1 for n in labels]

@@ -53,17 +53,15 @@ def test_a_study_is_a_tree(tmp_path: Path) -> None:
 
 
 HARM: dict[str, Callable[[h5py.File], Any]] = {
-    "model/there: expected a dataset of this file, found ExternalLink": lambda file: (
-        file.__setitem__("model/there", h5py.ExternalLink("/etc/passwd", "/x"))
+    "x: expected a dataset of this file, found ExternalLink": lambda file: file.update(
+        {"x": h5py.ExternalLink("/etc/passwd", "/x")}
     ),
-    "model/again: is a group that has another name, too": lambda file: file.__setitem__(
-        "model/again", file["/"]
+    "again: is a group that has another name, too": lambda file: file.update({"again": file["/"]}),
+    "x: shape (1099511627776,) is stated, but no value was": lambda file: file.create_dataset(
+        "x", (2**40,), np.float64
     ),
-    "test/large: shape (1099511627776,) is stated, but no value was": lambda file: (
-        file.create_dataset("test/large", (2**40,), np.float64)
-    ),
-    "is a study file, expected a run file: hpcpgd study report": lambda file: (
-        file.attrs.__setitem__("schema", "hpcpgd.study/1")
+    "is a study file, expected a run file: hpcpgd study report": lambda file: file.attrs.update(
+        schema="hpcpgd.study/1"
     ),
 }
 
