@@ -12,9 +12,10 @@ from hpcpgd.cli.launcher import say
 from hpcpgd.cli.quantities import number, percent
 from hpcpgd.data import Split
 from hpcpgd.errors import printable
-from hpcpgd.kernels.backends.reference import ACTIVATIONS, LOSSES, one_hot, squared_error
-from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.kernels.core.elementwise import LOSS, add_bias_and_activate, score
+from hpcpgd.kernels.core.network import FUNCTION_CODES, LOSS_CODES, Array, Network
 from hpcpgd.kernels.core.partition import block_range
+from hpcpgd.kernels.core.workspace import TOTALS
 from hpcpgd.machine import jit_cache
 from hpcpgd.machine.node_memory import ensure_memory
 from hpcpgd.parallel import mpi
@@ -62,9 +63,10 @@ def forward(model: Model, features: Array) -> Array:
     """Return the outputs (rows, classes) for features as stored (rows, inputs)."""
     network, a = model.network, model.first_layer(features)
     for layer in range(1, network.depth + 1):
-        last = layer == network.depth
-        z = a @ network.weights(model.parameters, layer) + network.biases(model.parameters, layer)
-        a = ACTIVATIONS[network.output_activation if last else network.activation](z)
+        function = network.output_activation if layer == network.depth else network.activation
+        a = a @ network.weights(model.parameters, layer)
+        biases = network.biases(model.parameters, layer)
+        add_bias_and_activate(FUNCTION_CODES[function], biases, a, 0, biases.size)  # in place
     return a
 
 
@@ -86,13 +88,12 @@ def outputs_on_all(ranks: mpi.Ranks, model: Model, features: Array) -> Array:
 def scores(network: Network, outputs: Array, split: Split) -> dict[str, str]:
     """Return accuracy, loss and, for few classes, the confusion matrix as text by label."""
     rows, classes = outputs.shape
-    loss, table = 0.0, np.zeros((classes, classes), np.int64)
-    measure = LOSSES.get((network.loss, network.output_activation == "softmax"), squared_error)
-    for begin in range(0, rows, BLOCK):
-        block, labels = outputs[begin : begin + BLOCK], split.labels[begin : begin + BLOCK]
-        loss += measure(block, one_hot(labels, classes))
-        np.add.at(table, (labels, block.argmax(axis=1)), 1)
-    facts = {"accuracy": percent(table.trace() / rows), "loss": number(loss / rows)}
+    table, totals = np.zeros((classes, classes), np.int64), np.zeros(TOTALS)
+    codes = LOSS_CODES[network.loss], FUNCTION_CODES[network.output_activation]
+    predicted = np.zeros(rows, np.int32)
+    score(*codes, outputs, split.labels, predicted, totals)
+    np.add.at(table, (split.labels, predicted), 1)
+    facts = {"accuracy": percent(table.trace() / rows), "loss": number(totals[LOSS] / rows)}
     if classes <= MOST_CLASSES:
         width = max(len(str(table.max())), len(str(classes - 1))) + 1
         lines = ["".join(f"{n:>{width}}" for n in row) for row in [np.arange(classes), *table]]

@@ -29,11 +29,13 @@ TRAIN = {
     "pixels": "--standardise --output pixels.h5",
     "own": f"--dataset own.npz --output own.h5 {MEANT}",
     "changed": "--dataset changed.npz --output changed.h5",
+    "far": "--dataset far.npz --output far.h5",
     "wild": "--loss mse --output-activation linear --learning-rate 1e30 --output wild.h5",
 }
 PREDICT = {
     "test": "digits.h5 --output test.npz",
     "pixels": "pixels.h5 --output pixels.csv --split validation",
+    "far": "far.h5 --output fard.npz",
     "whole": "own.h5 --split all --output whole.h5",
     "one": "own.h5 --dataset one.csv --output single.csv",
     "bare": "own.h5 --dataset bare.npz --output bared.npz",
@@ -74,6 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     y = WORDS[x[:, :3].argmax(axis=1)]
     np.savez(folder / "own.npz", x=x, y=y)
     np.savez(folder / "changed.npz", x=x, y=y)
+    np.savez(folder / "far.npz", x=x, y=y, x_test=1e4 * x, y_test=np.roll(y, 1))
     np.savez(folder / "bare.npz", x=x[:9])
     np.savez(folder / "wide.npz", x=np.ones((2, 5)), y=["cat", "dog"])
     np.savetxt(folder / "plain.csv", x[:9], delimiter=",")
@@ -146,6 +149,13 @@ def test_the_test_rows_have_the_scores_of_the_run(folder: Path, done: dict[str, 
         assert said["loss"] == f"{file['test/loss'][()]:.4f}"
     lines = done["test 3"].out.splitlines()[5:15]
     assert [[int(n) for n in line.split()[1:]] for line in lines] == confusion.tolist()
+
+
+def test_the_loss_where_probabilities_underflow(folder: Path, done: dict[str, Done]) -> None:
+    with h5py.File(folder / "far.h5") as file:
+        loss = file["test/loss"][()]
+    assert loss > 10
+    assert f"loss        {loss:.4f}" in done["far 3"].out
 
 
 def test_standardised_pixels_and_the_rows_of_a_split(folder: Path, done: dict[str, Done]) -> None:
