@@ -18,7 +18,8 @@ the outputs of the network.  Where the rows have labels, print accuracy, loss an
 classes, the confusion matrix.  Under mpirun the ranks divide the rows; the result has the same
 bits on any number of ranks."""
 EPILOG = """Exit code: 0 done, 2 wrong flag, 65 bad run file or dataset, such as one with another
-number of inputs, 74 the output cannot be written, 78 flags that do not go together."""
+number of inputs, 69 no MPI or too little memory, 74 the output cannot be written, 78 flags that do
+not go together."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
