@@ -44,7 +44,7 @@ def test_loss_and_accuracy_of_each_epoch(drawn: dict[str, Any], tmp_path: Path) 
     assert [axes.get_xlabel() for axes in figure.axes] == ["epoch"] * 2
     assert figure.get_suptitle() == (
         "Learning curves of a network of hidden width 2 on digits, cpu, 3 logical cores\n"
-        "gemm, shared, batch 4, learning rate 1.0, 2 ranks"
+        "gemm, shared, batch 4, learning rate 0.1, 2 ranks"
     )
     assert "Status of the run: complete; 2026-01-01" in caption
 
