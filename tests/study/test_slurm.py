@@ -272,7 +272,9 @@ def test_failures_are_told_and_sent_again_on_request(
 ) -> None:
     text = STUDY.replace("[1, 2]", "[1]").replace("repeats = 2", "repeats = 1")
     text = text.replace("strong", "sweep")
-    (tmp_path / "s.toml").write_text(text + 'learning_rate = 1e38\noutput_activation = "linear"\n')
+    (tmp_path / "s.toml").write_text(
+        text + 'learning_rate = 1e38\noutput_activation = "linear"\nloss = "mse"\n'
+    )
     done = cluster.study("submit", tmp_path, "--site", str(site), "--wait")
     assert done.code == 1
     assert "1 diverged" in done.out
