@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from argparse import Namespace
 
 import numpy as np
@@ -21,7 +20,7 @@ from hpcpgd.machine.node_memory import ensure_memory
 from hpcpgd.parallel import mpi
 from hpcpgd.predict import chosen_rows
 from hpcpgd.predict.prediction_file import write
-from hpcpgd.results.model_reader import Model
+from hpcpgd.results.model_reader import Model, from_bytes, to_bytes
 from hpcpgd.train.distribute import share
 
 BLOCK = 512  # rows of a product: with the same blocks on any number of ranks the bits are the same
@@ -42,8 +41,8 @@ def predict(world: mpi.Comm, request: Namespace) -> None:
     with mpi.agreed(ranks.comm):
         if ranks.rank == 0:
             model, dataset, run = chosen_rows.read(request)
-    data = mpi.bcast_bytes(ranks.comm, pickle.dumps(model))
-    model, dataset = pickle.loads(data), share(ranks, dataset)  # of our own rank 0, not of a file
+    data = mpi.bcast_bytes(ranks.comm, b"" if model is None else to_bytes(model))
+    model, dataset = from_bytes(data), share(ranks, dataset)
     split = dataset.train
     outputs = outputs_on_all(ranks, model, split.features)
     with mpi.agreed(ranks.comm):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import io
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +44,26 @@ class Model:
             return np.asarray(features.astype(real) * real(self.scale) + real(self.offset))
         values = features * self.scale + self.offset
         return np.asarray((values - self.mean) / self.deviation, self.network.dtype)
+
+
+def to_bytes(model: Model) -> bytes:
+    """Return a model as other ranks of this job receive it."""
+    facts: dict[str, Any] = {"network": asdict(model.network), "labels": model.labels}
+    facts |= {"scale": model.scale, "offset": model.offset}
+    arrays = {name: getattr(model, name) for name in ("parameters", "mean", "deviation")}
+    image = io.BytesIO()
+    np.savez(image, facts=np.array(json.dumps(facts)), **arrays)
+    return image.getvalue()
+
+
+def from_bytes(data: bytes) -> Model:
+    """Return the model that ``to_bytes`` was given."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        facts = json.loads(str(arrays["facts"]))
+        network = facts.pop("network")
+        facts |= {name: arrays[name] for name in arrays.files if name != "facts"}
+    network = Network(**{**network, "widths": tuple(network["widths"])})
+    return Model(**{**facts, "network": network, "labels": tuple(facts["labels"])})
 
 
 def read_model(run: ResultReader) -> Model:
