@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from hpcpgd.config.resolve import resolve
+from hpcpgd.config.run_config import PAPER_FUNCTIONS
 from hpcpgd.data import load
 from hpcpgd.study.grid import Point
 from hpcpgd.study.paper.contest import programs
@@ -32,7 +33,7 @@ BATCHES = (16, 37)  # the second divides nothing
 def point(batch: int) -> Point:
     given: dict[str, Any] = {
         "dataset": str(MINI), "hidden": (12, 9), "backend": "reference", "dtype": "float64",
-        "batch_size": batch, "epochs": 3, "learning_rate": 0.5,
+        "batch_size": batch, "epochs": 3, "learning_rate": 0.5, **PAPER_FUNCTIONS,
     }  # fmt: skip
     return Point(1, resolve(given, {}), tuple(sorted(given.items())))
 
