@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from importlib import import_module
 from pathlib import Path
 
+import h5py
 import pytest
 
 from tests.helpers.support import MINI, ROOT, environment, run
@@ -234,3 +235,19 @@ def test_a_drawing_has_a_title_and_a_description(drawing: Path) -> None:
     assert tags[:2] == ["title", "desc"]
     pages = "".join(page.read_text() for page in PAGES)
     assert f"static/{drawing.name})" in pages
+
+
+def test_the_measured_example_of_the_lesson_is_that_of_its_study_file() -> None:
+    lesson = ROOT / "docs" / "lesson"
+    lines = (lesson / "solutions.md").read_text().splitlines()
+    cells = [[c.strip(" `") for c in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
+    columns = ("batch_size", "reduction", "speedup", "load_balance", "communication", "computation")
+    with h5py.File(lesson / "intel-xeon-2-cores-2026-11-29" / "strong.h5") as file:
+        points = [*zip(*(file["summary"][name][...].tolist() for name in columns), strict=True)]
+        ranks = file["summary/ranks"][...].tolist()
+    expected = [
+        [str(batch), reduction.decode(), *(f"{number:.2f}" for number in numbers)]
+        for (batch, reduction, *numbers), n in zip(points, ranks, strict=True)
+        if n == 2
+    ]
+    assert cells[2:] == expected
