@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from hpcpgd.kernels.core.arithmetic import fma
-from hpcpgd.kernels.core.compiled import reassociated
+from hpcpgd.kernels.core.compiled import compiled, reassociated
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.kernels.core.optimisers import ADAM, EPSILON, NESTEROV, SGD, SQUARES
 
@@ -28,17 +28,64 @@ def descend(parameters: Array, gradient: Array, rate: Any) -> bool:
     return probe == zero
 
 
+@compiled()
+def _descend(update: Any, parameters: Array, gradient: Array) -> None:
+    """With weight decay, which ``descend`` lacks: ``p -= rate g``."""
+    real = gradient.dtype.type
+    rate, scale, decay = real(update.rate), real(update.scale), real(update.decay)
+    for k in range(gradient.size):
+        g = fma(decay, parameters[k], scale * gradient[k])
+        parameters[k] = fma(-rate, g, parameters[k])
+
+
+@compiled()
+def _accelerate(update: Any, parameters: Array, gradient: Array, mean: Array) -> None:
+    """``m = momentum m + g``, then ``p -= rate m``; Nesterov: ``p -= rate (g + momentum m)``."""
+    real = gradient.dtype.type
+    rate, scale, decay = real(update.rate), real(update.scale), real(update.decay)
+    momentum = real(update.momentum)
+    for k in range(gradient.size):
+        g = fma(decay, parameters[k], scale * gradient[k])
+        m = fma(momentum, mean[k], g)
+        mean[k] = m
+        move = fma(momentum, m, g) if update.rule == NESTEROV else m
+        parameters[k] = fma(-rate, move, parameters[k])
+
+
+@compiled()
+def _adapt(update: Any, parameters: Array, gradient: Array, mean: Array, square: Array) -> None:
+    """Adam: ``p = keep p - rate m / (correction sqrt(v) + EPSILON)``.
+
+    Before, ``m = momentum m + (1 - momentum) g`` and ``v = SQUARES v + (1 - SQUARES) g²``.
+    """
+    real = gradient.dtype.type
+    rate, scale, decay = real(update.rate), real(update.scale), real(update.decay)
+    keep, momentum, correction = real(update.keep), real(update.momentum), real(update.correction)
+    one, squares, epsilon = real(1), real(SQUARES), real(EPSILON)
+    for k in range(gradient.size):
+        g = fma(decay, parameters[k], scale * gradient[k])
+        m = fma(momentum, mean[k], (one - momentum) * g)
+        v = fma(squares, square[k], (one - squares) * (g * g))
+        mean[k], square[k] = m, v
+        step = rate * m / fma(correction, math.sqrt(v), epsilon)
+        parameters[k] = fma(keep, parameters[k], -step)
+
+
 @reassociated()
+def _is_finite(gradient: Array) -> bool:
+    probe = gradient.dtype.type(0)
+    for k in range(gradient.size):
+        probe += gradient[k] * gradient.dtype.type(0)
+    return probe == gradient.dtype.type(0)
+
+
+@compiled()
 def optimise(update: Any, parameters: Array, gradient: Array, states: Array, place: int) -> bool:
-    """Update ``parameters`` in place; the optimiser's numbers of them begin at ``place``.
+    """Update ``parameters`` in place; what the optimiser keeps of them begins at ``place``.
 
-    With g the scaled gradient and decay, p the parameters, m and v the rows of ``states``:
-
-    - sgd: ``p -= rate g``
-    - momentum: ``m = momentum m + g``, ``p -= rate m``
-    - nesterov: ``m`` as before, ``p -= rate (g + momentum m)``
-    - adam: ``m = momentum m + (1 - momentum) g``, ``v = SQUARES v + (1 - SQUARES) g²``,
-      ``p = keep p - rate m / (correction sqrt(v) + EPSILON)``
+    In the rules p are the parameters, g is the scaled gradient plus the decay times p, and m
+    and v are the rows of ``states``.  No operation of theirs may be reordered, or bits would
+    depend on where the compiler inlines them; only the check for NaN and Inf is.
 
     Parameters
     ----------
@@ -51,42 +98,11 @@ def optimise(update: Any, parameters: Array, gradient: Array, states: Array, pla
     bool
         False if the gradient holds NaN or Inf: ``0 * x`` is 0 only for finite ``x``.
     """
-    real = gradient.dtype.type
-    zero, one = real(0), real(1)
-    rate, scale, decay, keep = (
-        real(update.rate),
-        real(update.scale),
-        real(update.decay),
-        real(update.keep),
-    )
-    momentum, correction = real(update.momentum), real(update.correction)
-    squares, epsilon = real(SQUARES), real(EPSILON)
-    probe = zero
+    end = place + gradient.size
     if update.rule == SGD:
-        for k in range(gradient.size):
-            g = fma(decay, parameters[k], scale * gradient[k])
-            parameters[k] = fma(-rate, g, parameters[k])
-            probe += gradient[k] * zero
+        _descend(update, parameters, gradient)
     elif update.rule == ADAM:
-        mean, square = (
-            states[0][place : place + gradient.size],
-            states[1][place : place + gradient.size],
-        )
-        for k in range(gradient.size):
-            g = fma(decay, parameters[k], scale * gradient[k])
-            m = fma(momentum, mean[k], (one - momentum) * g)
-            v = fma(squares, square[k], (one - squares) * (g * g))
-            mean[k], square[k] = m, v
-            step = rate * m / fma(correction, math.sqrt(v), epsilon)
-            parameters[k] = fma(keep, parameters[k], -step)
-            probe += gradient[k] * zero
+        _adapt(update, parameters, gradient, states[0][place:end], states[1][place:end])
     else:
-        mean = states[0][place : place + gradient.size]
-        for k in range(gradient.size):
-            g = fma(decay, parameters[k], scale * gradient[k])
-            m = fma(momentum, mean[k], g)
-            mean[k] = m
-            move = fma(momentum, m, g) if update.rule == NESTEROV else m
-            parameters[k] = fma(-rate, move, parameters[k])
-            probe += gradient[k] * zero
-    return probe == zero
+        _accelerate(update, parameters, gradient, states[0][place:end])
+    return _is_finite(gradient)
