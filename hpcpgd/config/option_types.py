@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import time
@@ -12,7 +13,7 @@ from typing import Any, ClassVar
 from hpcpgd.errors import nearest
 
 
-class Kind:
+class Kind(ABC):
     """How the value of an option is read and checked.
 
     Attributes
@@ -33,9 +34,9 @@ class Kind:
         """Return what a value must be, for an error message."""
         return self.described() + (f", or '{self.word}'" if self.word else "")
 
+    @abstractmethod
     def described(self) -> str:
         """Return what a value other than the word must be."""
-        raise NotImplementedError
 
     def from_text(self, text: str) -> Any:
         """Return a flag's text as the value that TOML would hold, or unchanged if it is invalid."""
@@ -48,9 +49,9 @@ class Kind:
         """Return the value if it is valid, else raise ``ValueError``."""
         return value if self.word is not None and value == self.word else self.valid(value)
 
+    @abstractmethod
     def valid(self, value: Any) -> Any:
         """Return a value other than the word if it is valid, else raise ``ValueError``."""
-        raise NotImplementedError
 
 
 UNLIMITED = 2**62  # larger than any count, and a 64-bit integer in kernels
