@@ -62,7 +62,7 @@ def held(ranks: Any, dataset_name: str, reduction: str) -> dict[str, tuple[int, 
     )  # fmt: skip
     arena = Arena(ranks, make_group(ranks, None)) if REDUCTIONS[reduction].grouped else None
     dataset = load_on_all(ranks, config, arena)
-    network = make_network(config, dataset.n_in, dataset.n_classes)
+    network = make_network(config, dataset.n_in, dataset.n_out)
     trainer = make_trainer(
         ranks.comm, config, dataset, network, initial_parameters(network, 0),
         Resources(1, True, find_blas("gemm")), arena=arena,

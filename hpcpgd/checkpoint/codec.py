@@ -21,7 +21,7 @@ from hpcpgd.checkpoint.state import State
 from hpcpgd.data import safe_hdf5
 from hpcpgd.data.guard import one_line
 from hpcpgd.errors import DataError
-from hpcpgd.kernels.core.network import FUNCTION_CODES, LOSS_CODES, Array, Network
+from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.core.workspace import TOTALS
 from hpcpgd.parallel.phase_names import PHASES
 from hpcpgd.results.history import Epoch, History, Timing
@@ -180,14 +180,10 @@ def _network(facts: dict[str, Any]) -> Network:
     if len(widths) < 2 or not all(type(width) is int and width >= 1 for width in widths):
         raise DataError(f"its network has widths {widths}")
     network = Network(**{**facts, "widths": tuple(widths)})
-    words = {
-        "dtype": ("float32", "float64"), "activation": FUNCTION_CODES,
-        "output_activation": FUNCTION_CODES, "loss": LOSS_CODES,
-    }  # fmt: skip
-    for name, known in words.items():
-        if getattr(network, name) not in known:
-            seen, expected = getattr(network, name), ", ".join(known)
-            raise DataError(f"its network has {name} {seen!r:.60}, expected {expected}")
+    if network.dtype not in ("float32", "float64"):
+        raise DataError(f"its network has dtype {network.dtype!r:.60}, expected float32 or float64")
+    if wrong := network.wrong_function():
+        raise DataError(wrong)
     return network
 
 

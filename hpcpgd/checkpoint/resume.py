@@ -20,7 +20,9 @@ from hpcpgd.kernels.core.network import Network
 from hpcpgd.parallel import mpi
 
 # Options that determine rows, minibatches and updates; a run cannot continue with others.
-DECISIVE = ("standardise", "train_rows", "test_fraction", "batch_size", "seed", "optimizer")
+DECISIVE = (
+    "task", "standardise", "train_rows", "test_fraction", "init", "batch_size", "seed", "optimizer",
+)  # fmt: skip
 # Options that users may change when a run continues, and that change its later results.
 TELLING = (
     "learning_rate", "momentum", "weight_decay", "schedule", "warmup_steps", "backend",
@@ -29,8 +31,8 @@ TELLING = (
 
 # Options that are taken from a checkpoint named by --resume: none of a machine or of a start.
 BROUGHT = (
-    "dataset", "label_column", "standardise", "train_rows", "test_fraction", "hidden",
-    "activation", "output_activation", "loss", "batch_size", "epochs", "max_steps",
+    "dataset", "task", "label_column", "standardise", "train_rows", "test_fraction", "hidden",
+    "activation", "output_activation", "loss", "init", "batch_size", "epochs", "max_steps",
     "optimizer", "learning_rate", "momentum", "weight_decay", "schedule",
     "warmup_steps", "seed", "backend", "dtype",
     "matmul_precision", "checkpoint_every",
@@ -136,7 +138,9 @@ def require_same_run(
     options = plain(config)
     # Older checkpoints lack these.
     before = {"standardise": False, "optimizer": "sgd", **state.config}
-    pairs |= {name: (options[name], before.get(name)) for name in DECISIVE}
+    pairs |= {
+        name: (options[name], before.get(name, getattr(RunConfig, name))) for name in DECISIVE
+    }
     for name, (value, other) in pairs.items():
         if value != other:
             raise ConfigError(

@@ -140,7 +140,7 @@ def _compile(alone: Any, variant: Variant) -> None:
     dataset = prepare(load("digits", seed=0), seed=0, train_rows=8, test_fraction=None)
     split = dataset.train
     dataset = replace(dataset, train=replace(split, features=split.features.astype(features)))
-    network = make_network(config, dataset.n_in, dataset.n_classes)
+    network = make_network(config, dataset.n_in, dataset.n_out)
     resources = Resources(threads, False, find_blas(backend))
     arena = Arena(alone, make_group(alone, None)) if REDUCTIONS[reduction].grouped else None
     trainer = make_trainer(

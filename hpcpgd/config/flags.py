@@ -37,8 +37,8 @@ backends cuda and cuda-loops are experimental: they have run in an emulator, nev
 reduction overlap pays where messages between nodes are slow, not within one node."""
 # The options in the order in which --help shows them.
 GROUPS = {
-    "data": ("dataset", "label_column", "standardise", "train_rows", "test_fraction"),
-    "network and loss": ("hidden", "activation", "output_activation", "loss"),
+    "data": ("dataset", "task", "label_column", "standardise", "train_rows", "test_fraction"),
+    "network and loss": ("hidden", "activation", "output_activation", "loss", "init"),
     "training": (
         "batch_size",
         "epochs",

@@ -137,6 +137,21 @@ class Choice(Kind):
 
 
 @dataclass(frozen=True)
+class Choices(Choice):
+    """One or more of a few words, separated by commas."""
+
+    def described(self) -> str:
+        """Return the list of words."""
+        return f"{super().described()}, or several separated by commas"
+
+    def valid(self, value: Any) -> str:
+        """Return the words, or raise ``ValueError`` with the one nearest to a wrong word."""
+        if not isinstance(value, str):
+            raise ValueError
+        return ",".join(super(Choices, self).valid(word.strip()) for word in value.split(","))
+
+
+@dataclass(frozen=True)
 class Integers(Kind):
     """A list of whole numbers, on the command line separated by commas."""
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from hpcpgd.config.default_rate import default_rate
 from hpcpgd.config.reduction_table import REDUCTIONS
-from hpcpgd.config.run_config import RECIPES, SHARDS, RunConfig
+from hpcpgd.config.run_config import ACTIVATIONS, RECIPES, SHARDS, RunConfig
 from hpcpgd.errors import ConfigError
 from hpcpgd.kernels.backends.registry import BACKENDS
 
-# Options of the update that no backend on a GPU has.
-OF_HOST = ("optimizer", "weight_decay", "schedule", "warmup_steps")
+# Options that no backend on a GPU has.
+OF_HOST = ("task", "optimizer", "weight_decay", "schedule", "warmup_steps")
 
 
 def _check_rate(config: RunConfig) -> None:
@@ -104,6 +104,8 @@ def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
     """
     toml, flags = _with_recipe(toml, flags)
     values = {**toml, **flags}
+    if values.get("task") == "regression":
+        values = {"output_activation": "linear", "loss": "mse"} | values
     if "dtype" in flags and values.get("matmul_precision") == toml.get("dtype", "auto"):
         values.pop("matmul_precision", None)  # it was derived from the overridden dtype
     if values.get("dtype", "auto") == "auto":
@@ -126,18 +128,40 @@ def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
     if config.dtype not in backend.precisions:
         only = " and ".join(backend.precisions)
         raise ConfigError(f"backend {config.backend} computes in {only} only: leave dtype out")
-    defaults = {name: getattr(RunConfig, name) for name in OF_HOST}
-    others = [name for name in OF_HOST if getattr(config, name) != defaults[name]]
-    if backend.on_device and others:
-        names = " and ".join(name.replace("_", "-") for name in others)
-        raise ConfigError(
-            f"backend {config.backend} has optimizer sgd at a constant rate only: leave {names} "
-            "out, or use a backend of the host"
-        )
+    if backend.on_device:
+        _check_device(config)
     if config.optimizer == "sgd" and config.momentum != RunConfig.momentum:
         raise ConfigError(
             f"momentum {config.momentum:g} does not go with optimizer sgd: use optimizer momentum"
         )
+    _check_network(config)
+    return config
+
+
+def _check_device(config: RunConfig) -> None:
+    """Refuse options that no backend on a GPU has."""
+    others = [name for name in OF_HOST if getattr(config, name) != getattr(RunConfig, name)]
+    if config.activation not in ACTIVATIONS:
+        others.append(f"activation {config.activation}")
+    if others:
+        names = " and ".join(name.replace("_", "-") for name in others)
+        raise ConfigError(
+            f"backend {config.backend} has classification, one activation without gelu, and "
+            f"optimizer sgd at a constant rate only: leave {names} out, or use a backend of the "
+            "host"
+        )
+
+
+def _check_network(config: RunConfig) -> None:
+    """Refuse functions and a loss that do not go together."""
+    names, layers = config.activation.split(","), len(config.hidden)
+    if len(names) not in (1, layers):
+        raise ConfigError(
+            f"activation {config.activation} has {len(names)} functions for {layers} hidden "
+            f"layers: give one for all, or {layers}"
+        )
+    if config.task == "regression" and config.loss != "mse":
+        raise ConfigError(f"loss {config.loss} does not go with task regression: use mse")
     if config.output_activation == "softmax" and config.loss == "mse":
         raise ConfigError(
             "loss mse does not go with output-activation softmax: "
@@ -148,4 +172,3 @@ def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
             f"loss cross-entropy does not go with output-activation {config.output_activation}: "
             "use softmax or sigmoid"
         )
-    return config

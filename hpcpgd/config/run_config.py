@@ -11,7 +11,17 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from hpcpgd.config.option_types import Choice, Duration, Flag, Integer, Integers, Kind, Real, Text
+from hpcpgd.config.option_types import (
+    Choice,
+    Choices,
+    Duration,
+    Flag,
+    Integer,
+    Integers,
+    Kind,
+    Real,
+    Text,
+)
 from hpcpgd.config.rate_schedule import SCHEDULES
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.toml_file import read_document
@@ -36,8 +46,10 @@ RECIPES: dict[str, dict[str, Any]] = {
 # Keys that are not fields: each stands for values of other options.
 NAMES: dict[str, tuple[str, ...]] = {"network": tuple(NETWORKS), "recipe": tuple(RECIPES)}
 SHARDS = 4
+TASKS = ("classification", "regression")
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear")
 PRECISIONS = ("float32", "float64", "tf32")
+INITS = ("glorot", "he")
 MAX_WIDTH = 2**24
 CHECKPOINT_EVERY = Duration(steps=True, word="never")
 LIMIT = Duration(word="none")
@@ -48,7 +60,8 @@ FORMER = {f"{phase}_limit": "hang_limit" for phase in HANG_TIMES}
 # Names of PyTorch, Keras and scikit-learn for our options, unless the spelling is similar.
 USUAL = {
     "lr": "learning_rate", "step_size": "learning_rate", "bs": "batch_size", "b": "batch_size",
-    "max_iter": "epochs", "iterations": "max_steps", "iters": "max_steps", "layers": "hidden",
+    "minibatch": "batch_size", "max_iter": "epochs", "iterations": "max_steps",
+    "iters": "max_steps", "layers": "hidden",
     "units": "hidden", "arch": "network", "model": "network", "o": "output", "input": "dataset",
     "device": "backend", "workers": "threads", "n_jobs": "threads", "random_state": "seed",
     "criterion": "loss", "loss_function": "loss", "print_freq": "log_every",
@@ -79,14 +92,23 @@ class RunConfig:
         "$HPCPGD_DATA, or a path: .npz, .h5, a text table (.csv, .tsv, .txt, .data) or a "
         "folder of IDX files",
     )
+    task: str = _option(
+        "classification",
+        Choice(TASKS),
+        "whether labels are classes, or numbers to predict; regression: output linear and loss mse",
+    )
     label_column: str = _option(
         "auto",
         Text("auto|first|last|NAME|N"),
         "for a text file: the column of the labels, as first, last, its name in the header or its "
-        "number from 1; auto: by its name, else the only one with words, else the last",
+        "number from 1; for regression several, separated by commas; auto: by its name, else the "
+        "only one with words, else the last",
     )
     standardise: bool = _option(
-        False, Flag(), "give each column mean 0 and deviation 1 over the training rows"
+        False,
+        Flag(),
+        "give each column, and each target of a regression, mean 0 and deviation 1 over the "
+        "training rows",
     )
     train_rows: int | str = _option(
         "all", Integer(1, "all"), "train on N rows, drawn by the seed; validation rows are others"
@@ -98,7 +120,11 @@ class RunConfig:
         "(auto: 0.2 for text files, else 0)",
     )
     hidden: tuple[int, ...] = _option((32,), Integers(1, MAX_WIDTH), "widths of the hidden layers")
-    activation: str = _option("relu", Choice(ACTIVATIONS), "function of the hidden layers")
+    activation: str = _option(
+        "relu",
+        Choices((*ACTIVATIONS, "gelu")),
+        "function of the hidden layers, or one for each, separated by commas",
+    )
     output_activation: str = _option(
         "softmax", Choice((*ACTIVATIONS, "softmax")), "function of the output layer"
     )
@@ -106,6 +132,12 @@ class RunConfig:
         "cross-entropy",
         Choice(("mse", "cross-entropy")),
         "mse, the paper's, is the mean of |y - a|^2; its outputs are sigmoid, not softmax",
+    )
+    init: str = _option(
+        "glorot",
+        Choice(INITS),
+        "limit of the uniform initial weights: sqrt(6 / (fan_in + fan_out)), or he: "
+        "sqrt(6 / fan_in)",
     )
     batch_size: int | str = _option(
         32, Integer(1, "full"), "rows of a minibatch over all ranks; full: batch gradient descent"

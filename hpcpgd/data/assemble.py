@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from hpcpgd.data import checks
@@ -15,6 +17,15 @@ WIDE, NARROW = 10.0, 0.1  # training suffers if the largest feature is above or 
 MANY_ROWS = 20  # from this many rows on, nearly as many classes as rows are suspicious
 
 
+class Outputs(NamedTuple):
+    """What a network is to predict: labels of each split, their number, names and notes."""
+
+    labels: dict[str, Array]
+    n_out: int
+    names: tuple[str, ...]
+    notes: list[str]
+
+
 def assemble(
     name: str,
     reading: Reading,
@@ -23,6 +34,7 @@ def assemble(
     n_classes: int | None = None,
     test_fraction: float = 0.0,
     known: tuple[str, ...] = (),
+    regression: bool = False,
 ) -> RawData:
     """Check the arrays of a dataset and put them together.
 
@@ -38,7 +50,10 @@ def assemble(
     test_fraction : float
         Fraction of the rows to hold out for testing if the user gives none.
     known : tuple of str
-        The labels of the classes if they are known; else the training labels define them.
+        The labels of the classes if they are known, or the names of a regression's targets; else
+        the training labels define them.
+    regression : bool
+        Whether labels are numbers to predict.
 
     Raises
     ------
@@ -47,43 +62,80 @@ def assemble(
     """
     parts = reading.parts
     features = _same_type(parts, {p: checks.features(x, largest) for p, (x, _) in parts.items()})
-    labels = {}
-    for part, (x, y) in parts.items():
+    for x, y in parts.values():
         checks.same_rows(x, y)
-        labels[part] = checks.labels(y)
+    if regression:
+        outputs = _targets(reading, largest, known)
+    else:
+        outputs = _classes(reading, n_classes, known)
     train = features["train"]
-    if not train.shape[0]:
-        raise DataError(f"{parts['train'][0].source}: has no rows")
-    class_names, notes = reading.class_names, list(reading.notes)
-    if known:
-        if reading.labelled:
-            labels = {p: as_classes(y, class_names, known) for p, y in labels.items()}
-        n_classes, class_names = len(known), known
-    elif n_classes is None:
-        classes, class_names, class_notes = renumbered(list(labels.values()), class_names)
-        labels, notes = dict(zip(labels, classes, strict=True)), notes + class_notes
-        n_classes = classes[0].columns or int(classes[0].classes.max()) + 1
-    splits = {p: Split(features[p], checks.within(labels[p], n_classes)) for p in parts}
+    splits = {p: Split(features[p], outputs.labels[p]) for p in parts}
     scale, scale_notes = _scale(parts["train"][0].array, train)
-    range_note = _range_note(train, scale)
-    if len(class_names) not in (0, n_classes):
-        notes.append(f"{len(class_names)} names for {n_classes} classes left out")
-    if not known and train.shape[0] >= MANY_ROWS and 2 * n_classes > train.shape[0]:
-        notes.append(f"{n_classes} classes in {train.shape[0]} rows: are these labels?")
+    range_notes = [_range_note("features", train, scale)]
+    if regression:
+        range_notes.append(_range_note("targets", splits["train"].labels, 1.0))
     return RawData(
         name=name,
         train=splits["train"],
         validation=splits.get("validation"),
         test=splits.get("test"),
-        n_classes=n_classes,
+        n_out=outputs.n_out,
         scale=scale,
         offset=0.0,
-        has_accuracy=reading.labelled,
+        labelled=reading.labelled,
         test_fraction=test_fraction,
-        notes=(*notes, *scale_notes),
-        class_names=class_names if len(class_names) == n_classes else (),
-        range_note=range_note,
+        notes=(*reading.notes, *outputs.notes, *scale_notes),
+        class_names=outputs.names if len(outputs.names) == outputs.n_out else (),
+        range_note="; ".join(filter(None, range_notes)),
     )
+
+
+def _refuse_no_rows(parts: Parts) -> None:
+    x = parts["train"][0]
+    if not x.array.shape[0]:
+        raise DataError(f"{x.source}: has no rows")
+
+
+def _classes(reading: Reading, count: int | None, known: tuple[str, ...]) -> Outputs:
+    """Return the classes of the rows, ``count`` of them if that is known."""
+    labels = {part: checks.labels(y) for part, (_, y) in reading.parts.items()}
+    _refuse_no_rows(reading.parts)
+    names, notes, rows = reading.class_names, list[str](), len(labels["train"].classes)
+    if known:
+        if reading.labelled:
+            labels = {p: as_classes(y, names, known) for p, y in labels.items()}
+        count, names = len(known), known
+    elif count is None:
+        classes, names, notes = renumbered(list(labels.values()), names)
+        labels = dict(zip(labels, classes, strict=True))
+        count = classes[0].columns or int(classes[0].classes.max()) + 1
+    if len(names) not in (0, count):
+        notes.append(f"{len(names)} names for {count} classes left out")
+    if not known and rows >= MANY_ROWS and 2 * count > rows:
+        notes.append(
+            f"{count} classes in {rows} rows: are these labels? --task regression predicts numbers"
+        )
+    return Outputs({p: checks.within(y, count) for p, y in labels.items()}, count, names, notes)
+
+
+def _targets(reading: Reading, largest: float, known: tuple[str, ...]) -> Outputs:
+    """Return the numbers that a regression predicts; ``known`` are the names of a model's."""
+    _refuse_no_rows(reading.parts)
+    if not reading.labelled:
+        rows = {part: len(x.array) for part, (x, _) in reading.parts.items()}
+        return Outputs(
+            {p: np.zeros((n, len(known))) for p, n in rows.items()}, len(known), known, []
+        )
+    labels = {part: checks.targets(y, largest) for part, (_, y) in reading.parts.items()}
+    count = len(known) or labels["train"].shape[1]
+    for part, array in labels.items():
+        if array.shape[1] != count:
+            source = reading.parts[part][1].source
+            raise DataError(
+                f"{source}: has {array.shape[1]} targets, expected {count}: in a text file, "
+                "--label-column names their columns"
+            )
+    return Outputs(labels, count, known or reading.class_names, [])
 
 
 def _same_type(parts: Parts, features: dict[str, Array]) -> dict[str, Array]:
@@ -112,11 +164,11 @@ def _scale(stored: Array, features: Array) -> tuple[float, list[str]]:
     return 1 / 255, [f"{converted}pixels {lowest} to {highest}, divided by 255"]
 
 
-def _range_note(features: Array, scale: float) -> str:
-    """Return a note if training may suffer from the range of the features, else ""."""
-    lowest, highest = (scale * value for value in checks.extent(features))
+def _range_note(what: str, values: Array, scale: float) -> str:
+    """Return a note if training may suffer from the range of features or targets, else ""."""
+    lowest, highest = (scale * value for value in checks.extent(values))
     size = max(-lowest, highest)
-    note = f"features range from {lowest:.4g} to {highest:.4g}"
+    note = f"{what} range from {lowest:.4g} to {highest:.4g}"
     if size > float(np.finfo(np.float32).max):
         return f"{note}, which float32 does not hold: --dtype float64 --standardise"
     if size > WIDE or 0 < size < NARROW:

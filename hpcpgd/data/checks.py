@@ -174,6 +174,24 @@ def labels(y: Named) -> Labels:
     return Labels(flat, None, source)
 
 
+def targets(y: Named, largest: float) -> npt.NDArray[np.float64]:
+    """Return the numbers that a regression predicts, float64 (rows, targets).
+
+    Raises
+    ------
+    DataError
+        For a wrong shape or dtype, and for a value that is not finite or exceeds ``largest``.
+    """
+    array, source = y
+    if array.ndim > 2 or 0 in array.shape[1:]:
+        raise DataError(f"{source}: has shape {array.shape}, expected (rows,) or (rows, targets)")
+    if array.dtype.kind not in "buif":
+        raise DataError(f"{source}: has labels that are words: --task classification predicts them")
+    flat = np.ascontiguousarray(array.reshape(len(array), -1), np.float64)
+    _finite(flat, source, largest)
+    return flat
+
+
 def text(y: Named) -> Array:
     """Return texts (rows,) of a fixed length as ``str``.
 
@@ -209,6 +227,7 @@ def _whole(array: Array, source: str) -> npt.NDArray[np.int64]:
         row = int(np.argmax(bad))
         raise DataError(
             f"{source}: label {array[row]} at row {row} (counted from 0), expected whole numbers"
+            " (--task regression predicts any numbers)"
         )
     return array.astype(np.int64)
 

@@ -58,6 +58,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     one.add_argument(
         "--label-column", default="auto", metavar="NAME|N", help="as for train --label-column"
     )
+    one.add_argument(
+        "--task",
+        choices=("classification", "regression"),
+        default="classification",
+        help="as for train --task",
+    )
     return parser.parse_args(argv)
 
 
@@ -77,8 +83,11 @@ def _fetch(arguments: argparse.Namespace) -> str:
 
 def _info(arguments: argparse.Namespace) -> str:
     check_name(arguments.dataset)
-    column = arguments.label_column
-    return describe(load(arguments.dataset, seed=0, dtype="float64", label_column=column))
+    raw = load(
+        arguments.dataset, seed=0, dtype="float64", label_column=arguments.label_column,
+        regression=arguments.task == "regression",
+    )  # fmt: skip
+    return describe(raw)
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], str]] = {"fetch": _fetch, "info": _info}

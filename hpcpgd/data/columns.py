@@ -76,7 +76,7 @@ def inspect(dialect: Dialect, sample: Sequence[str], wanted: str, where: str) ->
     if wanted == "auto":
         label, why = _guess(dialect, names, body or rows, where)
     else:
-        label, why = _named(wanted, names, len(rows[0]), where), ""
+        label, why = find_column(wanted, names, len(rows[0]), where), ""
     cells = [row[label] for row in body if label < len(row)]
     text = any(dialect.number(cell) is None for cell in cells if cell)
     return Columns(len(rows[0]), names, label, text, why)
@@ -139,8 +139,14 @@ def _repeats(cells: Iterable[str]) -> bool:
     return all(cell.isdecimal() for cell in column) and 1 < len(set(column)) < len(column)
 
 
-def _named(wanted: str, names: tuple[str, ...], count: int, where: str) -> int:
-    """Return the column that the user requested, counted from 0."""
+def find_column(wanted: str, names: tuple[str, ...], count: int, where: str) -> int:
+    """Return the column that the user requested, counted from 0.
+
+    Raises
+    ------
+    DataError
+        If there is no such column, or more than one.
+    """
     if wanted in names:
         if names.count(wanted) > 1:
             raise DataError(f"{where}: has {names.count(wanted)} columns named {wanted!r}")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hpcpgd.data import checks, guard
 from hpcpgd.data.checks import Named
-from hpcpgd.data.columns import INDEX_NAMES
+from hpcpgd.data.columns import INDEX_NAMES, find_column
 from hpcpgd.data.dataset import Array
 from hpcpgd.data.reading import Reading
 from hpcpgd.data.text_table import Table, scan
@@ -20,7 +20,7 @@ TEST_FRACTION = 0.2  # held out if the user gives no fraction
 FEW = 10  # in fewer rows, a label that occurs once is no sign of a header
 
 
-def read(path: Path, label_column: str, largest: float) -> Reading:
+def read(path: Path, label_column: str, largest: float, regression: bool = False) -> Reading:
     """Read a text file.
 
     Parameters
@@ -30,12 +30,16 @@ def read(path: Path, label_column: str, largest: float) -> Reading:
         ``auto``, ``first``, ``last``, ``none``, a header's name, or a number counted from 1.
     largest : float
         Largest magnitude that a feature may have.
+    regression : bool
+        Whether labels are numbers to predict; then ``label_column`` may have several names or
+        numbers, separated by commas.
 
     Returns
     -------
     Reading
-        Only ``train``: float64 features (rows, n_in) and int32 labels (rows,).  Columns that
-        are neither labels nor an index of the rows are features.
+        Only ``train``: float64 features (rows, n_in) and int32 labels (rows,), or float64
+        targets (rows, n_out).  Columns that are neither labels nor an index of the rows are
+        features.
 
     Raises
     ------
@@ -45,21 +49,28 @@ def read(path: Path, label_column: str, largest: float) -> Reading:
     """
     guard.ensure_fits(guard.file_size(path), path)
     with guard.refuse_bad_file(path):
-        table = scan(path, label_column)
+        wanted = label_column.split(",") if regression else [label_column]
+        table = scan(path, wanted[0])
         # Twice: the parsed table, and the copy of its features.
         guard.ensure_fits(2 * 8 * table.rows * table.columns.count, path)
         values, names = _parse(table)
         labelled = table.columns.label < table.columns.count
-        labels = values[:, table.columns.label] if names else _labels(values, table)
-        left_out = [*[table.columns.label] * labelled, *_index(values, table)]
+        columns = [table.columns.label] * labelled
+        if regression and labelled:
+            columns, names = _targets(table, wanted, path)
+            labels = values[:, columns]
+        else:
+            labels = values[:, table.columns.label] if names else _labels(values, table)
+        index = [column for column in _index(values, table) if column not in columns]
         _check_range(values, table, largest)
-    features = np.delete(values, left_out, axis=1)
+    features = np.delete(values, [*columns, *index], axis=1)
     notes = [*table.dialect.notes(), *table.columns.notes()]
-    notes += _perhaps_a_header(labels, table) if labelled else []
-    index = left_out[labelled:]
+    notes += _perhaps_a_header(labels, table) if labelled and not regression else []
+    notes += [f"targets also in {table.columns.describe(i)}" for i in columns[1:]]
     notes += [f"{table.columns.describe(i)} left out: it counts the rows" for i in index]
     where = f"{path}: {table.columns.describe(table.columns.label)}" if labelled else str(path)
-    parts = {"train": (Named(features, str(path)), Named(labels.astype(np.int32), where))}
+    labels = labels if regression else labels.astype(np.int32)
+    parts = {"train": (Named(features, str(path)), Named(labels, where))}
     return Reading(parts, tuple(notes), names, labelled)
 
 
@@ -94,6 +105,21 @@ def _parse(table: Table) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
         column = values[:, table.columns.label]
         column[...] = order[column.astype(np.int64)]
     return values, names
+
+
+def _targets(table: Table, wanted: list[str], path: Path) -> tuple[list[int], tuple[str, ...]]:
+    """Return the columns of a regression's targets, and their names if there is a header."""
+    columns = table.columns
+    if columns.text:
+        raise DataError(
+            f"{path}: {columns.describe(columns.label)} has words, expected numbers for task "
+            "regression: --label-column names the columns of the targets"
+        )
+    others = [find_column(name, columns.names, columns.count, str(path)) for name in wanted[1:]]
+    numbers = [columns.label, *others]
+    if len(set(numbers)) < len(numbers):
+        raise DataError(f"{path}: --label-column {','.join(wanted)}: names a column twice")
+    return numbers, tuple(columns.names[i] for i in numbers) if columns.names else ()
 
 
 def _check_names(table: Table, names: tuple[str, ...]) -> None:
@@ -159,7 +185,7 @@ def _labels(values: Array, table: Table) -> Array:
         where = table.cell(int(good.argmin()), label)
         raise DataError(
             f"{where}: expected a label, a whole number or a word;"
-            " --label-column names the column of the labels"
+            " --label-column names the column of the labels, --task regression predicts numbers"
         )
     return column
 

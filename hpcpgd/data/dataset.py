@@ -16,18 +16,18 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Rows of examples with their labels.
+    """Rows of examples with their labels, or for a regression with their targets.
 
     Attributes
     ----------
     features : ndarray of uint8, float32 or float64, shape (rows, n_in), C-contiguous
         The values as stored; training uses ``features * scale + offset``.
-    labels : ndarray of int32, shape (rows,)
-        Class of each row, 0 to ``n_classes - 1``.
+    labels : ndarray of int32, shape (rows,), or of float64, shape (rows, n_out)
+        Class of each row, 0 to ``n_out - 1``, or the numbers that a regression predicts.
     """
 
     features: Array
-    labels: npt.NDArray[np.int32]
+    labels: Array
 
     @property
     def rows(self) -> int:
@@ -56,22 +56,32 @@ class Data:
         The dataset's name as the user gave it.
     train : Split
     validation, test : Split or None
-    n_classes : int
-        Number of classes.
+    n_out : int
+        Number of classes, or of a regression's targets.
     scale, offset : float
         Training uses ``features * scale + offset``.
-    has_accuracy : bool
-        False if the labels have no meaning (synthetic data).
+    labelled : bool
+        False if the labels have no meaning (synthetic data, rows to predict).
     """
 
     name: str
     train: Split
     validation: Split | None
     test: Split | None
-    n_classes: int
+    n_out: int
     scale: float
     offset: float
-    has_accuracy: bool
+    labelled: bool
+
+    @property
+    def regression(self) -> bool:
+        """Whether labels are numbers to predict, and not classes."""
+        return self.train.labels.ndim == 2
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether predictions can be correct."""
+        return self.labelled and not self.regression
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +98,8 @@ class RawData(Data):
     notes : tuple of str
         What was inferred when the files were read.
     class_names : tuple of str
-        The files' names of the classes 0, 1 and so on; empty if the labels are these numbers.
+        The files' names of the classes 0, 1 and so on, or of the targets; empty if these are
+        numbers.
     range_note : str
         A note if training may suffer from the range of features that are not standardised.
     """
@@ -114,6 +125,10 @@ class Dataset(Data):
     mean, deviation : tuple of float
         The mean and deviation of each column of the features as stored over the training
         rows, if the features have been standardised by them; else empty.
+    target_mean, target_deviation : tuple of float
+        The same of the targets of a regression.
+    variances : tuple of float
+        For a regression the variance of the targets in each of ``SPLITS``, summed over them.
     """
 
     validation: Split
@@ -123,12 +138,24 @@ class Dataset(Data):
     class_names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
+    target_mean: tuple[float, ...] = ()
+    target_deviation: tuple[float, ...] = ()
+    variances: tuple[float, ...] = ()
 
     @property
     def n_in(self) -> int:
         """Number of input columns."""
         columns: int = self.train.features.shape[1]
         return columns
+
+    def r2(self, split: str, loss: Any) -> Any:
+        """Return R², the explained fraction of the variance, for the mean squared error ``loss``.
+
+        With several targets their squared errors and variances are summed.  NaN if a split has
+        no rows, or if its targets are all equal.
+        """
+        variance = self.variances[SPLITS.index(split)]
+        return 1 - loss / variance if variance > 0 else np.nan * loss
 
 
 def splits_of(data: Data) -> dict[str, Split]:

@@ -23,7 +23,7 @@ def describe(raw: RawData) -> str:
         ("offset", f"{raw.offset:.10g}"),
         ("range", "{:.6g} to {:.6g} as stored".format(*extent(raw.train.features))),
         ("sha256", sha256(raw)),
-        ("classes", str(raw.n_classes)),
+        ("targets" if raw.regression else "classes", str(raw.n_out)),
         *(("inferred", printable(note)) for note in raw.notes),
         *([("caution", raw.range_note)] if raw.range_note else []),
     ]
@@ -32,7 +32,18 @@ def describe(raw: RawData) -> str:
 
 
 def _class_counts(splits: dict[str, Split], raw: RawData) -> list[str]:
-    n_classes, names = raw.n_classes, raw.class_names
+    if raw.regression:
+        head = f"{'target':>11} {'minimum':>12}{'mean':>12}{'maximum':>12}"
+        y = splits["train"].labels
+        rows = zip(raw.class_names or range(raw.n_out), y.min(0), y.mean(0), y.max(0), strict=True)
+        return [
+            head,
+            *(
+                f"{printable(str(n))[:11]:>11} {a:>12.6g}{b:>12.6g}{c:>12.6g}"
+                for n, a, b, c in rows
+            ),
+        ]
+    n_classes, names = raw.n_out, raw.class_names
     counts = {n: np.bincount(s.labels, minlength=n_classes) for n, s in splits.items()}
     if n_classes > _MOST_CLASSES:
         return [

@@ -38,6 +38,7 @@ def load(
     dtype: str = "float32",
     label_column: str = "auto",
     classes: tuple[str, ...] = (),
+    regression: bool = False,
 ) -> RawData:
     """Read a dataset.
 
@@ -53,17 +54,20 @@ def load(
         ``float32`` or ``float64``: no feature may be beyond its range.
     label_column : str
         For a text file: ``auto``, ``first``, ``last``, a header's name, or a number from 1; with
-        ``classes`` also ``none``.
+        ``classes`` also ``none``; for a regression several, separated by commas.
     classes : tuple of str
-        The labels that count as classes 0, 1 and so on, those of a network's outputs.  If they
-        are given, the data need no labels.
+        The labels that count as classes 0, 1 and so on, those of a network's outputs, or the
+        names of a regression's targets.  If they are given, the data need no labels.
+    regression : bool
+        Whether labels are numbers to predict, and not classes.
 
     Raises
     ------
     UsageError
         If the name has no known form.
     ConfigError
-        If a label column is given for data that are not a text file.
+        If a label column is given for data that are not a text file, or a regression is asked
+        of data whose labels are classes.
     DataError
         If the data are missing or bad.
     """
@@ -74,26 +78,34 @@ def load(
         guard.refuse_stand_in(path)
         if label_column == "none" and not classes:
             raise ConfigError("label-column none: training needs labels, expected their column")
-        reading = csvfile.read(path, label_column, largest)
-        fraction = csvfile.TEST_FRACTION
-        return assemble(name, reading, largest=largest, test_fraction=fraction, known=classes)
+        reading = csvfile.read(path, label_column, largest, regression)
+        return assemble(
+            name, reading, largest=largest, test_fraction=csvfile.TEST_FRACTION, known=classes,
+            regression=regression,
+        )  # fmt: skip
     if label_column != "auto":
         raise ConfigError(
             f"label-column {label_column} applies only to text files"
             f" ({', '.join(TEXT_SUFFIXES)}), and {name} is not one: leave it out"
         )
+    if regression and kind in KNOWN:
+        raise ConfigError(
+            f"task regression does not go with dataset {name}, whose labels are classes: leave "
+            "task out, or use a file with numbers to predict"
+        )
     if kind in ("digits", "synthetic"):
         raw = digits.load(name) if kind == "digits" else synthetic.load(name, seed)
-        if classes and classes != tuple(map(str, range(raw.n_classes))):
+        if classes and classes != tuple(map(str, range(raw.n_out))):
             shown = ", ".join(classes[:5]) + ", ..." * (len(classes) > 5)
-            raise DataError(f"{name}: has classes 0 to {raw.n_classes - 1}, expected {shown}")
+            raise DataError(f"{name}: has classes 0 to {raw.n_out - 1}, expected {shown}")
         return raw
     if kind in _READERS and kind != "folder":
         guard.refuse_stand_in(path)
     if kind in locate.NAMED:
         reading = idx.read_folder(locate.locate(kind))
         return assemble(name, reading, largest=largest, n_classes=MNIST_CLASSES, known=classes)
-    return assemble(name, _READERS[kind](path, not classes), largest=largest, known=classes)
+    reading = _READERS[kind](path, not classes)
+    return assemble(name, reading, largest=largest, known=classes, regression=regression)
 
 
 def path_of(name: str) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
-from hpcpgd.data.dataset import Dataset, RawData, Split, sha256
+from hpcpgd.data.dataset import Dataset, RawData, Split, sha256, splits_of
 from hpcpgd.data.rng_streams import STREAM_SPLIT, STREAM_TEST
 from hpcpgd.data.standardise import standardised
 from hpcpgd.errors import ConfigError, DataError
@@ -39,7 +41,7 @@ def prepare(
         Fraction of the rows to hold out, 0 to below 1; None takes the format's default.
     standardise : str, optional
         If given, the run's dtype: each column is scaled to mean 0 and deviation 1 over the
-        training rows, and the features are stored in this dtype.
+        training rows, and the features are stored in this dtype.  So are a regression's targets.
 
     Returns
     -------
@@ -70,15 +72,22 @@ def prepare(
         train=train,
         validation=validation,
         test=test,
-        n_classes=raw.n_classes,
+        n_out=raw.n_out,
         scale=raw.scale,
         offset=raw.offset,
-        has_accuracy=raw.has_accuracy,
+        labelled=raw.labelled,
         sha256=sha256(raw),
         notes=notes,
         class_names=raw.class_names,
     )
-    return dataset if standardise is None else standardised(dataset, standardise)
+    dataset = dataset if standardise is None else standardised(dataset, standardise)
+    return replace(dataset, variances=_variances(dataset)) if dataset.regression else dataset
+
+
+def _variances(dataset: Dataset) -> tuple[float, ...]:
+    """Return the variance of the targets of each split, summed over them; NaN without rows."""
+    targets = [split.labels for split in splits_of(dataset).values()]
+    return tuple(float(y.var(axis=0).sum()) if len(y) else np.nan for y in targets)
 
 
 def most_train_rows(rows: int, own_validation: bool) -> int:
@@ -90,8 +99,8 @@ def _missing_classes(raw: RawData, train: Split) -> list[str]:
     """Return a note on the classes without a training row, unless labels have no meaning."""
     if not raw.has_accuracy:
         return []
-    missing = np.flatnonzero(np.bincount(train.labels, minlength=raw.n_classes) == 0)
-    names = raw.class_names or tuple(map(str, range(raw.n_classes)))
+    missing = np.flatnonzero(np.bincount(train.labels, minlength=raw.n_out) == 0)
+    names = raw.class_names or tuple(map(str, range(raw.n_out)))
     shown = ", ".join(names[k][:20] for k in missing[:5]) + (", ..." if missing.size > 5 else "")
     return [f"no training row of class {shown}"] if missing.size else []
 

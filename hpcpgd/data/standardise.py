@@ -44,11 +44,20 @@ def standardised(dataset: Dataset, dtype: str) -> Dataset:
     note = "each column standardised by its mean and deviation over the training rows"
     if constant:
         note += f" ({constant} of {mean.size} never vary and become 0)"
+    target_mean, target_deviation = np.zeros(0), np.zeros(0)
+    if dataset.regression:
+        target_mean = dataset.train.labels.mean(axis=0)
+        deviation = dataset.train.labels.std(axis=0)
+        target_deviation = np.where(deviation > ROUNDING * np.abs(target_mean), deviation, 1.0)
+        note += "; targets, too: losses are in units of their deviation"
     scaled = {}
     for name, split in splits.items():
         features = _scaled(split.features, dataset, mean, divisor, dtype)
         note += _far(features, name, dataset.name)
-        scaled[name] = Split(features, split.labels)
+        labels = split.labels
+        if dataset.regression:
+            labels = (labels - target_mean) / target_deviation
+        scaled[name] = Split(features, labels)
     return replace(
         dataset,
         train=scaled["train"],
@@ -59,6 +68,8 @@ def standardised(dataset: Dataset, dtype: str) -> Dataset:
         notes=(*dataset.notes, note),
         mean=tuple(((mean - dataset.offset) / dataset.scale).tolist()),
         deviation=tuple((divisor / dataset.scale).tolist()),
+        target_mean=tuple(target_mean.tolist()),
+        target_deviation=tuple(target_deviation.tolist()),
     )
 
 

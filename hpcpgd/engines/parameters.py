@@ -13,14 +13,15 @@ from hpcpgd.kernels.core.network import Array, Network
 BLOCK = 2**16  # weights drawn at a time
 
 
-def make_network(config: RunConfig, n_in: int, n_classes: int) -> Network:
-    """Return the configured network between ``n_in`` inputs and ``n_classes`` outputs."""
+def make_network(config: RunConfig, n_in: int, n_out: int) -> Network:
+    """Return the configured network between ``n_in`` inputs and ``n_out`` outputs."""
     return Network(
-        widths=(n_in, *config.hidden, n_classes),
+        widths=(n_in, *config.hidden, n_out),
         dtype=config.dtype,
         activation=config.activation,
         output_activation=config.output_activation,
         loss=config.loss,
+        regression=config.task == "regression",
     )
 
 
@@ -33,17 +34,18 @@ def uniform(bits: np.random.Philox, count: int) -> Array:
     return (bits.random_raw(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def initial_parameters(network: Network, seed: int) -> Array:
-    """Return Glorot-uniform weights and zero biases, a flat vector of shape (size,).
+def initial_parameters(network: Network, seed: int, init: str = "glorot") -> Array:
+    """Return uniform weights and zero biases, a flat vector of shape (size,).
 
-    Weights are uniform in ±sqrt(6 / (fan_in + fan_out)), a pure function of seed and
-    layer.  They are drawn in float64 and rounded, so that float32 and float64 runs begin at
-    the same point.  Blocks avoid a second copy of all weights.
+    Weights are uniform in ±sqrt(6 / (fan_in + fan_out)) for ``init`` "glorot", in
+    ±sqrt(6 / fan_in) for "he", and a pure function of seed and layer.  They are drawn in float64
+    and rounded, so that float32 and float64 runs begin at the same point.  Blocks avoid a second
+    copy of all weights.
     """
     flat = network.zeros()
     for layer in range(1, network.depth + 1):
         fan_in, fan_out = network.widths[layer - 1 : layer + 1]
-        limit = np.sqrt(6.0 / (fan_in + fan_out))
+        limit = np.sqrt(6.0 / (fan_in if init == "he" else fan_in + fan_out))
         bits = np.random.Philox(key=[seed, STREAM_WEIGHTS * 2**32 + layer])
         flat_weights = network.weights(flat, layer).reshape(-1)
         for begin in range(0, flat_weights.size, BLOCK):

@@ -107,17 +107,18 @@ def _outcome(run: ResultReader) -> dict[str, str]:
 
 
 def _history(history: dict[str, Array], test: dict[str, float]) -> dict[str, str]:
-    head = ("epoch", "train loss", "accuracy", "validation loss", "accuracy", "time")
+    score, shown = ("r2", number) if "train_r2" in history else ("accuracy", percent)
+    head = ("epoch", "train loss", score, "validation loss", score, "time")
     seconds, last = history["epoch_seconds"], len(history["epoch_seconds"]) - 1
     facts = {"": COLUMNS.format(*head)}
     for label, epoch in (("first", 0), ("best", _best(history)), ("last", last)):
         at = {name: float(values[epoch]) for name, values in history.items()}
         facts[label] = COLUMNS.format(
-            epoch + 1, number(at["train_loss"]), percent(at["train_accuracy"]),
-            number(at["validation_loss"]), percent(at["validation_accuracy"]),
+            epoch + 1, number(at["train_loss"]), shown(at[f"train_{score}"]),
+            number(at["validation_loss"]), shown(at[f"validation_{score}"]),
             duration(at["epoch_seconds"]),
         )  # fmt: skip
-    facts["test"] = COLUMNS.format("", number(test["loss"]), percent(test["accuracy"]), "", "", "")
+    facts["test"] = COLUMNS.format("", number(test["loss"]), shown(test[score]), "", "", "")
     median, whole = duration(float(np.median(seconds))), duration(float(seconds.sum()))
     rate = f"{np.median(history['gflops']):.3g} GFLOP/s"
     facts["time"] = f"{median} an epoch (median of {last + 1}), {whole} in all, {rate}"

@@ -40,7 +40,7 @@ def read(request: Namespace) -> tuple[Model, Dataset, str]:
     column = request.label_column or ("auto" if request.dataset else config.label_column)
     raw = load(
         source, seed=config.seed, dtype=model.network.dtype, label_column=column,
-        classes=model.labels,
+        classes=model.labels, regression=model.network.regression,
     )  # fmt: skip
     columns, inputs = raw.train.features.shape[1], model.network.widths[0]
     if columns != inputs:
@@ -88,6 +88,6 @@ def _dataset(raw: RawData, split: Split, digest: str, name: str) -> Dataset:
     none = split.take(np.arange(0))
     return Dataset(
         name=printable(f"{Path(raw.name).name} ({name})"), train=split, validation=none, test=none,
-        n_classes=raw.n_classes, scale=raw.scale, offset=raw.offset,
-        has_accuracy=raw.has_accuracy, sha256=digest,
+        n_out=raw.n_out, scale=raw.scale, offset=raw.offset,
+        labelled=raw.labelled, sha256=digest,
     )  # fmt: skip

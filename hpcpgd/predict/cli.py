@@ -14,8 +14,9 @@ PROGRAM = "hpcpgd predict"
 SPLITS = ("train", "validation", "test", "all")
 SUFFIXES = (".npz", ".csv", ".h5")
 DESCRIPTION = """Apply the network of a run file to rows of a dataset, and write their classes and
-the outputs of the network.  Where the rows have labels, print accuracy, loss and, for up to 20
-classes, the confusion matrix.  Under mpirun the ranks divide the rows; the result has the same
+the outputs of the network, or the numbers that a regression predicts.  Where the rows have labels,
+print accuracy, loss and, for up to 20 classes, the confusion matrix, or R2 and the mean squared
+error.  Under mpirun the ranks divide the rows; the result has the same
 bits on any number of ranks."""
 EPILOG = """Exit code: 0 done, 2 wrong flag, 65 bad run file or dataset, such as one with another
 number of inputs, 69 no MPI or too little memory, 74 the output cannot be written, 78 flags that do

@@ -22,10 +22,11 @@ pip install 'hpcpgd[export]'."""
 EPILOG = """Exit code: 0 done, 2 wrong flag, 65 bad run file, 69 a library is missing, 74 the output
 cannot be written, 78 the network is too large for onnx."""
 OPSET, IR = 17, 8  # of ONNX, which every onnxruntime since 1.13 reads
+GELU_OPSET, GELU_IR = 20, 9  # the first with Gelu
 ONNX_LIMIT = 2**31 - 2**20  # bytes of a message of protobuf, less some for the graph
 OPERATORS = {
     "sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "softmax": "Softmax",
-    "linear": "Identity",
+    "linear": "Identity", "gelu": "Gelu",
 }  # fmt: skip
 
 
@@ -53,7 +54,7 @@ def _run(argv: Sequence[str] | None) -> int:
         with opened_result(options.run) as run:
             model, config = read_model(run), run.config()
         facts = {name: config[name] for name in ("activation", "output_activation", "loss")}
-        facts["class_labels"] = json.dumps(model.labels, ensure_ascii=False)
+        facts[_names(model)] = json.dumps(model.labels, ensure_ascii=False)
         check_writable(output, options.overwrite, options.run)
         write_atomically(output, FORMATS[options.to](model, facts))
         say(f"{options.to:<12}{output}")
@@ -66,15 +67,21 @@ def _arrays(model: Any) -> dict[str, Any]:
     if model.mean.shape:
         numbers |= {"mean": model.mean, "deviation": model.deviation}
     arrays = {f"input_{name}": np.array(value, np.float64) for name, value in numbers.items()}
+    if model.target_mean.shape:
+        arrays |= {n: getattr(model, n) for n in ("target_deviation", "target_mean")}
     for layer in range(1, model.network.depth + 1):
         arrays[f"layer{layer}.weights"] = model.network.weights(model.parameters, layer).copy()
         arrays[f"layer{layer}.biases"] = model.network.biases(model.parameters, layer).copy()
     return arrays
 
 
+def _names(model: Any) -> str:
+    return "target_names" if model.network.regression else "class_labels"
+
+
 def _npz(model: Any, facts: dict[str, str]) -> bytes:
     image = io.BytesIO()
-    arrays = _arrays(model) | facts | {"class_labels": np.array(model.labels)}
+    arrays = _arrays(model) | facts | {_names(model): np.array(model.labels)}
     np.savez(image, **arrays)
     return image.getvalue()
 
@@ -84,7 +91,7 @@ def _safetensors(model: Any, facts: dict[str, str]) -> bytes:
 
 
 def _onnx(model: Any, facts: dict[str, str]) -> bytes:
-    """Return a graph from features, float64 (rows, inputs) as stored, to outputs and classes."""
+    """Return a graph from features, float64 (rows, inputs) as stored, to predictions."""
     onnx, network, arrays = _library("onnx"), model.network, _arrays(model)
     if network.size * network.itemsize > ONNX_LIMIT:
         raise ConfigError("--to onnx: the network is above 2 GiB: expected --to safetensors")
@@ -94,20 +101,23 @@ def _onnx(model: Any, facts: dict[str, str]) -> bytes:
         for name, kind, *columns in (
             ("features", kinds.DOUBLE, network.widths[0]),
             ("outputs", real, network.widths[-1]),
-            ("predicted", kinds.INT64),
+            ("predicted", kinds.DOUBLE, network.widths[-1])
+            if network.regression
+            else ("predicted", kinds.INT64),
         )
     )
-    nodes = _nodes(onnx.helper.make_node, network, arrays, real)
+    nodes = _nodes(onnx.helper.make_node, network, arrays, real, kinds.DOUBLE)
     numbers = [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()]
     graph = onnx.helper.make_graph(nodes, "hpcpgd", [features], results, numbers)
-    opsets = [onnx.helper.make_opsetid("", OPSET)]
-    made = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=IR)
+    new = "gelu" in network.functions
+    opsets = [onnx.helper.make_opsetid("", GELU_OPSET if new else OPSET)]
+    made = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=GELU_IR if new else IR)
     onnx.helper.set_model_props(made, facts)
     onnx.checker.check_model(made)
     return bytes(made.SerializeToString())
 
 
-def _nodes(make: Any, network: Any, arrays: dict[str, Any], real: int) -> list[Any]:
+def _nodes(make: Any, network: Any, arrays: dict[str, Any], real: int, double: int) -> list[Any]:
     nodes, at = [], "features"
     scaling = [name for name in arrays if name.startswith("input_")]
     for operator, name in zip(("Mul", "Add", "Sub", "Div"), scaling, strict=False):
@@ -115,10 +125,17 @@ def _nodes(make: Any, network: Any, arrays: dict[str, Any], real: int) -> list[A
     nodes.append(make("Cast", [at], [at := "layer0"], to=real))
     for layer in range(1, network.depth + 1):
         last, place = layer == network.depth, f"layer{layer}"
-        operator = OPERATORS[network.output_activation if last else network.activation]
+        operator = OPERATORS[network.functions[layer - 1]]
+        form = {"approximate": "tanh"} if operator == "Gelu" else {}
         nodes.append(make("Gemm", [at, f"{place}.weights", f"{place}.biases"], [f"{place}.z"]))
-        nodes.append(make(operator, [f"{place}.z"], [at := "outputs" if last else place]))
-    return [*nodes, make("ArgMax", ["outputs"], ["predicted"], axis=1, keepdims=0)]
+        nodes.append(make(operator, [f"{place}.z"], [at := "outputs" if last else place], **form))
+    if not network.regression:
+        return [*nodes, make("ArgMax", ["outputs"], ["predicted"], axis=1, keepdims=0)]
+    nodes.append(make("Cast", ["outputs"], [at := "numbers"], to=double))
+    for operator, name in (("Mul", "target_deviation"), ("Add", "target_mean")):
+        if name in arrays:
+            nodes.append(make(operator, [at, name], [at := f"{name}.applied"]))
+    return [*nodes, make("Identity", [at], ["predicted"])]
 
 
 def _library(name: str) -> Any:

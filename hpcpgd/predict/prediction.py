@@ -11,8 +11,9 @@ from hpcpgd.cli.launcher import say
 from hpcpgd.cli.quantities import number, percent
 from hpcpgd.data import Split
 from hpcpgd.errors import printable
-from hpcpgd.kernels.core.elementwise import LOSS, add_bias_and_activate, score
-from hpcpgd.kernels.core.network import FUNCTION_CODES, LOSS_CODES, Array, Network
+from hpcpgd.kernels.core.elementwise import LOSS, add_bias_and_activate
+from hpcpgd.kernels.core.elementwise import score as add_score
+from hpcpgd.kernels.core.network import FUNCTION_CODES, LOSS_CODES, Array
 from hpcpgd.kernels.core.partition import block_range
 from hpcpgd.kernels.core.workspace import TOTALS
 from hpcpgd.machine import jit_cache
@@ -47,12 +48,14 @@ def predict(world: mpi.Comm, request: Namespace) -> None:
     outputs = outputs_on_all(ranks, model, split.features)
     with mpi.agreed(ranks.comm):
         if ranks.rank == 0:
-            labels = split.labels if dataset.has_accuracy else None
+            labels = split.labels if dataset.labelled else None
             write(request.output, model, outputs, labels, run, dataset.name)
             facts = {"rows": f"{split.rows} of {dataset.name}"}
             if not model.mean.shape and dataset.scale != model.scale:
                 facts["scale"] = f"{model.scale:.6g} as in the run; the data suggest otherwise"
-            facts |= scores(model.network, outputs, split) if dataset.has_accuracy else {}
+            if dataset.labelled:
+                score = regression_scores if dataset.regression else class_scores
+                facts |= score(model, outputs, split)
             facts["output"] = printable(str(request.output))
             say("\n".join(f"{name:<12}{text}" for name, text in facts.items()))
     mpi.leave(ranks)
@@ -62,10 +65,10 @@ def forward(model: Model, features: Array) -> Array:
     """Return the outputs (rows, classes) for features as stored (rows, inputs)."""
     network, a = model.network, model.first_layer(features)
     for layer in range(1, network.depth + 1):
-        function = network.output_activation if layer == network.depth else network.activation
         a = a @ network.weights(model.parameters, layer)
         biases = network.biases(model.parameters, layer)
-        add_bias_and_activate(FUNCTION_CODES[function], biases, a, 0, biases.size)  # in place
+        code = FUNCTION_CODES[network.functions[layer - 1]]
+        add_bias_and_activate(code, biases, a, a, 0, biases.size)  # in place
     return a
 
 
@@ -84,13 +87,21 @@ def outputs_on_all(ranks: mpi.Ranks, model: Model, features: Array) -> Array:
     return outputs
 
 
-def scores(network: Network, outputs: Array, split: Split) -> dict[str, str]:
+def regression_scores(model: Model, outputs: Array, split: Split) -> dict[str, str]:
+    """Return R² and the mean squared error in the units of the targets as text by label."""
+    squares = ((split.labels - model.predictions(outputs)) ** 2).sum()
+    whole = ((split.labels - split.labels.mean(axis=0)) ** 2).sum()
+    r2 = 1 - squares / whole if whole > 0 else np.nan
+    return {"R2": number(r2), "mse": number(squares / len(outputs))}
+
+
+def class_scores(model: Model, outputs: Array, split: Split) -> dict[str, str]:
     """Return accuracy, loss and, for few classes, the confusion matrix as text by label."""
-    rows, classes = outputs.shape
+    network, (rows, classes) = model.network, outputs.shape
     table, totals = np.zeros((classes, classes), np.int64), np.zeros(TOTALS)
     codes = LOSS_CODES[network.loss], FUNCTION_CODES[network.output_activation]
     predicted = np.zeros(rows, np.int32)
-    score(*codes, outputs, split.labels, predicted, totals)
+    add_score(*codes, outputs, split.labels, predicted, totals)
     np.add.at(table, (split.labels, predicted), 1)
     facts = {"accuracy": percent(table.trace() / rows), "loss": number(totals[LOSS] / rows)}
     if classes <= MOST_CLASSES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import h5netcdf
 import numpy as np
@@ -20,34 +21,50 @@ SCHEMA = "hpcpgd.prediction/1"
 def write(
     path: Path, model: Model, outputs: Array, labels: Array | None, run: str, rows: str
 ) -> None:
-    """Write classes and outputs (rows, classes) in the form that the name's ending says.
+    """Write predictions and, of classes, outputs (rows, classes) in the form of the name's ending.
 
-    ``labels`` are the true classes; ``run`` and ``rows`` become attributes of an HDF5 file.
+    ``labels`` are the true classes or targets; ``run`` and ``rows`` become attributes of an HDF5
+    file.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     """
-    arrays = {"predicted": outputs.argmax(axis=1), "outputs": outputs}
+    regression = model.network.regression
+    arrays = {"predicted": model.predictions(outputs)}
+    if not regression:
+        arrays["outputs"] = outputs
     if labels is not None:
-        arrays["true"] = labels.astype(np.int64)
+        arrays["true"] = labels if regression else labels.astype(np.int64)
+    column, names = ("target", "target_names") if regression else ("class", "class_labels")
     image = io.BytesIO()
     if path.suffix == ".npz":
-        np.savez(image, **arrays, class_labels=np.array(model.labels))
+        everything: dict[str, Any] = {**arrays, names: np.array(model.labels)}
+        np.savez(image, **everything)
     elif path.suffix == ".csv":
-        image.write(_table(model.labels, arrays).encode("utf-8", "surrogateescape"))
+        table = _numbers if regression else _classes
+        image.write(table(model.labels, arrays).encode("utf-8", "surrogateescape"))
     else:
         with h5netcdf.File(image, "w") as file:
             file.attrs.update({"schema": SCHEMA, "run": run, "rows": rows})
-            file.dimensions = {"row": len(outputs), "class": len(model.labels)}
-            put(file, "class_labels", ("class",), list(model.labels))
+            file.dimensions = {"row": len(outputs), column: len(model.labels)}
+            put(file, names, (column,), list(model.labels))
             for name, array in arrays.items():
-                put(file, name, ("row", "class")[: array.ndim], array)
+                put(file, name, ("row", column)[: array.ndim], array)
     write_atomically(path, image.getbuffer())
 
 
-def _table(names: tuple[str, ...], arrays: dict[str, Array]) -> str:
+def _numbers(names: tuple[str, ...], arrays: dict[str, Array]) -> str:
+    """Return a line for each row: predicted and true numbers of each target."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([f"{name} {target}" for name in arrays for target in names])
+    table.writerows(np.hstack(list(arrays.values())).tolist())
+    return text.getvalue()
+
+
+def _classes(names: tuple[str, ...], arrays: dict[str, Array]) -> str:
     """Return a line for each row: predicted label, true label, an output for each class."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

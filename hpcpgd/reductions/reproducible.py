@@ -34,6 +34,11 @@ SCORE_ROWS = 512  # scored together
 FLAG_BYTES = 16  # two int64, summed over all ranks
 
 
+def keeps_inputs(network: Network, layer: int) -> bool:
+    """Return whether the derivative of a layer's function needs its pre-activations."""
+    return network.functions[layer - 1] == "gelu"
+
+
 class Exchange:
     """Copies units that other groups computed to the memory of this group.
 
@@ -73,14 +78,19 @@ class Exchange:
         return range(self._group.count)
 
     def _row_views(self, phase: int, group: int, count: int) -> list[Array]:
-        """Return views of a group's units of a phase in the activations or deltas."""
+        """Return views of a group's units of a phase in its results.
+
+        These are activations or deltas, and for gelu also the pre-activations.
+        """
         kind, layer = self._schedule.phases[phase].kind, self._schedule.phases[phase].layer
         if kind == FORWARD:
-            whole = self._work.layer(layer)
+            results = [self._work.layer(layer)]
+            if keeps_inputs(self._network, layer):
+                results.append(self._work.kept(layer))
         else:
-            whole = self._work.delta(layer if kind == OUTPUT else layer - 1)
+            results = [self._work.delta(layer if kind == OUTPUT else layer - 1)]
         units = self._units(phase, group, count)
-        return [whole[slice(*rows), slice(*columns)] for rows, columns in units]
+        return [whole[slice(*r), slice(*columns)] for r, columns in units for whole in results]
 
     def _parameter_views(self, flat: Array, group: int) -> list[Array]:
         """Return views of the parameters that a group updates."""
@@ -190,13 +200,15 @@ def communicated(
 ) -> list[int]:
     """Return the bytes of a step (see ``traffic.communicated``), which groups send each other.
 
-    They send activations and deltas of the hidden layers, deltas of the output layer, and all
-    parameters.  No other group needs the activations of the output layer.
+    They send activations and deltas of the hidden layers, for gelu also pre-activations, deltas
+    of the output layer, and all parameters.  No other group needs the activations of the output
+    layer.
     """
     if len(sizes) == 1:
         return [0] * (network.depth + 1)
     layers = []
     for layer, nbytes in enumerate(parameter_bytes(network), 1):
-        numbers = rows * network.widths[layer] * (2 if layer < network.depth else 1)
+        arrays = 1 if layer == network.depth else 2 + keeps_inputs(network, layer)
+        numbers = rows * network.widths[layer] * arrays
         layers.append(numbers * network.itemsize + nbytes)
     return [FLAG_BYTES * sum(sizes), *layers]

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from hpcpgd.errors import DataError
-from hpcpgd.kernels.core.network import FUNCTION_CODES, LOSS_CODES, Array, Network
+from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.results.result_reader import ResultReader
+
+ARRAYS = ("parameters", "mean", "deviation", "target_mean", "target_deviation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +25,12 @@ class Model:
     network : Network
     parameters : ndarray, shape (size,)
     labels : tuple of str
-        The label of each output.
+        The label of each output, or the name of a regression's target.
     scale, offset : float
     mean, deviation : ndarray of float64, shape (inputs,) or ()
         0 and 1 where columns are not standardised.
+    target_mean, target_deviation : ndarray of float64, shape (outputs,) or ()
+        The same of a regression's targets: it predicts ``output * deviation + mean``.
     """
 
     network: Network
@@ -36,6 +40,8 @@ class Model:
     offset: float = 0.0
     mean: Array = field(default_factory=lambda: np.zeros(()))
     deviation: Array = field(default_factory=lambda: np.ones(()))
+    target_mean: Array = field(default_factory=lambda: np.zeros(()))
+    target_deviation: Array = field(default_factory=lambda: np.ones(()))
 
     def first_layer(self, features: Array) -> Array:
         """Return what features (rows, inputs) are as the input layer, in the network's dtype."""
@@ -45,12 +51,18 @@ class Model:
         values = features * self.scale + self.offset
         return np.asarray((values - self.mean) / self.deviation, self.network.dtype)
 
+    def predictions(self, outputs: Array) -> Array:
+        """Return the class of each row (rows,), or a regression's numbers (rows, targets)."""
+        if not self.network.regression:
+            return np.asarray(outputs.argmax(axis=1))
+        return outputs.astype(np.float64) * self.target_deviation + self.target_mean
+
 
 def to_bytes(model: Model) -> bytes:
     """Return a model as other ranks of this job receive it."""
     facts: dict[str, Any] = {"network": asdict(model.network), "labels": model.labels}
     facts |= {"scale": model.scale, "offset": model.offset}
-    arrays = {name: getattr(model, name) for name in ("parameters", "mean", "deviation")}
+    arrays = {name: getattr(model, name) for name in ARRAYS}
     image = io.BytesIO()
     np.savez(image, facts=np.array(json.dumps(facts)), **arrays)
     return image.getvalue()
@@ -84,16 +96,23 @@ def read_model(run: ResultReader) -> Model:
         network.biases(parameters, layer)[:] = biases
     if not np.isfinite(parameters).all():
         raise DataError("model: has weights that are not finite")
-    labels, inputs = run.labels("model/class_labels"), network.widths[0]
+    place = "model/target_names" if network.regression else "model/class_labels"
+    labels, inputs = run.labels(place), network.widths[0]
     if len(set(labels)) != network.widths[-1]:
-        raise DataError(f"model/class_labels: expected {network.widths[-1]} labels that differ")
+        raise DataError(f"{place}: expected {network.widths[-1]} that differ")
     scale, offset = (run.real("model", name) for name in ("input_scale", "input_offset"))
-    if not run.has("model/input_mean"):
-        return Model(network, parameters, labels, scale, offset)
-    mean, deviation = (run.values(f"model/input_{n}", (inputs,)) for n in ("mean", "deviation"))
+    scaling = (*_standard(run, "input", inputs), *_standard(run, "target", network.widths[-1]))
+    return Model(network, parameters, labels, scale, offset, *scaling)
+
+
+def _standard(run: ResultReader, what: str, count: int) -> tuple[Array, Array]:
+    """Return mean and deviation of the inputs or targets, 0 and 1 if they are not standardised."""
+    if not run.has(f"model/{what}_mean"):
+        return np.zeros(()), np.ones(())
+    mean, deviation = (run.values(f"model/{what}_{n}", (count,)) for n in ("mean", "deviation"))
     if not (np.isfinite(mean).all() and (deviation > 0).all()):
         raise DataError("model: expected finite means and deviations above 0")
-    return Model(network, parameters, labels, scale, offset, mean, deviation)
+    return mean, deviation
 
 
 def _layers(run: ResultReader) -> list[tuple[Array, Array]]:
@@ -109,11 +128,11 @@ def _layers(run: ResultReader) -> list[tuple[Array, Array]]:
 
 def _network(run: ResultReader, widths: tuple[int, ...]) -> Network:
     config, dtype = run.config(), run.text("dtype")
-    choices = {"activation": FUNCTION_CODES, "output_activation": FUNCTION_CODES}
-    for name, known in {**choices, "loss": LOSS_CODES}.items():
-        if config.get(name) not in known:
-            raise DataError(f"config: {name} {config.get(name)}: expected {', '.join(known)}")
     if dtype not in ("float32", "float64"):
         raise DataError(f"attribute 'dtype' is {dtype}, expected float32 or float64")
-    functions = (config[name] for name in ("activation", "output_activation", "loss"))
-    return Network(widths, dtype, *functions)
+    functions = {n: config.get(n, "") for n in ("activation", "output_activation", "loss")}
+    regression = config.get("task") == "regression"
+    network = Network(widths, dtype, **functions, regression=regression)
+    if wrong := network.wrong_function():
+        raise DataError(f"config: {wrong}")
+    return network

@@ -24,6 +24,7 @@ from hpcpgd.results.identify import CHECKPOINT, RUN, STUDY, what_is
 
 SCHEMAS = {RUN: "hpcpgd.run/1", STUDY: "hpcpgd.study/1"}
 RESULTS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+R2 = ("train_r2", "validation_r2")  # of a regression
 READ_BY = {
     CHECKPOINT: "train --resume", RUN: "info", STUDY: "study report", "a dataset": "data info",
 }  # fmt: skip
@@ -92,12 +93,14 @@ class ResultReader:
     def history(self) -> dict[str, Array]:
         """Return columns of the history by name, each float64 (epochs,)."""
         epochs = len(self.values("history/steps", (None,)))
-        names = (*RESULTS, "epoch_seconds", "gflops")
+        names = [*RESULTS, "epoch_seconds", "gflops"]
+        names += [name for name in R2 if self.has(f"history/{name}")]
         return {n: self.values(f"history/{n}", (epochs,)).astype(np.float64) for n in names}
 
     def test(self) -> dict[str, float]:
-        """Return loss and accuracy of the test, NaN without one."""
-        names, there = ("loss", "accuracy"), self.has("test")
+        """Return loss and accuracy, or for a regression R², of the test; NaN without one."""
+        names = ("loss", "r2" if self.has(f"history/{R2[0]}") else "accuracy")
+        there = self.has("test")
         return {n: float(self.values(f"test/{n}", ())) if there else math.nan for n in names}
 
     def others_used(self) -> float:

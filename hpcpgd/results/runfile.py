@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from hpcpgd.config.toml_file import parse
-from hpcpgd.data.dataset import splits_of
+from hpcpgd.data.dataset import Dataset, splits_of
 from hpcpgd.data.hdf5_heaps import opened
 from hpcpgd.data.safe_hdf5 import attribute
 from hpcpgd.engines.parameters import params_sha256
@@ -60,7 +60,7 @@ def write_run_file(path: Path, record: RunRecord) -> None:
             if segment.timing.epochs:
                 _write_timing(file.create_group(f"timing/segment{number}"), segment.timing)
         if record.test is not None:
-            _write_test(file.create_group("test"), record.test)
+            _write_test(file.create_group("test"), record.test, record.dataset)
         if record.parameters is not None:
             _write_model(file.create_group("model"), record, record.parameters)
     with h5py.File(image, "r+") as file:
@@ -153,6 +153,10 @@ def _write_history(group: Any, record: RunRecord) -> None:
     for column in fields(Epoch):
         units = {"units": UNITS[column.name]} if column.name in UNITS else {}
         put(group, column.name, ("epoch",), history.column(column.name), **units)
+    if record.dataset.regression:
+        for split in ("train", "validation"):
+            r2 = record.dataset.r2(split, history.column(f"{split}_loss"))
+            put(group, f"{split}_r2", ("epoch",), r2)
 
 
 def over_ranks(values: Array) -> Array:
@@ -177,7 +181,11 @@ def _write_timing(group: Any, timing: Timing) -> None:
     put(group, "rows", ("epoch", axis), rows)
 
 
-def _write_test(group: Any, test: Scores) -> None:
+def _write_test(group: Any, test: Scores, data: Dataset) -> None:
+    if data.regression:
+        for name, value in (("loss", test.loss), ("r2", data.r2("test", test.loss))):
+            group.create_variable(name, (), np.float64)[...] = value
+        return
     classes = np.arange(len(test.confusion))
     group.dimensions = {"true": len(classes), "predicted": len(classes)}
     put(group, "true", ("true",), classes)
@@ -192,9 +200,12 @@ def _write_model(group: Any, record: RunRecord, flat: Array) -> None:
     group.attrs["input_scale"] = data.scale
     group.attrs["input_offset"] = data.offset
     group.attrs["loss"] = network.loss
-    group.dimensions = {"class": network.widths[-1]}
-    labels = list(data.class_names) or np.arange(network.widths[-1])
-    put(group, "class_labels", ("class",), labels)
+    output, names = ("target", "target_names") if data.regression else ("class", "class_labels")
+    group.dimensions = {output: network.widths[-1]}
+    put(group, names, (output,), list(data.class_names) or np.arange(network.widths[-1]))
+    if data.target_mean:  # a prediction is output * deviation + mean
+        put(group, "target_mean", ("target",), data.target_mean)
+        put(group, "target_deviation", ("target",), data.target_deviation)
     if data.mean:  # the input layer is (x - mean) / deviation: scale 1, offset 0
         group.dimensions["input"] = len(data.mean)
         put(group, "input_mean", ("input",), data.mean)
@@ -203,8 +214,7 @@ def _write_model(group: Any, record: RunRecord, flat: Array) -> None:
         weights, biases = network.weights(flat, layer), network.biases(flat, layer)
         part = group.create_group(f"layer{layer}")
         part.dimensions = {"fan_in": weights.shape[0], "fan_out": weights.shape[1]}
-        last = layer == network.depth
-        part.attrs["activation"] = network.output_activation if last else network.activation
+        part.attrs["activation"] = network.functions[layer - 1]
         put(part, "weights", ("fan_in", "fan_out"), weights)
         put(part, "biases", ("fan_out",), biases)
 

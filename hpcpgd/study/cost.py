@@ -52,8 +52,8 @@ class Costs:
             If its dataset is missing or bad.
         """
         config = point.config
-        rows, n_in, n_classes, nbytes = self._shape(point)
-        network = make_network(config, n_in, n_classes)
+        rows, n_in, n_out, nbytes = self._shape(point)
+        network = make_network(config, n_in, n_out)
         batch = rows if config.batch_size == "full" else min(int(config.batch_size), rows)
         examples = rows * config.epochs
         if config.max_steps != "none":
@@ -77,7 +77,7 @@ class Costs:
         key = (c.dataset, c.train_rows, c.test_fraction, c.seed, *options)
         if key not in self._shapes:
             dataset = load_dataset(c)
-            shape = (dataset.train.rows, dataset.n_in, dataset.n_classes, _bytes(dataset))
+            shape = (dataset.train.rows, dataset.n_in, dataset.n_out, _bytes(dataset))
             self._shapes[key] = shape
         return self._shapes[key]
 

@@ -54,7 +54,7 @@ def _row(
         threads=threads,
         nodes=run.number("nodes"),
         group_size=int(run.values("segments/group_size", (None,))[-1]),
-        test_accuracy=float(run.values("test/accuracy", ())) if run.has("test") else NAN,
+        test_accuracy=float(run.values("test/accuracy", ())) if run.has("test/accuracy") else NAN,
         oversubscribed=bool(run.values("segments/oversubscribed", (None,))[-1]),
         hostname=next(run.texts("ranks/segment1/host"), ""),
         cpu_model=run.text("cpu_model"),

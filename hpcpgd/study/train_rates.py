@@ -59,7 +59,7 @@ def select(comm: mpi.Comm, config: RunConfig) -> Selection:
     own = mpi.split(ranks, group)
     one = replace(config, reduction="allreduce")
     with mpi.agreed(ranks.comm):
-        network = make_network(one, dataset.n_in, dataset.n_classes)
+        network = make_network(one, dataset.n_in, dataset.n_out)
     # Claimed by all ranks together: groups of one node share its cores and its GPUs.
     resources = claim(ranks, one, 0.0)
     numbers = range(*block_range(len(RATES), groups, group))

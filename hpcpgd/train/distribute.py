@@ -48,7 +48,10 @@ def share(ranks: mpi.Ranks, dataset: Dataset | None, arena: Arena | None = None)
     """
     facts = json.loads(mpi.bcast_bytes(ranks.comm, _facts(dataset)))
     sizes = facts["splits"].values()
-    nbytes = sum(rows * (columns * np.dtype(dtype).itemsize + 4) for rows, columns, dtype in sizes)
+    targets = (facts["n_out"],) if facts.pop("regression") else ()
+    label_type = np.float64 if targets else np.int32
+    label_bytes = int(np.prod(targets)) * np.dtype(label_type).itemsize
+    nbytes = sum(n * (columns * np.dtype(t).itemsize + label_bytes) for n, columns, t in sizes)
     has_copy = arena is None or arena.group.index == 0
     ensure_memory(ranks, nbytes if has_copy else 0, f"dataset {facts['name']}")
     splits: dict[str, Any] = {}
@@ -56,7 +59,9 @@ def share(ranks: mpi.Ranks, dataset: Dataset | None, arena: Arena | None = None)
         root = None if dataset is None else getattr(dataset, name)
         splits[name] = Split(
             _spread(ranks, arena, None if root is None else root.features, (rows, columns), dtype),
-            _spread(ranks, arena, None if root is None else root.labels, (rows,), np.int32),
+            _spread(
+                ranks, arena, None if root is None else root.labels, (rows, *targets), label_type
+            ),
         )
     arrays = [array for split in splits.values() for array in (split.features, split.labels)]
     fault_point("rows", arrays)
@@ -88,6 +93,7 @@ def _facts(dataset: Dataset | None) -> bytes:
     splits = splits_of(dataset)
     names = [name for name in Dataset.__dataclass_fields__ if name not in splits]
     facts: dict[str, Any] = {name: getattr(dataset, name) for name in names}
+    facts["regression"] = dataset.regression
     facts["splits"] = {
         name: (*split.features.shape, split.features.dtype.str) for name, split in splits.items()
     }

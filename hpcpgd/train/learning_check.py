@@ -24,6 +24,8 @@ def at_chance(last: Epoch, dataset: Dataset) -> str:
     Chance is the accuracy of one prediction for all rows: the fraction of the most frequent
     class.  Guesses stay below chance and two standard errors in 98 of 100 runs.
     """
+    if dataset.regression:
+        return _no_better_than_mean(last, dataset)
     if not dataset.has_accuracy:
         return ""
     name, rows, accuracy = "validation", dataset.validation, last.validation_accuracy
@@ -34,6 +36,14 @@ def at_chance(last: Epoch, dataset: Dataset) -> str:
         return ""
     seen = f"{name} accuracy {percent(accuracy)} is at chance"
     return f"{seen}, as one class has {percent(share)} of the rows"
+
+
+def _no_better_than_mean(last: Epoch, dataset: Dataset) -> str:
+    """Return a phrase if a regression predicts no better than the mean of the targets, else ""."""
+    rows = dataset.validation.rows
+    name, loss = ("validation", last.validation_loss) if rows else ("train", last.train_loss)
+    r2 = dataset.r2(name, loss)
+    return f"{name} R2 {number(r2)}: the mean of the targets is as good" if r2 <= 0 else ""
 
 
 def not_fallen(losses: Array) -> str:

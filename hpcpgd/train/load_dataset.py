@@ -16,8 +16,9 @@ def load_dataset(config: RunConfig) -> Dataset:
         As `hpcpgd.data.load` and `hpcpgd.data.prepare`.
     """
     raw = load(
-        config.dataset, seed=config.seed, dtype=config.dtype, label_column=config.label_column
-    )
+        config.dataset, seed=config.seed, dtype=config.dtype, label_column=config.label_column,
+        regression=config.task == "regression",
+    )  # fmt: skip
     rows = None if config.train_rows == "all" else int(config.train_rows)
     if raw.validation is None:  # rows are copied, to training and validation
         share = 1.0 if rows is None else rows / raw.train.rows

@@ -15,8 +15,10 @@ import numpy as np
 
 from hpcpgd.cli.launcher import mute
 from hpcpgd.cli.quantities import duration, number, percent
+from hpcpgd.data import Dataset
 from hpcpgd.errors import printable
 from hpcpgd.results.history import Epoch, History
+from hpcpgd.results.record import Scores
 
 FIRST = 5  # first epochs of each start, which have a line with ``auto``
 ENOUGH_LINES = 50  # most lines for later epochs with ``auto``
@@ -31,7 +33,7 @@ class Progress:
         Print nothing.
     epochs : int
         Epochs of the whole run.  Callers may set this attribute later, and ``begun``: the
-        epochs that earlier starts of the run have made.
+        epochs that earlier starts of the run have made, and ``dataset``.
     every : int or str
         Epochs between the lines of a batch log; ``auto``: as `is_due` says.
     """
@@ -40,6 +42,7 @@ class Progress:
         self._silent = silent or sys.stdout is None  # None where it was closed
         self.epochs = epochs
         self.begun = 0
+        self.dataset: Dataset | None = None
         self._every = every
         self._bar: Any = None
 
@@ -60,7 +63,8 @@ class Progress:
         if not on_terminal():
             if not is_due(number, self.begun, self.epochs, self._every):
                 return
-            self.say(f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}  {line(epoch)}")
+            place = f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}"
+            self.say(f"{place}  {line(epoch, self.dataset)}")
             return
         with suppress(OSError):  # a terminal that was closed does not end the run
             self._draw(epoch)
@@ -80,7 +84,7 @@ class Progress:
             # The first epoch counts in the time left, which the bar would begin with now.
             self._bar.start_t -= epoch.epoch_seconds
             self._bar.last_print_t = self._bar.start_t
-        self._bar.set_postfix_str(line(epoch), refresh=False)
+        self._bar.set_postfix_str(line(epoch, self.dataset), refresh=False)
         self._bar.update()
 
     def close(self) -> None:
@@ -115,26 +119,33 @@ def on_terminal() -> bool:
         return False
 
 
-def line(epoch: Epoch) -> str:
-    """Return one epoch as text, of the same width in most epochs."""
+def qualities(epoch: Epoch, dataset: Dataset | None) -> tuple[str, str]:
+    """Return the accuracies of training and validation as text, or the R² of a regression."""
+    if dataset is None or not dataset.regression:
+        return percent(epoch.train_accuracy), percent(epoch.validation_accuracy)
+    train = dataset.r2("train", epoch.train_loss)
+    return number(train), number(dataset.r2("validation", epoch.validation_loss))
+
+
+def line(epoch: Epoch, dataset: Dataset | None = None) -> str:
+    """Return one epoch as text, of the same width in most epochs; ``dataset`` for a regression."""
+    name = "R2 " if dataset is not None and dataset.regression else ""
+    train, validation = (f"{name}{text:>7}" for text in qualities(epoch, dataset))
     return (
-        f"loss {number(epoch.train_loss):>6}  train {percent(epoch.train_accuracy):>7}  "
-        f"validation {percent(epoch.validation_accuracy):>7}  "
+        f"loss {number(epoch.train_loss):>6}  train {train}  validation {validation}  "
         f"{duration(epoch.epoch_seconds):>7}  {epoch.gflops:>5.3g} GFLOP/s"
     )
 
 
-def summary(
-    history: History, test_loss: float, test_accuracy: float, params_sha256: str, path: str
-) -> str:
+def summary(history: History, dataset: Dataset, test: Scores, params_sha256: str, path: str) -> str:
     """Return the table that ends a run."""
-    last = history.last
-    losses = (last.train_loss, last.validation_loss, test_loss)
-    accuracies = (last.train_accuracy, last.validation_accuracy, test_accuracy)
+    last, name, tested = history.last, "accuracy", percent(test.accuracy)
+    if dataset.regression:
+        name, tested = "R2", number(dataset.r2("test", test.loss))
     rows = [
         ("", "train", "validation", "test"),
-        ("loss", *map(number, losses)),
-        ("accuracy", *map(percent, accuracies)),
+        ("loss", *map(number, (last.train_loss, last.validation_loss, test.loss))),
+        (name, *qualities(last, dataset), tested),
     ]
     table = "\n".join(f"{a:<10}{b:>12}{c:>12}{d:>12}".rstrip() for a, b, c, d in rows)
     seconds = duration(float(np.median(history.column("epoch_seconds"))))

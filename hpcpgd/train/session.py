@@ -160,7 +160,7 @@ class Session:
     def _run(self, start: Opened, arena: Arena | None) -> None:
         fault_point("dataset")
         dataset = load_on_all(self.ranks, self.config, arena)
-        network = make_network(self.config, dataset.n_in, dataset.n_classes)
+        network = make_network(self.config, dataset.n_in, dataset.n_out)
         self._require_same_run(dataset, network, start)
         begin, end = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
         flops = network.flops_per_example * (end - begin)
@@ -179,7 +179,9 @@ class Session:
             self.watch.during("compiling"),
             mpi.agreed(self.ranks.comm),  # a GPU may have too little memory
         ):
-            parameters = initial_parameters(network, config.seed) if not state else state.parameters
+            parameters = (
+                state.parameters if state else initial_parameters(network, config.seed, config.init)
+            )
             fault_point("planning", parameters)
             trainer = make_trainer(
                 self.ranks.comm, config, dataset, network, parameters, resources, self.stop, arena
@@ -237,7 +239,7 @@ class Session:
         backend = BACKENDS[config.backend]
         private = backend.own_threads and not backend.scheduled
         threads = int(config.threads) if private else 1
-        confusion = 8 * dataset.n_classes**2 if dataset.test.rows else 0
+        confusion = 8 * dataset.n_out**2 if dataset.test.rows and dataset.has_accuracy else 0
         # A group holds all vectors once; but each rank makes initial parameters.
         states = OPTIMISERS[config.optimizer].vectors
         vectors = 1 + threads + states if arena is None else 1 + (2 + states) / arena.group.size
@@ -273,6 +275,7 @@ class Session:
 
     def _train(self, trainer: Trainer, writer: Writer) -> None:
         self.progress.epochs = trainer.epochs_to_come(self.config.epochs)
+        self.progress.dataset = trainer.dataset
         load = OtherLoad(self.ranks)
         try:
             trainer.run(self.config.epochs, self.progress.epoch)
@@ -291,7 +294,7 @@ class Session:
         test = trainer.test()
         writer.record.parameters = trainer.engine.parameters
         # Without test rows, or with synthetic labels, there is no test result.
-        if trainer.dataset.test.rows and trainer.dataset.has_accuracy:
+        if trainer.dataset.test.rows and trainer.dataset.labelled:
             writer.record.test = test
         try:
             writer.end(trainer, "complete")
@@ -317,7 +320,7 @@ class Session:
         if not self.first:
             return
         digest = params_sha256(trainer.context.network, trainer.engine.parameters)
-        text = summary(trainer.history, test.loss, test.accuracy, digest, str(run_file))
+        text = summary(trainer.history, trainer.dataset, test, digest, str(run_file))
         last, every = trainer.history.last.steps, trainer.sampler.steps
         if last < every:
             text = f"--max-steps: the last epoch has {last} of its {every} steps\n{text}"

@@ -131,7 +131,8 @@ class Trainer:
     def test(self) -> Scores:
         """Score the test rows, with their confusion matrix; collective."""
         fault_point("test")
-        return self._evaluate("test", self.dataset.test.rows > 0)
+        confusion = self.dataset.test.rows > 0 and not self.dataset.regression
+        return self._evaluate("test", confusion)
 
     def compare_replicas(self) -> None:
         """Refuse ranks that hold different weights; collective (see ``replicas``)."""

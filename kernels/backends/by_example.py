@@ -13,9 +13,9 @@ from typing import Any
 
 from hpcpgd.kernels.core.activations import activate, multiply_by_slope, softmax
 from hpcpgd.kernels.core.compiled import Kernel, compiled
-from hpcpgd.kernels.core.elementwise import add, copy, score
+from hpcpgd.kernels.core.elementwise import add, output_delta, score
 from hpcpgd.kernels.core.network import FUNCTION, SLOPE, SOFTMAX, Array, Network
-from hpcpgd.kernels.core.views import activations_of, biases_of, deltas_of, weights_of
+from hpcpgd.kernels.core.views import activations_of, biases_of, deltas_of, kept_of, weights_of
 from hpcpgd.kernels.core.workspace import Buffers, Workspace
 from hpcpgd.kernels.schedule import units
 from hpcpgd.kernels.schedule.units import Memory, Span, Target, add_scaled, scratch_of
@@ -40,7 +40,14 @@ def add_outer(library: Any, x: Array, delta: Array, dweight: Array) -> None:
 
 @compiled()
 def _forward_layer(
-    library: Any, table: Array, parameters: Array, layer: int, begin: int, x: Array, z: Array
+    library: Any,
+    table: Array,
+    parameters: Array,
+    layer: int,
+    begin: int,
+    x: Array,
+    z: Array,
+    kept: Array,
 ) -> None:
     """Algorithm 3, one layer: activations ``z``, from column ``begin`` on, for input ``x``."""
     weights, biases = weights_of(table, parameters, layer), biases_of(table, parameters, layer)
@@ -48,7 +55,7 @@ def _forward_layer(
     if table[layer, FUNCTION] == SOFTMAX:
         softmax(z)
     else:
-        activate(table[layer, FUNCTION], z)
+        activate(table[layer, FUNCTION], z, kept)
 
 
 @compiled()
@@ -58,18 +65,18 @@ def _forward(library: Any, work: Buffers, parameters: Array, row: int) -> None:
     for l in range(1, table.shape[0]):
         x = activations_of(table, work.activations, l - 1, row, row + 1)[0]
         z = activations_of(table, work.activations, l, row, row + 1)[0]
-        _forward_layer(library, table, parameters, l, 0, x, z)
+        kept = kept_of(table, work.activations, l, row, row + 1)[0]
+        _forward_layer(library, table, parameters, l, 0, x, z, kept)
 
 
 @compiled()
 def _backward(library: Any, work: Buffers, parameters: Array, row: int, out: Array) -> None:
     """Algorithm 4 for the example in ``row``: add its gradient to ``out``."""
     table, last = work.table, work.table.shape[0] - 1
-    a = activations_of(table, work.activations, last, row, row + 1)[0]
-    delta = deltas_of(table, work.deltas, last, row, row + 1)[0]
-    copy(a, delta)
-    delta[work.labels[row]] -= a.dtype.type(1)
-    multiply_by_slope(table[last, SLOPE], a, delta)
+    a = activations_of(table, work.activations, last, row, row + 1)
+    deltas = deltas_of(table, work.deltas, last, row, row + 1)
+    output_delta(table[last, SLOPE], a, work.labels[row : row + 1], deltas)
+    delta = deltas[0]
     for l in range(last, 0, -1):
         x = activations_of(table, work.activations, l - 1, row, row + 1)[0]
         add(biases_of(table, out, l), delta)
@@ -77,7 +84,8 @@ def _backward(library: Any, work: Buffers, parameters: Array, row: int, out: Arr
         if l > 1:
             back = deltas_of(table, work.deltas, l - 1, row, row + 1)[0]
             multiply(library, weights_of(table, parameters, l), delta, back)
-            multiply_by_slope(table[l - 1, SLOPE], x, back)
+            kept = kept_of(table, work.activations, l - 1, row, row + 1)[0]
+            multiply_by_slope(table[l - 1, SLOPE], kept, back)
             delta = back
 
 
@@ -103,9 +111,10 @@ def _forward_unit(
     begin, end = columns
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
     outputs = activations_of(table, memory.activations, layer, rows[0], rows[1])
+    kept = kept_of(table, memory.activations, layer, rows[0], rows[1])
     for row in range(a.shape[0]):
-        z = outputs[row][begin:end]
-        _forward_layer(library, table, memory.parameters, layer, begin, a[row], z)
+        z, keep = outputs[row][begin:end], kept[row][begin:end]
+        _forward_layer(library, table, memory.parameters, layer, begin, a[row], z, keep)
 
 
 @compiled()
@@ -114,13 +123,13 @@ def _back_unit(
 ) -> None:
     begin, end = columns
     weights = weights_of(table, memory.parameters, layer)[begin:end]  # (I, O)
-    a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
+    kept = kept_of(table, memory.activations, layer - 1, rows[0], rows[1])
     delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])
     backs = deltas_of(table, memory.deltas, layer - 1, rows[0], rows[1])
-    for row in range(a.shape[0]):
+    for row in range(kept.shape[0]):
         back = backs[row][begin:end]
         multiply(library, weights, delta[row], back)
-        multiply_by_slope(table[layer - 1, SLOPE], a[row][begin:end], back)
+        multiply_by_slope(table[layer - 1, SLOPE], kept[row][begin:end], back)
 
 
 @compiled()

@@ -14,7 +14,7 @@ from hpcpgd.kernels.blas.blas_library import Routines, gemm
 from hpcpgd.kernels.core.compiled import compiled
 from hpcpgd.kernels.core.elementwise import add_bias_and_activate, hidden_delta
 from hpcpgd.kernels.core.network import FUNCTION, SLOPE, Array
-from hpcpgd.kernels.core.views import activations_of, biases_of, deltas_of, weights_of
+from hpcpgd.kernels.core.views import activations_of, biases_of, deltas_of, kept_of, weights_of
 from hpcpgd.kernels.schedule.units import Memory, Span, Target, back, forward, gradient, offer
 
 THIN = 64  # fan_out up to which deltas are propagated back in panels of rows
@@ -42,7 +42,8 @@ def _forward(
     begin, end = columns
     gemm(library.blas, (False, False), (1.0, 0.0), a, weights[:, begin:end], z[:, begin:end])
     biases = biases_of(table, memory.parameters, layer)
-    add_bias_and_activate(table[layer, FUNCTION], biases, z, begin, end)
+    kept = kept_of(table, memory.activations, layer, rows[0], rows[1])
+    add_bias_and_activate(table[layer, FUNCTION], biases, z, kept, begin, end)
 
 
 @compiled()
@@ -52,7 +53,7 @@ def _back(
     delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])  # (B, O)
     back = deltas_of(table, memory.deltas, layer - 1, rows[0], rows[1])  # (B, I)
     weights = weights_of(table, memory.parameters, layer)  # (I, O)
-    a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
+    kept = kept_of(table, memory.activations, layer - 1, rows[0], rows[1])
     begin, end = columns
     # A thin product takes mostly memory traffic: a panel is still in the cache for the slope.
     step = PANEL if delta.shape[1] <= THIN else max(delta.shape[0], 1)
@@ -60,7 +61,7 @@ def _back(
         above, below = delta[top : top + step], back[top : top + step]
         block = below[:, begin:end]
         gemm(library.blas, (False, True), (1.0, 0.0), above, weights[begin:end], block)
-        hidden_delta(table[layer - 1, SLOPE], a[top : top + step], below, begin, end)
+        hidden_delta(table[layer - 1, SLOPE], kept[top : top + step], below, begin, end)
 
 
 @compiled()

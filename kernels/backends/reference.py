@@ -27,19 +27,33 @@ def softmax(z: Array) -> Array:
     return np.asarray(e / e.sum(axis=1, keepdims=True))
 
 
+def gelu_inner(z: Array) -> Array:
+    """Compute the argument of tanh in gelu, ``sqrt(2 / pi) (z + 0.044715 z³)``."""
+    return np.asarray(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))
+
+
+def gelu_slope(z: Array) -> Array:
+    """Compute the derivative of gelu at ``z``."""
+    t = np.tanh(gelu_inner(z))
+    inner_slope = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * z**2)
+    return np.asarray((1 + t) / 2 + z / 2 * (1 - t**2) * inner_slope)
+
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "linear": lambda z: z,
     "sigmoid": sigmoid,
     "tanh": np.tanh,
     "relu": lambda z: np.where(z < 0, 0, z),
     "softmax": softmax,
+    "gelu": lambda z: z / 2 * (1 + np.tanh(gelu_inner(z))),
 }
-# Derivatives f'(z) in terms of a = f(z).
+# Derivatives f'(z) in terms of a = f(z), that of gelu in terms of z.
 DERIVATIVES: dict[str, Callable[[Array], Array]] = {
     "linear": np.ones_like,
     "sigmoid": lambda a: a * (1 - a),
     "tanh": lambda a: 1 - a**2,
     "relu": lambda a: (a > 0).astype(a.dtype),
+    "gelu": gelu_slope,
 }
 
 
@@ -54,22 +68,22 @@ class Plan:
         """Algorithm 3: activations of every layer for ``rows`` (start, stop)."""
         net, here = self.network, slice(*rows)
         for l in range(1, net.depth + 1):
-            f = net.output_activation if l == net.depth else net.activation
             a = self.work.layer(l - 1)[here]  # (B, I)
             z = a @ net.weights(parameters, l) + net.biases(parameters, l)  # (B, O)
-            self.work.layer(l)[here] = ACTIVATIONS[f](z)
+            self.work.kept(l)[here] = z  # for gelu; others replace it by their activations
+            self.work.layer(l)[here] = ACTIVATIONS[net.functions[l - 1]](z)
 
     def deltas(self, parameters: Array, rows: tuple[int, int]) -> None:
         """Algorithm 4: deltas of every layer but the input, for ``rows`` (start, stop)."""
         net, here = self.network, slice(*rows)
         a = self.work.layer(net.depth)[here]  # (B, O)
-        error = a - one_hot(self.work.labels[here], net.widths[-1])
+        error = a - self._targets(here)
         if net.loss == "mse":
             error = error * DERIVATIVES[net.output_activation](a)
         self.work.delta(net.depth)[here] = error
         for l in range(net.depth, 1, -1):
             back = self.work.delta(l)[here] @ net.weights(parameters, l).T  # (B, I)
-            slope = DERIVATIVES[net.activation](self.work.layer(l - 1)[here])
+            slope = DERIVATIVES[net.functions[l - 2]](self.work.kept(l - 1)[here])
             self.work.delta(l - 1)[here] = back * slope
 
     def weight_gradient(
@@ -95,13 +109,18 @@ class Plan:
         """Predict the first ``count`` rows and add their loss and correct answers to the totals."""
         self.forward(parameters, (0, count))
         net, work = self.network, self.work
-        a, labels = work.layer(net.depth)[:count], work.labels[:count]
-        work.predicted[:count] = a.argmax(axis=1)
-        work.totals[0, LOSS] += LOSSES[net.loss, net.output_activation == "softmax"](
-            a, one_hot(labels, net.widths[-1])
-        )
-        work.totals[0, CORRECT] += np.sum(work.predicted[:count] == labels)
+        a = work.layer(net.depth)[:count]
+        loss = LOSSES[net.loss, net.output_activation == "softmax"]
+        work.totals[0, LOSS] += loss(a, self._targets(slice(count)))
         work.totals[0, EXAMPLES] += count
+        if not net.regression:
+            work.predicted[:count] = a.argmax(axis=1)
+            work.totals[0, CORRECT] += np.sum(work.predicted[:count] == work.labels[:count])
+
+    def _targets(self, here: slice) -> Array:
+        """Return the targets y (B, O) of some rows."""
+        labels = self.work.labels[here]
+        return labels if self.network.regression else one_hot(labels, self.network.widths[-1])
 
     def close(self) -> None:
         """Do nothing: this plan has no threads."""

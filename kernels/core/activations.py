@@ -19,7 +19,7 @@ from numba.extending import overload
 
 from hpcpgd.kernels.core.arithmetic import fma
 from hpcpgd.kernels.core.compiled import compiled
-from hpcpgd.kernels.core.network import RELU, SIGMOID, TANH, Array
+from hpcpgd.kernels.core.network import GELU, RELU, SIGMOID, TANH, Array
 
 
 def _exp32(x: Any) -> Any:
@@ -75,9 +75,18 @@ def _exp(x: Any) -> Any:
     return _exp32 if x == types.float32 else _exp64
 
 
+# gelu(z) = z / (1 + exp(-2 u)) with u = sqrt(2 / pi) (z + CUBE z³), its form with tanh.
+TWICE, CUBE = 2 * math.sqrt(2 / math.pi), 0.044715
+FAR = 16.0  # beyond ±FAR its derivative is 1 or 0, and z² might overflow
+
+
 @compiled()
-def activate(code: int, z: Array) -> None:
-    """Apply the activation ``code`` in place to a vector of pre-activations, eq. (5)."""
+def activate(code: int, z: Array, kept: Array) -> None:
+    """Apply the activation ``code`` in place to a vector of pre-activations, eq. (5).
+
+    For gelu alone ``kept`` receives the pre-activations; it may be ``z`` itself where no
+    derivative will be needed.
+    """
     one = z.dtype.type(1)
     if code == SIGMOID:
         for j in range(z.size):
@@ -89,13 +98,20 @@ def activate(code: int, z: Array) -> None:
         for j in range(z.size):
             # A comparison with NaN is false: in this form NaN is kept.
             z[j] = z.dtype.type(0) if z[j] < z.dtype.type(0) else z[j]
+    elif code == GELU:
+        twice, cube = z.dtype.type(TWICE), z.dtype.type(CUBE)
+        for j in range(z.size):
+            x = z[j]
+            kept[j] = x
+            z[j] = x / (one + exp(-twice * fma(cube * x, x * x, x)))
 
 
 @compiled()
 def multiply_by_slope(code: int, a: Array, delta: Array) -> None:
     """Multiply ``delta`` in place by the derivative at activations ``a``; both are vectors.
 
-    The derivative is a function of the activation, so pre-activations need not be kept.
+    The derivative is a function of the activation, so pre-activations need not be kept.  That
+    of gelu is not: here ``a`` are its pre-activations.
     """
     one = a.dtype.type(1)
     if code == SIGMOID:
@@ -107,6 +123,14 @@ def multiply_by_slope(code: int, a: Array, delta: Array) -> None:
     elif code == RELU:
         for j in range(a.size):
             delta[j] = delta[j] if a[j] > 0 else delta[j] * (a[j] * a.dtype.type(0))
+    elif code == GELU:
+        twice, cube, far = a.dtype.type(TWICE), a.dtype.type(CUBE), a.dtype.type(FAR)
+        for j in range(a.size):
+            x = far if a[j] > far else a[j]
+            x = -far if x < -far else x
+            gate = one / (one + exp(-twice * fma(cube * x, x * x, x)))
+            rise = twice * fma(a.dtype.type(3) * cube * x, x, one)
+            delta[j] *= fma(x * gate * (one - gate), rise, gate)
 
 
 @compiled()

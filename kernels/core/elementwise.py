@@ -49,16 +49,23 @@ def gather(features: Array, numbers: Array, scale: Any, offset: Any, out: Array)
 
 @compiled()
 def gather_labels(labels: Array, numbers: Array, out: Array) -> None:
-    """Copy ``labels[numbers]`` to ``out``, int32."""
+    """Copy ``labels[numbers]`` to ``out``: classes (B,), or for regression targets (B, O)."""
     for i in range(numbers.size):
-        out[i] = labels[numbers[i]]
+        if labels.ndim == 1:  # the compiler removes the branch that does not apply
+            out[i] = labels[numbers[i]]
+        else:
+            for j in range(labels.shape[1]):
+                out[i, j] = labels[numbers[i], j]
 
 
 @compiled()
-def add_bias_and_activate(code: int, biases: Array, z: Array, begin: int, end: int) -> None:
+def add_bias_and_activate(
+    code: int, biases: Array, z: Array, kept: Array, begin: int, end: int
+) -> None:
     """Turn products ``z`` (B, O) into activations, in place: eq. (4)'s bias, then eq. (5).
 
-    Only columns ``begin … end - 1``; softmax needs all columns.  ``biases`` is (O,).
+    Only columns ``begin … end - 1``; softmax needs all columns.  ``biases`` is (O,), and
+    ``kept`` (B, O) is as in ``activate``.
     """
     block = biases[begin:end]
     for i in range(z.shape[0]):
@@ -68,20 +75,25 @@ def add_bias_and_activate(code: int, biases: Array, z: Array, begin: int, end: i
         if code == SOFTMAX:
             softmax(row)
         else:
-            activate(code, row)
+            activate(code, row, kept[i][begin:end])
 
 
 @compiled()
 def output_delta(slope: int, a: Array, labels: Array, delta: Array) -> None:
     """Compute delta (B, O) of the output layer, algorithm 4: ``(a - y) * f'(z)``.
 
-    ``y`` is the one-hot vector of the label; this is the gradient of half the squared error.
+    ``y`` is the one-hot vector of the label, or the targets of a regression, ``labels`` (B, O);
+    this is the gradient of half the squared error.
     """
     one = a.dtype.type(1)
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
             delta[i, j] = a[i, j]
-        delta[i, labels[i]] -= one
+        if labels.ndim == 1:
+            delta[i, labels[i]] -= one
+        else:
+            for j in range(a.shape[1]):
+                delta[i, j] -= labels[i, j]
         multiply_by_slope(slope, a[i], delta[i])
 
 
@@ -89,7 +101,7 @@ def output_delta(slope: int, a: Array, labels: Array, delta: Array) -> None:
 def hidden_delta(slope: int, a: Array, delta: Array, begin: int, end: int) -> None:
     """Multiply back-propagated errors ``delta`` (B, O) by ``f'(z)``, in place.
 
-    Only columns ``begin … end - 1``; ``a`` (B, O) are the layer's activations.
+    Only columns ``begin … end - 1``; ``a`` (B, O) are what the layer kept (``kept_of``).
     """
     for i in range(a.shape[0]):
         multiply_by_slope(slope, a[i][begin:end], delta[i][begin:end])
@@ -146,8 +158,16 @@ def score(
     """Add loss, correct answers and examples of outputs ``a`` (B, O) to ``totals`` (8,).
 
     ``predicted`` (B,) receives the class with the largest output, the first of equal ones.
+    For a regression, with targets ``labels`` (B, O), no answer is correct, and only the
+    squared error counts.
     """
     for i in range(a.shape[0]):
+        totals[EXAMPLES] += 1.0
+        if labels.ndim == 2:
+            for j in range(a.shape[1]):
+                error = float(labels[i, j]) - float(a[i, j])
+                totals[LOSS] += error * error
+            continue
         best = 0
         for j in range(1, a.shape[1]):
             if a[i, j] > a[i, best]:
@@ -155,7 +175,6 @@ def score(
         predicted[i] = best
         totals[LOSS] += _row_loss(loss, function == SOFTMAX, a[i], labels[i])
         totals[CORRECT] += 1.0 if best == labels[i] else 0.0
-        totals[EXAMPLES] += 1.0
 
 
 @compiled()

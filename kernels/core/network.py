@@ -21,19 +21,20 @@ from hpcpgd.kernels.core.freed_memory import zero_bytes
 
 Array = npt.NDArray[Any]
 
-LINEAR, SIGMOID, TANH, RELU, SOFTMAX = range(5)
+LINEAR, SIGMOID, TANH, RELU, SOFTMAX, GELU = range(6)
 FUNCTION_CODES = {
     "linear": LINEAR,
     "sigmoid": SIGMOID,
     "tanh": TANH,
     "relu": RELU,
     "softmax": SOFTMAX,
+    "gelu": GELU,
 }
 MSE, CROSS_ENTROPY = range(2)
 LOSS_CODES = {"mse": MSE, "cross-entropy": CROSS_ENTROPY}
 
 # Columns of the table that describes the layers to compiled code, one row a layer.
-WIDTH, WEIGHTS, BIASES, ROWS, FUNCTION, SLOPE = range(6)
+WIDTH, WEIGHTS, BIASES, ROWS, FUNCTION, SLOPE, KEPT = range(7)
 
 ALIGNMENT = 64  # bytes: one cache line, one AVX-512 register
 
@@ -56,10 +57,15 @@ class Network:
         Neurons of each layer, input first: ``(784, 1024, 10)``.
     dtype : str
         ``"float32"`` or ``"float64"``.
-    activation, output_activation : str
-        Names in ``FUNCTION_CODES``; softmax only as the output.
+    activation : str
+        Name in ``FUNCTION_CODES`` of the hidden layers' function, or one name for each of them,
+        separated by commas.
+    output_activation : str
+        Softmax only here, gelu only in hidden layers.
     loss : str
         Name in ``LOSS_CODES``.
+    regression : bool
+        Whether targets are numbers, one for each output, and not the number of a class.
     """
 
     widths: tuple[int, ...]
@@ -67,6 +73,7 @@ class Network:
     activation: str = "sigmoid"
     output_activation: str = "sigmoid"
     loss: str = "mse"
+    regression: bool = False
 
     @property
     def depth(self) -> int:
@@ -101,6 +108,15 @@ class Network:
         return self.offsets[-1][1] + self.padded(self.widths[-1])
 
     @property
+    def functions(self) -> tuple[str, ...]:
+        """The names of the functions of layers 1 … L."""
+        hidden = self.activation.split(",")
+        return (
+            *(hidden * (self.depth - 1) if len(hidden) == 1 else hidden),
+            self.output_activation,
+        )
+
+    @property
     def n_parameters(self) -> int:
         """Number of weights and biases, without gaps."""
         return sum((i + 1) * o for i, o in zip(self.widths, self.widths[1:], strict=False))
@@ -114,6 +130,18 @@ class Network:
         """
         products = [i * o for i, o in zip(self.widths, self.widths[1:], strict=False)]
         return 2 * sum(products) * 2 + 2 * sum(products[1:])
+
+    def wrong_function(self) -> str:
+        """Return what is wrong with the names of functions and loss, "" if nothing is."""
+        for name, known in (
+            (self.loss, LOSS_CODES),
+            *((f, FUNCTION_CODES) for f in self.functions),
+        ):
+            if name not in known:
+                return f"its network has {name!r:.60}, expected one of {', '.join(known)}"
+        if len(self.functions) != self.depth:
+            return f"its network has activation {self.activation!r:.60} for {self.depth} layers"
+        return ""
 
     def zeros(self) -> Array:
         """Return a flat vector of zeros, shape (size,)."""
@@ -136,25 +164,29 @@ class Network:
         return weights, biases + self.widths[layer]
 
     def table(self, capacity: int) -> npt.NDArray[np.int64]:
-        """Describe the layers to compiled code, int64, shape (L + 1, 6).
+        """Describe the layers to compiled code, int64, shape (L + 1, 7).
 
         Columns: width; offsets of weights and biases in the flat vector; offset of the
         layer's rows in the buffers of a workspace for ``capacity`` rows; code of the
-        activation; code of the function whose derivative multiplies the delta.
+        activation; code of the function whose derivative multiplies the delta; offset of the
+        rows from which that derivative is computed: the activations, or for gelu the
+        pre-activations, which follow the activations of the last layer.
         """
-        table = np.zeros((self.depth + 1, 6), np.int64)
+        table = np.zeros((self.depth + 1, 7), np.int64)
         table[:, WIDTH] = self.widths
         table[1:, [WEIGHTS, BIASES]] = self.offsets
         sizes = [self.padded(capacity * width) for width in self.widths]
         table[1:, ROWS] = np.cumsum(sizes)[:-1]
-        table[1:, FUNCTION] = FUNCTION_CODES[self.activation]
-        table[-1, FUNCTION] = FUNCTION_CODES[self.output_activation]
+        table[1:, FUNCTION] = [FUNCTION_CODES[name] for name in self.functions]
         table[:, SLOPE] = table[:, FUNCTION]
         if self.loss == "cross-entropy":
             # The derivative of softmax or sigmoid cancels against that of the loss.
             table[-1, SLOPE] = LINEAR
+        more = np.where(table[:, FUNCTION] == GELU, sizes, 0)
+        table[:, KEPT] = np.where(more > 0, sum(sizes) + np.cumsum(more) - more, table[:, ROWS])
         return table
 
     def bytes_per_row(self) -> int:
         """Bytes of workspace that one row of a minibatch takes."""
-        return (2 * sum(self.widths) - self.widths[0]) * self.itemsize
+        kept = [n for n, f in zip(self.widths[1:], self.functions, strict=True) if f == "gelu"]
+        return (2 * sum(self.widths) - self.widths[0] + sum(kept)) * self.itemsize

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
 from hpcpgd.kernels.core.compiled import compiled
-from hpcpgd.kernels.core.network import BIASES, ROWS, WEIGHTS, WIDTH, Array
+from hpcpgd.kernels.core.network import BIASES, KEPT, ROWS, WEIGHTS, WIDTH, Array
 
 
 @intrinsic
@@ -70,6 +70,12 @@ def biases_of(table: Array, flat: Array, layer: int) -> Array:
 def activations_of(table: Array, flat: Array, layer: int, start: int, stop: int) -> Array:
     """Return rows ``start … stop - 1`` of a layer's activations, (B, O)."""
     return rows_of(flat, table[layer, ROWS], table[layer, WIDTH], start, stop)
+
+
+@compiled()
+def kept_of(table: Array, flat: Array, layer: int, start: int, stop: int) -> Array:
+    """Return, for these rows, what the derivative of a layer's function is computed from."""
+    return rows_of(flat, table[layer, KEPT], table[layer, WIDTH], start, stop)
 
 
 @compiled()

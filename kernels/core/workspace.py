@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hpcpgd.kernels.core.network import LOSS_CODES, ROWS, Array, Network, aligned_zeros
+from hpcpgd.kernels.core.network import KEPT, LOSS_CODES, ROWS, Array, Network, aligned_zeros
 
 Allocate = Callable[[int, npt.DTypeLike], Array]
 TOTALS = 8  # float64 numbers of a row of totals, one cache line: threads share none
@@ -33,12 +33,14 @@ class Workspace:
 
     Attributes
     ----------
-    table : ndarray of int64, shape (L + 1, 6)
+    table : ndarray of int64, shape (L + 1, 7)
         The network for compiled code (``Network.table``).
     activations, deltas : ndarray, flat
         The rows of layer ``l`` begin at ``table[l, ROWS]`` in ``activations``.  They begin at
         ``table[l, ROWS] - table[1, ROWS]`` in ``deltas``, as the input has no delta.
-    labels, predicted : ndarray of int32, shape (capacity,)
+    labels : ndarray of int32, shape (capacity,), or of the network's dtype, (capacity, O)
+        Classes, or the targets of a regression.
+    predicted : ndarray of int32, shape (capacity,)
     totals : ndarray of float64, shape (threads, 8)
         Loss, correct answers and examples since the last ``take_totals``.
     allocate : callable
@@ -59,10 +61,15 @@ class Workspace:
     def __post_init__(self) -> None:
         network = self.network
         self.table = network.table(self.capacity)
-        end = int(self.table[-1, ROWS]) + network.padded(self.capacity * network.widths[-1])
-        self.activations = self.allocate(end, network.dtype)
-        self.deltas = self.allocate(end - int(self.table[1, ROWS]), network.dtype)
-        self.labels = self.allocate(self.capacity, np.int32)
+        sizes = np.array([network.padded(self.capacity * width) for width in network.widths])
+        self.activations = self.allocate(int((self.table[:, KEPT] + sizes).max()), network.dtype)
+        self.deltas = self.allocate(int(sizes[1:].sum()), network.dtype)
+        targets = network.widths[-1]
+        if network.regression:
+            numbers = self.allocate(self.capacity * targets, network.dtype)
+            self.labels = numbers.reshape(self.capacity, targets)
+        else:
+            self.labels = self.allocate(self.capacity, np.int32)
         self.predicted = np.zeros(self.capacity, np.int32)
         self.totals = np.zeros((self.threads, TOTALS))
 
@@ -80,6 +87,10 @@ class Workspace:
     def layer(self, layer: int) -> Array:
         """Return the activations of layer 0 … L, shape (capacity, n_l)."""
         return self._view(self.activations, int(self.table[layer, ROWS]), layer)
+
+    def kept(self, layer: int) -> Array:
+        """Return what the derivative of layer 1 … L is computed from, (capacity, n_l)."""
+        return self._view(self.activations, int(self.table[layer, KEPT]), layer)
 
     def delta(self, layer: int) -> Array:
         """Return the deltas of layer 1 … L, shape (capacity, n_l)."""

@@ -119,7 +119,7 @@ def _load(work: Work, command: Any, thread: int) -> None:
         for i in range(numbers.size):
             numbers[i] = start + i
     else:
-        rows = source.labels.size
+        rows = source.features.shape[0]
         permuted_range(rows, source.seed, source.stream, command.epoch, start, numbers)
     inputs = activations_of(layout.table, memory.activations, 0, begin, end)
     gather(source.features, numbers, source.scale, source.offset, inputs)

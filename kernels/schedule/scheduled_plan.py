@@ -123,7 +123,10 @@ class ScheduledPlan:
         self._private = self._private_buffers()
         self.states = np.zeros((0, 0), network.dtype)
         real = np.dtype(network.dtype).type
-        no_rows = np.zeros((0, network.widths[0]), np.uint8), np.zeros(0, np.int32)
+        no_labels = (
+            np.zeros((0, network.widths[-1])) if network.regression else np.zeros(0, np.int32)
+        )
+        no_rows = np.zeros((0, network.widths[0]), np.uint8), no_labels
         self._source = Source(*no_rows, real(1), real(0), -1, 0)
         self._work: Work | None = None
         self._bound: tuple[Any, ...] = ()

@@ -34,7 +34,7 @@ class Memory(NamedTuple):
         What the optimiser keeps, in the order of ``target``.
     activations, deltas : * ndarray, flat
         As in ``Workspace``.
-    labels : * ndarray of int32
+    labels : * ndarray of int32, shape (capacity,), or of numbers, (capacity, O)
     predicted : ndarray of int32
     totals : ndarray of float64, shape (parts, 8)
     sums, scratch : ndarray, shape (threads, …)

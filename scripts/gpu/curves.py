@@ -49,7 +49,7 @@ def make(
         **PAPER_FUNCTIONS,
     )  # fmt: skip
     dataset = _dataset(name)
-    network = make_network(config, dataset.n_in, dataset.n_classes)
+    network = make_network(config, dataset.n_in, dataset.n_out)
     resources = Resources(1, False, None if gpu else blas_library.find(), gpu)
     parameters = initial_parameters(network, 0)
     trainer = make_trainer(comm, config, dataset, network, parameters, resources)

@@ -258,7 +258,7 @@ def test_features_without_labels_for_a_network(name: str, tmp_path: Path) -> Non
             file["x_train"], file["x_test"] = np.eye(3), np.eye(3)
     raw = load(str(tmp_path / name), seed=0, classes=("a", "b"))
     assert raw.test is not None
-    assert (raw.test.rows, raw.n_classes, raw.has_accuracy) == (3, 2, False)
+    assert (raw.test.rows, raw.n_out, raw.has_accuracy) == (3, 2, False)
     with pytest.raises(DataError, match="has no array y_train"):
         load(str(tmp_path / name), seed=0)
 

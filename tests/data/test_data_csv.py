@@ -49,7 +49,7 @@ def test_good_files(tmp_path: Path, text: str) -> None:
     np.testing.assert_array_equal(raw.train.labels, [0, 1, 2])
     assert raw.train.features.dtype == np.float64
     assert raw.train.features.flags.c_contiguous
-    assert (raw.n_classes, raw.scale, raw.test) == (3, 1.0, None)
+    assert (raw.n_out, raw.scale, raw.test) == (3, 1.0, None)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_label_longer_than_any_cell_may_be(tmp_path: Path) -> None:
 def test_labels_of_a_network_and_no_labels(tmp_path: Path) -> None:
     classes = ("0", "1", "2", "3")
     raw = read(tmp_path, "1,5,2\n3,4,2\n", label_column="last", classes=classes)
-    assert (raw.train.labels.tolist(), raw.n_classes, raw.has_accuracy) == ([2, 2], 4, True)
+    assert (raw.train.labels.tolist(), raw.n_out, raw.has_accuracy) == ([2, 2], 4, True)
     raw = read(tmp_path, "id,a\n0,4\n1,5\n2,7\n", label_column="none", classes=classes)
     assert (raw.train.features.tolist(), raw.has_accuracy) == ([[4], [5], [7]], False)
     assert "no labels" in raw.notes

@@ -48,7 +48,7 @@ def test_plain_and_compressed(tmp_path: Path, suffix: str) -> None:
     for split in (raw.train, raw.test):
         np.testing.assert_array_equal(split.features, X.reshape(8, 6))
         np.testing.assert_array_equal(split.labels, Y)
-    assert (raw.n_classes, raw.scale, raw.validation) == (4, 1.0, None)
+    assert (raw.n_out, raw.scale, raw.validation) == (4, 1.0, None)
 
 
 def test_same_hash_as_npz(tmp_path: Path) -> None:

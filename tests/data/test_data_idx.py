@@ -161,7 +161,7 @@ def test_mini_mnist_against_the_bytes_of_its_files() -> None:
     assert raw.train.features.shape == (300, 784)
     np.testing.assert_array_equal(np.bincount(raw.train.labels), np.full(10, 30))
     np.testing.assert_array_equal(np.bincount(raw.test.labels), np.full(10, 10))
-    assert (raw.n_classes, raw.scale, raw.offset, raw.has_accuracy) == (10, 1 / 255, 0, True)
+    assert (raw.n_out, raw.scale, raw.offset, raw.has_accuracy) == (10, 1 / 255, 0, True)
     assert raw.train.features.flags.c_contiguous
     assert raw.train.features.flags.writeable
 
@@ -170,7 +170,7 @@ def test_folder_without_a_test_set(tmp_path: Path) -> None:
     labels = np.array([0, 1, 2], np.uint8)
     raw = load(str(write_folder(tmp_path, np.zeros((3, 2, 2), np.uint8), labels)), seed=0)
     assert raw.test is None
-    assert raw.n_classes == 3
+    assert raw.n_out == 3
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
     with pytest.raises(
         DataError, match="no file of images beside t10k-labels-idx1-ubyte: expected t10k"

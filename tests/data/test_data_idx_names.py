@@ -40,7 +40,7 @@ def test_names_of_idx_files(tmp_path: Path, names: tuple[str, str]) -> None:
     for path in (place, place / names[0]):  # a single file stands for its folder
         check_name(str(path))
         raw = load(str(path), seed=0)
-        assert (raw.train.rows, raw.n_classes, raw.class_names) == (6, 3, ("1", "2", "3"))
+        assert (raw.train.rows, raw.n_out, raw.class_names) == (6, 3, ("1", "2", "3"))
         assert "labels 1, 2, 3 are classes 0 to 2" in raw.notes
 
 
@@ -64,7 +64,7 @@ def test_several_datasets_in_a_folder(tmp_path: Path) -> None:
 def test_known_names_in_capitals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HPCPGD_DATA", str(tmp_path))
     (tmp_path / "mnist").symlink_to(MINI)
-    assert load("MNIST", seed=0).n_classes == 10
+    assert load("MNIST", seed=0).n_out == 10
 
 
 @pytest.mark.parametrize(

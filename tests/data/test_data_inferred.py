@@ -82,11 +82,11 @@ def test_a_first_line_whose_label_is_nowhere_else(tmp_path: Path) -> None:
     assert "label 'country' is in the first line alone" in raw.notes[2]
     assert "--label-column country" in raw.notes[2]
     raw = read(tmp_path / "a.csv", text, label_column="country")
-    assert (raw.train.rows, raw.n_classes) == (18, 2)
+    assert (raw.train.rows, raw.n_out) == (18, 2)
     text = "2015,2016,2019\n" + "1,2,0\n2,3,1\n" * 9
     assert "write label in place of 2019" in read(tmp_path / "b.csv", text).notes[2]
     raw = read(tmp_path / "b.csv", text.replace("2019", "label"))
-    assert (raw.train.rows, raw.n_classes) == (18, 2)
+    assert (raw.train.rows, raw.n_out) == (18, 2)
 
 
 def test_words_with_separators_in_quotes(tmp_path: Path) -> None:
@@ -161,4 +161,5 @@ def test_what_float32_does_not_hold_goes_with_float64(tmp_path: Path) -> None:
 
 def test_as_many_classes_as_rows_are_doubted(tmp_path: Path) -> None:
     text = "".join(f"{i},{7 * i}\n" for i in range(30))
-    assert "30 classes in 30 rows: are these labels?" in read(tmp_path / "a.csv", text).notes
+    notes = read(tmp_path / "a.csv", text).notes
+    assert "30 classes in 30 rows: are these labels? --task regression predicts numbers" in notes

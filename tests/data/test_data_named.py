@@ -47,7 +47,7 @@ def test_digits_are_in_a_fixed_order() -> None:
     assert other.test is not None
     np.testing.assert_array_equal(raw.train.features, other.train.features)
     np.testing.assert_array_equal(raw.test.labels, other.test.labels)
-    assert (raw.train.rows, raw.test.rows, raw.n_classes) == (1500, 297, 10)
+    assert (raw.train.rows, raw.test.rows, raw.n_out) == (1500, 297, 10)
     assert (raw.scale, raw.offset, raw.has_accuracy) == (1 / 16, 0, True)
     assert raw.train.features.dtype == np.uint8
     assert raw.train.features.max() == 16
@@ -147,7 +147,7 @@ def test_mnist_has_ten_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     folder = tmp_path / "mnist"
     monkeypatch.setenv("HPCPGD_DATA", str(tmp_path))
     shutil.copytree(MINI, folder)
-    assert load("mnist", seed=0).n_classes == 10
+    assert load("mnist", seed=0).n_out == 10
     (folder / "train-labels-idx1-ubyte.gz").unlink()
     labels = idx.read(MINI / "train-labels-idx1-ubyte.gz")
     labels[17] = 10

@@ -88,11 +88,11 @@ def test_dtypes_and_orders(tmp_path: Path, dtype: str, order: Literal["C", "F"])
 def test_forms_of_labels(tmp_path: Path, labels: np.ndarray) -> None:
     raw = read(save(tmp_path, y_train=labels))
     np.testing.assert_array_equal(raw.train.labels, Y)
-    assert raw.n_classes == 3
+    assert raw.n_out == 3
 
 
 def test_one_hot_states_classes_that_do_not_occur(tmp_path: Path) -> None:
-    assert read(save(tmp_path, y_train=np.eye(5)[Y])).n_classes == 5
+    assert read(save(tmp_path, y_train=np.eye(5)[Y])).n_out == 5
 
 
 BAD = [

@@ -47,7 +47,7 @@ def test_a_folder_is_known_by_its_name(name: str, place: str, data: Path) -> Non
 
 def test_a_name_is_ours_then_the_user_s_then_a_path(data: Path) -> None:
     shutil.copytree(MINI, "iris")
-    assert [load(name, seed=0).n_classes for name in ("iris", "./iris")] == [2, 10]
+    assert [load(name, seed=0).n_out for name in ("iris", "./iris")] == [2, 10]
     (data / "digits").mkdir()
     assert load("digits", seed=0).train.rows == 1500
 

@@ -30,10 +30,10 @@ def raw(rows: int, validation: int = 0, test: int = 0, fraction: float = 0.0) ->
         train=numbered(rows),
         validation=numbered(validation, 1000) if validation else None,
         test=numbered(test, 2000) if test else None,
-        n_classes=3000,
+        n_out=3000,
         scale=1.0,
         offset=0.0,
-        has_accuracy=True,
+        labelled=True,
         test_fraction=fraction,
     )
 
@@ -160,7 +160,7 @@ def test_synthetic_against_philox_by_hand(seed: int) -> None:
     assert data.train.features.shape == (7, 5)
     assert data.train.features.dtype == np.uint8
     assert data.train.labels.dtype == np.int32
-    assert (data.n_classes, data.has_accuracy, data.test) == (3, False, None)
+    assert (data.n_out, data.has_accuracy, data.test) == (3, False, None)
 
 
 def test_synthetic_by_seed_and_within_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def digits() -> Dataset:
 
 
 def trainer(digits: Dataset, config: RunConfig, free: int = 2**40) -> tuple[Trainer, Any]:
-    network = make_network(config, digits.n_in, digits.n_classes)
+    network = make_network(config, digits.n_in, digits.n_out)
     device = None
     resources = Resources(1, False, the_blas())
     if config.backend.startswith("cuda"):

@@ -62,7 +62,7 @@ def _bare(world: Any, words: list[str], turns: int) -> None:
 
     config = parse(words)[0]
     dataset, resources = load_on_all(ranks, config), claim(ranks, config, 0.0)
-    network = make_network(config, dataset.n_in, dataset.n_classes)
+    network = make_network(config, dataset.n_in, dataset.n_out)
     group = make_group(ranks, None)
     for _ in range(turns):
         arena, parameters = Arena(ranks, group), initial_parameters(network, 0)

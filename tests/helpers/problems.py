@@ -55,18 +55,26 @@ def plan_of(backend: str, network: Network, capacity: int, threads: int, blas: A
 class Problem:
     """Random rows, labels and parameters for one network, in float64."""
 
-    def __init__(self, widths: tuple[int, ...], rows: int, functions: tuple[str, str, str]) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        rows: int,
+        functions: tuple[str, str, str],
+        regression: bool = False,
+    ) -> None:
         random = np.random.default_rng(7)
-        self.widths, self.functions = widths, functions
+        self.widths, self.functions, self.regression = widths, functions, regression
         self.x = random.standard_normal((rows, widths[0]))
-        self.labels = random.integers(0, widths[-1], rows)
+        self.labels: Any = random.integers(0, widths[-1], rows)
+        if regression:
+            self.labels = random.standard_normal((rows, widths[-1]))
         self.parts = [
             (random.standard_normal((i, o)) * 0.4, random.standard_normal(o) * 0.2)
             for i, o in itertools.pairwise(widths)
         ]
 
     def network(self, dtype: str) -> Network:
-        return Network(self.widths, dtype, *self.functions)
+        return Network(self.widths, dtype, *self.functions, regression=self.regression)
 
     def parameters(self, network: Network) -> Any:
         flat = network.zeros()

@@ -10,7 +10,7 @@ import pytest
 
 from hpcpgd.kernels.core import activations
 from hpcpgd.kernels.core.compiled import compiled
-from hpcpgd.kernels.core.network import LINEAR, RELU, SIGMOID, TANH, Array
+from hpcpgd.kernels.core.network import GELU, LINEAR, RELU, SIGMOID, TANH, Array
 
 
 @compiled()
@@ -44,6 +44,7 @@ FUNCTIONS: dict[int, Callable[[float], float]] = {
     TANH: math.tanh,
     RELU: lambda z: max(z, 0.0),
     LINEAR: lambda z: z,
+    GELU: lambda z: z / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))),
 }
 
 
@@ -52,8 +53,8 @@ FUNCTIONS: dict[int, Callable[[float], float]] = {
 def test_activations_and_slopes(code: int, dtype: str, bound: float) -> None:
     z = np.linspace(-8, 8, 331).astype(dtype)
     exact = np.array([FUNCTIONS[code](float(v)) for v in z])
-    a = z.copy()
-    activations.activate(code, a)
+    a, kept = z.copy(), z.copy()
+    activations.activate(code, a, kept)
     np.testing.assert_allclose(a, exact, rtol=bound, atol=bound)
     h = 1e-6
     slopes = np.array(
@@ -61,19 +62,29 @@ def test_activations_and_slopes(code: int, dtype: str, bound: float) -> None:
     )
     away = np.abs(z) > 1e-3  # relu has no slope at 0
     delta = np.ones_like(z)
-    activations.multiply_by_slope(code, a, delta)
+    activations.multiply_by_slope(code, kept if code == GELU else a, delta)
     np.testing.assert_allclose(delta[away], slopes[away], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("code", FUNCTIONS)
 def test_nan_stays_nan(code: int) -> None:
     a = np.array([np.nan, 0.25])
-    activations.activate(code, a)
+    activations.activate(code, a, a)
     delta = np.ones(2)
     activations.multiply_by_slope(code, a, delta)
     assert np.isnan(a[0])
     assert not np.isnan(a[1])
     assert code == LINEAR or np.isnan(delta[0])
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_gelu_far_from_zero(dtype: str) -> None:
+    z = np.array([-1e30, -40, 40, 1e30], dtype)
+    a, kept, delta = z.copy(), np.zeros(4, dtype), np.ones(4, dtype)
+    activations.activate(GELU, a, kept)
+    np.testing.assert_allclose(a[1:], [0, 40, z[3]], atol=1e-30)
+    activations.multiply_by_slope(GELU, kept, delta)
+    np.testing.assert_allclose(delta, [0, 0, 1, 1], atol=1e-30)
 
 
 def test_softmax() -> None:

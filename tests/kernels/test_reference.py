@@ -43,11 +43,22 @@ def test_two_layers_worked_by_hand(backend: str) -> None:
     np.testing.assert_allclose(plan.work.take_totals()[:3], [loss, 1, 1], atol=5e-8)
 
 
-@pytest.mark.parametrize("functions", FUNCTIONS)
+HOST_FUNCTIONS = [
+    *((functions, False) for functions in FUNCTIONS),
+    (("gelu", "softmax", "cross-entropy"), False),
+    (("relu,gelu", "sigmoid", "mse"), False),
+    (("gelu,tanh", "linear", "mse"), True),
+    (("sigmoid", "tanh", "mse"), True),
+]
+
+
+@pytest.mark.parametrize(("functions", "regression"), HOST_FUNCTIONS)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_central_differences(backend: str, functions: tuple[str, str, str]) -> None:
+def test_central_differences(
+    backend: str, functions: tuple[str, str, str], regression: bool
+) -> None:
     """The gradient of half of ``mse``, or of the cross-entropy, by differences of losses."""
-    problem = Problem((5, 4, 3, 3), 6, functions)
+    problem = Problem((5, 4, 3, 3), 6, functions, regression)
     plan = problem.plan(backend, "float64")
     net = plan.network
     parameters, out = problem.parameters(net), net.zeros()

@@ -51,7 +51,7 @@ class Counted:
 def test_bytes_of_a_step_on_gpus(comm: Any, reduction: str) -> None:
     """On GPUs no flags are sent with the gradient."""
     settings = config("cuda", "float64", 37, reduction)
-    network = make_network(settings, dataset().n_in, dataset().n_classes)
+    network = make_network(settings, dataset().n_in, dataset().n_out)
     world: Any = Counted(comm)
     on, _ = emulated_gpu(comm, gpu.STAGED)
     trainer = make_trainer(
@@ -76,7 +76,7 @@ def test_bytes_of_a_step_on_gpus(comm: Any, reduction: str) -> None:
 )  # fmt: skip
 def test_bytes_of_a_step(comm: Any, reduction: str, group_size: int | str, threads: int) -> None:
     settings = config("gemm", "float32", 37, reduction, group_size)
-    network = make_network(settings, dataset().n_in, dataset().n_classes)
+    network = make_network(settings, dataset().n_in, dataset().n_out)
     ranks = mpi.join(comm)
     group = make_group(ranks, None if group_size == "node" else int(group_size))
     counted: dict[str, Any] = {

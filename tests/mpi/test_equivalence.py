@@ -48,7 +48,7 @@ def train(
     comm: Any, config: RunConfig, threads: int = 1, on: gpu.Gpu | None = None
 ) -> tuple[Any, History]:
     """Return the parts of the weights after the configured epochs, in float64."""
-    network = make_network(config, dataset().n_in, dataset().n_classes)
+    network = make_network(config, dataset().n_in, dataset().n_out)
     parameters = initial_parameters(network, config.seed)
     found = blas_library.find()
     resources = Resources(threads, False, found, on)
@@ -232,7 +232,7 @@ def test_all_ranks_hold_the_same_bits(comm: Any) -> None:
 @pytest.mark.mpi
 def test_rows_are_shared_out_evenly(comm: Any) -> None:
     settings = config("gemm", "float32", 37)
-    network = make_network(settings, dataset().n_in, dataset().n_classes)
+    network = make_network(settings, dataset().n_in, dataset().n_out)
     parameters, resources = initial_parameters(network, 0), Resources(1, False, blas_library.find())
     trainer = make_trainer(comm, settings, dataset(), network, parameters, resources)
     warm_up(trainer)

@@ -80,7 +80,7 @@ def planned(
     comm: Any, settings: RunConfig, arena: Arena | None, request: StopRequest | None = None
 ) -> closing[Trainer]:
     """Return what makes a trainer's steps, whose threads end with the body."""
-    network = make_network(settings, dataset().n_in, dataset().n_classes)
+    network = make_network(settings, dataset().n_in, dataset().n_out)
     return closing(
         make_trainer(
             comm, settings, dataset(), network, initial_parameters(network, 0),
@@ -176,7 +176,7 @@ def test_overlap_sends_every_number_once_and_early(comm: Any) -> None:
     if comm.size == 1:
         return
     settings = config("gemm", "float64", 37, "overlap")
-    network = make_network(settings, dataset().n_in, dataset().n_classes)
+    network = make_network(settings, dataset().n_in, dataset().n_out)
     trainer = make_trainer(
         comm, settings, dataset(), network, initial_parameters(network, 0),
         Resources(1, False, blas_library.find()),

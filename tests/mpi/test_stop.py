@@ -26,7 +26,7 @@ DTYPE = {"reference": "float64"}
 def stopped_after(comm: Any, backend: str, batch: int, on: Any) -> int:
     """Ask the last rank before the first step; return the steps that were made."""
     settings = replace(config(backend, DTYPE.get(backend, "float32"), batch), hidden=(8,))
-    network = make_network(settings, dataset().n_in, dataset().n_classes)
+    network = make_network(settings, dataset().n_in, dataset().n_out)
     request = StopRequest()
     trainer = make_trainer(
         comm, settings, dataset(), network, initial_parameters(network, 0),

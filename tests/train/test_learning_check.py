@@ -84,7 +84,7 @@ def test_accuracy_that_cannot_be_better_and_rows_that_are_not_there() -> None:
     alone = dataset([0, 1] * 50, "train")
     assert at_chance(epoch(0.5, np.nan), alone).startswith("training accuracy 50.00 % is at chance")
     assert not at_chance(epoch(0.7, np.nan), alone)
-    assert not at_chance(epoch(np.nan, np.nan), replace(alone, has_accuracy=False))
+    assert not at_chance(epoch(np.nan, np.nan), replace(alone, labelled=False))
 
 
 def test_only_a_loss_that_has_not_fallen_in_several_epochs_is_told() -> None:

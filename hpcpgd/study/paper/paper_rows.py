@@ -203,7 +203,7 @@ class Plan:
     def _limit(self, config: RunConfig, row: PaperRow) -> dict[str, int]:
         """Return options of fewer steps if an epoch would take too long."""
         rows = _rows_of(self.raw) if config.train_rows == "all" else int(config.train_rows)
-        network = make_network(config, self.raw.train.features.shape[1], self.raw.n_classes)
+        network = make_network(config, self.raw.train.features.shape[1], self.raw.n_out)
         work = network.flops_per_example / 1e9
         rate = BACKENDS[row.backend].gflops * (self.cores if row.parallel else 1)
         if work * rows / rate <= self.size.epoch_limit:

@@ -50,7 +50,7 @@ class Problems:
     def _arrays(self, config: RunConfig) -> dict[str, Any]:
         rows = None if config.train_rows == "all" else int(config.train_rows)
         data = prepare(self._raw, seed=config.seed, train_rows=rows, test_fraction=None)
-        network = make_network(config, data.n_in, data.n_classes)
+        network = make_network(config, data.n_in, data.n_out)
         flat = initial_parameters(network, config.seed)
         sampler = make_sampler(config, data.train.rows)
         order = np.empty((config.epochs, data.train.rows), np.int64)
@@ -58,7 +58,7 @@ class Problems:
             sampler.numbers(epoch + 1, 0, order[epoch])
         arrays: dict[str, Any] = {
             "features": data.train.features, "scale": data.scale, "offset": data.offset,
-            "labels": data.train.labels, "classes": data.n_classes, "order": order,
+            "labels": data.train.labels, "classes": data.n_out, "order": order,
         }  # fmt: skip
         for layer in range(1, network.depth + 1):
             arrays[f"weights{layer}"] = network.weights(flat, layer)

@@ -17,10 +17,10 @@ def read(path: Path) -> None:
     raw = load(str(path), seed=0)
     describe(raw)
     columns, dtype = raw.train.features.shape[1], raw.train.features.dtype
-    if not raw.train.rows or raw.n_classes < 2:
-        raise UnsoundError(f"{raw.train.rows} rows of {raw.n_classes} classes")
+    if not raw.train.rows or raw.n_out < 2:
+        raise UnsoundError(f"{raw.train.rows} rows of {raw.n_out} classes")
     for split in (raw.train, raw.validation, raw.test):
-        if split is not None and not _sound(split, columns, raw.n_classes, dtype):
+        if split is not None and not _sound(split, columns, raw.n_out, dtype):
             raise UnsoundError(f"features {split.features!r}, labels {split.labels!r}"[:300])
 
 

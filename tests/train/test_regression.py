@@ -1,0 +1,117 @@
+"""Regression from a table of text to predictions: by NumPy alone, from the run file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from hpcpgd.engines.parameters import initial_parameters
+from hpcpgd.kernels.core.network import Network
+from tests.helpers.many import Case, together
+from tests.helpers.support import Done
+
+ROWS = 400
+TRAIN = "train --dataset t.csv --task regression --label-column 4,grams --epochs 15 --dtype float64"
+RUNS = {
+    "plain": f"{TRAIN} --hidden 9,7 --activation gelu,tanh --init he --output plain.h5",
+    "scaled": f"{TRAIN} --standardise --optimizer adam --learning-rate 0.01 --output scaled.h5",
+    "words": "train --dataset w.csv --task regression",
+    "twice": "train --dataset t.csv --task regression --label-column grams,grams",
+    "classes": "train --dataset digits --task regression",
+    "labels": "train --dataset t.csv --label-column grams",
+    "loss": f"{TRAIN} --loss cross-entropy",
+    "layers": "train --hidden 5,5,5 --activation relu,gelu",
+    "device": "train --backend cuda --activation gelu",
+}
+WRONG = {
+    "words": (65, "column 2 ('b') has words, expected numbers for task regression"),
+    "twice": (65, "--label-column grams,grams: names a column twice"),
+    "classes": (78, "does not go with dataset digits, whose labels are classes"),
+    "labels": (65, "--task regression predicts numbers"),
+    "loss": (78, "loss cross-entropy does not go with task regression: use mse"),
+    "layers": (78, "activation relu,gelu has 2 functions for 3 hidden layers: give one for all"),
+    "device": (78, "leave activation gelu out, or use a backend of the host"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two tables: numbers to predict, and words."""
+    folder = tmp_path_factory.mktemp("regression")
+    random = np.random.default_rng(3)
+    x = random.standard_normal((ROWS, 3)) * 2
+    y = np.stack([np.sin(x[:, 0]) + x[:, 1], x[:, 2] ** 2 / 4], 1)
+    y += 0.1 * random.standard_normal(y.shape)
+    table = np.column_stack([x, y])
+    np.savetxt(folder / "t.csv", table, "%.17g", ",", header="p,q,r,metres,grams", comments="")
+    (folder / "w.csv").write_text("a,b\n1,cat\n2,dog\n3,cat\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(folder: Path) -> dict[str, Done]:
+    cases = {name: Case(tuple(words.split()), str(folder), 1) for name, words in RUNS.items()}
+    done = together(cases)
+    rows = {
+        name: Case(("predict", f"{name}.h5", "--output", f"{name}.npz"), str(folder), ranks)
+        for name, ranks in (("plain", 1), ("scaled", 3))
+    }
+    return done | {f"{name} rows": one for name, one in together(rows).items()}
+
+
+def forward(model: Any, x: Any) -> Any:
+    """Return the predictions in the units of the table."""
+    functions: dict[str, Any] = {
+        "gelu": lambda z: z / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))),
+        "tanh": np.tanh, "relu": lambda z: np.maximum(z, 0), "linear": lambda z: z,
+    }  # fmt: skip
+    if "input_mean" in model:
+        x = (x - model["input_mean"][...]) / model["input_deviation"][...]
+    for name in sorted(name for name in model if name.startswith("layer")):
+        layer = model[name]
+        z = x @ layer["weights"][...] + layer["biases"][...]
+        x = functions[layer.attrs["activation"]](z)
+    if "target_mean" in model:
+        x = x * model["target_deviation"][...] + model["target_mean"][...]
+    return x
+
+
+@pytest.mark.parametrize("name", ["plain", "scaled"])
+def test_numbers_are_predicted(name: str, folder: Path, runs: dict[str, Done]) -> None:
+    assert (runs[name].code, runs[name].err) == (0, "")
+    assert (runs[f"{name} rows"].code, runs[f"{name} rows"].err) == (0, "")
+    table = np.loadtxt(folder / "t.csv", delimiter=",", skiprows=1)
+    rows = np.load(folder / f"{name}.npz")
+    assert rows["target_names"].tolist() == ["metres", "grams"]
+    places = [int(np.flatnonzero((table[:, 3:] == row).all(axis=1))[0]) for row in rows["true"]]
+    assert len(set(places)) == ROWS // 5
+    with h5py.File(folder / f"{name}.h5") as run:
+        predicted = forward(run["model"], table[places, :3])
+        tested, history = float(run["test/r2"][()]), run["history/validation_r2"][...]
+        assert "accuracy" not in run["test"]
+    np.testing.assert_allclose(rows["predicted"], predicted, rtol=0, atol=1e-9)
+    residue, whole = rows["true"] - predicted, rows["true"] - rows["true"].mean(axis=0)
+    scale = table[:, 3:].std(axis=0) if name == "scaled" else 1  # there both targets weigh alike
+    r2 = 1 - ((residue / scale) ** 2).sum() / ((whole / scale) ** 2).sum()
+    assert abs(r2 - tested) < 0.01
+    assert history[-1] > max(history[0], 0.5)
+    assert f"{history[-1]:.4f}" in runs[name].out
+
+
+def test_initial_weights_of_he() -> None:
+    net = Network((50, 300, 40), "float64")
+    glorot, he = initial_parameters(net, 0), initial_parameters(net, 0, "he")
+    for layer, fan_in, fan_out in ((1, 50, 300), (2, 300, 40)):
+        ratio = net.weights(he, layer) / net.weights(glorot, layer)
+        np.testing.assert_allclose(ratio, np.sqrt((fan_in + fan_out) / fan_in))
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_does_not_go_is_one_line(name: str, runs: dict[str, Done]) -> None:
+    code, says = WRONG[name]
+    assert (runs[name].code, runs[name].out, len(runs[name].err.splitlines())) == (code, "", 1)
+    assert says in runs[name].err
