@@ -122,6 +122,8 @@ class Dataset(Data):
         Hash of the data before the split (see `sha256`); the seed does not enter it.
     notes, class_names : tuple of str
         As in `RawData`.
+    range_note : str
+        As in `RawData`; empty once the features have been standardised.
     mean, deviation : tuple of float
         The mean and deviation of each column of the features as stored over the training
         rows, if the features have been standardised by them; else empty.
@@ -136,6 +138,7 @@ class Dataset(Data):
     sha256: str
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+    range_note: str = ""
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
     target_mean: tuple[float, ...] = ()

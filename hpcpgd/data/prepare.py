@@ -65,8 +65,8 @@ def prepare(
             f" after {test.rows} for testing, expected 1 or more"
         )
     notes = (*raw.notes, *_missing_classes(raw, train))
-    if raw.range_note and standardise is None:
-        notes = (*notes, raw.range_note)
+    range_note = raw.range_note if standardise is None else ""
+    notes = (*notes, *filter(None, [range_note]))
     dataset = Dataset(
         name=raw.name,
         train=train,
@@ -79,6 +79,7 @@ def prepare(
         sha256=sha256(raw),
         notes=notes,
         class_names=raw.class_names,
+        range_note=range_note,
     )
     dataset = dataset if standardise is None else standardised(dataset, standardise)
     return replace(dataset, variances=_variances(dataset)) if dataset.regression else dataset

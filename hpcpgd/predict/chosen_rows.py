@@ -34,9 +34,10 @@ def read(request: Namespace) -> tuple[Model, Dataset, str]:
         digest = run.text("dataset_sha256")
     source = request.dataset or config.dataset
     check_name(source)
-    check_writable(request.output, request.overwrite, path_of(source))
-    if request.output.exists() and request.output.samefile(request.run):
-        raise UsageError(f"--output {request.output}: is the run file itself; give another name")
+    if request.output:
+        check_writable(request.output, request.overwrite, path_of(source))
+        if request.output.exists() and request.output.samefile(request.run):
+            raise UsageError(f"--output {request.output}: is the run file itself; give another")
     column = request.label_column or ("auto" if request.dataset else config.label_column)
     raw = load(
         source, seed=config.seed, dtype=model.network.dtype, label_column=column,

@@ -48,7 +48,10 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
         "dataset of the run as in the run, else auto)",
     )
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="a name in .npz, .csv or .h5"
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the predictions, to a name in .npz, .csv or .h5",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     options = parser.parse_args(argv)
@@ -56,7 +59,7 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
     if options.split not in SPLITS:
         hint = nearest(options.split, SPLITS)
         raise UsageError(f"--split {options.split}: expected one of {', '.join(SPLITS)}{hint}")
-    if options.output.suffix not in SUFFIXES:
+    if options.output and options.output.suffix not in SUFFIXES:
         raise UsageError(f"--output {options.output}: expected a name in {', '.join(SUFFIXES)}")
     return options
 

@@ -49,14 +49,16 @@ def predict(world: mpi.Comm, request: Namespace) -> None:
     with mpi.agreed(ranks.comm):
         if ranks.rank == 0:
             labels = split.labels if dataset.labelled else None
-            write(request.output, model, outputs, labels, run, dataset.name)
+            if request.output:
+                write(request.output, model, outputs, labels, run, dataset.name)
             facts = {"rows": f"{split.rows} of {dataset.name}"}
             if not model.mean.shape and dataset.scale != model.scale:
                 facts["scale"] = f"{model.scale:.6g} as in the run; the data suggest otherwise"
             if dataset.labelled:
                 score = regression_scores if dataset.regression else class_scores
                 facts |= score(model, outputs, split)
-            facts["output"] = printable(str(request.output))
+            if request.output:
+                facts["output"] = printable(str(request.output))
             say("\n".join(f"{name:<12}{text}" for name, text in facts.items()))
     mpi.leave(ranks)
 
@@ -109,4 +111,6 @@ def class_scores(model: Model, outputs: Array, split: Split) -> dict[str, str]:
         lines = ["".join(f"{n:>{width}}" for n in row) for row in [np.arange(classes), *table]]
         facts["confusion"] = "true class in rows, predicted class in columns"
         facts |= {f"{k - 1:>5}" if k else "": line for k, line in enumerate(lines)}
+        if model.labels != tuple(map(str, range(classes))):
+            facts["classes"] = printable(", ".join(f"{k} {n}" for k, n in enumerate(model.labels)))
     return facts

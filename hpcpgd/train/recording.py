@@ -130,6 +130,9 @@ def announcement(
     name = dataset.name if dataset.name.isprintable() else ascii(dataset.name)
     usual = " (default)" if config.learning_rate == default_rate(config) else ""
     rate = f"{float(config.learning_rate):g}{usual}"
+    batch = config.batch_size
+    if batch != "full" and int(batch) > dataset.train.rows:
+        batch = f"{dataset.train.rows} (all rows; asked for {batch})"
     data = f"data: {printable('; '.join(dataset.notes))}\n" if dataset.notes else ""
     return (
         f"hpcpgd {__version__}: {'-'.join(map(str, network.widths))} on {name}: "
@@ -138,7 +141,7 @@ def announcement(
         f"{data}"
         f"ranks {ranks.size} x threads {resources.threads}, nodes {ranks.nodes}, "
         f"backend {config.backend}, reduction {config.reduction}, {network.dtype}, "
-        f"batch {config.batch_size}, rate {rate}, seed {config.seed}"
+        f"batch {batch}, rate {rate}, seed {config.seed}"
     )
 
 

@@ -212,7 +212,8 @@ class Trainer:
         return StoppedError(text, agreed=True)
 
     def _diverged(self, where: str) -> DivergedError:
-        text = f"NaN or Inf in {where}: lower the learning rate (now {self.rate:g})"
+        cure = "give --standardise, or " if self.dataset.range_note else ""
+        text = f"NaN or Inf in {where}: {cure}lower the learning rate (now {self.rate:g})"
         return DivergedError(text, agreed=True)
 
     def _epoch(self, seconds: float, steps: int) -> Epoch:

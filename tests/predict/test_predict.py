@@ -36,6 +36,7 @@ PREDICT = {
     "test": "digits.h5 --output test.npz",
     "pixels": "pixels.h5 --output pixels.csv --split validation",
     "far": "far.h5 --output fard.npz",
+    "shown": "own.h5 --split all",
     "whole": "own.h5 --split all --output whole.h5",
     "one": "own.h5 --dataset one.csv --output single.csv",
     "bare": "own.h5 --dataset bare.npz --output bared.npz",
@@ -107,6 +108,12 @@ def done(folder: Path) -> dict[str, Done]:
         for name, text in cases.items():
             plan[f"{name} {ranks}"] = Case(("predict", *text.split()), str(place), ranks)
     return together(plan)
+
+
+def test_without_output_only_the_scores_are_shown(done: dict[str, Done]) -> None:
+    shown, written = (done[f"{name} 1"].out.splitlines() for name in ("shown", "whole"))
+    assert shown == [line for line in written if not line.startswith("output")]
+    assert f"{'classes':<12}0 cat, 1 cow, 2 dog" in shown
 
 
 def independent(folder: Path, name: str, x: Any) -> Any:
