@@ -100,12 +100,16 @@ class ProgramRunner:
 
 
 def make_trainer_of(
-    backend: str, setting: Setting, threads: int, reduction: str = "allreduce"
+    backend: str,
+    setting: Setting,
+    threads: int,
+    reduction: str = "allreduce",
+    optimizer: str = "sgd",
 ) -> Trainer:
     """Return a trainer; ``setting.threads`` ends its threads before MPI frees its windows."""
     config = RunConfig(
         backend=backend, batch_size=setting.batch, seed=SEED, learning_rate=RATE,
-        dtype="float32", reduction=reduction,
+        dtype="float32", reduction=reduction, optimizer=optimizer,
     )  # fmt: skip
     arena = None
     if REDUCTIONS[reduction].grouped:
@@ -118,8 +122,11 @@ def make_trainer_of(
     return setting.threads.enter_context(closing(trainer))
 
 
-def _program(backend: str, reduction: str, setting: Setting, threads: int) -> Runner:
-    trainer = make_trainer_of(backend, setting, threads, reduction)
+def program(
+    backend: str, reduction: str, setting: Setting, threads: int, optimizer: str = "sgd"
+) -> ProgramRunner:
+    """Return a runner of the training loop's steps."""
+    trainer = make_trainer_of(backend, setting, threads, reduction, optimizer)
     runner = ProgramRunner(setting, trainer)
     trainer.reduction.prepare()
     return runner
@@ -133,12 +140,12 @@ def _compiled_c(flags: tuple[str, ...], setting: Setting, threads: int) -> Runne
     return ProgramRunner(setting, replace(trainer, reduction=reduction))
 
 
-GEMM = Contestant("gemm", partial(_program, "gemm", "allreduce"))
+GEMM = Contestant("gemm", partial(program, "gemm", "allreduce"))
 ALLREDUCE, OVERLAP, SHARED, REPRODUCIBLE = (
-    Contestant(f"gemm {name}", partial(_program, "gemm", name), collective=True)
+    Contestant(f"gemm {name}", partial(program, "gemm", name), collective=True)
     for name in ("allreduce", "overlap", "shared", "reproducible")
 )
-LOOPS = Contestant("loops", partial(_program, "loops", "allreduce"))
+LOOPS = Contestant("loops", partial(program, "loops", "allreduce"))
 C_LOOPS = tuple(
     Contestant(f"C {' '.join(flags)}", partial(_compiled_c, flags))
     for flags in (("-O2",), ("-O3", "-march=native"))

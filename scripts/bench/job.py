@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 from hpcpgd.machine import jit_cache
 from hpcpgd.parallel import mpi
 
+Measure = Callable[[mpi.Ranks, Any, argparse.Namespace], None]
 SECONDS = 0.2  # time of a cell in a round
 QUICK_SECONDS = 0.01
 QUICK_ROUNDS = 2
@@ -17,13 +19,13 @@ MISMATCH = 1
 TOO_FEW = 69
 
 
-def run(options: argparse.Namespace) -> int:
-    """Run the benchmark and return the exit code; collective over the world."""
+def run(options: argparse.Namespace, measure: Measure | None = None) -> int:
+    """Run a benchmark, by default ``_measure``, and return the exit code; collective."""
     world = mpi.start()
     ranks = mpi.join(world)
     try:
         jit_cache.share_folder(ranks)
-        code = _run(ranks, options)
+        code = _run(ranks, options, measure or _measure)
         mpi.leave(ranks)
     except BaseException as error:
         mpi.abort_with_traceback(world, error)
@@ -31,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     return code
 
 
-def _run(ranks: mpi.Ranks, options: argparse.Namespace) -> int:
+def _run(ranks: mpi.Ranks, options: argparse.Namespace, measure: Measure) -> int:
     from hpcpgd.errors import HpcpgdError
     from scripts.bench.placement import Cores
     from scripts.bench.verify import MismatchError
@@ -41,7 +43,7 @@ def _run(ranks: mpi.Ranks, options: argparse.Namespace) -> int:
         return _complain(ranks, "two ranks on one machine with two cores are needed", TOO_FEW)
     cores.pin()
     try:
-        _measure(ranks, cores, options)
+        measure(ranks, cores, options)
     except MismatchError as error:
         return _complain(ranks, str(error), MISMATCH)
     except HpcpgdError as error:
@@ -76,7 +78,7 @@ def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
         batches = BATCHES[:1] if options.quick else BATCHES
         builder = Builder(ranks.comm, alone, cores, blas, peers.entries(), threads, batches)
         sections = builder.all_sections()
-        _time(ranks, cores, sections, wanted, QUICK_SECONDS if options.quick else SECONDS)
+        time_rounds(ranks, cores, sections, wanted, QUICK_SECONDS if options.quick else SECONDS)
     if ranks.rank == 0:
         results = report.results(sections, builder.errors, blas, cores, wanted, peers)
         print(report.table(results), flush=True)
@@ -84,7 +86,7 @@ def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
     alone.Free()
 
 
-def _time(ranks: mpi.Ranks, cores: Any, sections: Any, wanted: int, target: float) -> None:
+def time_rounds(ranks: mpi.Ranks, cores: Any, sections: Any, wanted: int, target: float) -> None:
     """Choose the steps of every cell, about ``target`` seconds, and time the rounds."""
     from hpcpgd.machine.fma_peak import Peak
     from scripts.bench.rounds import Stopwatch, run_rounds

@@ -38,6 +38,18 @@ def test_measure_overhead_runs() -> None:
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["1 thread", "2 threads"]
 
 
+@quick_form
+def test_bench_optimisers_runs(tmp_path: Path) -> None:
+    output = tmp_path / "found.json"
+    done = script("bench_optimisers", "--quick", "--output", str(output), timeout=180)
+    assert done.code == 0
+    results = json.loads(output.read_text())
+    for network in ("net-1h", "net-2h"):
+        assert results[network]["batch"] == 128
+        assert list(results[network]["seconds_per_60000"]) == ["sgd", "adam"]
+        assert list(results[network]["ratios"]) == ["adam over sgd"]
+
+
 @pytest.mark.parametrize(
     ("size", "ranks"),
     [

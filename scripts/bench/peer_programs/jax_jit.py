@@ -1,4 +1,7 @@
-"""JAX: XLA compiles the whole step to one program, to which the weights are donated."""
+"""JAX: XLA compiles the whole step to one program, to which the weights are donated.
+
+With the argument ``adam`` the update is that of optax.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,23 @@ from common import Layers, Problem, serve
 class Jax:
     """JAX on the cores that this process may use: XLA starts a thread for each."""
 
+    def __init__(self, adam: bool) -> None:
+        self._adam = adam
+
     def open(self, request: dict[str, Any]) -> str:
         """Import JAX for the CPU."""
         os.environ["JAX_PLATFORMS"] = "cpu"
         import jax
 
-        return f"JAX {jax.__version__}"
+        if not self._adam:
+            return f"JAX {jax.__version__}"
+        import optax
+
+        return f"JAX {jax.__version__} with optax {optax.__version__}"
 
     def model(self, problem: Problem) -> Jitted:
         """Return a model with the minibatches as arrays of JAX."""
-        return Jitted(problem)
+        return Adapted(problem) if self._adam else Jitted(problem)
 
 
 class Jitted:
@@ -67,5 +77,29 @@ class Jitted:
         self._layers = self._jax.block_until_ready(layers)
 
 
+class Adapted(Jitted):
+    """The same with Adam of optax, whose state is donated, too."""
+
+    def _updated(self, layers: Layers, x: Any, y: Any, rate: Any) -> Any:
+        import optax
+
+        weights, state = layers
+        gradient = self._jax.grad(self._loss)(weights, x, y)
+        moves, state = optax.scale_by_adam().update(gradient, state)
+        return self._jax.tree.map(lambda p, d: p - rate * d, weights, moves), state
+
+    def put(self, layers: Layers) -> None:
+        """Set the weights, and the state to zeros."""
+        import optax
+
+        super().put(layers)
+        self._layers = self._layers, optax.scale_by_adam().init(self._layers)
+
+    def get(self) -> Layers:
+        """Return the weights."""
+        layers: Layers = self._jax.device_get(self._layers[0])
+        return layers
+
+
 if __name__ == "__main__":
-    sys.exit(serve(Jax()))
+    sys.exit(serve(Jax("adam" in sys.argv)))
