@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -26,23 +27,26 @@ def by_arrays(arrays: dict[str, Any], facts: Any, x: Any) -> Any:
     for n in range(1, layers + 1):
         z = a @ arrays[f"layer{n}.weights"] + arrays[f"layer{n}.biases"]
         a = FUNCTIONS[str(facts["output_activation" if n == layers else "activation"])](z)
-    return a
+    return a * arrays.get("target_deviation", 1) + arrays.get("target_mean", 0)
 
 
-def read(path: Path, x: Any) -> tuple[Any, Any]:
-    """Return outputs and labels by the file's own library."""
+def read(path: Path, x: Any, key: str = "class_labels") -> tuple[Any, Any]:
+    """Return outputs and labels, or a regression's numbers and names, by the file's own library."""
     if path.suffix == ".npz":
         arrays = dict(np.load(path))
-        return by_arrays(arrays, arrays, x), arrays["class_labels"].tolist()
+        return by_arrays(arrays, arrays, x), arrays[key].tolist()
     if path.suffix == ".safetensors":
         with pytest.importorskip("safetensors").safe_open(path, "numpy") as file:
             facts, names = file.metadata(), list(file.keys())
             arrays = {name: file.get_tensor(name) for name in names}
-        return by_arrays(arrays, facts, x), json.loads(facts["class_labels"])
+        return by_arrays(arrays, facts, x), json.loads(facts[key])
     session = pytest.importorskip("onnxruntime").InferenceSession(path)
     outputs, predicted = session.run(["outputs", "predicted"], {"features": x.astype(float)})
+    labels = json.loads(session.get_modelmeta().custom_metadata_map[key])
+    if key == "target_names":
+        return predicted, labels
     assert (predicted == outputs.argmax(axis=1)).all()
-    return outputs, json.loads(session.get_modelmeta().custom_metadata_map["class_labels"])
+    return outputs, labels
 
 
 @pytest.mark.parametrize("run", ["digits", "pixels", "own"])
@@ -57,6 +61,22 @@ def test_the_outputs_are_those_of_the_run_file(to: str, run: str, folder: Path) 
     outputs, labels = read(folder / f"{run}-out.{to}", x)
     np.testing.assert_allclose(outputs, independent(folder, run, x), atol=1e-6)
     assert labels == (WORDS.tolist() if run == "own" else [str(n) for n in range(10)])
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_regression_predicts_in_the_units_of_its_data(to: str, folder: Path) -> None:
+    if to != "npz":
+        pytest.importorskip(to)
+    done = inside(folder, main, "numbers.h5", "--to", to, "--output", f"numbers-out.{to}")
+    assert (done.code, done.err) == (0, "")
+    x = np.load(folder / "numbers.npz")["x"]
+    numbers, names = read(folder / f"numbers-out.{to}", x, "target_names")
+    with h5py.File(folder / "numbers.h5") as file:
+        model = file["model"]
+        deviation, mean = (model[f"target_{name}"][...] for name in ("deviation", "mean"))
+    expected = independent(folder, "numbers", x) * deviation + mean
+    np.testing.assert_allclose(numbers, expected, atol=1e-6)
+    assert names == ["0", "1"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from tests.helpers.support import Done
 WORDS = np.array(["cat", "cow", "dog"])
 ROWS = 1300  # three blocks, the last of them not full
 FUNCTIONS: dict[str, Any] = {
+    "gelu": lambda z: z / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))),
+    "linear": lambda z: z,
     "relu": lambda z: np.maximum(z, 0),
     "tanh": np.tanh,
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
@@ -30,6 +32,8 @@ TRAIN = {
     "own": f"--dataset own.npz --output own.h5 {MEANT}",
     "changed": "--dataset changed.npz --output changed.h5",
     "far": "--dataset far.npz --output far.h5",
+    "numbers": "--dataset numbers.npz --task regression --standardise --activation gelu "
+    "--dtype float64 --output numbers.h5",
     "wild": "--loss mse --output-activation linear --learning-rate 1e30 --output wild.h5",
 }
 PREDICT = {
@@ -78,6 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "own.npz", x=x, y=y)
     np.savez(folder / "changed.npz", x=x, y=y)
     np.savez(folder / "far.npz", x=x, y=y, x_test=1e4 * x, y_test=np.roll(y, 1))
+    np.savez(folder / "numbers.npz", x=x, y=20 + 3 * x[:, :2])
     np.savez(folder / "bare.npz", x=x[:9])
     np.savez(folder / "wide.npz", x=np.ones((2, 5)), y=["cat", "dog"])
     np.savetxt(folder / "plain.csv", x[:9], delimiter=",")
