@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from hpcpgd.config.run_config import RunConfig, checked, kind_of
 from hpcpgd.config.toml_file import parse
 from hpcpgd.data import Dataset, RawData, Split, check_name, load, path_of, prepare
-from hpcpgd.data.dataset import sha256, splits_of
+from hpcpgd.data.dataset import Array, sha256, splits_of
 from hpcpgd.errors import ConfigError, DataError, UsageError, printable
 from hpcpgd.results.atomic import check_writable
 from hpcpgd.results.model_reader import Model, read_model
@@ -21,8 +22,10 @@ from hpcpgd.results.result_reader import ResultReader, opened_result
 OF_ROWS = ("dataset", "label_column", "seed", "train_rows", "test_fraction")
 
 
-def read(request: Namespace) -> tuple[Model, Dataset, str]:
+def read(request: Namespace) -> tuple[Model, Dataset, Array, str]:
     """Return the model, a dataset whose training rows are those to predict, and the run's name.
+
+    The third is the number of each row among all rows of the data, as ``--split all`` has them.
 
     Raises
     ------
@@ -56,7 +59,8 @@ def read(request: Namespace) -> tuple[Model, Dataset, str]:
             "--dataset to predict all its rows"
         )
     split = _split(raw, request.split, config, own)
-    return model, _dataset(raw, split, digest, request.split), name
+    numbers = _split(_numbered(raw), request.split, config, own).features[:, 0]
+    return model, _dataset(raw, split, digest, request.split), numbers, name
 
 
 def _config(run: ResultReader) -> RunConfig:
@@ -66,6 +70,17 @@ def _config(run: ResultReader) -> RunConfig:
         return RunConfig(**{key: checked(kind_of(key), table[key], key) for key in OF_ROWS})
     except (ConfigError, UsageError) as error:
         raise DataError(f"config: {error}") from None
+
+
+def _numbered(raw: RawData) -> RawData:
+    """Return data with the number of each row as its only feature, counted over all splits."""
+    parts, first = dict[str, Split](), 0
+    for name, split in splits_of(raw).items():
+        parts[name] = Split(np.arange(first, first + split.rows)[:, None], split.labels)
+        first += split.rows
+    return replace(
+        raw, train=parts["train"], validation=parts.get("validation"), test=parts.get("test")
+    )
 
 
 def _split(raw: RawData, name: str, config: RunConfig, own: bool) -> Split:

@@ -38,19 +38,21 @@ def predict(world: mpi.Comm, request: Namespace) -> None:
     """
     ranks = mpi.join(world)
     jit_cache.share_folder(ranks)
-    model, dataset, run = None, None, ""
+    model, dataset, numbers, run = None, None, np.zeros(0, np.int64), ""
     with mpi.agreed(ranks.comm):
         if ranks.rank == 0:
-            model, dataset, run = chosen_rows.read(request)
+            model, dataset, numbers, run = chosen_rows.read(request)
     data = mpi.bcast_bytes(ranks.comm, b"" if model is None else to_bytes(model))
     model, dataset = from_bytes(data), share(ranks, dataset)
     split = dataset.train
     outputs = outputs_on_all(ranks, model, split.features)
     with mpi.agreed(ranks.comm):
         if ranks.rank == 0:
-            labels = split.labels if dataset.labelled else None
             if request.output:
-                write(request.output, model, outputs, labels, run, dataset.name)
+                arrays = {"row": numbers, "predicted": model.predictions(outputs)}
+                arrays |= {} if dataset.regression else {"outputs": outputs}
+                arrays |= {"true": split.labels} if dataset.labelled else {}
+                write(request.output, model, arrays, run, dataset.name)
             facts = {"rows": f"{split.rows} of {dataset.name}"}
             if not model.mean.shape and dataset.scale != model.scale:
                 facts["scale"] = f"{model.scale:.6g} as in the run; the data suggest otherwise"

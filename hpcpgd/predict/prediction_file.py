@@ -18,13 +18,18 @@ from hpcpgd.results.netcdf import put
 SCHEMA = "hpcpgd.prediction/1"
 
 
-def write(
-    path: Path, model: Model, outputs: Array, labels: Array | None, run: str, rows: str
-) -> None:
-    """Write predictions and, of classes, outputs (rows, classes) in the form of the name's ending.
+def write(path: Path, model: Model, arrays: dict[str, Array], run: str, rows: str) -> None:
+    """Write the arrays of a prediction in the form that the name's ending says.
 
-    ``labels`` are the true classes or targets; ``run`` and ``rows`` become attributes of an HDF5
-    file.
+    Parameters
+    ----------
+    path : Path
+    model : Model
+    arrays : dict of str to ndarray
+        ``row`` (rows,), the number of each row; ``predicted``: classes (rows,) or targets
+        (rows, targets); of classes ``outputs`` (rows, classes); ``true`` if rows have labels.
+    run, rows : str
+        Names of the run and of the rows: attributes of an HDF5 file.
 
     Raises
     ------
@@ -32,11 +37,6 @@ def write(
         If it cannot be written.
     """
     regression = model.network.regression
-    arrays = {"predicted": model.predictions(outputs)}
-    if not regression:
-        arrays["outputs"] = outputs
-    if labels is not None:
-        arrays["true"] = labels if regression else labels.astype(np.int64)
     column, names = ("target", "target_names") if regression else ("class", "class_labels")
     image = io.BytesIO()
     if path.suffix == ".npz":
@@ -48,7 +48,7 @@ def write(
     else:
         with h5netcdf.File(image, "w") as file:
             file.attrs.update({"schema": SCHEMA, "run": run, "rows": rows})
-            file.dimensions = {"row": len(outputs), column: len(model.labels)}
+            file.dimensions = {"row": len(arrays["row"]), column: len(model.labels)}
             put(file, names, (column,), list(model.labels))
             for name, array in arrays.items():
                 put(file, name, ("row", column)[: array.ndim], array)
@@ -56,21 +56,23 @@ def write(
 
 
 def _numbers(names: tuple[str, ...], arrays: dict[str, Array]) -> str:
-    """Return a line for each row: predicted and true numbers of each target."""
+    """Return a line for each row: its number, predicted and true numbers of each target."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([f"{name} {target}" for name in arrays for target in names])
-    table.writerows(np.hstack(list(arrays.values())).tolist())
+    kinds = [kind for kind in ("predicted", "true") if kind in arrays]
+    table.writerow(["row", *(f"{kind} {target}" for kind in kinds for target in names)])
+    values = np.hstack([arrays[kind] for kind in kinds]).tolist()
+    table.writerows([n, *row] for n, row in zip(arrays["row"].tolist(), values, strict=True))
     return text.getvalue()
 
 
 def _classes(names: tuple[str, ...], arrays: dict[str, Array]) -> str:
-    """Return a line for each row: predicted label, true label, an output for each class."""
+    """Return a line for each row: its number, predicted and true label, outputs of the classes."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     columns = [name for name in ("predicted", "true") if name in arrays]
-    table.writerow([*columns, *(f"output {name}" for name in names)])
-    classes = [arrays[name].tolist() for name in columns]
-    for outputs, *row in zip(arrays["outputs"], *classes, strict=True):
-        table.writerow([*(names[k] for k in row), *map(str, outputs)])
+    table.writerow(["row", *columns, *(f"output {name}" for name in names)])
+    lists = [arrays[name].tolist() for name in ("row", *columns)]
+    for outputs, number, *row in zip(arrays["outputs"], *lists, strict=True):
+        table.writerow([number, *(names[k] for k in row), *map(str, outputs)])
     return text.getvalue()

@@ -179,6 +179,13 @@ def test_standardised_pixels_and_the_rows_of_a_split(folder: Path, done: dict[st
     assert np.mean([row["true"] == row["predicted"] for row in rows]) == accuracy
     best = [max(map(str, range(10)), key=lambda k: float(row[f"output {k}"])) for row in rows]
     assert best == [row["predicted"] for row in rows]
+    raw = load("digits", seed=0)
+    assert raw.test is not None
+    labels = np.concatenate([raw.train.labels, raw.test.labels])  # as --split all has them
+    numbers = [int(row["row"]) for row in rows]
+    assert [str(labels[n]) for n in numbers] == [row["true"] for row in rows]
+    assert len(set(numbers)) == len(rows)
+    assert max(numbers) < raw.train.rows
 
 
 def test_all_rows_in_the_order_of_the_file(folder: Path, done: dict[str, Done]) -> None:
@@ -189,6 +196,7 @@ def test_all_rows_in_the_order_of_the_file(folder: Path, done: dict[str, Done]) 
         np.testing.assert_allclose(got["outputs"], expected, rtol=1e-12, atol=1e-14)
         assert got["class_labels"].to_numpy().tolist() == WORDS.tolist()
         assert (WORDS[got["true"]] == y).all()
+        assert got["row"].to_numpy().tolist() == list(range(ROWS))
     loss = np.mean(((expected - (y[:, None] == WORDS)) ** 2).sum(axis=1))
     assert f"loss        {loss:.4f}" in done["whole 7"].out
 
@@ -202,7 +210,7 @@ def test_rows_of_one_class_and_rows_without_labels(folder: Path, done: dict[str,
     for name, file in (("bare", "bared"), ("plain", "plain")):
         got = np.load(folder / "3" / f"{file}.npz")
         np.testing.assert_allclose(got["outputs"], independent(folder, "own", x[:9]), rtol=1e-12)
-        assert set(got) == {"outputs", "predicted", "class_labels"}
+        assert set(got) == {"row", "outputs", "predicted", "class_labels"}
         assert [line.split()[0] for line in done[f"{name} 3"].out.splitlines()] == [
             "rows",
             "output",
