@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ import numpy as np
 
 from hpcpgd.cli.launcher import guarded, launcher_rank, say
 from hpcpgd.cli.parser import OneLineParser
-from hpcpgd.errors import ConfigError, UnavailableError, UsageError, nearest
+from hpcpgd.environment.extras import library
+from hpcpgd.errors import ConfigError, UsageError, nearest
 
 PROGRAM = "hpcpgd export"
 DESCRIPTION = """Write the network of a run file for other programs: weights, scale of the inputs,
@@ -87,12 +87,12 @@ def _npz(model: Any, facts: dict[str, str]) -> bytes:
 
 
 def _safetensors(model: Any, facts: dict[str, str]) -> bytes:
-    return bytes(_library("safetensors.numpy").save(_arrays(model), facts))
+    return bytes(library("safetensors.numpy", "export").save(_arrays(model), facts))
 
 
 def _onnx(model: Any, facts: dict[str, str]) -> bytes:
     """Return a graph from features, float64 (rows, inputs) as stored, to predictions."""
-    onnx, network, arrays = _library("onnx"), model.network, _arrays(model)
+    onnx, network, arrays = library("onnx", "export"), model.network, _arrays(model)
     if network.size * network.itemsize > ONNX_LIMIT:
         raise ConfigError("--to onnx: the network is above 2 GiB: expected --to safetensors")
     kinds, real = onnx.TensorProto, onnx.helper.np_dtype_to_tensor_dtype(model.parameters.dtype)
@@ -136,15 +136,6 @@ def _nodes(make: Any, network: Any, arrays: dict[str, Any], real: int, double: i
         if name in arrays:
             nodes.append(make(operator, [at, name], [at := f"{name}.applied"]))
     return [*nodes, make("Identity", [at], ["predicted"])]
-
-
-def _library(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise UnavailableError(
-            f"{name.split('.')[0]} cannot be loaded: {error}: pip install 'hpcpgd[export]'"
-        ) from None
 
 
 FORMATS: dict[str, Callable[[Any, dict[str, str]], bytes]] = {

@@ -10,7 +10,8 @@ import h5py
 
 from hpcpgd.data.guard import ensure_fits
 from hpcpgd.data.safe_hdf5 import dataset, nbytes, texts
-from hpcpgd.errors import DataError, UnavailableError
+from hpcpgd.environment.extras import library
+from hpcpgd.errors import DataError
 from hpcpgd.results.identify import RUN, STUDY
 from hpcpgd.results.result_reader import opened_result
 
@@ -43,12 +44,7 @@ def read_study(path: str | Path) -> DataTree:
 
 
 def _read(path: Path, kind: str) -> DataTree:
-    try:
-        from xarray import open_datatree
-    except ImportError as error:
-        raise UnavailableError(
-            f"xarray cannot be loaded: {error}: pip install 'hpcpgd[report]'"
-        ) from None
+    open_datatree = library("xarray", "report").open_datatree
     with opened_result(path, kind):
         # xarray reads whatever links and filters lead to, so everything is checked first.
         with h5py.File(path, "r") as file:
@@ -56,7 +52,7 @@ def _read(path: Path, kind: str) -> DataTree:
         with open_datatree(path, engine="h5netcdf") as tree:
             for node in tree.subtree:
                 node.to_dataset(inherit=False).load()  # in place
-            return tree
+            return tree  # type: ignore[no-any-return]  # library() has no types
 
 
 def _datasets(group: h5py.Group, seen: set[h5py.Group]) -> Iterator[h5py.Dataset]:

@@ -16,7 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hpcpgd.errors import OutputError, UnavailableError, UsageError
+from hpcpgd.environment.extras import library
+from hpcpgd.errors import OutputError, UsageError
 from hpcpgd.results.atomic import write_atomically
 from hpcpgd.study.figure_form import FORMATS
 
@@ -77,15 +78,10 @@ def figure_style() -> Iterator[None]:
 
 def _load() -> None:
     """Import the modules of matplotlib that read settings and fonts, without those of a user."""
-    try:
-        with _without_settings(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are for the developers of matplotlib
-            for module, _, _ in CANVASES.values():
-                import_module(f"matplotlib.backends.{module}")
-    except ImportError as error:
-        raise UnavailableError(
-            f"matplotlib cannot be loaded: {error}: pip install 'hpcpgd[report]'"
-        ) from None
+    with _without_settings(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are for the developers of matplotlib
+        for module, _, _ in CANVASES.values():
+            library(f"matplotlib.backends.{module}", "report")
 
 
 @contextmanager
