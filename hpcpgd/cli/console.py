@@ -16,6 +16,7 @@ COMMANDS = {
     "data": ("hpcpgd.data.cli", "fetch or describe a dataset"),
     "info": ("hpcpgd.info.cli", "show a run file as a page"),
     "compare": ("hpcpgd.info.cli:compare", "show how two run files differ"),
+    "plot": ("hpcpgd.study.run_figures", "draw a run file as a page"),
     "predict": ("hpcpgd.predict.cli", "apply the network of a run file to rows of a dataset"),
     "export": ("hpcpgd.predict.export", "write the network of a run file for other programs"),
     "compile": ("hpcpgd.compile.cli", "fill the kernel cache before jobs start"),

@@ -26,7 +26,7 @@ SCHEMAS = {RUN: "hpcpgd.run/1", STUDY: "hpcpgd.study/1"}
 RESULTS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 R2 = ("train_r2", "validation_r2")  # of a regression
 READ_BY = {
-    CHECKPOINT: "train --resume", RUN: "info", STUDY: "study report", "a dataset": "data info",
+    CHECKPOINT: "train --resume", RUN: "plot", STUDY: "study report", "a dataset": "data info",
 }  # fmt: skip
 
 

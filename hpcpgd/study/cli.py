@@ -105,9 +105,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="runs of the same study on another machine; repeatable",
     )
     one.add_argument("--label", help="label of this machine (default: its processor)")
-    text = "print the tables and draw the figures of a study, or the learning curves of a run"
+    text = "print the tables and draw the figures of a study"
     one = commands.add_parser("report", help=text, description=text, allow_abbrev=False)
-    text = "a study's folder or TOML file, whose runs are collected first; its .h5; a run's .h5"
+    text = "a study's folder or TOML file, whose runs are collected first; or its .h5"
     one.add_argument("path", type=Path, metavar="PATH", help=text)
     text = "default: figures in the study's folder, NAME.figures beside NAME.h5"
     one.add_argument("--figures", type=Path, metavar="DIR", help=text)

@@ -27,7 +27,7 @@ def make(panels: list[Bars], title: str, size: tuple[float, float] | None) -> An
     figure = new_figure(width, max(needed, height))  # names must not overlap
     all_axes = figure.subplots(len(panels), 1, height_ratios=rows, squeeze=False)[:, 0]
     for axes, cases in zip(all_axes, wrapped, strict=True):
-        _panel(axes, cases)
+        panel(axes, cases)
     all_axes[-1].set_xlabel("time per epoch (ms)")
     figure.legend(all_axes[0].containers, list(PHASES), loc="outside right center", fontsize=8)
     entitle(figure, title)
@@ -38,7 +38,7 @@ def _lines(case: str) -> int:
     return len(case.splitlines())
 
 
-def _panel(axes: Any, cases: Bars) -> None:
+def panel(axes: Any, cases: Bars) -> None:
     """Draw the bars from top to bottom, those of a case below its name."""
     names: dict[int, str] = {}
     row = 0

@@ -7,8 +7,6 @@ from typing import Any
 
 from hpcpgd.checkpoint.run_files import companion
 from hpcpgd.cli.launcher import say
-from hpcpgd.errors import DataError
-from hpcpgd.results.identify import RUN, STUDY, what_is
 from hpcpgd.study.collect import read
 from hpcpgd.study.figure_form import FORMATS, FigureForm
 from hpcpgd.study.study_folder import StudyFolder
@@ -23,13 +21,13 @@ def report(
     title: str | None = None,
     formats: tuple[str, ...] = FORMATS,
 ) -> int:
-    """Print the tables and draw the figures of a study, or draw those of a run.
+    """Print the tables and draw the figures of a study.
 
     Parameters
     ----------
     path : Path
-        A study's TOML file or folder, whose runs are collected first, finished or not; a
-        study file; or a run file.
+        A study's TOML file or folder, whose runs are collected first, finished or not; or a
+        study file.
     figures : Path or None
         Folder of the figures; None: beside the file.
     size, title, formats
@@ -41,18 +39,7 @@ def report(
         If it is none of these, or damaged.
     """
     form = FigureForm(size, title, formats)
-    seen = "" if path.is_dir() or path.suffix == ".toml" else what_is(path)
-    if seen == RUN:
-        from hpcpgd.study.run_figures import draw
-
-        drawn = draw(path, figures or figures_of(path), form)
-    elif seen in ("", STUDY):  # "" is also HDF5 that cannot be read: reading it says why
-        drawn = _study(_collected(path), figures, form)
-    else:
-        raise DataError(
-            f"{path}: is {seen}, expected a study's folder or TOML file, the study file that "
-            "hpcpgd study collect makes, or the run file of a training"
-        )
+    drawn = _study(_collected(path), figures, form)
     say("\n".join(f"figure  {name}" for name in drawn))
     return 0
 

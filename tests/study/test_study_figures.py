@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from hpcpgd.errors import UnavailableError, UsageError
-from hpcpgd.study import collect, figures
+from hpcpgd.study import collect, figures, run_figures
 from hpcpgd.study.figure_form import FigureForm
 from hpcpgd.study.paper import axes
 from hpcpgd.study.paper import bar_charts as paper_figures
@@ -351,7 +351,7 @@ def test_a_network_that_was_not_run_has_an_empty_figure(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted(drawn)
 
 
-@pytest.mark.parametrize("draw", [figures.draw, paper_figures.draw, axes.draw])
+@pytest.mark.parametrize("draw", [figures.draw, run_figures.draw, paper_figures.draw, axes.draw])
 def test_without_matplotlib_one_line_says_what_to_install(
     draw: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,7 +219,7 @@ def test_a_study_that_is_not_finished_shows_what_is_missing(finished: Path, tmp_
         (("report", "none.h5"), 65, "no such file"),
         (("report", "s.toml"), 65, "run it first, or name the folder of its runs"),
         (("report", "runs"), 65, "holds no TOML file"),
-        (("report", "words.h5"), 65, "is no HDF5 file, expected a study's folder or TOML file"),
+        (("report", "words.h5"), 65, "is no HDF5 file, expected a study file"),
         (("report", "s.h5", "--size", "7"), 2, "expected width x height in inches"),
         (("report", "s.h5", "--size", "7x400"), 2, "each from 3 to 100"),
         (("report", "s.h5", "--format", "png,gif"), 2, "png,gif: expected one or several of"),

@@ -56,7 +56,7 @@ def run_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_file_is_no_study_file(run_file: Path, tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text("[grid]")
     seen = {
-        run_file: f"a run file, expected a study file: hpcpgd info {run_file} reads it",
+        run_file: f"a run file, expected a study file: hpcpgd plot {run_file} reads it",
         tmp_path / "s.toml": "no HDF5 file, expected a study file",
     }
     for path, text in seen.items():
