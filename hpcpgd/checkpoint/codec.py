@@ -233,7 +233,8 @@ def _segment(content: _Content, number: int, facts: dict[str, Any]) -> Segment:
     places = [RankPlace(**_typed(place, PLACE)) for place in facts["places"]]
     if not places:
         raise DataError(f"segment {number} has no ranks")
-    facts = {"others_used": Segment.others_used, **facts}  # checkpoints of earlier versions lack it
+    # Checkpoints of earlier versions lack these.
+    facts = {name: getattr(Segment, name) for name in ("others_used", "initial_sha256")} | facts
     segment = Segment(**{**_typed(facts, SEGMENT), "places": places})
     name = f"timing/segment{number}"
     if facts["timed"]:

@@ -22,6 +22,7 @@ from hpcpgd.parallel import mpi
 # Options that determine rows, minibatches and updates; a run cannot continue with others.
 DECISIVE = (
     "task", "standardise", "train_rows", "test_fraction", "init", "batch_size", "seed", "optimizer",
+    "initial_weights",
 )  # fmt: skip
 # Options that users may change when a run continues, and that change its later results.
 TELLING = (
@@ -34,7 +35,7 @@ BROUGHT = (
     "dataset", "task", "label_column", "standardise", "train_rows", "test_fraction", "hidden",
     "activation", "output_activation", "loss", "init", "batch_size", "epochs", "max_steps",
     "optimizer", "learning_rate", "momentum", "weight_decay", "schedule",
-    "warmup_steps", "seed", "backend", "dtype",
+    "warmup_steps", "seed", "initial_weights", "backend", "dtype",
     "matmul_precision", "checkpoint_every",
 )  # fmt: skip
 # Taken only from runs whose reduction has the same bits: for others another may be faster here.
@@ -136,11 +137,9 @@ def require_same_run(
     pairs = {name: (now[name], then[name]) for name in now}
     pairs["dataset (SHA-256)"] = (dataset_sha256, state.dataset_sha256)
     options = plain(config)
-    # Older checkpoints lack these.
-    before = {"standardise": False, "optimizer": "sgd", **state.config}
-    pairs |= {
-        name: (options[name], before.get(name, getattr(RunConfig, name))) for name in DECISIVE
-    }
+    # Older checkpoints lack some of these.
+    before = {name: getattr(RunConfig, name) for name in DECISIVE} | state.config
+    pairs |= {name: (options[name], before[name]) for name in DECISIVE}
     for name, (value, other) in pairs.items():
         if value != other:
             raise ConfigError(

@@ -50,6 +50,7 @@ GROUPS = {
         "schedule",
         "warmup_steps",
         "seed",
+        "initial_weights",
     ),
     "arithmetic and ranks": (
         *("backend", "reduction", "threads", "dtype", "matmul_precision", "group_size", "shards"),

@@ -168,6 +168,9 @@ class RunConfig:
         "so many times the parameters are added to the gradient; adamw: to the step",
     )
     seed: int = _option(0, Integer(0), "for the split, the initial weights and the order of rows")
+    initial_weights: str = _option(
+        "none", Text("FILE"), "begin with those of a run file, or of an export (.npz, .safetensors)"
+    )
     backend: str = _option("gemm", Choice(tuple(BACKENDS)), "how to compute the gradient")
     reduction: str = _option(
         "auto",

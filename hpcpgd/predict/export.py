@@ -47,13 +47,13 @@ def _run(argv: Sequence[str] | None) -> int:
         raise UsageError(f"--to {options.to}: expected one of {', '.join(FORMATS)}{hint}")
     if launcher_rank() == 0:
         from hpcpgd.results.atomic import check_writable, write_atomically
-        from hpcpgd.results.model_reader import read_model
+        from hpcpgd.results.model_reader import FUNCTIONS, read_model
         from hpcpgd.results.result_reader import opened_result
 
         output = options.output or options.run.with_suffix(f".{options.to}")
         with opened_result(options.run) as run:
             model, config = read_model(run), run.config()
-        facts = {name: config[name] for name in ("activation", "output_activation", "loss")}
+        facts = {name: config[name] for name in FUNCTIONS if name in config}
         facts[_names(model)] = json.dumps(model.labels, ensure_ascii=False)
         check_writable(output, options.overwrite, options.run)
         write_atomically(output, FORMATS[options.to](model, facts))

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import asdict, dataclass, field
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
+import tomli_w
 
+from hpcpgd.data import guard
+from hpcpgd.environment.extras import library
 from hpcpgd.errors import DataError
 from hpcpgd.kernels.core.network import Array, Network
-from hpcpgd.results.result_reader import ResultReader
+from hpcpgd.results.result_reader import ResultReader, opened_result
+
+FUNCTIONS = ("activation", "output_activation", "loss", "task")
+SCALING = {
+    "input_scale", "input_offset", "input_mean", "input_deviation", "target_mean",
+    "target_deviation",
+}  # fmt: skip
+Content = tuple[dict[str, Array], dict[str, str], list[str]]  # arrays, functions, class labels
 
 ARRAYS = ("parameters", "mean", "deviation", "target_mean", "target_deviation")
 
@@ -78,8 +93,65 @@ def from_bytes(data: bytes) -> Model:
     return Model(**{**facts, "network": network, "labels": tuple(facts["labels"])})
 
 
-def read_model(run: ResultReader) -> Model:
-    """Return the network of a run file.
+def read_network(path: Path, dtype: str) -> Model:
+    """Return the network of a run file or an export, its weights as ``dtype``; or DataError."""
+    with (_opened_export if path.suffix in READERS else opened_result)(path) as run:
+        return read_model(run, dtype)
+
+
+@contextmanager
+def _opened_export(path: Path) -> Iterator[ResultReader]:
+    """Open an export as the run file that it is of, in memory: one reader checks both."""
+    guard.ensure_fits(guard.file_size(path), path)
+    with guard.refuse_bad_file(path), h5py.File(io.BytesIO(), "w") as file:
+        try:
+            arrays, functions, labels = READERS[path.suffix](path)
+            layers = range(1, 1 + sum(name.endswith(".weights") for name in arrays))
+            known = {f"layer{n}.{part}" for n in layers for part in ("weights", "biases")} | SCALING
+            for name, array in arrays.items():
+                if name not in known or array.dtype.char not in "fd":
+                    raise DataError(
+                        f"has {name} of {array.dtype}, expected the floats of an export"
+                    )
+                file[f"model/{name.replace('.', '/')}"] = array
+                if not array.ndim:
+                    file["model"].attrs[name] = array
+            file[f"model/{_names(functions)}"] = labels
+            file.attrs.update(dtype="float64", config=tomli_w.dumps({"train": functions}))
+            yield ResultReader(file)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+
+def _names(functions: dict[str, str]) -> str:
+    return "target_names" if functions.get("task") == "regression" else "class_labels"
+
+
+def _npz(path: Path) -> Content:
+    with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as file:
+        guard.ensure_fits(sum(member.file_size for member in archive.infolist()), path)
+        arrays = dict(file)
+    functions = {name: str(arrays.pop(name, "")) for name in FUNCTIONS}
+    labels = arrays.pop(_names(functions), np.array([])).astype(str).tolist()
+    return arrays, functions, labels
+
+
+def _safetensors(path: Path) -> Content:
+    safetensors = library("safetensors", "export")
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            facts = file.metadata() or {}
+            labels = json.loads(facts.pop(_names(facts), "[]"))
+            return {name: file.get_tensor(name) for name in [*file.keys()]}, facts, labels
+    except safetensors.SafetensorError as error:
+        raise DataError(f"cannot be read: {guard.one_line(error)}") from None
+
+
+READERS = {".npz": _npz, ".safetensors": _safetensors}
+
+
+def read_model(run: ResultReader, dtype: str = "") -> Model:
+    """Return the network of a run file, its weights rounded to ``dtype`` if one is given.
 
     Raises
     ------
@@ -90,13 +162,15 @@ def read_model(run: ResultReader) -> Model:
         raise DataError(f"has no weights, status {run.text('status')!r}: expected a complete run")
     layers = _layers(run)
     network = _network(run, (layers[0][0].shape[0], *(len(b) for _, b in layers)))
+    network = replace(network, dtype=dtype or network.dtype)
     parameters = network.zeros()
-    for layer, (weights, biases) in enumerate(layers, 1):
-        network.weights(parameters, layer)[:] = weights
-        network.biases(parameters, layer)[:] = biases
+    with np.errstate(over="ignore"):  # the test below finds it
+        for layer, (weights, biases) in enumerate(layers, 1):
+            network.weights(parameters, layer)[:] = weights
+            network.biases(parameters, layer)[:] = biases
     if not np.isfinite(parameters).all():
-        raise DataError("model: has weights that are not finite")
-    place = "model/target_names" if network.regression else "model/class_labels"
+        raise DataError(f"model: has weights that are not finite in {network.dtype}")
+    place = f"model/{_names(run.config())}"
     labels, inputs = run.labels(place), network.widths[0]
     if len(set(labels)) != network.widths[-1]:
         raise DataError(f"{place}: expected {network.widths[-1]} that differ")
@@ -130,7 +204,7 @@ def _network(run: ResultReader, widths: tuple[int, ...]) -> Network:
     config, dtype = run.config(), run.text("dtype")
     if dtype not in ("float32", "float64"):
         raise DataError(f"attribute 'dtype' is {dtype}, expected float32 or float64")
-    functions = {n: config.get(n, "") for n in ("activation", "output_activation", "loss")}
+    functions = {n: config.get(n, "") for n in FUNCTIONS if n != "task"}
     regression = config.get("task") == "regression"
     network = Network(widths, dtype, **functions, regression=regression)
     if wrong := network.wrong_function():

@@ -72,6 +72,8 @@ class Segment:
         Cores that other processes used while the segment was timed, on the machine where they used
         the largest share; 0 for less than a tenth of its cores. NaN before the end, for less than
         half a second, and where the system does not report it.
+    initial_sha256 : str
+        Of the parameters before the first step of this segment, computed as ``params_sha256``.
     """
 
     first_step: int
@@ -99,7 +101,8 @@ class Segment:
     hidden_share: float
     places: list[RankPlace]
     timing: Timing = field(default_factory=Timing)
-    others_used: float = nan  # which files of earlier versions lack
+    others_used: float = nan  # which files of earlier versions lack, as the next one
+    initial_sha256: str = ""
 
 
 @dataclass

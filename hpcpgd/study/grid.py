@@ -101,7 +101,7 @@ def shared(key: str, value: Any) -> Any:
     """Return a value for files that are passed on: without the folders of this machine."""
     if isinstance(value, tuple):
         return list(value)
-    if key == "dataset" and "/" in value:
+    if key in ("dataset", "initial_weights") and "/" in value:
         return f"{Path(value).name} ({digest(value)})"
     return value
 

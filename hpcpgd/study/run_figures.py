@@ -28,7 +28,11 @@ from hpcpgd.study.style import COLOURS, MARKERS, entitle, figure_style, new_figu
 DESCRIPTION = """Draw a run file as a page: loss and accuracy of each epoch, where the time went,
 the confusion matrix of the test.  It needs pip install 'hpcpgd[report]'.  Exit code: 0 done, 65 bad
 run file, or one without an epoch, 69 matplotlib is missing, 74 the output cannot be written."""
-PANELS = {"loss": "loss", "accuracy": "accuracy (fraction correct)"}
+PANELS = {
+    "loss": "loss",
+    "accuracy": "accuracy (fraction correct)",
+    "r2": "R2 (explained fraction of the variance)",
+}
 LINES = {"training": "train", "validation": "validation"}
 MOST_BARS = 16  # ranks that are shown one by one
 MOST_MARKERS = 40  # epochs
@@ -81,7 +85,7 @@ def draw(path: Path, output: Path, form: FigureForm = BY_CONTENT) -> None:
         panels = [(partial(_curve, *curve), LAG) for curve in _curves(run).items()]
         if bars := _bars(run):
             panels.append((partial(_times, bars), words.phases({run.text("reduction")})))
-        if np.isfinite(run.test()["accuracy"]):
+        if np.isfinite(run.test().get("accuracy", np.nan)):
             labels = run.labels("model/class_labels")
             table = run.times("test/confusion", (len(labels), len(labels)))
             panels.append((partial(_matrix, table, labels), CONFUSION))
@@ -103,11 +107,13 @@ def _title(run: ResultReader) -> str:
     names = {",".join(map(str, widths)): name for name, widths in NETWORKS.items()}
     hidden = config.get("hidden", "")
     network = words.network(names.get(hidden, hidden.replace(",", "-")))
+    schedule = config.get("schedule", "constant")
     where = words.place(run.text("cpu_model"), logical_cores(run), run.number("nodes"))
     return (
         f"{network} on {words.dataset(shared('dataset', run.text('dataset')))}, {where}\n"
         f"{run.text('backend')}, {run.text('reduction')}, batch {config.get('batch_size')}, "
-        f"learning rate {config.get('learning_rate')}, "
+        f"{config.get('optimizer', 'sgd')}, learning rate {config.get('learning_rate')}"
+        f"{f' ({schedule})' * (schedule != 'constant')}, "
         f"{words.workers(run.number('ranks'), run.number('threads'))}"
     )
 
@@ -116,9 +122,10 @@ def _curves(run: ResultReader) -> dict[str, dict[str, Array]]:
     """Return the curves, (epochs,), or (1,) of the test, with a finite value; by panel and name."""
     history, test = run.history(), run.test()
     curves = dict[str, dict[str, Array]]()
-    for panel in PANELS:
+    for panel in (name for name in PANELS if f"train_{name}" in history):
         lines = {name: history[f"{key}_{panel}"] for name, key in LINES.items()}
-        lines[f"test: {test[panel]:.4g}"] = np.array([test[panel]])
+        score = test.get(panel, np.nan)
+        lines[f"test: {score:.4g}"] = np.array([score])
         lines = {name: values for name, values in lines.items() if np.isfinite(values).any()}
         curves |= {panel: lines} if lines else {}
     return curves

@@ -20,6 +20,7 @@ REFUSED = {
     "learning_rate": f"goes with train: select tries the rates {', '.join(map(str, RATES))} itself",
     **dict.fromkeys(LIMITED, "goes with train: a selection has neither checkpoints nor limits"),
     **dict.fromkeys(SUMMED, "goes with train: a selection sums with allreduce"),
+    "initial_weights": "goes with train: a selection begins with weights drawn by the seed",
     "log_every": "goes with train: a selection prints no epochs",
     "print_config": "goes with train",
 }

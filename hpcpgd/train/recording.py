@@ -17,6 +17,7 @@ from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset
 from hpcpgd.engines.context import RunContext
+from hpcpgd.engines.parameters import params_sha256
 from hpcpgd.environment import provenance
 from hpcpgd.errors import printable
 from hpcpgd.kernels.backends.registry import BACKENDS
@@ -76,6 +77,7 @@ def make_segment(
         shards=config.shards if REDUCTIONS[config.reduction].same_bits else 0,
         hidden_share=np.nan,
         places=_places(ranks, gpu),
+        initial_sha256=params_sha256(context.network, context.parameters),
     )
 
 

@@ -18,7 +18,7 @@ from hpcpgd.checkpoint.state import State
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.run_config import CHECKPOINT_EVERY, RunConfig
 from hpcpgd.data import Dataset
-from hpcpgd.engines.parameters import initial_parameters, make_network, params_sha256
+from hpcpgd.engines.parameters import make_network, params_sha256
 from hpcpgd.environment import provenance
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import DivergedError, HpcpgdError, StoppedError
@@ -42,6 +42,7 @@ from hpcpgd.train.again import command
 from hpcpgd.train.checkpoint_timer import CheckpointTimer
 from hpcpgd.train.claim_files import Opened, open_run
 from hpcpgd.train.distribute import load_on_all
+from hpcpgd.train.initial_weights import first_parameters
 from hpcpgd.train.planning import make_sampler, make_trainer
 from hpcpgd.train.progress import Progress, summary
 from hpcpgd.train.recording import (
@@ -174,17 +175,15 @@ class Session:
         first_line = announcement(self.ranks, config, dataset, network, resources)
         sentences = cautions(config.backend, self.ranks.size, resources, flops)
         self.progress.say("\n".join([first_line, *sentences]))
-        state = start.state
+        comm, say = self.ranks.comm, self.progress.say
         with (
             self.watch.during("compiling"),
-            mpi.agreed(self.ranks.comm),  # a GPU may have too little memory
+            mpi.agreed(comm),  # a GPU may have too little memory
         ):
-            parameters = (
-                state.parameters if state else initial_parameters(network, config.seed, config.init)
-            )
+            parameters = first_parameters(comm, config, dataset, network, start.state, say)
             fault_point("planning", parameters)
             trainer = make_trainer(
-                self.ranks.comm, config, dataset, network, parameters, resources, self.stop, arena
+                comm, config, dataset, network, parameters, resources, self.stop, arena
             )
         with closing(trainer):  # on every path its threads end before their memory is freed
             self._run_planned(trainer, start)

@@ -13,8 +13,9 @@ import pytest
 
 from hpcpgd.data import load
 from hpcpgd.predict.export import FORMATS, main
-from tests.helpers.support import inside, python
-from tests.predict.test_predict import FUNCTIONS, WORDS, folder, independent
+from tests.helpers.many import Case, together
+from tests.helpers.support import Done, inside, python
+from tests.predict.test_predict import FUNCTIONS, MEANT, WORDS, folder, independent
 
 __all__ = ["folder"]  # a fixture
 
@@ -106,3 +107,70 @@ def test_one_rank_of_three_works(folder: Path) -> None:
         done = python(*words, ranks=3, cwd=folder)
         assert (done.code, done.out) == (code, out)
     assert done.err.count("error: --output three.npz: exists") == 1
+
+
+# A step that is too small to change a weight.
+STEP = f"--dataset own.npz {MEANT} --learning-rate 1e-300 --max-steps 1 --initial-weights"
+BEGUN = {"run": "own.h5", "npz": "w.npz --standardise", "safetensors": "w.safetensors --seed 3"}
+BAD = {
+    "own.h5 --hidden 7": "is of 4-8-5-3 with tanh and sigmoid, expected 4-7-3 with tanh and sigm",
+    "nan.npz": "nan.npz: model: has weights that are not finite in float64",
+    "huge.npz --dtype float32 --learning-rate 1": "has weights that are not finite in float32",
+    "half.npz": "half.npz: has layer1.weights of float16, expected the floats of an export",
+    "more.npz": "more.npz: has layer9.weights of float64, expected the floats of an export",
+    "less.npz": "less.npz: model/layer2/biases: expected a dataset of this file, found nothing",
+    "cut.npz": "cut.npz: cannot be read: ",
+}
+
+
+def train(folder: Path, key: str, words: str, ranks: int) -> Case:
+    return Case(("train", *f"{STEP} {words} --output {key}.h5".split()), str(folder), ranks)
+
+
+@pytest.fixture(scope="module")
+def begun(folder: Path) -> dict[str, Done]:
+    """What training makes of good and of bad files, by their key and the number of ranks."""
+    for to in ("npz", "safetensors"):
+        inside(folder, main, "own.h5", "--to", to, "--output", f"w.{to}")
+    arrays: dict[str, Any] = dict(np.load(folder / "w.npz"))
+    weights = arrays["layer1.weights"]
+    for name, changes in {
+        "nan": {"layer1.weights": np.nan * weights}, "huge": {"layer1.weights": 1e300 * weights},
+        "half": {"layer1.weights": weights.astype("f2")}, "more": {"layer9.weights": weights},
+    }.items():  # fmt: skip
+        np.savez(folder / name, **{**arrays, **changes})
+    np.savez(folder / "less", **{k: v for k, v in arrays.items() if k != "layer2.biases"})
+    (folder / "cut.npz").write_bytes((folder / "w.npz").read_bytes()[:-40])
+    cases = {f"{k}{n}": train(folder, f"{k}{n}", w, n) for k, w in BEGUN.items() for n in (1, 3)}
+    return together(cases | {f"{w}{n}": train(folder, "no", w, n) for w in BAD for n in (1, 3)})
+
+
+@pytest.mark.parametrize("key", BEGUN)
+def test_a_run_begins_with_the_weights_of_a_file(key: str, folder: Path, begun: Any) -> None:
+    if key == "safetensors":
+        pytest.importorskip(key)
+    with h5py.File(folder / "own.h5") as file:
+        digest = file.attrs["params_sha256"]
+    scaled = "; its inputs: x * 1 + 0; here: standardised, mean " * (key == "npz")
+    for ranks in (1, 3):
+        done = begun[f"{key}{ranks}"]
+        assert (done.code, done.err) == (0, "")
+        line = f"initial weights: {BEGUN[key].split()[0]}, params_sha256 {digest[:12]}{scaled}"
+        assert done.out.count(line) == 1
+        with h5py.File(folder / f"{key}{ranks}.h5") as run:
+            assert run.attrs["params_sha256"] == digest
+            assert run["segments/initial_sha256"].asstr()[0] == digest
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_weights_that_do_not_fit_are_refused(words: str, begun: dict[str, Done]) -> None:
+    for done in (begun[f"{words}{ranks}"] for ranks in (1, 3)):
+        assert (done.code, done.err.count("\n"), BAD[words] in done.err) == (65, 1, True), done.err
+
+
+def test_a_checkpoint_wins_over_the_file(folder: Path, begun: dict[str, Done]) -> None:
+    (folder / "w.npz").unlink()
+    other = "initial_weights is own.h5 now, w.npz there: give the same"
+    for name, code, says in (("w.npz --max-steps 2", 0, ""), ("own.h5", 78, other)):
+        (done,) = together({"": train(folder, "npz1", f"{name} --standardise", 1)}).values()
+        assert (done.code, says in done.err) == (code, True), done.err
