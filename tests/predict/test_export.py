@@ -113,7 +113,7 @@ def test_one_rank_of_three_works(folder: Path) -> None:
 STEP = f"--dataset own.npz {MEANT} --learning-rate 1e-300 --max-steps 1 --initial-weights"
 BEGUN = {"run": "own.h5", "npz": "w.npz --standardise", "safetensors": "w.safetensors --seed 3"}
 BAD = {
-    "own.h5 --hidden 7": "is of 4-8-5-3 with tanh and sigmoid, expected 4-7-3 with tanh and sigm",
+    "own.h5 --hidden 7": "of 4-8-5-3 with tanh and sigmoid, classification, expected 4-7-3 with ",
     "nan.npz": "nan.npz: model: has weights that are not finite in float64",
     "huge.npz --dtype float32 --learning-rate 1": "has weights that are not finite in float32",
     "half.npz": "half.npz: has layer1.weights of float16, expected the floats of an export",

@@ -44,7 +44,7 @@ def test_loss_and_accuracy_of_each_epoch(drawn: Any) -> None:
     assert [axes.get_xlabel() for axes in panels[:2]] == ["epoch"] * 2
     assert title == (
         "Training of a network of hidden width 2 on digits, cpu, 3 logical cores\n"
-        "gemm, shared, batch 4, learning rate 0.1, 2 ranks"
+        "gemm, shared, batch 4, sgd, learning rate 0.1, 2 ranks"
     )
     assert "Status of the run: complete; 2026-01-01" in caption
 
