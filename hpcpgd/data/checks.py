@@ -187,7 +187,7 @@ def targets(y: Named, largest: float) -> npt.NDArray[np.float64]:
         raise DataError(f"{source}: has shape {array.shape}, expected (rows,) or (rows, targets)")
     if array.dtype.kind not in "buif":
         raise DataError(f"{source}: has labels that are words: --task classification predicts them")
-    flat = np.ascontiguousarray(array.reshape(len(array), -1), np.float64)
+    flat = np.ascontiguousarray(array.reshape(len(array), *array.shape[1:] or (1,)), np.float64)
     _finite(flat, source, largest)
     return flat
 
