@@ -11,7 +11,7 @@ from hpcpgd.cli.launcher import say
 from hpcpgd.cli.quantities import number, percent
 from hpcpgd.data import Split
 from hpcpgd.errors import printable
-from hpcpgd.kernels.core.elementwise import LOSS, add_bias_and_activate
+from hpcpgd.kernels.core.elementwise import LOSS
 from hpcpgd.kernels.core.elementwise import score as add_score
 from hpcpgd.kernels.core.network import FUNCTION_CODES, LOSS_CODES, Array
 from hpcpgd.kernels.core.partition import block_range
@@ -21,10 +21,9 @@ from hpcpgd.machine.node_memory import ensure_memory
 from hpcpgd.parallel import mpi
 from hpcpgd.predict import chosen_rows
 from hpcpgd.predict.prediction_file import write
-from hpcpgd.results.model_reader import Model, from_bytes, to_bytes
+from hpcpgd.results.model_reader import BLOCK, Model, from_bytes, to_bytes
 from hpcpgd.train.distribute import share
 
-BLOCK = 512  # rows of a product: with the same blocks on any number of ranks the bits are the same
 MOST_CLASSES = 20  # of a confusion matrix that is printed
 
 
@@ -65,17 +64,6 @@ def predict(world: mpi.Comm, request: Namespace) -> None:
     mpi.leave(ranks)
 
 
-def forward(model: Model, features: Array) -> Array:
-    """Return the outputs (rows, classes) for features as stored (rows, inputs)."""
-    network, a = model.network, model.first_layer(features)
-    for layer in range(1, network.depth + 1):
-        a = a @ network.weights(model.parameters, layer)
-        biases = network.biases(model.parameters, layer)
-        code = FUNCTION_CODES[network.functions[layer - 1]]
-        add_bias_and_activate(code, biases, a, a, 0, biases.size)  # in place
-    return a
-
-
 def outputs_on_all(ranks: mpi.Ranks, model: Model, features: Array) -> Array:
     """Return the outputs for all rows; the ranks divide the blocks of rows; collective."""
     rows, network = len(features), model.network
@@ -84,8 +72,8 @@ def outputs_on_all(ranks: mpi.Ranks, model: Model, features: Array) -> Array:
     outputs = np.zeros(shape, network.dtype)
     first, end = block_range(-(-rows // BLOCK), ranks.size, ranks.rank)
     with threadpool_limits(1), np.errstate(all="ignore"):
-        for begin in range(first * BLOCK, min(end * BLOCK, rows), BLOCK):
-            outputs[begin : begin + BLOCK] = forward(model, features[begin : begin + BLOCK])
+        part = slice(first * BLOCK, min(end * BLOCK, rows))
+        outputs[part] = model.outputs(features[part])
     # As whole numbers: a sum of floats would turn -0 into 0.
     mpi.allreduce_sum(ranks.comm, outputs.view(f"i{network.itemsize}"))
     return outputs

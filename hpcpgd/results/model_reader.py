@@ -18,7 +18,7 @@ import tomli_w
 from hpcpgd.data import guard
 from hpcpgd.environment.extras import library
 from hpcpgd.errors import DataError
-from hpcpgd.kernels.core.network import Array, Network
+from hpcpgd.kernels.core.network import FUNCTION_CODES, Array, Network
 from hpcpgd.results.result_reader import ResultReader, opened_result
 
 FUNCTIONS = ("activation", "output_activation", "loss", "task")
@@ -29,6 +29,7 @@ SCALING = {
 Content = tuple[dict[str, Array], dict[str, str], list[str]]  # arrays, functions, class labels
 
 ARRAYS = ("parameters", "mean", "deviation", "target_mean", "target_deviation")
+BLOCK = 512  # rows of a product: with the same blocks on any number of ranks the bits are the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +66,22 @@ class Model:
             return np.asarray(features.astype(real) * real(self.scale) + real(self.offset))
         values = features * self.scale + self.offset
         return np.asarray((values - self.mean) / self.deviation, self.network.dtype)
+
+    def outputs(self, features: Array) -> Array:
+        """Return the outputs (rows, outputs) for features as stored (rows, inputs)."""
+        from hpcpgd.kernels.core.elementwise import add_bias_and_activate  # imports numba
+
+        network, flat = self.network, self.parameters
+        if features.shape[1:] != network.widths[:1]:
+            raise DataError(f"x: has shape {features.shape}, expected (rows, {network.widths[0]})")
+        outputs = np.empty((len(features), network.widths[-1]), network.dtype)
+        for begin in range(0, len(features), BLOCK):
+            a = self.first_layer(features[begin : begin + BLOCK])
+            for layer, function in enumerate(network.functions, 1):
+                a, biases = a @ network.weights(flat, layer), network.biases(flat, layer)
+                add_bias_and_activate(FUNCTION_CODES[function], biases, a, a, 0, biases.size)
+            outputs[begin : begin + BLOCK] = a
+        return outputs
 
     def predictions(self, outputs: Array) -> Array:
         """Return the class of each row (rows,), or a regression's numbers (rows, targets)."""
