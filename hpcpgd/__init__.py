@@ -8,11 +8,15 @@ from typing import Any
 
 from hpcpgd.version import __version__
 
-__all__ = ["__version__", "read_run", "read_study"]
+LATER = {
+    **dict.fromkeys(("read_run", "read_study"), "hpcpgd.results.data_tree"),
+    "fit": "hpcpgd.estimators.fit",
+}
+__all__ = ["__version__", "fit", "read_run", "read_study"]
 
 
 def __getattr__(name: str) -> Any:
-    """Return ``read_run`` or ``read_study``, whose libraries are imported only then."""
-    if name in ("read_run", "read_study"):
-        return getattr(import_module("hpcpgd.results.data_tree"), name)
+    """Return what is in ``LATER``, whose libraries are imported only then."""
+    if name in LATER:
+        return getattr(import_module(LATER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,6 +24,7 @@ print(*[name for name in {!r} if name in sys.modules])
     "code",
     [
         "import hpcpgd",
+        "import hpcpgd; hpcpgd.fit",
         "import hpcpgd.train.cli",
         "import hpcpgd.cli.console",
         "import hpcpgd.doctor.cli",

@@ -13,8 +13,8 @@ import hpcpgd
 
 # From the top: a room imports those after it in this table, and no other.
 ROOMS = (
-    "doctor", "study", "info", "compile", "predict", "train", "checkpoint", "results", "reductions",
-    "engines", "machine", "parallel", "config", "data", "cli", "environment",
+    "doctor", "study", "info", "compile", "estimators", "predict", "train", "checkpoint", "results",
+    "reductions", "engines", "machine", "parallel", "config", "data", "cli", "environment",
     "kernels.backends", "kernels.device", "kernels.schedule", "kernels.blas", "kernels.core",
 )  # fmt: skip
 # What every room may import; the command ``python -m hpcpgd`` stands above all.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,8 @@ def brought(before: Mapping[str, Any], config: RunConfig) -> RunConfig:
     }
     if "epochs" in config.given:
         values.pop("max_steps", None)  # the limit of the earlier, shorter run
-    return resolve(values, {name: getattr(config, name) for name in config.given})
+    given = {name: getattr(config, name) for name in config.given}
+    return replace(resolve(values, given), arrays=config.arrays)
 
 
 def on_all(comm: mpi.Comm, state: State | None) -> State | None:

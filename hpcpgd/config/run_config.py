@@ -6,7 +6,7 @@ Flags override ``--config FILE.toml`` (table ``[train]``), which overrides the d
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def _option(default: Any, kind: Kind, text: str) -> Any:
 class RunConfig:
     """Everything that decides what a run computes and where it writes the result.
 
-    Each field but ``given`` is a flag (``--batch-size``) and a TOML key (``batch_size``).
+    Each field but the last two is a flag (``--batch-size``) and a TOML key (``batch_size``).
     """
 
     dataset: str = _option(
@@ -243,6 +243,8 @@ class RunConfig:
     quiet: bool = _option(False, Flag(), "print nothing but errors")
     # The options that the user gave; others come from the checkpoint that --resume names.
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    # On rank 0 the rows of a dataset that has no file (`hpcpgd.data.reading.ARRAYS`).
+    arrays: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def options(self) -> dict[str, Any]:
         """Return the value of each option."""

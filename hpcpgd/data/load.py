@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hpcpgd.data import csvfile, digits, guard, idx, idx_names, locate, npz, synthetic
 from hpcpgd.data.assemble import assemble
 from hpcpgd.data.dataset import RawData
-from hpcpgd.data.reading import Reading
+from hpcpgd.data.reading import ARRAYS, Reading, reading_of_program
 from hpcpgd.errors import ConfigError, DataError, UsageError, nearest
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".dat")
@@ -39,6 +40,7 @@ def load(
     label_column: str = "auto",
     classes: tuple[str, ...] = (),
     regression: bool = False,
+    arrays: Mapping[str, Any] | None = None,
 ) -> RawData:
     """Read a dataset.
 
@@ -60,6 +62,8 @@ def load(
         names of a regression's targets.  If they are given, the data need no labels.
     regression : bool
         Whether labels are numbers to predict, and not classes.
+    arrays : mapping of str to ndarray, optional
+        Those of the dataset `ARRAYS`, by the names that they would have in a file.
 
     Raises
     ------
@@ -104,7 +108,7 @@ def load(
     if kind in locate.NAMED:
         reading = idx.read_folder(locate.locate(kind))
         return assemble(name, reading, largest=largest, n_classes=MNIST_CLASSES, known=classes)
-    reading = _READERS[kind](path, not classes)
+    reading = reading_of_program(arrays) if kind == ARRAYS else _READERS[kind](path, not classes)
     return assemble(name, reading, largest=largest, known=classes, regression=regression)
 
 
@@ -153,7 +157,7 @@ def _kind_of_file(path: Path) -> str:
 def _kind(name: str) -> str:
     """Return ``text``, a known name, ``synthetic``, `USER_FOLDER`, or a key of `_READERS`."""
     word = name.partition(":")[0]
-    if name in KNOWN or word == "synthetic":
+    if name in (*KNOWN, ARRAYS) or word == "synthetic":
         return word
     path = Path(name)
     kind = _kind_of_file(path) or ("folder" if "/" in name and not path.suffix else "")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from hpcpgd.data.array_names import Keys
-from hpcpgd.data.checks import Named
+from hpcpgd.data.array_names import Keys, recognise
+from hpcpgd.data.checks import Named, numeric
+from hpcpgd.errors import DataError
 
+ARRAYS = "<arrays>"  # the name of a dataset that a Python program holds; no file is called so
 Parts = Mapping[str, tuple[Named, Named]]
 
 
@@ -46,3 +49,15 @@ def reading_of(
         zeros = Named(np.zeros(x.array.shape[:1], np.int32), x.source)
         parts[part] = (x, arrays.get(f"y_{part}", zeros))
     return Reading(parts, tuple(notes), names, keys.labelled)
+
+
+def reading_of_program(arrays: Mapping[str, Any] | None) -> Reading:
+    """Return the reading of arrays that a Python program holds; a `DataError` if they are wrong."""
+    if arrays is None:
+        raise DataError(f"dataset {ARRAYS}: was in the memory of a Python program: name a file")
+    keys, named = recognise([*arrays], ARRAYS), {}
+    for key, name in keys.arrays.items():
+        # A copy of an array that must not be written to: kernels are compiled for others.
+        named[key] = Named(np.require(arrays[name], requirements="W"), name)
+        numeric(named[key].array.dtype, name, words=key[0] == "y")
+    return reading_of(named, keys, keys.notes, ())

@@ -5,6 +5,7 @@ Every function that takes ``comm`` first and sends messages is collective over i
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import sys
@@ -91,6 +92,17 @@ def start(program: str = "hpcpgd") -> MPI.Comm:
         raise errors.ConfigError(problem)
     fault_point("start")
     return world
+
+
+def start_in_program(comm: MPI.Comm | None) -> MPI.Comm:
+    """Return ``comm`` or all ranks; start MPI unless the program has, and end it with Python."""
+    if MPI.Is_finalized():
+        raise errors.UnavailableError("MPI is finalised: train before MPI.Finalize is called")
+    if not MPI.Is_initialized():
+        start()
+        # Not ``finish``, whose thread cannot start while Python ends.
+        atexit.register(lambda: MPI.Is_finalized() or MPI.Finalize())  # type: ignore[func-returns-value]
+    return MPI.COMM_WORLD if comm is None else comm
 
 
 def finish() -> None:
@@ -297,6 +309,11 @@ def patient_barrier(comm: MPI.Comm) -> None:
     request = comm.Ibarrier()
     while not request.Test():
         time.sleep(LOOK_SECONDS)
+
+
+def raised_on_all(comm: MPI.Comm, error: BaseException) -> bool:
+    """Return whether every rank raises ``error``: all may then call collectives, none waits."""
+    return comm.size == 1 or (isinstance(error, errors.HpcpgdError) and error.agreed)
 
 
 @contextmanager

@@ -57,6 +57,8 @@ def farewell(program: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        with suppress(RuntimeError):  # it was not started
+            timer.join()
 
 
 class Watchdog:

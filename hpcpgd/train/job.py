@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hpcpgd.cli.launcher import complain, launcher_rank, launcher_size, part
 from hpcpgd.config.run_config import RunConfig
@@ -78,47 +78,48 @@ def within(program: str, world: mpi.Comm, body: Callable[[mpi.Comm], object]) ->
     except HpcpgdError as error:
         fault_point("error", error)
         if not error.agreed:
-            _end(program, world, error)
+            end_all(program, world, error)
         code = complain(program, error, world.rank == 0)
         with farewell(program):
             mpi.finish()
         if isinstance(error, ShortageError):  # HDF5 would crash when Python ends
             os._exit(code)
         return code
-    except KeyboardInterrupt:
-        if world.rank == 0:
-            print(f"{program}: interrupted", file=sys.stderr)
-        mpi.abort(world, INTERRUPTED)
     except BaseException as error:
         end_all(program, world, error)
     return 0
 
 
 def end_all(program: str, world: mpi.Comm, error: BaseException) -> NoReturn:
-    """End the job after an unexpected error on this rank; not collective.
+    """End the job after an error that this rank alone knows; not collective.
 
-    Too little memory is reported in one line, any other error by its traceback.
+    An expected one is reported in one line, any other by its traceback.
     """
-    short = shortage(error)
-    if short is None:
+    if isinstance(error, KeyboardInterrupt):
+        if world.rank == 0:
+            print(f"{program}: interrupted", file=sys.stderr)
+        mpi.abort(world, INTERRUPTED)
+    known = error if isinstance(error, HpcpgdError) else shortage(error)
+    if known is None:
         mpi.abort_with_traceback(world, error)
-    _end(program, world, short)
-
-
-def _end(program: str, world: mpi.Comm, error: HpcpgdError) -> NoReturn:
     if world.size > 1:
-        error.args = (f"rank {world.rank}: {error}",)
-    complain(program, error, True)
-    mpi.abort(world, error.exit_code)
+        known.args = (f"rank {world.rank}: {known}",)
+    complain(program, known, True)
+    mpi.abort(world, known.exit_code)
 
 
 def train(
-    comm: mpi.Comm, config: RunConfig, argv: Sequence[str] = (), stop: StopRequest | None = None
-) -> Path:
+    comm: mpi.Comm,
+    config: RunConfig,
+    argv: Sequence[str] = (),
+    stop: StopRequest | None = None,
+    result: Callable[[Any], Any] = lambda record: Path(record.config.output),
+) -> Any:
     """Train as ``config`` says and return the run file's path; collective over ``comm``.
 
     ``stop``, on any rank, ends the training between two steps; this function handles no signal.
     A collective that does not return within its limit ends the whole job with exit code 71.
+    Another ``result`` is made of the run's record on every rank, before its memory is freed.
 
     Raises
     ------
@@ -132,13 +133,13 @@ def train(
         jit_cache.share_folder(ranks)
         from hpcpgd.train.session import Session
 
-        path = Session(ranks, config, argv, stop or StopRequest(), watch).run()
-    except HpcpgdError as error:
-        if error.agreed:  # else other ranks may be in another collective, and this would hang
+        returned = Session(ranks, config, argv, stop or StopRequest(), watch).run(result)
+    except BaseException as error:
+        if mpi.raised_on_all(ranks.comm, error):  # else others are elsewhere, and this would hang
             _leave(ranks, watch)
         raise
     _leave(ranks, watch)
-    return path
+    return returned
 
 
 def _leave(ranks: mpi.Ranks, watch: Watchdog) -> None:

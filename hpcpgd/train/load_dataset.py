@@ -17,7 +17,7 @@ def load_dataset(config: RunConfig) -> Dataset:
     """
     raw = load(
         config.dataset, seed=config.seed, dtype=config.dtype, label_column=config.label_column,
-        regression=config.task == "regression",
+        regression=config.task == "regression", arrays=config.arrays,
     )  # fmt: skip
     rows = None if config.train_rows == "all" else int(config.train_rows)
     if raw.validation is None:  # rows are copied, to training and validation

@@ -33,7 +33,7 @@ class Progress:
         Print nothing.
     epochs : int
         Epochs of the whole run.  Callers may set this attribute later, and ``begun``: the
-        epochs that earlier starts of the run have made, and ``dataset``.
+        epochs of earlier starts of the run, ``dataset``, and ``bare``: print only epochs.
     every : int or str
         Epochs between the lines of a batch log; ``auto``: as `is_due` says.
     """
@@ -43,12 +43,13 @@ class Progress:
         self.epochs = epochs
         self.begun = 0
         self.dataset: Dataset | None = None
+        self.bare = False
         self._every = every
         self._bar: Any = None
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, epoch: bool = False) -> None:
         """Print one flushed line; a log that cannot be written does not end the run."""
-        if self._silent:
+        if self._silent or (self.bare and not epoch):
             return
         try:
             print(text, flush=True)
@@ -64,7 +65,7 @@ class Progress:
             if not is_due(number, self.begun, self.epochs, self._every):
                 return
             place = f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}"
-            self.say(f"{place}  {line(epoch, self.dataset)}")
+            self.say(f"{place}  {line(epoch, self.dataset)}", True)
             return
         with suppress(OSError):  # a terminal that was closed does not end the run
             self._draw(epoch)
@@ -73,7 +74,8 @@ class Progress:
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(
+            # Without the thread by which tqdm watches its bars, which would stay.
+            self._bar = type("Bar", (tqdm,), {"monitor_interval": 0})(
                 total=self.epochs,
                 initial=self.begun,
                 unit="epoch",
@@ -109,10 +111,12 @@ def is_due(epoch: int, begun: int, epochs: int, every: int | str) -> bool:
 
 
 def on_terminal() -> bool:
-    """Return whether standard output is a terminal that shows it to a user.
+    """Return whether standard output is a terminal or a notebook that shows it to a user.
 
     Open MPI gives its ranks a terminal even if their output goes to a file: it has no size.
     """
+    if type(sys.stdout).__module__.startswith("ipykernel"):
+        return True
     try:
         return sys.stdout.isatty() and os.get_terminal_size(sys.stdout.fileno()).columns > 0
     except (OSError, ValueError):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from hpcpgd.checkpoint import resume
 from hpcpgd.checkpoint.run_files import files_of, with_run_file
@@ -21,7 +22,7 @@ from hpcpgd.data import Dataset
 from hpcpgd.engines.parameters import make_network, params_sha256
 from hpcpgd.environment import provenance
 from hpcpgd.environment.fault_points import fault_point
-from hpcpgd.errors import DivergedError, HpcpgdError, StoppedError
+from hpcpgd.errors import DivergedError, StoppedError
 from hpcpgd.kernels.backends.registry import BACKENDS
 from hpcpgd.kernels.core.kernel_files import DISK
 from hpcpgd.kernels.core.network import Network
@@ -75,7 +76,7 @@ class Session:
     ranks : Ranks
     config : RunConfig
     argv : sequence of str
-        The command line, for the record.
+        The command line, for the record.  Without one, only the progress is printed.
     stop : StopRequest
         Ends the training between two steps.
     watch : Watchdog
@@ -107,10 +108,11 @@ class Session:
         self.config = replace(config, reduction=reduction, group_size=size)
         silent = config.quiet or not self.first
         self.progress = Progress(silent, config.epochs, config.log_every)
+        self.progress.bare = not argv
         require_same_config(ranks.comm, config)
 
-    def run(self) -> Path:
-        """Train, test and write the run file.
+    def run(self, result: Callable[[RunRecord], Any]) -> Any:
+        """Train, test and write the run file; return the ``result`` of its record.
 
         Raises
         ------
@@ -122,14 +124,15 @@ class Session:
         with ExitStack() as claims:
             start = self._start(claims)
             with self._memory_of_groups() as arena:
-                self._run(start, arena)
-        return start.files.run_file
+                return self._run(start, arena, result)
 
     def _start(self, claims: ExitStack) -> Opened:
         """Find where the run begins, and claim its files until ``claims`` closes; collective.
 
         The result has no locks.  Only rank 0 has the checkpoint's path and the replaced run.
         """
+        if not self.config.output:
+            return Opened(files_of(self.config, self.started, self._name))
         opened, name = None, b""
         with mpi.agreed(self.ranks.comm):
             if self.first:
@@ -152,13 +155,13 @@ class Session:
         arena = Arena(self.ranks, make_group(self.ranks, None if size == "node" else int(size)))
         try:
             yield arena
-        except HpcpgdError as error:
-            if error.agreed:  # else others may be in another collective, and this would hang
+        except BaseException as error:
+            if mpi.raised_on_all(self.ranks.comm, error):  # else others are elsewhere: no hang
                 _release(arena)
             raise
         _release(arena)
 
-    def _run(self, start: Opened, arena: Arena | None) -> None:
+    def _run(self, start: Opened, arena: Arena | None, result: Callable[[RunRecord], Any]) -> Any:
         fault_point("dataset")
         dataset = load_on_all(self.ranks, self.config, arena)
         network = make_network(self.config, dataset.n_in, dataset.n_out)
@@ -166,7 +169,7 @@ class Session:
         begin, end = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
         flops = network.flops_per_example * (end - begin)
         resources = claim(self.ranks, self.config, flops)
-        output = str(start.files.run_file)
+        output = self.config.output and str(start.files.run_file)
         config = replace(self.config, threads=resources.threads, output=output)
         self._require_room(config, dataset, network, arena)
         require_same_program(self.ranks.comm, resources.blas)
@@ -186,9 +189,9 @@ class Session:
                 comm, config, dataset, network, parameters, resources, self.stop, arena
             )
         with closing(trainer):  # on every path its threads end before their memory is freed
-            self._run_planned(trainer, start)
+            return result(self._run_planned(trainer, start))
 
-    def _run_planned(self, trainer: Trainer, start: Opened) -> None:
+    def _run_planned(self, trainer: Trainer, start: Opened) -> RunRecord:
         context = trainer.context
         config, resources = context.config, context.resources
         wait = compiling(config.backend, self.ranks)
@@ -217,6 +220,7 @@ class Session:
             device_errors("the GPU failed while it trained") if gpu else nullcontext(),
         ):
             self._train(trainer, writer)
+        return record
 
     def _require_same_run(self, dataset: Dataset, network: Network, start: Opened) -> None:
         """Refuse a checkpoint of another run; collective."""
@@ -313,6 +317,8 @@ class Session:
         resume = "" if self.config.resume == "auto" else "auto"
         if (self.config.output, self.config.checkpoint_dir) == ("auto", "auto"):
             resume = str(writer.newest)  # the same command line would make other names
+        if not self.argv:
+            return f"go on with the same call{f' and resume={resume!r}' if resume else ''}"
         return f"go on with: {command(self.argv[2:], self.ranks.size, resume)}"
 
     def _conclude(self, trainer: Trainer, test: Scores, run_file: Path) -> None:

@@ -40,12 +40,14 @@ class Writer:
     newest: Path | None = None
 
     def write(self) -> None:
-        """Write the run file.
+        """Write the run file, if the run has one.
 
         Raises
         ------
         OutputError
         """
+        if not self.record.config.output:
+            return
         fault_point("run file", self.record.status)
         with self.watch.during("checkpoint"), mpi.agreed(self.comm):
             if self.comm.rank == 0:

@@ -8,21 +8,17 @@ import resource
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 import xarray as xr
 
-from hpcpgd.config.resolve import resolve
 from hpcpgd.errors import OutputError
 from hpcpgd.kernels.core.network import Network
-from hpcpgd.parallel import mpi
 from hpcpgd.results.atomic import check_writable, write_atomically
 from hpcpgd.results.history import Epoch
 from hpcpgd.results.runfile import write_run_file
-from hpcpgd.train import job
 from tests.helpers.made_run import PHASE_SECONDS, made_run
 from tests.helpers.support import TRAIN, python
 
@@ -236,13 +232,3 @@ def test_synthetic_data_never_report_an_accuracy(
     with h5py.File("s.h5") as file:
         assert file.attrs["test_rows"] == 30
         assert "test" not in file
-
-
-def test_the_library_trains_on_a_communicator_of_the_caller(tmp_path: Path) -> None:
-    world: Any = mpi.start()
-    options = {"dtype": "float64", "epochs": 1, "quiet": True, "output": str(tmp_path / "a.h5")}
-    config = resolve({}, options)
-    assert job.train(mpi.MPI.COMM_SELF, config) == tmp_path / "a.h5"
-    assert world.size == 1
-    with h5py.File(tmp_path / "a.h5") as file:
-        assert file["model/layer1/weights"].dtype == np.float64
