@@ -10,6 +10,7 @@ from hpcpgd.version import __version__
 
 LATER = {
     **dict.fromkeys(("read_run", "read_study"), "hpcpgd.results.data_tree"),
+    **dict.fromkeys(("MLPClassifier", "MLPRegressor"), "hpcpgd.estimators.mlp"),
     "fit": "hpcpgd.estimators.fit",
 }
 __all__ = ["__version__", "fit", "read_run", "read_study"]

@@ -4,6 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
 
-make_environment "mpich,report,docs"
+make_environment "mpich,report,sklearn,docs"
 python -m sphinx -W --keep-going -q -b html docs docs/built "$@"
 echo "the manual: $PWD/docs/built/index.html"

@@ -212,18 +212,6 @@ def test_without_an_mpi_library(tmp_path: Path) -> None:
     assert "MPI cannot be loaded" in done.err
 
 
-def test_all_ranks_know_the_name_of_the_run_file(tmp_path: Path) -> None:
-    script = (
-        "from hpcpgd.parallel import mpi; from hpcpgd.train import job;"
-        "from hpcpgd.config.resolve import resolve; world = mpi.start();"
-        "print(job.train(world, resolve({}, {'epochs': 1, 'quiet': True}))); mpi.finish()"
-    )
-    done = python("-c", script, ranks=3, cwd=tmp_path)
-    assert done.code == 0
-    (file,) = tmp_path.glob("*.h5")
-    assert done.out.count(file.name) == 3
-
-
 @pytest.mark.large
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 @pytest.mark.parametrize("ranks", [1, 4])

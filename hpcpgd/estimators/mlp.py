@@ -1,0 +1,103 @@
+"""Multilayer perceptrons by scikit-learn's conventions; the manual describes the parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from hpcpgd.errors import UnavailableError
+from hpcpgd.estimators.fit import fit
+from hpcpgd.kernels.core.network import Array
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ImportError as error:
+    raise UnavailableError(
+        f"scikit-learn cannot be loaded: {error}: pip install 'hpcpgd[sklearn]'"
+    ) from None
+
+REALS = (np.float64, np.float32)  # other numbers become the first of these
+BATCHES: dict[Any, Any] = {"auto": 200, "full": 2**62}  # rows; all, if there are less
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class MLP(BaseEstimator):
+    """What classifier and regressor share.  Its fields are the parameters."""
+
+    hidden_layer_sizes: Any = (100,)
+    activation: str = "relu"
+    solver: str = "adam"
+    alpha: float = 0.0001
+    batch_size: int | str = "auto"
+    learning_rate_init: float = 0.001
+    max_iter: int = 200
+    random_state: int = 0
+    verbose: bool = False
+    options: dict[str, Any] | None = None
+
+    def _train(self, x: Array, y: Array, comm: Any, task: str) -> Self:
+        """Train on all rows; ``y`` are targets as the core has them."""
+        sizes = self.hidden_layer_sizes
+        rows = min(BATCHES.get(self.batch_size, self.batch_size), len(x))
+        options = {
+            "hidden": sizes if isinstance(sizes, tuple | list) else (sizes,),
+            "activation": self.activation, "optimizer": self.solver, "batch_size": rows,
+            "learning_rate": self.learning_rate_init, "weight_decay": self.alpha / max(rows, 1),
+            "epochs": self.max_iter, "seed": self.random_state, "quiet": not self.verbose,
+            "dtype": x.dtype.name, "task": task, **(self.options or {}),
+        }  # fmt: skip
+        data = {"x_train": x, "y_train": y, "x_validation": x[:0], "y_validation": y[:0]}
+        self.fitted_ = fit(comm=comm, data=data, **options)
+        self.loss_curve_ = self.fitted_.history["train_loss"].tolist()
+        self.n_iter_ = len(self.loss_curve_)
+        return self
+
+    def _outputs(self, x: Any) -> Array:
+        check_is_fitted(self)
+        return self.fitted_.model.outputs(validate_data(self, x, reset=False, dtype=REALS))
+
+
+class MLPClassifier(ClassifierMixin, MLP):
+    """A classifier with softmax outputs, trained on the ranks of a communicator."""
+
+    def fit(self, X: Any, y: Any, comm: Any = None) -> Self:  # noqa: N803
+        """Train on labels (rows,), the same on every rank; collective over ``comm``, or all."""
+        x, y = validate_data(self, X, y, dtype=REALS)
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y has 1 class, {self.classes_[0]!r}: expected 2 or more")
+        return self._train(x, codes, comm, "classification")
+
+    def predict_proba(self, X: Any) -> Array:  # noqa: N803
+        """Return the probability of each class of ``classes_``, (rows, classes)."""
+        return self._outputs(X)
+
+    def predict(self, X: Any) -> Array:  # noqa: N803
+        """Return the most probable class of each row, (rows,)."""
+        codes = self._outputs(X).argmax(axis=1)
+        return np.asarray(self.classes_[codes])
+
+
+class MLPRegressor(RegressorMixin, MLP):
+    """A regressor with linear outputs and the mean squared error as its loss."""
+
+    def fit(self, X: Any, y: Any, comm: Any = None) -> Self:  # noqa: N803
+        """Train on targets (rows,) or (rows, targets); else as `MLPClassifier.fit`."""
+        x, y = validate_data(self, X, y, dtype=REALS, multi_output=True, y_numeric=True)
+        self.shape_ = y.shape[1:]
+        return self._train(x, y, comm, "regression")
+
+    def predict(self, X: Any) -> Array:  # noqa: N803
+        """Return the predicted targets, of the shape of those of `fit`."""
+        outputs = self._outputs(X)
+        return self.fitted_.model.predictions(outputs).reshape(len(outputs), *self.shape_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
