@@ -26,15 +26,15 @@ DECISIVE = (
 )  # fmt: skip
 # Options that users may change when a run continues, and that change its later results.
 TELLING = (
-    "learning_rate", "momentum", "weight_decay", "schedule", "warmup_steps", "backend",
-    "reduction", "shards", "matmul_precision",
+    "learning_rate", "momentum", "weight_decay", "clip_norm", "schedule", "warmup_steps",
+    "backend", "reduction", "shards", "matmul_precision",
 )  # fmt: skip
 
 # Options that are taken from a checkpoint named by --resume: none of a machine or of a start.
 BROUGHT = (
     "dataset", "task", "label_column", "standardise", "train_rows", "test_fraction", "hidden",
     "activation", "output_activation", "loss", "init", "batch_size", "epochs", "max_steps",
-    "optimizer", "learning_rate", "momentum", "weight_decay", "schedule",
+    "optimizer", "learning_rate", "momentum", "weight_decay", "clip_norm", "schedule",
     "warmup_steps", "seed", "initial_weights", "backend", "dtype",
     "matmul_precision", "checkpoint_every",
 )  # fmt: skip

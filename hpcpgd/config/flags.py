@@ -47,6 +47,7 @@ GROUPS = {
         "learning_rate",
         "momentum",
         "weight_decay",
+        "clip_norm",
         "schedule",
         "warmup_steps",
         "seed",

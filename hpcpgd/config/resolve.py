@@ -13,7 +13,7 @@ from hpcpgd.errors import ConfigError
 from hpcpgd.kernels.backends.registry import BACKENDS
 
 # Options that no backend on a GPU has.
-OF_HOST = ("task", "optimizer", "weight_decay", "schedule", "warmup_steps")
+OF_HOST = ("task", "optimizer", "weight_decay", "schedule", "warmup_steps", "clip_norm")
 
 
 def _check_rate(config: RunConfig) -> None:

@@ -167,6 +167,9 @@ class RunConfig:
         Real(0, 1, include_above=True),
         "so many times the parameters are added to the gradient; adamw: to the step",
     )
+    clip_norm: float | str = _option(
+        "none", Real(0, word="none"), "scale the mean gradient down to this norm if it is longer"
+    )
     seed: int = _option(0, Integer(0), "for the split, the initial weights and the order of rows")
     initial_weights: str = _option(
         "none", Text("FILE"), "begin with those of a run file, or of an export (.npz, .safetensors)"

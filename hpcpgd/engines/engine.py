@@ -6,6 +6,7 @@ its methods to make a step: partial sums, their sum over the ranks, the update.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -45,6 +46,8 @@ class Engine(ABC):
     stopping : bool
         Whether some rank was asked to stop: the same on all ranks after the same step.
     optimiser : Optimiser
+    divides : Comm or None
+        The ranks among which the update is divided; None if each makes all of it.
     score_rows : int or None
         Number of rows that are always scored together; None if it changes no bit.
     """
@@ -56,7 +59,9 @@ class Engine(ABC):
         self.network = context.network
         self.capacity = capacity
         config = context.config
-        self.optimiser = Optimiser(config.optimizer, config.momentum, config.weight_decay)
+        clip = math.inf if config.clip_norm == "none" else float(config.clip_norm)
+        self.optimiser = Optimiser(config.optimizer, config.momentum, config.weight_decay, clip)
+        self.divides: mpi.Comm | None = None
         self.steps = 0
         self.bad_step: int | None = None
         self.stopping = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from hpcpgd.engines.engine import Engine, Span
 from hpcpgd.engines.loader import load_rows, scaling_of
 from hpcpgd.kernels.core.network import Array, aligned_zeros
 from hpcpgd.kernels.core.optimisers import Update
-from hpcpgd.kernels.core.update_rules import descend, optimise
+from hpcpgd.kernels.core.update_rules import descend, optimise, sum_of_squares
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.phase_names import COMPUTE, DATA, UPDATE
 
@@ -61,6 +62,7 @@ class HostEngine(Engine):
         self.plan.work.take_totals()
         self._gradient[:] = 0
         self._update(self.optimiser.update(0.0, 1, 0), self._gradient)
+        self._squares()
 
     def partial(self, epoch: int, rows: Span) -> None:
         """Sum the gradient over ``rows``, chunk by chunk; without rows it is zero."""
@@ -93,7 +95,7 @@ class HostEngine(Engine):
 
     def update(self, update: Update) -> None:
         """Update the parameters by the gradient."""
-        finite = self._update(update, self.parameters)
+        finite = self._update(self._clipped(update), self.parameters)
         self._end_step(not finite, self._stops)
         self._clock.lap(UPDATE)
 
@@ -102,6 +104,21 @@ class HostEngine(Engine):
         if self.optimiser.is_plain:
             return bool(descend(parameters, self._gradient, self._real(update.rate)))
         return bool(optimise(update, parameters, self._gradient, self.states, 0))
+
+    def _clipped(self, update: Update) -> Update:
+        """Return an update whose gradient is short enough; collective if ranks divide it."""
+        if self.optimiser.clip == math.inf:
+            return update
+        squares = self._squares()
+        if self.divides is not None and self.divides.size > 1:
+            self._clock.lap(UPDATE)
+            mpi.allreduce_sum(self.divides, squares)  # exact: each number is 0 but on one rank
+            self._clock.lap_reduction()
+        return self.optimiser.clipped(update, math.sqrt(squares.sum()))
+
+    def _squares(self) -> Array:
+        """Return the sums of squares of parts of the gradient, 0 for parts of other ranks."""
+        return np.array([sum_of_squares(self._gradient)])
 
     def whole_states(self) -> Array:
         """Return what the optimiser keeps, shape (vectors, size of the flat vector)."""

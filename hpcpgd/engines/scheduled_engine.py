@@ -78,6 +78,7 @@ class ScheduledEngine(HostEngine):
         """Compile everything that commands need, or load it from the cache."""
         self._scorer.evaluate(self.parameters, 1, Rows(self._train, 0, 1, 0, 1))
         self._scorer.work.take_totals()
+        self._squares()
 
     def heartbeat(self) -> Heartbeat:
         """Return steps made and arrivals at the barrier, and whether a worker waits for a rank."""
@@ -122,7 +123,7 @@ class ScheduledEngine(HostEngine):
 
     def update(self, update: Update) -> None:
         """Update the parameters by the gradient."""
-        stop = self._stops > 0
+        update, stop = self._clipped(update), self._stops > 0
         result = self.plan.update(self.parameters, self._gradient, update, self._packed, stop)
         self._end_step(result.bad, result.stops)
         self._lap(UPDATE, result)
@@ -135,6 +136,10 @@ class ScheduledEngine(HostEngine):
             return
         result = self._pass(self.parameters, epoch, rows, (-update.rate, 1.0), packed=False)
         self._end_step(result.bad, result.stops)
+
+    def _squares(self) -> Array:
+        """Return the sums of squares of units, or of the gradient if this rank has it whole."""
+        return self.plan.squares(self._gradient) if self._packed else super()._squares()
 
     def whole_states(self) -> Array:
         """Return what the optimiser keeps, with 0 for what other ranks update."""

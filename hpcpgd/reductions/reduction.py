@@ -32,7 +32,6 @@ class Reduction(ABC):
     def __init__(self, context: RunContext, engine: Engine) -> None:
         self.engine = engine
         self._comm = context.comm
-        self._divides: mpi.Comm | None = None  # the ranks among which the update is divided
         self._sampler = context.sampler
         self._clock = context.clock
 
@@ -79,8 +78,8 @@ class Reduction(ABC):
     def states(self) -> Array:
         """Return what the optimiser keeps, shape (vectors, size), on each rank; collective."""
         states = self.engine.whole_states()
-        if self._divides is not None:
-            mpi.allreduce_sum(self._divides, states)  # each number is 0 but on one rank
+        if self.engine.divides is not None:
+            mpi.allreduce_sum(self.engine.divides, states)  # each number is 0 but on one rank
         return states
 
     def _shape(self, step: int, rate: float) -> tuple[Span, Update]:

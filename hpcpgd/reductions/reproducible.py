@@ -145,7 +145,7 @@ class Reproducible(Reduction):
     def __init__(self, context: RunContext, engine: ScheduledEngine, exchange: Exchange) -> None:
         super().__init__(context, engine)
         self._group, self._exchange = context.group, exchange
-        self._divides = context.comm
+        engine.divides = context.comm
 
     def rows(self, step: int) -> Span:
         """Return the positions of the whole minibatch ``step``."""

@@ -34,7 +34,7 @@ class Shared(Reduction):
     def __init__(self, context: RunContext, engine: ScheduledEngine) -> None:
         super().__init__(context, engine)
         self._group = context.group
-        self._divides = context.group.members
+        engine.divides = context.group.members
 
     def rows(self, step: int) -> Span:
         """Return the positions of minibatch ``step`` that this rank's group works on."""

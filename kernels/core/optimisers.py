@@ -70,11 +70,12 @@ class Update(NamedTuple):
 
 @dataclass(frozen=True)
 class Optimiser:
-    """An optimiser with its options (see ``OPTIMISERS``)."""
+    """An optimiser with its options (see ``OPTIMISERS``); ``clip`` bounds the gradient's norm."""
 
     name: str = "sgd"
     momentum: float = 0.9
     decay: float = 0.0
+    clip: float = math.inf
 
     @property
     def traits(self) -> OptimiserTraits:
@@ -84,7 +85,7 @@ class Optimiser:
     @property
     def is_plain(self) -> bool:
         """Whether an update only subtracts a multiple of the gradient."""
-        return self.traits.rule == SGD and self.decay == 0
+        return self.traits.rule == SGD and self.decay == 0 and self.clip == math.inf
 
     def update(self, rate: float, rows: int, steps: int) -> Update:
         """Return the numbers of the update that follows ``steps`` others.
@@ -102,3 +103,14 @@ class Optimiser:
         elif self.is_plain:  # one factor, which the products themselves may apply
             return Update(SGD, rate / rows, 1.0, 0.0, 1.0, 0.0, 1.0)
         return Update(traits.rule, rate, 1 / rows, decay, keep, self.momentum, correction)
+
+    def clipped(self, update: Update, norm: float) -> Update:
+        """Return ``update`` with a smaller scale if its gradient would be longer than ``clip``.
+
+        ``norm`` is that of the summed gradient.  If it is not finite, the parameters become NaN.
+        """
+        norm *= update.scale
+        if norm <= self.clip:
+            return update
+        factor = self.clip / norm if norm < math.inf else math.nan
+        return update._replace(scale=factor * update.scale)

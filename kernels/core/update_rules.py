@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from hpcpgd.kernels.core.arithmetic import fma
 from hpcpgd.kernels.core.compiled import compiled, reassociated
 from hpcpgd.kernels.core.network import Array
@@ -77,6 +79,17 @@ def _is_finite(gradient: Array) -> bool:
     for k in range(gradient.size):
         probe += gradient[k] * gradient.dtype.type(0)
     return probe == gradient.dtype.type(0)
+
+
+@compiled()
+def sum_of_squares(vector: Array) -> float:
+    """Return the sum of squares in float64; the size is a multiple of 4 and decides the order."""
+    a = b = c = d = 0.0  # independent sums, as each addition waits for the one before
+    for k in range(0, vector.size, 4):
+        w, x = np.float64(vector[k]), np.float64(vector[k + 1])
+        y, z = np.float64(vector[k + 2]), np.float64(vector[k + 3])
+        a, b, c, d = a + w * w, b + x * x, c + y * y, d + z * z
+    return (a + b) + (c + d)
 
 
 @compiled()

@@ -236,7 +236,7 @@ def _propagate(work: Work, command: Any, worker: int, status: Any, timespec: Any
 def _update(memory: Memory, command: Any, parameters: Array, place: int) -> bool:
     """Update parameters whose gradient begins at ``place``; return whether that is finite."""
     gradient = memory.target[place : place + parameters.size]
-    if command.rule == SGD and command.decay == 0:
+    if command.rule == SGD and command.decay == 0 and command.scale == 1:
         return descend(parameters, gradient, gradient.dtype.type(command.rate))
     return optimise(command, parameters, gradient, memory.states, place)
 

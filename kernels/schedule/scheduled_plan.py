@@ -11,6 +11,7 @@ import numpy as np
 from hpcpgd.kernels.core.network import LOSS_CODES, Array, Network, aligned_zeros
 from hpcpgd.kernels.core.optimisers import Update
 from hpcpgd.kernels.core.partition import padded_size
+from hpcpgd.kernels.core.update_rules import sum_of_squares
 from hpcpgd.kernels.core.workspace import Allocate, Workspace
 from hpcpgd.kernels.schedule.barrier import Barrier, make_barrier
 from hpcpgd.kernels.schedule.command import APPLY, DESCEND, PROPAGATE, STATUS, PassResult
@@ -117,7 +118,8 @@ class ScheduledPlan:
         self._library = backend.calls(blas, network.dtype)
         self._place = place
         self._status = place.allocate(2 * schedule.workers, STATUS).reshape(2, -1)
-        places, self.packed_size = _places(network, schedule, place)
+        places, self._units = _places(network, schedule, place)
+        self.packed_size = self._units[-1][-1] if self._units else 0
         tables, workers = (schedule.table, schedule.bounds, places), (place.first, place.threads)
         self._layout = Layout(self.work.table, *tables, *workers, LOSS_CODES[network.loss])
         self._private = self._private_buffers()
@@ -205,15 +207,18 @@ class ScheduledPlan:
 
         The order is that in which ``execute`` packs them.
         """
-        workers = range(self._place.first, self._place.first + self._place.threads)
-        for worker in workers:
-            place = int(self._layout.places[worker])
-            for phase, bounds in zip(self.schedule.phases, self.schedule.bounds, strict=True):
-                units = range(bounds[worker], bounds[worker + 1]) if phase.kind == GRADIENT else ()
-                for unit in units:
-                    for part in _parts(self.network, flat, phase, unit):
-                        yield packed[place : place + part.size].reshape(part.shape), part
-                        place += padded_size(part.size)
+        for number, unit, place, _ in self._units:
+            for part in _parts(self.network, flat, self.schedule.phases[number], unit):
+                yield packed[place : place + part.size].reshape(part.shape), part
+                place += padded_size(part.size)
+
+    def squares(self, packed: Array) -> Array:
+        """Return each unit's sum of squares, (phases, units); 0 for those of other processes."""
+        phases = self.schedule.phases
+        squares = np.zeros((len(phases), max(phase.grid.units for phase in phases)))
+        for number, unit, begin, end in self._units:
+            squares[number, unit] = sum_of_squares(packed[begin:end])
+        return squares
 
     def gradient(self, parameters: Array, count: int, out: Array, add: bool) -> None:
         """Sum the gradient over the first ``count`` rows into ``out``, and add their scores."""
@@ -275,15 +280,16 @@ def _parts(network: Network, flat: Array, phase: Phase, unit: int) -> list[Array
     return [weights, *biases]
 
 
-def _places(network: Network, schedule: Schedule, place: WorkerRange) -> tuple[Array, int]:
-    """Return where this process's workers' packed units begin, and the size of all of them."""
-    places = np.zeros(schedule.workers, np.int64)
-    end = 0
+def _places(
+    network: Network, schedule: Schedule, place: WorkerRange
+) -> tuple[Array, list[tuple[int, int, int, int]]]:
+    """Return where each worker's packed units begin, and phase, unit, begin and end of each."""
+    places, packed, end = np.zeros(schedule.workers, np.int64), [], 0
     for worker in range(place.first, place.first + place.threads):
         places[worker] = end
-        for phase, bounds in zip(schedule.phases, schedule.bounds, strict=True):
-            if phase.kind == GRADIENT:
-                units = range(bounds[worker], bounds[worker + 1])
-                sizes = [size for unit in units for size in unit_size(network, phase, unit)]
-                end += sum(padded_size(size) for size in sizes)
-    return places, end
+        for number, phase in enumerate(schedule.phases):
+            bounds = schedule.bounds[number, worker : worker + 2]
+            for unit in range(*bounds) if phase.kind == GRADIENT else ():
+                begin, end = end, end + sum(map(padded_size, unit_size(network, phase, unit)))
+                packed.append((number, unit, begin, end))
+    return places, packed

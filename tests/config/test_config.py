@@ -125,6 +125,7 @@ TOML = {
     "epochs = ": "not a TOML file",
     "[train]\nmomentum = 0.5": "momentum 0.5 does not go with optimizer sgd",
     '[train]\nbackend = "cuda"\noptimizer = "adam"': "only: leave optimizer out",
+    '[train]\nbackend = "cuda"\nclip_norm = 1': "only: leave clip-norm out",
     "[train]\nweight_decay = -1": "at least 0 and below 1",
     '[train]\nloss = "mse"': "mse does not go with output-activation softmax",
     '[train]\nloss = "cross-entropy"\noutput_activation = "relu"': "use softmax or sigmoid",

@@ -61,3 +61,11 @@ def test_a_gradient_that_is_not_finite_is_noticed(name: str, bad: float) -> None
     gradient, states = np.zeros(40), np.zeros((optimiser.traits.vectors, 40))
     gradient[37] = bad
     assert not optimise(optimiser.update(0.1, 8, 0), np.zeros(40), gradient, states, 0)
+
+
+@pytest.mark.parametrize(("norm", "scale"), [(15.0, 1 / 8), (32.0, 1 / 16), (np.inf, np.nan)])
+def test_a_gradient_is_clipped_if_its_mean_is_too_long(norm: float, scale: float) -> None:
+    optimiser = Optimiser("adam", clip=2.0)
+    update = optimiser.update(0.1, 8, 3)
+    expected = update._replace(scale=scale)
+    assert np.array_equal(optimiser.clipped(update, norm), expected, equal_nan=True)
