@@ -53,6 +53,12 @@ ALSO = {
     "timing/segment1/seconds": "Time of each phase. `reduce` is the Allreduce on the rank that "
     "came to it last; `wait` is the rest of the time that the other ranks spend in it.",
     "timing/segment1/rows": "Training rows that the rank worked on.",
+    "target/epochs": "Epochs until the validation accuracy was that of `--target-accuracy`; 0 if "
+    "it was not, and there is no group without that flag.",
+    "target/steps": "Steps until then, 0 if it was not reached.",
+    "target/seconds": "Training alone until then, NaN if it was not reached.",
+    "best_model/class_labels": "As `/model`, with the weights of the epoch with the lowest "
+    "validation loss, which the attribute `epoch` names; with `--keep-best` or `--patience`.",
     "model/class_labels": "The label of each output.",
     "model/layer1/weights": "Weights of the layer.",
     "model/layer1/biases": "Biases of the layer.",
@@ -210,7 +216,8 @@ def _example(*commands: tuple[str, ...], result: str) -> str:
 
 def run_file() -> str:
     """Return the page of the run file, from one that is made now."""
-    words = ("hpcpgd.train", "--epochs", "1", "--quiet", "--output", "run.h5")
+    more = ("--keep-best", "--target-accuracy", "0.5")  # groups that other runs lack
+    words = ("hpcpgd.train", "--epochs", "1", *more, "--quiet", "--output", "run.h5")
     return f"# Run file, schema `hpcpgd.run/1`\n\n{_example(words, result='run.h5')}"
 
 

@@ -30,6 +30,7 @@ from hpcpgd.results.record import RankPlace, Segment
 SCHEMA = "hpcpgd.checkpoint/2"
 # It has the same layout, but its ``train_rows`` includes a validation set drawn from the rows.
 SCHEMA_BEFORE = "hpcpgd.checkpoint/1"
+BEST = "best_model"  # the group of the best weights, if the run keeps them
 ALL_TIME = 1e10  # seconds: more than any run takes
 FACTS = {
     "run": str, "run_file": str, "dataset_sha256": str, "steps": int, "elapsed": float,
@@ -59,8 +60,10 @@ def encode(state: State) -> memoryview:
         for number, segment in enumerate(state.segments, 1):
             if segment.timing.epochs:
                 _encode_timing(file.create_group(f"timing/segment{number}"), segment.timing)
-        for name, view in _views(state.network, state.parameters):
-            file[name] = view
+        for group, flat in (("model", state.parameters), (BEST, state.best)):
+            if flat is not None:
+                for name, view in _views(state.network, flat, group):
+                    file[name] = view
     return image.getbuffer()
 
 
@@ -160,10 +163,11 @@ def _decode(content: _Content) -> State:
     return State(
         network=network,
         totals=totals,
-        parameters=_parameters(content, network),
+        parameters=_parameters(content, network, "model"),
         states=_states(content, network),
         history=History(Epoch(*row) for row in content.array("history", EPOCH, (None,)).tolist()),
         segments=segments,
+        best=_parameters(content, network, BEST) if BEST in content.file else None,
         **_typed(facts, FACTS),
     )
 
@@ -207,11 +211,11 @@ def _check_text(name: str, value: str) -> None:
         raise DataError(f"{name} is {value!r:.60}, expected a text without zero bytes")
 
 
-def _parameters(content: _Content, network: Network) -> Array:
+def _parameters(content: _Content, network: Network, group: str) -> Array:
     layers = {
         layer: (
-            content.array(f"model/layer{layer}/weights", network.dtype, shape),
-            content.array(f"model/layer{layer}/biases", network.dtype, shape[1:]),
+            content.array(f"{group}/layer{layer}/weights", network.dtype, shape),
+            content.array(f"{group}/layer{layer}/biases", network.dtype, shape[1:]),
         )
         for layer, shape in enumerate(zip(network.widths, network.widths[1:], strict=False), 1)
     }
@@ -251,8 +255,8 @@ def _encode_timing(group: Any, timing: Timing) -> None:
     group["seconds"], group["rows"] = timing.seconds, timing.rows
 
 
-def _views(network: Network, flat: Array) -> Iterator[tuple[str, Array]]:
+def _views(network: Network, flat: Array, group: str) -> Iterator[tuple[str, Array]]:
     """Yield the name in a run file and the values of each layer's weights and biases."""
     for layer in range(1, network.depth + 1):
-        yield f"model/layer{layer}/weights", network.weights(flat, layer)
-        yield f"model/layer{layer}/biases", network.biases(flat, layer)
+        yield f"{group}/layer{layer}/weights", network.weights(flat, layer)
+        yield f"{group}/layer{layer}/biases", network.biases(flat, layer)

@@ -35,7 +35,8 @@ BROUGHT = (
     "dataset", "task", "label_column", "standardise", "train_rows", "test_fraction", "hidden",
     "activation", "output_activation", "loss", "init", "batch_size", "epochs", "max_steps",
     "optimizer", "learning_rate", "momentum", "weight_decay", "clip_norm", "schedule",
-    "warmup_steps", "seed", "initial_weights", "backend", "dtype",
+    "warmup_steps", "patience", "target_accuracy", "keep_best", "seed", "initial_weights",
+    "backend", "dtype",
     "matmul_precision", "checkpoint_every",
 )  # fmt: skip
 # Taken only from runs whose reduction has the same bits: for others another may be faster here.
@@ -110,8 +111,8 @@ def brought(before: Mapping[str, Any], config: RunConfig) -> RunConfig:
 
 
 def on_all(comm: mpi.Comm, state: State | None) -> State | None:
-    """Return rank 0's state on every rank; collective."""
-    body = mpi.bcast_bytes(comm, b"" if state is None else encode(state))
+    """Return rank 0's state on every rank, others without the best weights; collective."""
+    body = mpi.bcast_bytes(comm, b"" if state is None else encode(replace(state, best=None)))
     if comm.rank == 0 or not body:
         return state
     return decode(memoryview(body))

@@ -41,6 +41,8 @@ class State:
         The complete epochs.
     segments : list of Segment
         The starts of the run; the last one has written the checkpoint.
+    best : ndarray or None
+        The parameters of the epoch ``history.best``, if the run keeps them.
     """
 
     run: str
@@ -56,3 +58,4 @@ class State:
     states: Array
     history: History
     segments: list[Segment]
+    best: Array | None = None

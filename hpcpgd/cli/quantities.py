@@ -17,6 +17,12 @@ def number(value: float) -> str:
     return f"{value:.4f}" if value < 1e4 else f"{value:.3e}"
 
 
+def reached(epochs: float, steps: float, seconds: float) -> str:
+    """Return when a target was reached; ``epochs`` is 0 if it was not."""
+    when = f"after {epochs:g} epochs, {steps:.0f} steps, {duration(seconds)} of training"
+    return f"reached {when}" if epochs else "not reached"
+
+
 def duration(seconds: float) -> str:
     """Return a time, given in seconds, in us or ms with three digits, or in s with four."""
     if seconds < 1e-3:

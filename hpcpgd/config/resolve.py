@@ -115,6 +115,8 @@ def resolve(toml: dict[str, Any], flags: dict[str, Any]) -> RunConfig:
     config = RunConfig(**values, given=frozenset({*toml, *flags}))
     if config.learning_rate == "auto":
         config = replace(config, learning_rate=default_rate(config))
+    if config.patience != "none":
+        config = replace(config, keep_best=True)
     _check_rate(config)
     _check_precision(config)
     _check_reduction(config)

@@ -170,6 +170,17 @@ class RunConfig:
     clip_norm: float | str = _option(
         "none", Real(0, word="none"), "scale the mean gradient down to this norm if it is longer"
     )
+    patience: int | str = _option(
+        "none", Integer(1, "none"), "end after N epochs without a lower validation loss"
+    )
+    target_accuracy: float | str = _option(
+        "none", Real(0, 1, word="none"), "end after an epoch with this validation accuracy or more"
+    )
+    keep_best: bool = _option(
+        False,
+        Flag(),
+        "also keep the weights of the epoch with the lowest validation loss, as --patience does",
+    )
     seed: int = _option(0, Integer(0), "for the split, the initial weights and the order of rows")
     initial_weights: str = _option(
         "none", Text("FILE"), "begin with those of a run file, or of an export (.npz, .safetensors)"

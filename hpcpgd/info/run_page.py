@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcpgd.cli.quantities import duration, number, percent
+from hpcpgd.cli.quantities import duration, number, percent, reached
 from hpcpgd.config.run_config import FIELDS
 from hpcpgd.data.dataset import Array
 from hpcpgd.errors import printable
@@ -97,6 +97,11 @@ def _outcome(run: ResultReader) -> dict[str, str]:
     facts = {"status": end} | ({"segments": ", ".join(segments)} if len(steps) > 1 else {})
     if run.has("history"):
         facts |= _history(run.history(), run.test()) | _phases(run, len(steps))
+    if run.has("target"):
+        when = (float(run.values(f"target/{n}", ())) for n in ("epochs", "steps", "seconds"))
+        facts["target accuracy"] = f"{run.config().get('target_accuracy')}, {reached(*when)}"
+    if run.has("best_model"):
+        facts["best weights"] = f"of epoch {run.real('best_model', 'epoch'):.0f}, by its validation"
     if (used := run.others_used()) > 0:
         facts["other processes"] = (
             f"used {used:.1f} cores while this run was timed: its times may be too long"

@@ -33,7 +33,7 @@ def read(request: Namespace) -> tuple[Model, Dataset, Array, str]:
         If the run file, the dataset or the output is wrong.
     """
     with opened_result(request.run) as run:
-        model, config, name = read_model(run), _config(run), run.text("run")
+        model, config, name = read_model(run, request.weights), _config(run), run.text("run")
         digest = run.text("dataset_sha256")
     source = request.dataset or config.dataset
     check_name(source)

@@ -12,6 +12,9 @@ from hpcpgd.errors import UsageError, nearest
 
 PROGRAM = "hpcpgd predict"
 SPLITS = ("train", "validation", "test", "all")
+WEIGHTS = (
+    "last: of the end; best: of the lowest validation loss, by train --keep-best (default: last)"
+)
 SUFFIXES = (".npz", ".csv", ".h5")
 DESCRIPTION = """Apply the network of a run file to rows of a dataset, and write their classes and
 the outputs of the network, or the numbers that a regression predicts.  Where the rows have labels,
@@ -47,6 +50,7 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
         help="as for train --label-column; none: the text file has no labels (default: for the "
         "dataset of the run as in the run, else auto)",
     )
+    parser.add_argument("--weights", choices=("last", "best"), default="last", help=WEIGHTS)
     parser.add_argument(
         "--output",
         type=Path,

@@ -14,6 +14,7 @@ from hpcpgd.cli.launcher import guarded, launcher_rank, say
 from hpcpgd.cli.parser import OneLineParser
 from hpcpgd.environment.extras import library
 from hpcpgd.errors import ConfigError, UsageError, nearest
+from hpcpgd.predict.cli import WEIGHTS
 
 PROGRAM = "hpcpgd export"
 DESCRIPTION = """Write the network of a run file for other programs: weights, scale of the inputs,
@@ -39,6 +40,7 @@ def _run(argv: Sequence[str] | None) -> int:
     parser = OneLineParser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     parser.add_argument("run", type=Path, metavar="RUN.h5")
     parser.add_argument("--to", required=True, metavar="FORMAT", help=", ".join(FORMATS))
+    parser.add_argument("--weights", choices=("last", "best"), default="last", help=WEIGHTS)
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: RUN.FORMAT")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     options = parser.parse_args(argv)
@@ -52,7 +54,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
         output = options.output or options.run.with_suffix(f".{options.to}")
         with opened_result(options.run) as run:
-            model, config = read_model(run), run.config()
+            model, config = read_model(run, which=options.weights), run.config()
         facts = {name: config[name] for name in FUNCTIONS if name in config}
         facts[_names(model)] = json.dumps(model.labels, ensure_ascii=False)
         check_writable(output, options.overwrite, options.run)

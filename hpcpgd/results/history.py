@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -136,6 +137,21 @@ class History:
         """Append several."""
         for epoch in epochs:
             self.add(epoch)
+
+    @property
+    def best(self) -> int:
+        """The first epoch, from 1, with the lowest validation loss; 0 if none has a loss."""
+        losses = self.column("validation_loss")
+        return 0 if np.isnan(losses).all() else int(np.nanargmin(losses)) + 1
+
+    def until(self, accuracy: float) -> tuple[int, int, float]:
+        """Return epochs, steps, seconds until validation had ``accuracy``; 0, 0, NaN if never."""
+        reached = self.column("validation_accuracy") >= accuracy
+        if not reached.any():
+            return 0, 0, math.nan
+        epochs = int(reached.argmax()) + 1
+        steps, seconds = (self.column(n)[:epochs].sum() for n in ("steps", "epoch_seconds"))
+        return epochs, int(steps), float(seconds)
 
     def column(self, name: str) -> Array:
         """Return a copy of one attribute of all epochs, (epochs,)."""

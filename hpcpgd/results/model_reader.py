@@ -167,17 +167,22 @@ def _safetensors(path: Path) -> Content:
 READERS = {".npz": _npz, ".safetensors": _safetensors}
 
 
-def read_model(run: ResultReader, dtype: str = "") -> Model:
-    """Return the network of a run file, its weights rounded to ``dtype`` if one is given.
+def read_model(run: ResultReader, dtype: str = "", which: str = "last") -> Model:
+    """Return the network of a run file with its ``last`` or ``best`` weights.
+
+    They are rounded to ``dtype`` if one is given.
 
     Raises
     ------
     DataError
         If the run has no weights, or a value is wrong.
     """
-    if not run.has("model"):
+    group = {"last": "model", "best": "best_model"}[which]
+    if which == "best" and not run.has(group):
+        raise DataError("has no best weights: expected a run with --keep-best or --patience")
+    if not run.has(group):
         raise DataError(f"has no weights, status {run.text('status')!r}: expected a complete run")
-    layers = _layers(run)
+    layers = _layers(run, group)
     network = _network(run, (layers[0][0].shape[0], *(len(b) for _, b in layers)))
     network = replace(network, dtype=dtype or network.dtype)
     parameters = network.zeros()
@@ -186,31 +191,32 @@ def read_model(run: ResultReader, dtype: str = "") -> Model:
             network.weights(parameters, layer)[:] = weights
             network.biases(parameters, layer)[:] = biases
     if not np.isfinite(parameters).all():
-        raise DataError(f"model: has weights that are not finite in {network.dtype}")
-    place = f"model/{_names(run.config())}"
+        raise DataError(f"{group}: has weights that are not finite in {network.dtype}")
+    place = f"{group}/{_names(run.config())}"
     labels, inputs = run.labels(place), network.widths[0]
     if len(set(labels)) != network.widths[-1]:
         raise DataError(f"{place}: expected {network.widths[-1]} that differ")
-    scale, offset = (run.real("model", name) for name in ("input_scale", "input_offset"))
-    scaling = (*_standard(run, "input", inputs), *_standard(run, "target", network.widths[-1]))
+    scale, offset = (run.real(group, name) for name in ("input_scale", "input_offset"))
+    outputs = network.widths[-1]
+    scaling = *_standard(run, f"{group}/input", inputs), *_standard(run, f"{group}/target", outputs)
     return Model(network, parameters, labels, scale, offset, *scaling)
 
 
 def _standard(run: ResultReader, what: str, count: int) -> tuple[Array, Array]:
     """Return mean and deviation of the inputs or targets, 0 and 1 if they are not standardised."""
-    if not run.has(f"model/{what}_mean"):
+    if not run.has(f"{what}_mean"):
         return np.zeros(()), np.ones(())
-    mean, deviation = (run.values(f"model/{what}_{n}", (count,)) for n in ("mean", "deviation"))
+    mean, deviation = (run.values(f"{what}_{n}", (count,)) for n in ("mean", "deviation"))
     if not (np.isfinite(mean).all() and (deviation > 0).all()):
-        raise DataError("model: expected finite means and deviations above 0")
+        raise DataError(f"{what}: expected finite means and deviations above 0")
     return mean, deviation
 
 
-def _layers(run: ResultReader) -> list[tuple[Array, Array]]:
+def _layers(run: ResultReader, group: str) -> list[tuple[Array, Array]]:
     layers: list[tuple[Array, Array]] = []
     fan_in = None
-    while not layers or run.has(f"model/layer{len(layers) + 1}"):
-        place = f"model/layer{len(layers) + 1}"
+    while not layers or run.has(f"{group}/layer{len(layers) + 1}"):
+        place = f"{group}/layer{len(layers) + 1}"
         weights = run.values(f"{place}/weights", (fan_in, None))
         fan_in = weights.shape[1]
         layers.append((weights, run.values(f"{place}/biases", (fan_in,))))

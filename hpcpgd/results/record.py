@@ -124,6 +124,8 @@ class RunRecord:
     parameters : ndarray or None
         Flat vector; None before the end and after a divergence.
     test : Scores or None
+    best : ndarray or None
+        Flat vector of the epoch ``history.best``, if the run keeps it.
     """
 
     run: str
@@ -139,3 +141,4 @@ class RunRecord:
     status: str = "running"
     parameters: Array | None = None
     test: Scores | None = None
+    best: Array | None = None

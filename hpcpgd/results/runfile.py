@@ -61,6 +61,11 @@ def write_run_file(path: Path, record: RunRecord) -> None:
                 _write_timing(file.create_group(f"timing/segment{number}"), segment.timing)
         if record.test is not None:
             _write_test(file.create_group("test"), record.test, record.dataset)
+        if record.config.target_accuracy != "none":
+            _write_target(file.create_group("target"), record)
+        if record.best is not None:
+            _write_model(file.create_group("best_model"), record, record.best)
+            file["best_model"].attrs["epoch"] = record.history.best
         if record.parameters is not None:
             _write_model(file.create_group("model"), record, record.parameters)
     with h5py.File(image, "r+") as file:
@@ -193,6 +198,13 @@ def _write_test(group: Any, test: Scores, data: Dataset) -> None:
     for name in ("loss", "accuracy"):
         group.create_variable(name, (), np.float64)[...] = getattr(test, name)
     put(group, "confusion", ("true", "predicted"), test.confusion)
+
+
+def _write_target(group: Any, record: RunRecord) -> None:
+    values = record.history.until(float(record.config.target_accuracy))
+    for name, value in zip(("epochs", "steps", "seconds"), values, strict=True):
+        group.create_variable(name, (), type(value))[...] = value
+    group["seconds"].attrs["units"] = "s"
 
 
 def _write_model(group: Any, record: RunRecord, flat: Array) -> None:

@@ -18,6 +18,8 @@ from hpcpgd.results.atomic import check_writable
 from hpcpgd.results.locks import DEAD_NODE_SECONDS, FolderLock, sweep, warn
 from hpcpgd.results.runfile import run_on_disk
 
+LENGTHS = ("epochs", "max_steps", "patience", "target_accuracy")  # with others a run can go on
+
 
 @dataclass
 class Opened:
@@ -194,8 +196,8 @@ def _check_run_file(config: RunConfig, opened: Opened) -> None:
     path, state, on_disk = opened.files.run_file, opened.state, run_on_disk(opened.files.run_file)
     same_run = state is not None and on_disk is not None and on_disk.run == state.run
     if on_disk is not None and not config.overwrite:
-        lengths = (on_disk.config.get("epochs"), on_disk.config.get("max_steps"))
-        ended = on_disk.status == "complete" and lengths == (config.epochs, config.max_steps)
+        then, now = RunConfig().options() | on_disk.config, config.options()
+        ended = on_disk.status == "complete" and all(then[name] == now[name] for name in LENGTHS)
         if same_run and ended:
             raise OutputError(
                 f"--output {path}: this run is complete: to go on with it, give more --epochs; "

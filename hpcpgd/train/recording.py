@@ -122,6 +122,7 @@ def make_state(
         states=states,
         history=record.history,
         segments=record.segments,
+        best=trainer.best,
     )
 
 

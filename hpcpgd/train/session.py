@@ -38,7 +38,7 @@ from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.parallel.watchdog import Watchdog
 from hpcpgd.reductions import choose
 from hpcpgd.results.record import RunRecord, Scores, Segment
-from hpcpgd.train import learning_check
+from hpcpgd.train import early_end, learning_check
 from hpcpgd.train.again import command
 from hpcpgd.train.checkpoint_timer import CheckpointTimer
 from hpcpgd.train.claim_files import Opened, open_run
@@ -164,6 +164,7 @@ class Session:
     def _run(self, start: Opened, arena: Arena | None, result: Callable[[RunRecord], Any]) -> Any:
         fault_point("dataset")
         dataset = load_on_all(self.ranks, self.config, arena)
+        early_end.require_validation(self.config, dataset)
         network = make_network(self.config, dataset.n_in, dataset.n_out)
         self._require_same_run(dataset, network, start)
         begin, end = make_sampler(self.config, dataset.train.rows).slice(0, self.ranks.size, 0)
@@ -246,7 +247,8 @@ class Session:
         # A group holds all vectors once; but each rank makes initial parameters.
         states = OPTIMISERS[config.optimizer].vectors
         vectors = 1 + threads + states if arena is None else 1 + (2 + states) / arena.group.size
-        nbytes = int(vectors * network.size * network.itemsize) + confusion
+        best = int(self.first and config.keep_best)
+        nbytes = int((vectors + best) * network.size * network.itemsize) + confusion
         ensure_memory(self.ranks, nbytes, "network")
 
     def _record(self, trainer: Trainer, segment: Segment, state: State | None) -> RunRecord:
@@ -273,6 +275,9 @@ class Session:
         trainer.alike_at = state.steps
         trainer.engine.restore(state.steps, state.totals, self.first)
         trainer.engine.restore_states(state.states)
+        trainer.best = state.best if self.config.keep_best else None
+        if self.config.keep_best and state.best is None and state.history:
+            self.progress.say("the checkpoint has no best weights: a better epoch's are kept")
         for change in resume.changes(state, trainer.context.config, facts):
             self.progress.say(f"since the checkpoint {change}: numbers will differ by it")
 
@@ -329,7 +334,7 @@ class Session:
         last, every = trainer.history.last.steps, trainer.sampler.steps
         if last < every:
             text = f"--max-steps: the last epoch has {last} of its {every} steps\n{text}"
-        self.progress.say(text)
+        self.progress.say(early_end.judge(trainer.history, self.config)[1] + text)
         remark = learning_check.remark(trainer.history, trainer.dataset, self.config)
         if remark:
             self.progress.say(remark)

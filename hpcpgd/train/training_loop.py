@@ -13,10 +13,12 @@ from hpcpgd.engines.context import RunContext
 from hpcpgd.environment.fault_points import fault_point
 from hpcpgd.errors import DivergedError, OutputError, StoppedError
 from hpcpgd.kernels.core.elementwise import CORRECT, EXAMPLES, LOSS
+from hpcpgd.kernels.core.network import Array
 from hpcpgd.parallel import mpi, replicas
 from hpcpgd.reductions.reduction import Reduction
 from hpcpgd.results.history import Epoch, History, Timing
 from hpcpgd.results.record import Scores
+from hpcpgd.train import early_end
 from hpcpgd.train.checkpoint_timer import CheckpointTimer
 from hpcpgd.train.evaluation import added, evaluate
 
@@ -48,6 +50,8 @@ class Trainer:
         Seconds of training in the current epoch, up to the last pause.
     alike_at : int
         The steps made at the last check that all ranks hold the same weights.
+    best : ndarray or None
+        On rank 0 of a run that keeps them, the weights of the best epoch (see ``History.best``).
     not_kept : OutputError or None
         Why the checkpoint at the end was not written; the same on every rank.
     """
@@ -59,6 +63,7 @@ class Trainer:
     timing: Timing = field(default_factory=Timing)
     elapsed: float = 0.0
     alike_at: int = 0
+    best: Array | None = None
     not_kept: OutputError | None = None
 
     def __post_init__(self) -> None:
@@ -90,7 +95,8 @@ class Trainer:
         for number in range(len(self.history) + 1, epochs + 1):
             first = self.engine.steps - (number - 1) * self.sampler.steps
             last = self._last_step(first)
-            if last < 1:  # max_steps are made, and their epoch is complete
+            # With last < 1 max_steps are made, and their epoch is complete.
+            if last < 1 or early_end.judge(self.history, self.context.config)[0]:
                 break
             epoch = self._train(number, first, last)
             if self.engine.stopping:
@@ -106,6 +112,8 @@ class Trainer:
                 validation_seconds=seconds,
             )
             self.history.add(epoch)
+            if self.context.config.keep_best and self.history.best == number:
+                self.best = self.engine.parameters.copy() if self.comm.rank == 0 else None
             report(number, epoch)
         if self.steps_done % self.sampler.steps == 0:
             self._keep_end()

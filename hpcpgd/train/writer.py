@@ -77,7 +77,7 @@ class Writer:
         ------
         OutputError
         """
-        self.record.status = status
+        self.record.status, self.record.best = status, trainer.best
         self.record.segments[-1].last_step = trainer.steps_done
         self.record.segments[-1].hidden_share = trainer.reduction.hidden_share
         self.write()

@@ -126,6 +126,7 @@ TOML = {
     "[train]\nmomentum = 0.5": "momentum 0.5 does not go with optimizer sgd",
     '[train]\nbackend = "cuda"\noptimizer = "adam"': "only: leave optimizer out",
     '[train]\nbackend = "cuda"\nclip_norm = 1': "only: leave clip-norm out",
+    "[train]\ntarget_accuracy = 2": "above 0 and below 1, or 'none'",
     "[train]\nweight_decay = -1": "at least 0 and below 1",
     '[train]\nloss = "mse"': "mse does not go with output-activation softmax",
     '[train]\nloss = "cross-entropy"\noutput_activation = "relu"': "use softmax or sigmoid",
