@@ -12,9 +12,10 @@ from hpcpgd.checkpoint.checkpoint_folder import Folder, load
 from hpcpgd.checkpoint.codec import decode, encode
 from hpcpgd.checkpoint.state import State
 from hpcpgd.checkpoint.wrong_file import problem
+from hpcpgd.config.read_options import checked
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.resolve import resolve
-from hpcpgd.config.run_config import RunConfig, checked, kind_of
+from hpcpgd.config.run_config import RunConfig, kind_of
 from hpcpgd.errors import ConfigError, DataError, printable, shown
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.parallel import mpi

@@ -9,19 +9,9 @@ from typing import Any
 
 from hpcpgd.cli.parser import OneLineParser
 from hpcpgd.config.option_types import Choice, Flag, Kind
+from hpcpgd.config.read_options import USUAL, from_flags, meant, read_toml
 from hpcpgd.config.resolve import resolve
-from hpcpgd.config.run_config import (
-    FIELDS,
-    NETWORKS,
-    RECIPES,
-    USUAL,
-    RunConfig,
-    flag_name,
-    from_flags,
-    key_of,
-    meant,
-    read_toml,
-)
+from hpcpgd.config.run_config import FIELDS, NETWORKS, RECIPES, RunConfig, flag_name, key_of
 from hpcpgd.errors import ConfigError, UsageError
 from hpcpgd.version import __version__
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from hpcpgd.config.read_options import from_flags, meant
 from hpcpgd.config.resolve import resolve
-from hpcpgd.config.run_config import FIELDS, NAMES, RunConfig, from_flags, meant
+from hpcpgd.config.run_config import FIELDS, NAMES, RunConfig
 from hpcpgd.data.reading import ARRAYS
 from hpcpgd.errors import UsageError
 

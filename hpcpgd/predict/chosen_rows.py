@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd.config.run_config import RunConfig, checked, kind_of
+from hpcpgd.config.read_options import checked
+from hpcpgd.config.run_config import RunConfig, kind_of
 from hpcpgd.config.toml_file import parse
 from hpcpgd.data import Dataset, RawData, Split, check_name, load, path_of, prepare
 from hpcpgd.data.dataset import Array, sha256, splits_of

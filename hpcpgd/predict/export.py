@@ -54,7 +54,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
         output = options.output or options.run.with_suffix(f".{options.to}")
         with opened_result(options.run) as run:
-            model, config = read_model(run, which=options.weights), run.config()
+            model, config = read_model(run, options.weights), run.config()
         facts = {name: config[name] for name in FUNCTIONS if name in config}
         facts[_names(model)] = json.dumps(model.labels, ensure_ascii=False)
         check_writable(output, options.overwrite, options.run)

@@ -113,7 +113,7 @@ def from_bytes(data: bytes) -> Model:
 def read_network(path: Path, dtype: str) -> Model:
     """Return the network of a run file or an export, its weights as ``dtype``; or DataError."""
     with (_opened_export if path.suffix in READERS else opened_result)(path) as run:
-        return read_model(run, dtype)
+        return read_model(run, dtype=dtype)
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def _safetensors(path: Path) -> Content:
 READERS = {".npz": _npz, ".safetensors": _safetensors}
 
 
-def read_model(run: ResultReader, dtype: str = "", which: str = "last") -> Model:
+def read_model(run: ResultReader, which: str = "last", dtype: str = "") -> Model:
     """Return the network of a run file with its ``last`` or ``best`` weights.
 
     They are rounded to ``dtype`` if one is given.

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcpgd.config.option_types import Choice, Duration, Integer, Kind, Text
-from hpcpgd.config.run_config import FIELDS, checked, kind_of, meant, read_tables
+from hpcpgd.config.read_options import checked, meant, read_tables
+from hpcpgd.config.run_config import FIELDS, kind_of
 from hpcpgd.errors import ConfigError, nearest, shown
 
 KINDS = ("strong", "weak", "sweep")

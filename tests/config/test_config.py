@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from hpcpgd.config.flags import GROUPS, parse
+from hpcpgd.config.read_options import read_toml
 from hpcpgd.config.resolve import resolve
-from hpcpgd.config.run_config import CHECKPOINT_EVERY, FIELDS, RunConfig, read_toml
+from hpcpgd.config.run_config import CHECKPOINT_EVERY, FIELDS, RunConfig
 from hpcpgd.errors import ConfigError, UsageError
 from hpcpgd.study.studyfile import read, seconds
 

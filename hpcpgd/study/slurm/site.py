@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcpgd.config.option_types import Choice, Flag, Integer, Kind, Text
-from hpcpgd.config.run_config import checked, read_tables
+from hpcpgd.config.read_options import checked, read_tables
 from hpcpgd.errors import ConfigError, nearest, shown
 
 TABLES = ("site", "environment")

@@ -8,9 +8,10 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from hpcpgd.config.read_options import read_toml
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.resolve import resolve
-from hpcpgd.config.run_config import FIELDS, read_toml
+from hpcpgd.config.run_config import FIELDS
 from hpcpgd.kernels.backends.registry import BACKENDS
 from hpcpgd.study import studyfile
 from hpcpgd.study.grid import points
