@@ -59,7 +59,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     text = "print a study file with comments, to be edited: hpcpgd study new strong > my.toml"
     one = commands.add_parser("new", help=text, description=text, allow_abbrev=False)
     one.add_argument("template", choices=("strong", "weak", "sweep", "paper"))
-    folder = "folder of its runs (default: hpcpgd-study-NAME in this folder)"
+    folder = "folder of its runs (default: hpcpgd-study-NAME in this folder, or else where it "
+    folder += "stands beside STUDY.toml)"
     retry = "make failed and timed-out runs again"
     texts = {
         "plan": "print the runs, what they will cost and which are done",

@@ -111,14 +111,16 @@ def _size(base: str) -> str:
 
 def phases_caption(points: Sequence[Summary]) -> list[str]:
     """Return what the bars of a figure of phases show."""
-    measured = f"{_measured(points, 'bar')} Times are means over the ranks."
-    return [measured, phases({p.reduction for p in points}), scaled_note(points)]
+    measured = f"{_measured(points, 'bar')} Times are means over the ranks, and medians need not "
+    measured += "add up to the time per epoch."
+    return [measured, phases(any(p.update_s == 0 for p in points)), scaled_note(points)]
 
 
-def phases(reductions: set[str]) -> str:
-    """Return what the phases mean."""
-    merged = " With the reduction shared, compute holds the update." * ("shared" in reductions)
-    return "; ".join(f"{name}: {meaning}" for name, meaning in PHASES.items()) + "." + merged
+def phases(merged: bool) -> str:
+    """Return what the phases mean; ``merged`` where some run had no update of its own."""
+    texts = "; ".join(f"{name}: {meaning}" for name, meaning in PHASES.items())
+    update = " Where there is no update, compute holds it." * merged
+    return f"{texts}.{update} Python and calls between them have no bar."
 
 
 def missing(points: Sequence[Summary]) -> str:

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from hpcpgd.cli.launcher import say
 from hpcpgd.study.figure_words import PHASES
 from hpcpgd.study.style import COLOURS, HATCHES, TITLE_LETTERS, entitle, new_figure
 
 # The seconds of each phase, in the order of PHASES, by case and by bar.
 Bars = dict[str, dict[str, list[float]]]
-# Inches: height of a bar or a line of text, height around the bars, width beside them.
-ROW, SMALLEST_ROW = 0.23, 0.16
-MARGIN, LABELS = 1.9, 2.5
+# Inches: height of a bar or a line of text and height around the bars, without a size and with one.
+BY_CONTENT, SMALLEST = (0.23, 2.6), (0.16, 1.9)
+LABELS = 2.5  # inches beside the bars
 
 
 def make(panels: list[Bars], title: str, size: tuple[float, float] | None) -> Any:
@@ -23,8 +24,11 @@ def make(panels: list[Bars], title: str, size: tuple[float, float] | None) -> An
     letters = max(int(TITLE_LETTERS * (width - LABELS)), TITLE_LETTERS)
     wrapped = [{textwrap.fill(case, letters): bars for case, bars in p.items()} for p in panels]
     rows = [sum(_lines(case) + len(bars) for case, bars in p.items()) for p in wrapped]
-    needed = MARGIN + (SMALLEST_ROW if size else ROW) * sum(rows) + 0.5 * len(panels)
-    figure = new_figure(width, max(needed, height))  # names must not overlap
+    row, margin = SMALLEST if size else BY_CONTENT
+    needed = margin + row * sum(rows) + 0.5 * len(panels)
+    if size and needed > height:  # names must not overlap
+        say(f"phases is {needed:.1f} inches high: its bars have no room in the height of --size")
+    figure = new_figure(width, max(needed, height))
     all_axes = figure.subplots(len(panels), 1, height_ratios=rows, squeeze=False)[:, 0]
     for axes, cases in zip(all_axes, wrapped, strict=True):
         panel(axes, cases)

@@ -149,7 +149,9 @@ def save(
         If its size leaves less than ``SMALLEST_PANEL`` beside its texts.
     """
     width = int(LETTERS * figure.get_figwidth())
-    lines = [textwrap.fill(line, width) for line in caption.splitlines()]
+    # An option such as --size is not to be cut at its hyphen.
+    wrap = textwrap.TextWrapper(width, break_on_hyphens=False).fill
+    lines = [wrap(line) for line in caption.splitlines()]
     figure.supxlabel("\n".join(lines), fontsize=7, color="#444444", x=0.01, ha="left")
     paths = []
     for kind in formats:
@@ -165,8 +167,8 @@ def save(
                 sides = [0.0]
         if min(sides) < SMALLEST_PANEL * figure.dpi:
             raise UsageError(
-                f"--size: the panels of {name} would be less than {SMALLEST_PANEL} inches wide or "
-                "high: give a larger size"
+                f"--size: no room in {name} for panels of {SMALLEST_PANEL} inches (it has "
+                f"{len(figure.axes)}) beside its texts: give a larger size"
             )
         paths.append(folder / f"{name}.{kind}")
         write_atomically(paths[-1], image.getbuffer())

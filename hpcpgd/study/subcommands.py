@@ -20,9 +20,12 @@ ROWS_PER_RANK = 3750  # of the weak template: 3000 to train on, a fifth as many 
 
 
 def open_study(path: Path, folder: Path | None) -> tuple[StudyFile, StudyFolder]:
-    """Read a study file and name its folder."""
+    """Read a study file and name its folder: in this folder, unless one stands beside the file."""
     study = read_study(path)
-    return study, StudyFolder(folder or Path(f"hpcpgd-study-{study.name}"))
+    here = Path(f"hpcpgd-study-{study.name}")
+    beside = path.with_name(here.name)
+    there = beside if beside.is_dir() and not here.exists() else here
+    return study, StudyFolder(folder or there)
 
 
 def new(template: str) -> int:

@@ -111,7 +111,8 @@ def summary_table(points: Sequence[Summary]) -> str:
 def factors_table(points: Sequence[Summary]) -> str:
     """Return the factors of the parallel efficiency, one line a point."""
     head, cells = _named(points)
-    head += ["load balance", "communication", "computation", "product, over the base's", "remarks"]
+    head += ["load balance", "communication and calls", "computation"]
+    head += ["product, over the base's", "remarks"]
     for p, line in zip(points, cells, strict=True):
         factors = (p.load_balance, p.communication, p.computation, p.product)
         disturbed = "base disturbed?" * (p.computation > LARGE_FACTOR)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from hpcpgd.errors import UnavailableError, UsageError
-from hpcpgd.study import collect, figures, run_figures
+from hpcpgd.study import collect, figures, phase_bars, run_figures
 from hpcpgd.study.figure_form import FigureForm
 from hpcpgd.study.paper import axes
 from hpcpgd.study.paper import bar_charts as paper_figures
@@ -191,6 +191,8 @@ def test_all_phases_are_stacked_in_milliseconds(drawn: dict[str, Any], tmp_path:
     names = {"compute": 3.0, "update": 0.125, "data": 0.5, "reduce": 0.25, "wait": 2.0}
     columns: dict[str, Any] = {f"{name}_s": seconds for name, seconds in names.items()}
     (one,) = summarise(repeats(1, [6.0], **columns), "strong", {})
+    figures.draw([replace(one, update_s=0.0)], "strong", tmp_path, "2026-01-01")
+    assert "is no update, compute holds it. Python and calls between" in drawn["phases"][1]
     figures.draw([one], "strong", tmp_path, "2026-01-01")
     (axes,) = drawn["phases"][0].axes
     bars = [container.patches[0] for container in axes.containers]
@@ -199,6 +201,7 @@ def test_all_phases_are_stacked_in_milliseconds(drawn: dict[str, Any], tmp_path:
     assert axes.get_xlabel() == "time per epoch (ms)"
     assert list(names) == legend(drawn["phases"][0])
     assert all(f"{name}: " in drawn["phases"][1] for name in names)
+    assert "compute holds" not in drawn["phases"][1]
 
 
 def test_bars_are_grouped_by_case_and_then_by_ranks(drawn: dict[str, Any], tmp_path: Path) -> None:
@@ -326,7 +329,9 @@ def test_dollar_signs_are_no_mathematics(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted(drawn)
 
 
-def test_size_title_and_formats_are_those_asked_for(tmp_path: Path) -> None:
+def test_size_title_and_formats_are_those_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     form = FigureForm((7.0, 4.0), "My title", ("svg", "png"))
     drawn = figures.draw(points(), "strong", tmp_path, "2026-01-01", form)
     assert [p.name for p in drawn] == [
@@ -337,8 +342,11 @@ def test_size_title_and_formats_are_those_asked_for(tmp_path: Path) -> None:
     again = figures.draw(points(), "strong", tmp_path / "again", "2026-01-01", form)
     assert [p.read_bytes() for p in again] == [p.read_bytes() for p in drawn]
     for size in ((2.0, 2.0), (4.0, 3.0)):  # no room at all, panels of 0.4 inches
-        with pytest.raises(UsageError, match="--size: the panels of scaling would be less than"):
+        with pytest.raises(UsageError, match=r"no room in scaling for .* \(it has 3\) beside"):
             figures.draw(points(), "strong", tmp_path, "2026-01-01", FigureForm(size))
+    assert capsys.readouterr().out == ""
+    phase_bars.make([{"": {str(n): [1.0] * 5 for n in range(16)}}], "", (7.0, 3.0))
+    assert "phases is 5.0 inches high: its bars" in capsys.readouterr().out
 
 
 def test_a_network_that_was_not_run_has_an_empty_figure(tmp_path: Path) -> None:

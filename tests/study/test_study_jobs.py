@@ -197,8 +197,11 @@ def test_a_study_that_is_not_finished_shows_what_is_missing(finished: Path, tmp_
         assert list(file["summary/ranks"][...]) == [1, 2, 3]
         assert list(file["summary/repeats"][...]) == [3, 2, 0]
         assert set(file["runs/logical_cores"][...]) == {len(os.sched_getaffinity(0))}
+    said = here(tmp_path, "status", "small.toml").out
+    assert said.count("not done: run again") == 4
+    (elsewhere := tmp_path / "elsewhere").mkdir()
     for given in (place / "study.h5", place, tmp_path / "small.toml"):
-        done = here(tmp_path, "report", str(given), "--format", "svg", "--size", "8x4.5")
+        done = here(elsewhere, "report", str(given), "--format", "svg", "--size", "8x4.5")
         assert (done.code, done.err) == (0, "")
         assert "missing: none of 3 runs has ended well" in done.out
         assert ("5 of 9 runs in" in done.out) == (given != place / "study.h5")

@@ -121,5 +121,7 @@ def _state(
             return RunState(job.name, PENDING, f"job {number}, {reason}")
         return RunState(job.name, RUNNING, f"job {number}")
     logs = place.path / "slurm" / "logs"
-    cause = f"logs in {logs}, " if logs.exists() else ""
-    return RunState(job.name, MISSING, f"neither done nor in the queue: {cause}submit again")
+    if not logs.exists():  # nothing was submitted
+        return RunState(job.name, MISSING, "not done: run again")
+    cause = f"neither done nor in the queue: logs in {logs}, submit again"
+    return RunState(job.name, MISSING, cause)
