@@ -83,6 +83,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     one.add_argument("--dry-run", action="store_true", help="print the scripts and stop")
     one.add_argument("--wait", action="store_true", help="wait until all have ended")
+    text = "make the runs again during which others used the cores"
+    parts["run"].add_argument("--retry-disturbed", action="store_true", help=text)
     parts["run"].add_argument(
         "--launcher",
         metavar="COMMAND",

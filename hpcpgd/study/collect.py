@@ -33,7 +33,10 @@ from hpcpgd.version import __version__
 NO_MODEL = ("", "none")  # of a run that failed early, or without a GPU
 TEXTS = ("hpcpgd_version", "written", "name", "kind", "base")
 NUMBERS = ("repeats", "warmup_epochs", "expected_runs")
-ADDED = ("logical_cores", "others_used")  # columns that files of earlier versions lack
+# Columns that files of earlier versions lack.
+ADDED = (
+    "logical_cores", "others_used", "unchecked", "speedup_low", "speedup_high",
+)  # fmt: skip
 FORMERLY = {"asked_reduction": "reduction"}  # the column of older files that has the same values
 SUMMARY_UNITS = {**UNITS, "median": "s", "ci_low": "s", "ci_high": "s"}
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpcpgd.study.summary import FEWEST, Summary
-from hpcpgd.study.tables import scaled_note
+from hpcpgd.study.summary import Summary
+from hpcpgd.study.tables import interval_name, scaled_note
 
 NAMES = {"net-1h": "Net-1h", "net-2h": "Net-2h", "mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
 KINDS = {"strong": "Strong scaling of", "weak": "Weak scaling of", "sweep": "Sweep:"}
@@ -18,7 +18,6 @@ PHASES = {
     "reduce": "summing the gradients over the ranks",
     "wait": "until other ranks or threads are ready",
 }
-ALL_SPANNED = 5  # with more repeats the shortest and the longest lie outside of an interval
 
 
 def counted(number: int, what: str) -> str:
@@ -75,10 +74,12 @@ def scaling_caption(
 ) -> list[str]:
     """Return what the panels show of the series in ``groups``, which differ in ``varied``."""
     points = [p for group in groups.values() for p in group]
-    bars = " Bars: 95 % interval of that median"
-    if any(FEWEST <= p.repeats <= ALL_SPANNED for p in points):
-        bars += f", of {FEWEST} to {ALL_SPANNED} runs from the shortest to the longest"
-    measured = _measured(points, "point") + f"{bars}." * any(not np.isnan(p.ci_low) for p in points)
+    measured = _measured(points, "point")
+    if any(not np.isnan(p.ci_low) for p in points):
+        measured += (
+            f" Bars: {interval_name(points)}. Bars of ratios to a base hold its spread, too; "
+            "the base itself, which is 1, has none."
+        )
     base = _base(groups, varied, kind)
     meaning = (
         f"Speedup over {base}: its time divided by the time here. Efficiency: speedup divided by "

@@ -69,6 +69,12 @@ def _row(
     )
 
 
+def was_disturbed(path: Path) -> bool:
+    """Return whether others used the cores during a run."""
+    with opened_result(path) as run:
+        return run.others_used() > 0
+
+
 def logical_cores(run: ResultReader) -> int:
     """Return how many logical cores the ranks could use at the last start."""
     place = f"ranks/segment{len(run.values('segments/ranks', (None,)))}"

@@ -12,6 +12,7 @@ from hpcpgd.study import launchers
 from hpcpgd.study.foreground import execute_all
 from hpcpgd.study.grid import points
 from hpcpgd.study.plan_command import warnings
+from hpcpgd.study.read_run import was_disturbed
 from hpcpgd.study.report_command import report
 from hpcpgd.study.runner import order
 from hpcpgd.study.study_folder import Job, StudyFolder
@@ -25,6 +26,7 @@ def run(
     launcher: str | None,
     task: str | None,
     retry_failed: bool,
+    retry_disturbed: bool,
     with_report: bool,
 ) -> int:
     """Make the runs that are not done, collect and report; exit 1 if a run did not end well.
@@ -51,6 +53,8 @@ def run(
             place.clean()
             if retry_failed:
                 place.forget_failures(jobs)
+            if retry_disturbed:
+                _forget_disturbed(place, jobs)
             execute_all(place, jobs, study.time_limit, starter, study.warmup_epochs)
     bad = [f for job in jobs if (f := place.read_failure(job))]
     left = sum(not place.is_done(job) for job in jobs)
@@ -66,6 +70,13 @@ def _named(jobs: list[Job], name: str, path: Path) -> Job:
     if name not in by_name:
         raise UsageError(f"--task {name}: no run of {path} has this name{nearest(name, by_name)}")
     return by_name[name]
+
+
+def _forget_disturbed(place: StudyFolder, jobs: list[Job]) -> None:
+    """Remove the runs during which others used the cores, so that they are made again."""
+    for file in map(place.run_file, jobs):
+        if file.exists() and was_disturbed(file):
+            file.unlink()
 
 
 def _report(path: Path, place: StudyFolder) -> None:

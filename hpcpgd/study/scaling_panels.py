@@ -46,7 +46,10 @@ def make(
 
 
 def _curve(axes: Any, group: list[Summary], name: str, look: dict[str, Any], shift: float) -> None:
-    """Draw a series; points with more threads than cores are hollow and not joined."""
+    """Draw a series; with more threads than cores points are hollow and not joined.
+
+    Points that others disturbed have a cross.
+    """
     known = [p for p in group if not np.isnan(getattr(p, name))]
     for crowded, style in ((False, {}), (True, {"ls": "none", "markerfacecolor": "none"})):
         part = [p for p in known if p.oversubscribed == crowded]
@@ -54,15 +57,19 @@ def _curve(axes: Any, group: list[Summary], name: str, look: dict[str, Any], shi
             continue
         places, heights = (np.array([getattr(p, n) for p in part]) for n in ("workers", name))
         axes.plot(places * shift, heights, **look, **style)
-        # Intervals of ratios follow from those of the times; where they are NaN, no bar is drawn.
-        ratios = np.array([(p.ci_low / p.median, p.ci_high / p.median) for p in part])
-        low, high = (ratios if name == "median" else 1 / ratios[:, ::-1]).T
-        errors = np.array([1 - low, high - 1]) * heights
+        # The ends of an efficiency follow from those of its speedup.  NaN draws no bar.
+        ends = ("median", "ci_low", "ci_high")
+        if name != "median":
+            ends = ("speedup", "speedup_low", "speedup_high")
+        middle, low, high = np.array([[getattr(p, n) for p in part] for n in ends])
+        errors = np.array([middle - low, high - middle]) / middle * heights
         bars = {"fmt": "none", "ecolor": look["color"], "capsize": 2, "lw": 0.8}
         axes.errorbar(places * shift, heights, errors, **bars)
     for p in known:
+        spot = (p.workers * shift, getattr(p, name))
+        if p.others_used > 0:
+            axes.plot(*spot, "x", color="black", markersize=8)
         if p.scaled:
-            spot = (p.workers * shift, getattr(p, name))
             axes.annotate(SCALED, spot, xytext=(4, 2), textcoords="offset points")
 
 

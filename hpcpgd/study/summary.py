@@ -18,6 +18,7 @@ from hpcpgd.study.rows import NAN, PHASE_COLUMNS, PointColumns, Row
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 FEWEST = 3  # repeats that an interval needs
+MANY = 6  # with fewer the interval is from the shortest to the longest repeat
 SUPERLINEAR = 1.02  # efficiency beyond which a point is flagged
 SEED = 20_160_101
 
@@ -38,8 +39,8 @@ class Summary(PointColumns):
     repeats : int
         Runs that ended well, of ``wanted``.
     median, ci_low, ci_high : float
-        Time per epoch in seconds, and the 95 % bootstrap interval of the median; NaN with
-        fewer than 3 repeats.
+        Time per epoch in seconds; 95 % bootstrap interval of the median, of 3 to 5 repeats
+        from the shortest to the longest, NaN with fewer.
     base : str
         The point that speedup is relative to, "" if there is none on this machine.
     speedup, efficiency : float
@@ -65,6 +66,11 @@ class Summary(PointColumns):
         The most that a run could use; 0 if not known.
     others_used : float
         The most cores that other processes used during a run; NaN if not known.
+    unchecked : int
+        Runs that were too short to see what others used.
+    speedup_low, speedup_high : float
+        Speedup of the shortest time of the base's interval over the longest of the point's,
+        and the reverse; NaN at the base, which is 1 by definition.
     """
 
     asked_reduction: str
@@ -93,6 +99,9 @@ class Summary(PointColumns):
     scaled: bool
     logical_cores: int = 0  # older study files lack it and what follows
     others_used: float = NAN
+    unchecked: int = 0
+    speedup_low: float = NAN
+    speedup_high: float = NAN
 
     @property
     def workers(self) -> int:
@@ -101,7 +110,7 @@ class Summary(PointColumns):
 
 
 def interval(values: Array) -> tuple[float, float]:
-    """Return the 95 % percentile bootstrap interval of the median."""
+    """Return the 95 % percentile bootstrap interval of the median; 3 to 5 values span it."""
     if len(values) < FEWEST:
         return NAN, NAN
     bits = np.random.Philox(key=SEED).random_raw((RESAMPLES, len(values)))
@@ -153,36 +162,36 @@ def _summary(
 ) -> Summary:
     good, first = _good(group), _first(group)
     origin = _base_group(first, groups, kind, base)
-    speedup, efficiency = _scaling(group, origin, kind)
-    low, high = interval(np.array([row.tpe_seconds for row in good]))
+    median, low, high = _times(group)
     balance, communication, computation = _factors(group, origin)
     product = balance * communication * computation
     whole = product / float(np.prod(_factors(origin, origin))) if origin else NAN
+    ratios = _ratios(group, origin, kind)
     phases: dict[str, Any] = {name: _middle(group, name) for name in PHASE_COLUMNS.values()}
     return Summary(
         **{f.name: getattr(first, f.name) for f in fields(PointColumns)},
         asked_reduction=json.loads(first.given).get("reduction", RunConfig.reduction),
         wanted=max(repeats, len(group)),
         repeats=len(good),
-        median=_middle(group, "tpe_seconds"),
+        median=median,
         ci_low=low,
         ci_high=high,
         gflops=_middle(group, "gflops"),
         **phases,
         base=_named(_first(origin)) if origin else "",
-        speedup=speedup,
-        efficiency=efficiency,
+        **ratios,
         load_balance=balance,
         communication=communication,
         computation=computation,
         product=whole,
-        superlinear=bool(efficiency > SUPERLINEAR),
+        superlinear=bool(ratios["efficiency"] > SUPERLINEAR),
         oversubscribed=any(row.oversubscribed for row in good),
         cold=any(row.cold for row in good),
         steps=min((row.steps for row in good), default=0),
         scaled=any(row.scaled for row in good),
         logical_cores=max(row.logical_cores for row in group),
         others_used=max((n for row in good if not np.isnan(n := row.others_used)), default=NAN),
+        unchecked=sum(np.isnan(row.others_used) for row in good),
     )
 
 
@@ -234,12 +243,24 @@ def workers(row: Row) -> int:
     return row.ranks * max(row.threads, 1)  # 0: a run that failed before it chose them
 
 
-def _scaling(group: list[Row], origin: list[Row] | None, kind: str) -> tuple[float, float]:
+def _times(group: list[Row]) -> tuple[float, float, float]:
+    """Return the median time and its interval."""
+    times = np.array([row.tpe_seconds for row in _good(group)])
+    return _middle(group, "tpe_seconds"), *interval(times)
+
+
+def _ratios(group: list[Row], origin: list[Row] | None, kind: str) -> dict[str, Any]:
+    """Return efficiency, and speedup with its ends, which hold the spread of both times."""
     if origin is None or not _good(group):
-        return NAN, NAN
-    ratio = _middle(origin, "tpe_seconds") / _middle(group, "tpe_seconds")
+        return {"speedup": NAN, "efficiency": NAN}
     more = workers(_first(group)) / workers(_first(origin))
-    return (ratio * more, ratio) if kind == "weak" else (ratio, ratio / more)
+    unit = more if kind == "weak" else 1.0
+    (base, base_low, base_high), (own, low, high) = _times(origin), _times(group)
+    ratios = {"speedup": unit * base / own, "efficiency": unit * base / own / more}
+    if origin is group:
+        return ratios
+    ends = {"speedup_low": unit * base_low / high, "speedup_high": unit * base_high / low}
+    return ratios | ends
 
 
 def _factors(group: list[Row], origin: list[Row] | None) -> tuple[float, float, float]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hpcpgd.cli.quantities import duration
 from hpcpgd.study.rows import Row
-from hpcpgd.study.summary import Summary
+from hpcpgd.study.summary import MANY, Summary
 
 LARGE_FACTOR = 1.1  # more work in as much time than the base: caches, or a base that was slowed
 SCALED = "*"  # marks a point whose time was scaled to an epoch
@@ -69,14 +69,21 @@ def scaled_note(points: Sequence[Summary]) -> str:
 
 
 def others_note(points: Sequence[Summary]) -> str:
-    """Return the note on points during which other processes used cores, "" without any."""
+    """Return the notes on points that others disturbed and on runs that cannot tell, or ""."""
     used = [p.others_used for p in points if p.others_used > 0]
-    if not used:
-        return ""
-    return (
-        f"Other processes used up to {max(used):.1f} cores (points concerned: {len(used)} of "
-        f"{len(points)}): times may be too long, and speedups and efficiencies wrong."
-    )
+    said = []
+    if used:
+        said.append(
+            f"Other processes used up to {max(used):.1f} cores (points concerned: {len(used)} of "
+            f"{len(points)}, a cross in figures of scaling): times may be too long, and speedups "
+            "and efficiencies wrong. hpcpgd study run --retry-disturbed makes these runs again."
+        )
+    if blind := sum(p.unchecked for p in points):
+        said.append(
+            f"{blind} of {sum(p.repeats for p in points)} runs were too short to see whether "
+            "others used the cores (below 0.5 s, or the system does not count): take more epochs."
+        )
+    return "\n".join(said)
 
 
 def _named(points: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
@@ -88,18 +95,19 @@ def _named(points: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
     return head, [[str(getattr(p, name)) for name in names] for p in points]
 
 
+def interval_name(points: Sequence[Summary]) -> str:
+    """Return what the interval of the times is."""
+    if all(p.repeats < MANY for p in points):
+        return "shortest to longest run"
+    few = any(p.repeats < MANY for p in points)
+    return "95 % interval of the median" + f", below {MANY} runs shortest to longest" * few
+
+
 def summary_table(points: Sequence[Summary]) -> str:
     """Return one line a point: time per epoch with its interval, rate, speedup."""
     head, cells = _named(points)
-    head += [
-        "time/epoch",
-        "95 % interval",
-        "GFLOP/s",
-        "speedup",
-        "efficiency",
-        "against",
-        "remarks",
-    ]
+    head += ["time/epoch", interval_name(points), "GFLOP/s", "speedup", "efficiency", "against"]
+    head.append("remarks")
     for p, line in zip(points, cells, strict=True):
         line += [
             time(p.median), f"{time(p.ci_low)} … {time(p.ci_high)}", figure(p.gflops),

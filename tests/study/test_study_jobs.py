@@ -186,6 +186,18 @@ def test_run_ends_with_a_report_and_needs_no_matplotlib_for_its_tables(
     assert "load balance" in done.out
 
 
+def test_disturbed_runs_are_made_again(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    files = sorted((tmp_path / "hpcpgd-study-small" / "runs").glob("*-r1-*.h5"))
+    for path, used in zip(files, (1.5, 0.0, np.nan), strict=True):
+        with h5py.File(path, "r+") as file:
+            file["segments/others_used"][...] = used
+    before = [path.read_bytes() for path in files]
+    words = ("run", "small.toml", "--no-report", "--retry-disturbed")
+    assert study(tmp_path, *words).code == 0
+    assert [p.read_bytes() == b for p, b in zip(files, before, strict=True)] == [False, True, True]
+
+
 def test_a_study_that_is_not_finished_shows_what_is_missing(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     place = tmp_path / "hpcpgd-study-small"

@@ -99,11 +99,13 @@ def test_the_load_of_others_goes_from_the_run_file_to_the_tables(
     collect.write(path, StudyFile("s"), [*rows, replace(rows[0], others_used=1.75)], 5)
     points = collect.read(path)[2]
     assert ["others used 1.8 cores" in remarks(p) for p in points] == [True, False, False, False]
-    assert "up to 1.8 cores (points concerned: 1 of 4): " in others_note(points)
+    assert "up to 1.8 cores (points concerned: 1 of 4, " in others_note(points)
+    assert "\n2 of 5 runs were too short to see " in others_note(points)
     with h5py.File(path, "r+") as file:
         assert np.array_equal(file["runs/others_used"], [1.5, 0, np.nan, np.nan, 1.75], True)
-        del file["runs/others_used"], file["summary/others_used"]
-    assert others_note(points[1:]) == others_note(collect.read(path)[2]) == ""
+        for name in ("others_used", "unchecked"):
+            del file[f"summary/{name}"]
+    assert others_note(points[1:2]) == others_note(collect.read(path)[2]) == ""
 
 
 def replaced(file: h5py.File, name: str, value: Any) -> None:

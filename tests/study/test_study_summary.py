@@ -45,12 +45,16 @@ def test_speedup_and_efficiency_of_a_strong_study() -> None:
     assert two.base == "gemm allreduce 1x1"
     assert (two.gflops, one.repeats, one.wanted) == (pytest.approx(8 / 4.5), 3, 3)
     assert "superlinear" in remarks(four)
+    assert np.isnan([one.speedup_low, one.speedup_high]).all()  # 1 by definition
+    assert (two.speedup_low, two.speedup_high) == (7 / 5, 9 / 4)  # the base's spread is in them
 
 
 def test_a_weak_study_compares_times() -> None:
     rows = repeats(1, [2.0]) + repeats(4, [2.5], rows=4000, batch_size=400)
     _, four = summarise(rows, "weak", {})
     assert (four.efficiency, four.speedup) == (pytest.approx(0.8), pytest.approx(3.2))
+    rows = repeats(1, [1.0, 2.0, 3.0]) + repeats(4, [2.0, 2.5, 4.0], rows=4000, batch_size=400)
+    assert summarise(rows, "weak", {})[1].speedup_low == 4 * 1.0 / 4.0
 
 
 def test_one_curve_of_a_reduction_that_was_left_to_the_program() -> None:
@@ -145,6 +149,21 @@ def test_precisions_are_told_apart_in_tables() -> None:
     assert "tf32" in summary_table(found)
     assert "tf32" in factors_table(found)
     assert len(series(found, "sweep")) == 2
+
+
+@pytest.mark.parametrize(
+    ("counts", "name"),
+    [
+        ((3, 5), "shortest to longest run"),
+        ((6, 6), "95 % interval of the median"),
+        ((3, 6), "95 % interval of the median, below 6 runs shortest to longest"),
+    ],
+)
+def test_few_runs_have_no_95_percent_interval(counts: tuple[int, int], name: str) -> None:
+    found = summarise([r for n in (1, 2) for r in repeats(n, [1.0] * counts[n - 1])], "strong", {})
+    assert f"  {name}  " in summary_table(found).splitlines()[0]
+    spans = interval(np.arange(5.0)) == (0, 4), interval(np.arange(6.0)) == (0, 5)
+    assert spans == (True, False)
 
 
 def test_models_under_one_name_are_machines_of_their_own() -> None:
