@@ -16,7 +16,7 @@ from hpcpgd.study.figure_form import BY_CONTENT, FigureForm
 from hpcpgd.study.rows import PHASE_COLUMNS
 from hpcpgd.study.style import figure_style, save
 from hpcpgd.study.summary import Summary
-from hpcpgd.study.tables import SCALED, others_note
+from hpcpgd.study.tables import SCALED, others_note, varied
 
 Series = dict[str, list[Summary]]
 Facts = dict[str, str]  # what can distinguish a series, in the words of the legend
@@ -56,30 +56,22 @@ def _facts(point: Summary, kind: str) -> Facts:
         del facts["batch"], facts["rows"]
     if point.precision == point.dtype:
         del facts["precision"]
-    for part in filter(None, point.setting.split(", ")):
-        key, _, value = part.partition(" ")
-        facts[key] = f"{key.replace('_', ' ')} {value}"
-    return facts
+    options = point.options.items()
+    return facts | {key: f"{key.replace('_', ' ')} {value}" for key, value in options}
 
 
 def _grouped(points: Sequence[Summary], facts: Sequence[Facts]) -> Series:
-    names = _varied(facts)
+    names = varied(facts)
     groups: Series = defaultdict(list)
     for point, its in zip(points, facts, strict=True):
         groups[", ".join(its[name] for name in names if name in its)].append(point)
     return {name: sorted(group, key=lambda p: p.workers) for name, group in groups.items()}
 
 
-def _varied(facts: Sequence[Facts]) -> list[str]:
-    """Return what differs between the points, or is not known of all."""
-    names = dict.fromkeys(name for f in facts for name in f)
-    return [name for name in names if len({f.get(name) for f in facts}) > 1]
-
-
 def _common(points: Sequence[Summary], kind: str) -> str:
     """Return what all points have in common, except for what the first line of the title says."""
     facts = [_facts(p, kind) for p in points]
-    unlike = (*IN_TITLE, *_varied(facts))
+    unlike = (*IN_TITLE, *varied(facts))
     return ", ".join(text for name, text in facts[0].items() if name not in unlike)
 
 
@@ -112,11 +104,12 @@ def _figures(
     """Yield name, figure and caption of each figure of a machine."""
     groups, head = series(points, kind), f"{words.title(points, kind)}\n{_common(points, kind)}"
     if any(not np.isnan(p.speedup) for p in points):
-        varied = [name.replace("_", " ") for name in _varied([_facts(p, kind) for p in points])]
+        unlike = varied([_facts(p, kind) for p in points])
+        names = [name.replace("_", " ") for name in unlike]
         figure = scaling_panels.make(groups, kind, form.title or head, form.size)
-        if NEED_HEADING & {*varied}:
-            figure.legends[0].set_title(", ".join(varied), {"size": 8})
-        yield "scaling", figure, words.scaling_caption(groups, varied, kind)
+        if NEED_HEADING & {*names}:
+            figure.legends[0].set_title(", ".join(names), {"size": 8})
+        yield "scaling", figure, words.scaling_caption(groups, names, kind)
     panels = _panels(groups)
     if panels:
         title = form.title or f"Where the time went\n{head}"

@@ -69,14 +69,14 @@ class Point:
         asked = c.reduction if c.reduction != "auto" else ""
         words = (c.backend, asked, network_name(c.hidden), "batch", str(c.batch_size))
         values = [(k, v) for k, v in (*self.given, *self.per_rank) if k in self.varied]
-        others = [f"{k} {_plain(v)}" for k, v in values if k not in NAMED]
+        others = [f"{k} {plain(v)}" for k, v in values if k not in NAMED]
         return ", ".join([" ".join(filter(None, words)), f"{self.ranks} rank{s}", *others])
 
     @property
     def setting(self) -> str:
         """The options of the study that have no column of their own in its tables."""
         others = [(k, v) for k, v in self.given if k not in COLUMNS]
-        return ", ".join(f"{k} {_plain(v)}" for k, v in (*others, *self.per_rank))
+        return ", ".join(f"{k} {plain(v)}" for k, v in (*others, *self.per_rank))
 
     def as_json(self) -> str:
         """Return all options that the study sets."""
@@ -87,7 +87,7 @@ class Point:
         """Return the flags of ``hpcpgd train``."""
         flags = []
         for key, value in self.given:
-            flags += [flag_name(key), _plain(value)]
+            flags += [flag_name(key), plain(value)]
         return flags
 
     def command(self, launcher: Launcher, output: Path) -> list[str]:
@@ -106,7 +106,8 @@ def shared(key: str, value: Any) -> Any:
     return value
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """Return a value as its flag has it."""
     return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 

@@ -11,14 +11,16 @@ from hpcpgd.environment.memory_limits import physical_memory
 from hpcpgd.machine.cores import usable_cores
 from hpcpgd.study.cost import Costs
 from hpcpgd.study.figure_words import counted
-from hpcpgd.study.grid import Point, network_name, points
+from hpcpgd.study.grid import NAMED, Point, network_name, plain, points
 from hpcpgd.study.rows import failed_row
 from hpcpgd.study.runner import order
 from hpcpgd.study.study_folder import Failure
-from hpcpgd.study.studyfile import StudyFile
+from hpcpgd.study.studyfile import PER_RANK, StudyFile
 from hpcpgd.study.subcommands import open_study
 from hpcpgd.study.summary import RESOURCES, base_of
 from hpcpgd.study.tables import about, aligned, figure
+
+SHOWN = {*NAMED, *PER_RANK, "threads", "train_rows"}  # keys of a grid that all plans show
 
 
 def plan(path: Path, folder: Path | None) -> int:
@@ -27,7 +29,8 @@ def plan(path: Path, folder: Path | None) -> int:
     planned = points(study)
     cores = usable_cores()
     costs = Costs(cores)
-    head = ("backend", "reduction", "network", "rows", "batch", "ranks", "threads", "GFLOP",
+    more = [key for key in study.grid if key not in SHOWN]
+    head = ("backend", "reduction", "network", "rows", "batch", "ranks", "threads", *more, "GFLOP",
             "expected", "memory", "done", "failed")  # fmt: skip
     lines, left = [], 0.0
     for point in planned:
@@ -38,7 +41,8 @@ def plan(path: Path, folder: Path | None) -> int:
         left += cost.seconds * (study.repeats - done)
         lines.append((
             c.backend, c.reduction, network_name(c.hidden), str(cost.rows), str(c.batch_size),
-            str(point.ranks), str(c.threads), figure(cost.gflop), about(cost.seconds),
+            str(point.ranks), str(c.threads), *(plain(dict(point.given)[key]) for key in more),
+            figure(cost.gflop), about(cost.seconds),
             f"{cost.nbytes / 2**20:.0f} MiB", f"{done - failed}/{study.repeats}",
             str(failed or ""),
         ))  # fmt: skip
@@ -63,7 +67,7 @@ def comparisons(study: StudyFile, planned: list[Point]) -> Iterator[str]:
     for number, (name, members) in enumerate(series.items()):
         base = base_of(rows[members[0].key], rows.values(), study.kind, study.base)
         if base is None:
-            yield "times alone, no speedups: kind sweep without [base]"
+            yield "no speedups: kind sweep without [base]"
             return
         if number == 0:
             yield "speedup and efficiency (ranks x threads):"

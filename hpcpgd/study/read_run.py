@@ -65,6 +65,7 @@ def _row(
         run_file_sha256=digest,
         logical_cores=logical_cores(run),
         others_used=run.others_used(),
+        validation_accuracy=float(run.values("history/validation_accuracy", (None,))[-1]),
         **_times(run, warmup, rows, batch),
     )
 

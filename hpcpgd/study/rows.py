@@ -59,6 +59,11 @@ class PointColumns:
     nodes: int
     group_size: int
 
+    @property
+    def options(self) -> dict[str, str]:
+        """The options in ``setting`` by their keys."""
+        return dict(part.partition(" ")[::2] for part in self.setting.split(", ") if part)
+
 
 @dataclass(frozen=True)
 class Row(PointColumns):
@@ -89,6 +94,8 @@ class Row(PointColumns):
         Logical cores that its ranks could use, on all nodes.
     others_used : float
         Cores that other processes used meanwhile, as the run file has it.
+    validation_accuracy : float
+        After the last epoch; NaN without one.
     """
 
     given: str
@@ -120,6 +127,7 @@ class Row(PointColumns):
     run_file_sha256: str = ""
     logical_cores: int = 0  # older study files lack it and what follows
     others_used: float = NAN
+    validation_accuracy: float = NAN
 
 
 def paper_row(backend: str, ranks: int, threads: int) -> str:

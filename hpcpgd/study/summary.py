@@ -71,6 +71,8 @@ class Summary(PointColumns):
     speedup_low, speedup_high : float
         Speedup of the shortest time of the base's interval over the longest of the point's,
         and the reverse; NaN at the base, which is 1 by definition.
+    validation_accuracy : float
+        After the last epoch, the median over the repeats; NaN without one.
     """
 
     asked_reduction: str
@@ -102,6 +104,7 @@ class Summary(PointColumns):
     unchecked: int = 0
     speedup_low: float = NAN
     speedup_high: float = NAN
+    validation_accuracy: float = NAN
 
     @property
     def workers(self) -> int:
@@ -192,6 +195,7 @@ def _summary(
         logical_cores=max(row.logical_cores for row in group),
         others_used=max((n for row in good if not np.isnan(n := row.others_used)), default=NAN),
         unchecked=sum(np.isnan(row.others_used) for row in good),
+        validation_accuracy=_middle(group, "validation_accuracy"),
     )
 
 

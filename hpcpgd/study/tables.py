@@ -88,11 +88,19 @@ def others_note(points: Sequence[Summary]) -> str:
 
 def _named(points: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
     """Return the columns that name a point, and their values for each point."""
-    others = ("machine", "dataset", "dtype", "precision", "setting")
-    more = [name for name in others if len({getattr(p, name) for p in points}) > 1]
-    names = ["network", "batch_size", "rows", "backend", "reduction", "ranks", "threads", *more]
+    others = ("machine", "dataset", "dtype", "precision")
+    names = ["network", "batch_size", "rows", "backend", "reduction", "ranks", "threads"]
+    names += [name for name in others if len({getattr(p, name) for p in points}) > 1]
+    keys = varied([p.options for p in points])
     head = [name.removesuffix("_size") for name in names]
-    return head, [[str(getattr(p, name)) for name in names] for p in points]
+    cells = [{**vars(p), **p.options} for p in points]
+    return head + keys, [[str(c.get(name, "-")) for name in names + keys] for c in cells]
+
+
+def varied(facts: Sequence[dict[str, str]]) -> list[str]:
+    """Return the names of what differs between the points, or is not known of all."""
+    names = dict.fromkeys(name for f in facts for name in f)
+    return [name for name in names if len({f.get(name) for f in facts}) > 1]
 
 
 def interval_name(points: Sequence[Summary]) -> str:
@@ -104,8 +112,15 @@ def interval_name(points: Sequence[Summary]) -> str:
 
 
 def summary_table(points: Sequence[Summary]) -> str:
-    """Return one line a point: time per epoch with its interval, rate, speedup."""
+    """Return one line a point: time per epoch with its interval, rate, speedup.
+
+    The validation accuracy stands before them where it differs and labels have a meaning.
+    """
     head, cells = _named(points)
+    scores = [figure(100 * p.validation_accuracy, 4) for p in points]
+    if len({*scores} - {"-"}) > 1 and not points[0].dataset.startswith("synthetic:"):
+        head.append("validation accuracy (%)")
+        cells = [[*line, score] for line, score in zip(cells, scores, strict=True)]
     head += ["time/epoch", interval_name(points), "GFLOP/s", "speedup", "efficiency", "against"]
     head.append("remarks")
     for p, line in zip(points, cells, strict=True):

@@ -38,6 +38,14 @@ def test_what_is_compared_with_what(tmp_path: Path) -> None:
     assert found[1] == []
 
 
+def test_the_rows_of_a_plan_show_every_key_that_varies(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text("[grid]\nlearning_rate = [0.1, 0.2]\nranks = [1]\n")
+    head, *rows = inside(tmp_path, cli.main, "plan", "s.toml").out.splitlines()
+    place = head.split().index("learning_rate")
+    assert [row.split()[place] for row in rows[:2]] == ["0.1", "0.2"]
+    assert head.split().count("ranks") == 1
+
+
 @pytest.mark.parametrize(
     ("text", "warning"),
     [

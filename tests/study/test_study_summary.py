@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -149,6 +150,23 @@ def test_precisions_are_told_apart_in_tables() -> None:
     assert "tf32" in summary_table(found)
     assert "tf32" in factors_table(found)
     assert len(series(found, "sweep")) == 2
+
+
+def test_tables_show_what_varies_and_what_it_does_to_the_accuracy() -> None:
+    def table(score: float, **others: Any) -> list[str]:
+        rows = [
+            r for rate, s in ((0.1, 0.5), (0.2, score))
+            for r in repeats(1, [8.0], setting=f"epochs 3, learning_rate {rate}",
+                             validation_accuracy=s, **others)
+        ]  # fmt: skip
+        return summary_table(summarise(rows, "sweep", {})).splitlines()
+
+    head, _, second = table(0.9125)
+    assert "threads  learning_rate  validation accuracy (%)  time/epoch" in head
+    assert re.search(r"1 +0\.2 +91\.25 +8", second)
+    assert "epochs" not in head
+    assert "accuracy" not in table(0.5)[0]  # nothing changes it
+    assert "accuracy" not in table(0.9125, dataset="synthetic:9x9x9")[0]
 
 
 @pytest.mark.parametrize(
