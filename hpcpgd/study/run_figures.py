@@ -84,7 +84,8 @@ def draw(path: Path, output: Path, form: FigureForm = BY_CONTENT) -> None:
             raise DataError("no epoch has ended, so there is nothing to draw yet")
         panels = [(partial(_curve, *curve), LAG) for curve in _curves(run).items()]
         if bars := _bars(run):
-            panels.append((partial(_times, bars), words.phases(any(bar[1] == 0 for bar in bars.values()))))
+            merged = any(bar[1] == 0 for bar in bars.values())
+            panels.append((partial(_times, bars), words.phases(merged)))
         if np.isfinite(run.test().get("accuracy", np.nan)):
             labels = run.labels("model/class_labels")
             table = run.times("test/confusion", (len(labels), len(labels)))
