@@ -38,12 +38,12 @@ def execute_all(
             for made, job in enumerate([j for j in jobs if not place.is_done(j)], 1):
                 bar.set_description_str(_label(job))
                 failure = execute(place, job, time_limit, launcher)
+                if failure is not None:
+                    bar.write(f"{failure.status}: {job.name}: {failure.error}", file=sys.stderr)
                 if not place.is_done(job):  # SLURM has ended this job, and the run with it
                     return
                 bar.update()
-                if failure is not None:
-                    bar.write(f"{failure.status}: {job.name}: {failure.error}", file=sys.stderr)
-                elif bar.disable:
+                if failure is None and bar.disable:
                     left = (monotonic() - begin) / made * (len(jobs) - done - made)
                     line = f"run {done + made} of {len(jobs)}: {_label(job)}: "
                     line += _result(place, job, warmup) + (f"; {about(left)} left" if left else "")

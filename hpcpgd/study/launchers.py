@@ -52,16 +52,18 @@ class Launcher:
         others = tuple(prefix for prefix in LAUNCHER_PREFIXES if prefix != "SLURM_")
         return {k: v for k, v in os.environ.items() if not k.startswith(others)}
 
-    def was_cancelled(self) -> bool:
-        """Return whether SLURM has ended this job, or does not answer.
+    def why_ended(self) -> str:
+        """Return why SLURM may have ended this job, "" if the job still runs.
 
         A run that was ended with the job has not failed.
         """
         job = os.environ.get("SLURM_JOB_ID")
         if not self.in_allocation or job is None:
-            return False
+            return ""
         question = ["squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T"]
-        return answer_of(question, ASK_SECONDS).split()[:1] != ["RUNNING"]
+        state = [*answer_of(question, ASK_SECONDS).split(), "nothing"][0]
+        said = f"squeue says {state} of job {job}, not RUNNING: the job seems to be over"
+        return "" if state == "RUNNING" else said
 
 
 def find(named: str | None) -> Launcher:

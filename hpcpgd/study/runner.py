@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -38,8 +39,8 @@ def order(tasks: Sequence[Task], repeats: int) -> list[Job]:
 def execute(folder: StudyFolder, job: Job, time_limit: float, launcher: Launcher) -> Failure | None:
     """Make a run, unless it is done; return how it failed, None if it ended well.
 
-    A run that SLURM ended together with this job has not failed: it is still to be done, and
-    so is one that the launcher did not start.
+    A run that SLURM ended together with this job has not failed: it is still to be done, as the
+    status ``not made`` says.  So is one that the launcher did not start.
 
     Raises
     ------
@@ -49,10 +50,11 @@ def execute(folder: StudyFolder, job: Job, time_limit: float, launcher: Launcher
     if folder.is_done(job):
         return folder.read_failure(job)
     failure = _run(folder, job, launcher, time_limit)
-    if failure is None or launcher.was_cancelled():
+    if failure is None or folder.run_file(job).exists():  # another process has made it meanwhile
         return None
-    if folder.run_file(job).exists():  # another process has made the run meanwhile
-        return None
+    if ended := launcher.why_ended():
+        error = failure.error or f"exit code {failure.code}"
+        return replace(failure, status="not made", error=f"{error}; {ended}")
     _require_launcher(job, launcher, failure)
     folder.write_failure(job, failure)
     return failure
@@ -89,9 +91,7 @@ def _require_launcher(job: Job, launcher: Launcher, failure: Failure) -> None:
         start = shlex.join(words)
         told = error.partition(" error: ")[2] or error or f"it ended with {code}"
         look = cure(told) or f"{start} python -m hpcpgd.doctor says more"
-        raise errors.UnavailableError(
-            f"{start} starts no ranks of mpi4py's MPI here: {told}: {look}"
-        )
+        raise errors.UnavailableError(f"{start} starts no ranks of mpi4py's MPI: {told}: {look}")
 
 
 def _outcome(

@@ -60,7 +60,7 @@ class Failure:
     Attributes
     ----------
     status : str
-        ``failed``, ``diverged`` or ``timed out``.
+        ``failed``, ``diverged``, ``timed out`` or ``not made``.
     code : int
         Exit code, that of the launcher.
     error : str

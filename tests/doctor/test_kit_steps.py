@@ -44,6 +44,15 @@ def test_a_point_that_has_failed_is_not_repeated(tmp_path: Path) -> None:
     assert all(line.endswith("-001: diverged: hpcpgd: error: so") for line in outcome.odd)
 
 
+def test_a_study_of_a_job_that_may_be_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    words = ("sh", "-c", "echo srun: error: Invalid account >&2; exit 1")
+    found = Allocation(Launcher(words, in_allocation=True), 1, 2, 1, "")
+    outcome = replace(trial(tmp_path), allocation=found).study()
+    assert outcome.status == FAILED
+    assert "not made: srun: error: Invalid account; squeue says nothing of job 7" in outcome.line
+
+
 def test_time_that_is_over_leaves_steps_out(tmp_path: Path) -> None:
     late = replace(trial(tmp_path, "false"), end=time.monotonic() + 1)
     names = [name for name, _ in late.steps()]

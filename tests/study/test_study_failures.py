@@ -122,7 +122,7 @@ def test_sigterm_ends_the_run_under_way(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_launcher_that_starts_nothing_has_no_failed_runs(
-    body: str, code: int, says: str, failed: int, tmp_path: Path
+    body: str, code: int, says: str, failed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A launcher that starts ranks has failed runs if the ranks of a run are killed."""
     script = tmp_path / "launcher"
@@ -135,6 +135,13 @@ def test_a_launcher_that_starts_nothing_has_no_failed_runs(
     assert done.err.count("hpcpgd study: error: ") == (code == 69)
     runs = tmp_path / "hpcpgd-study-pairs" / "runs"
     assert len([*runs.glob("*.failed.json")]) == failed
+    if code == 69:  # within a job that may be over, too
+        monkeypatch.setenv("SLURM_JOB_ID", "7")
+        job = study(tmp_path, "run", "pairs.toml", "--no-report", "--launcher", str(script))
+        told = [line for line in job.err.splitlines() if line.startswith("not made: gemm-")]
+        assert (job.code, len(told), says.split(":")[0] in told[0]) == (1, 1, True)
+        assert "squeue says nothing of job 7, not RUNNING: the job seems to be over" in told[0]
+        monkeypatch.undo()
     if not failed:
         # All runs are still to be done.
         assert study(tmp_path, "run", "pairs.toml", "--no-report").code == 0
