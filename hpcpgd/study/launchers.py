@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +45,8 @@ class Launcher:
         if not self.is_srun:
             return [*self.words, "-n", str(ranks)]
         sizes = [f"--ntasks={ranks}", f"--cpus-per-task={threads}"]
-        return [*self.words, *sizes, "--kill-on-bad-exit=1"]
+        place = placement(ranks, threads, os.environ)  # first, so that the user's own nodes win
+        return [self.words[0], *place, *self.words[1:], *sizes, "--kill-on-bad-exit=1"]
 
     def environment(self) -> dict[str, str]:
         """Return the environment of its processes, without what marks ranks of this job."""
@@ -64,6 +67,24 @@ class Launcher:
         state = [*answer_of(question, ASK_SECONDS).split(), "nothing"][0]
         said = f"squeue says {state} of job {job}, not RUNNING: the job seems to be over"
         return "" if state == "RUNNING" else said
+
+
+def tasks_per_node(environ: Mapping[str, str]) -> int:
+    """Return how many ranks each node of a SLURM job can have."""
+    tasks = re.findall(r"(\d+)(?:\(x\d+\))?", environ.get("SLURM_TASKS_PER_NODE", "1"))
+    return min(map(int, tasks))
+
+
+def placement(ranks: int, threads: int, environ: Mapping[str, str]) -> list[str]:
+    """Return the option that lets srun fill as few nodes of its job as the ranks need.
+
+    Without it, srun spreads the ranks over all nodes.
+    """
+    nodes = environ.get("SLURM_JOB_NUM_NODES")
+    if nodes is None:
+        return []
+    cores = tasks_per_node(environ) * int(environ.get("SLURM_CPUS_PER_TASK", "1"))
+    return [f"--nodes={min(-(-ranks // max(cores // threads, 1)), int(nodes))}"]
 
 
 def find(named: str | None) -> Launcher:

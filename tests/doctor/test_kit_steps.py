@@ -16,7 +16,7 @@ from hpcpgd.doctor.kit.kit_steps import Trial
 from hpcpgd.doctor.kit.outcome import FAILED, LEFT_OUT, NO_TIME, OK, Outcome, attempt
 from hpcpgd.doctor.kit.shared_folder import Share
 from hpcpgd.errors import OutputError, UnavailableError
-from hpcpgd.study.launchers import Launcher
+from hpcpgd.study.launchers import Launcher, placement
 from hpcpgd.study.rows import Row
 from hpcpgd.study.summary import summarise
 from tests.helpers.support import inside
@@ -185,11 +185,9 @@ def test_what_a_job_has(
 ) -> None:
     found = allocation.find("sh", environ)
     assert (found.counts, found.ranks, found.threads) == (counts, ranks, threads)
-    srun = replace(found, launcher=Launcher(("srun",), True))
-    per_node = f"--ntasks-per-node={found.per_node}"
-    assert srun.on(2).words == ("srun", "--nodes=2", per_node)
-    assert found.on(2) == found.launcher  # mpirun fills the nodes itself
     assert found.nodes_of(ranks[-1]) == counts[-1]
+    placed = [placement(number, threads, environ) for number in ranks[-len(counts) :]]
+    assert placed == [[f"--nodes={count}"] for count in counts]
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_random_texts_come_through(tmp_path: Path) -> None:
     assert "300 of 300" in done.out
 
 
-def test_launchers() -> None:
+def test_launchers(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnavailableError, match="no-such-launcher was not found"):
         launchers.find("no-such-launcher --mpi=pmi2")
     with pytest.raises(UsageError, match="No closing quotation"):
@@ -154,6 +154,12 @@ def test_launchers() -> None:
     assert srun.command(3, 2) == [
         "srun", "--mpi=pmi2", "--ntasks=3", "--cpus-per-task=2", "--kill-on-bad-exit=1",
     ]  # fmt: skip
+    job = {"SLURM_JOB_NUM_NODES": "4", "SLURM_TASKS_PER_NODE": "16(x4)"}
+    for ranks, threads, nodes in ((2, 1, 1), (17, 1, 2), (16, 2, 2), (64, 4, 4)):
+        assert launchers.placement(ranks, threads, job) == [f"--nodes={nodes}"]
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    assert srun.command(3, 2)[:3] == ["srun", "--nodes=1", "--mpi=pmi2"]
     assert launchers.Launcher(("/x/mpirun",), True).command(3, 2) == ["/x/mpirun", "-n", "3"]
 
 

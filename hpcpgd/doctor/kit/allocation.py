@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hpcpgd.doctor.finding import counted
 from hpcpgd.doctor.slurm_job import number
 from hpcpgd.errors import UnavailableError
 from hpcpgd.study import launchers
-from hpcpgd.study.launchers import Launcher
+from hpcpgd.study.launchers import Launcher, tasks_per_node
 
 NODE_COUNTS = (1, 2, 4)
 
@@ -52,13 +51,6 @@ class Allocation:
         """Return on how many nodes ``ranks`` are to run."""
         return -(-ranks // self.per_node)
 
-    def on(self, nodes: int) -> Launcher:
-        """Return the launcher for ``nodes``; ``mpirun`` fills one node after the other."""
-        if not self.launcher.is_srun:
-            return self.launcher
-        place = (f"--nodes={nodes}", f"--ntasks-per-node={self.per_node}")
-        return replace(self.launcher, words=(*self.launcher.words, *place))
-
 
 def find(named: str | None, environ: Mapping[str, str] = os.environ) -> Allocation:
     """Return the nodes that the launcher ``named`` by the user can use, else this machine.
@@ -78,10 +70,9 @@ def find(named: str | None, environ: Mapping[str, str] = os.environ) -> Allocati
         cure = "submit slurm/first-contact.sbatch, or give --launcher in a job of SLURM"
         return Allocation(launcher, 1, _cores(), 1, f"{lacking}: {cure}")
     nodes = number(environ, "SLURM_JOB_NUM_NODES", 1)
-    tasks = re.findall(r"(\d+)(?:\(x\d+\))?", environ.get("SLURM_TASKS_PER_NODE", "1"))
     lacking = f"the job has {counted(nodes, 'node')}: sbatch --nodes=4"
     threads = number(environ, "SLURM_CPUS_PER_TASK", 1)
-    return Allocation(launcher, nodes, min(map(int, tasks)), threads, lacking)
+    return Allocation(launcher, nodes, tasks_per_node(environ), threads, lacking)
 
 
 def _cores() -> int:

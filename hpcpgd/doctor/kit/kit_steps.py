@@ -15,8 +15,8 @@ from hpcpgd.doctor.finding import PROBLEM, WARNING, counted
 from hpcpgd.doctor.kit.allocation import Allocation
 from hpcpgd.doctor.kit.outcome import FAILED, LEFT_OUT, NO_TIME, OK, SHORTEST, Outcome
 from hpcpgd.errors import UnavailableError
-from hpcpgd.study.grid import Point, points
-from hpcpgd.study.runner import execute, run_limited
+from hpcpgd.study.grid import points
+from hpcpgd.study.runner import execute, order, run_limited
 from hpcpgd.study.study_folder import Job, StudyFolder
 from hpcpgd.study.studyfile import StudyFile, read
 
@@ -85,9 +85,8 @@ class Trial:
         """Measure sums over all ranks of ``nodes``."""
         if nodes * self.allocation.per_node == 1:
             return Outcome(LEFT_OUT, "a sum needs two ranks")
-        code, error, text = self._program(
-            "allreduce", nodes, ("hpcpgd.doctor.kit.allreduce_times",)
-        )
+        words = ("hpcpgd.doctor.kit.allreduce_times",)
+        code, error, text = self._program("allreduce", nodes, words)
         if code != 0:
             return Outcome(FAILED, error or f"exit code {code}", text)
         measured = json.loads(text)
@@ -110,7 +109,7 @@ class Trial:
         error, text : str
             The line of its standard error that gives the reason, and its standard output.
         """
-        launcher, a = self.allocation.on(nodes), self.allocation
+        a, launcher = self.allocation, self.allocation.launcher
         command = [*launcher.command(nodes * a.per_node, a.threads), sys.executable, "-m", *words]
         limit = min(LIMIT, self.end - time.monotonic())
         path = self.private / f"{what}-{nodes}.txt"
@@ -123,13 +122,10 @@ class Trial:
         study, place = self.study_file(), self.runs
         place.make()
         all_points, bad = points(study), dict[str, str]()
-        for repeat in range(
-            1, study.repeats + 1
-        ):  # the outer loop: drift affects all points equally
-            for point in all_points:
-                left = self.end - time.monotonic()
-                if point.key not in bad and left >= SHORTEST:
-                    self._run(point, repeat, min(LIMIT, left), bad)
+        for job in order(all_points, study.repeats):
+            left = self.end - time.monotonic()
+            if job.task.key not in bad and left >= SHORTEST:
+                self._run(job, min(LIMIT, left), bad)
         done, wanted = len(self.run_files()), len(all_points) * study.repeats
         line = f"{done} of {counted(wanted, 'run')} ended well"
         if bad:
@@ -154,14 +150,12 @@ class Trial:
         """Return the files of the runs that ended well."""
         return sorted((self.runs.path / "runs").glob("[!.]*.h5"))
 
-    def _run(self, point: Point, repeat: int, limit: float, bad: dict[str, str]) -> None:
+    def _run(self, job: Job, limit: float, bad: dict[str, str]) -> None:
         """Make one run, and keep the message if it fails."""
-        job = Job(point, repeat)
-        launcher = self.allocation.on(self.allocation.nodes_of(point.ranks))
         try:
-            failure = execute(self.runs, job, limit, launcher)
+            failure = execute(self.runs, job, limit, self.allocation.launcher)
         except UnavailableError as error:  # the launcher may still start ranks on fewer nodes
-            bad[point.key] = f"{job.name}: {error}"
+            bad[job.task.key] = f"{job.name}: {error}"
             return
         if failure is not None:
-            bad[point.key] = f"{job.name}: {failure.status}: {failure.error}"
+            bad[job.task.key] = f"{job.name}: {failure.status}: {failure.error}"
