@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from pathlib import Path
-from time import perf_counter, process_time
+from time import perf_counter
 
 import numpy as np
 
@@ -16,21 +16,29 @@ STAT = Path("/proc/stat")
 # Columns user, nice, system, irq, softirq, and steal, the time that other virtual machines took.
 # The columns between them are idle time; the columns after them are part of user.
 WORKING = (1, 2, 3, 6, 7, 8)
+STOLEN = (8,)
 NOTICED_SHARE = 0.1  # of the cores; a lower load disturbs a run as little as the system's own work
 LEAST_SECONDS = 0.5  # the system counts in hundredths of a second: shorter times are noise
 
 
-def busy_seconds(cores: Collection[int], path: Path = STAT) -> float:
+def busy_seconds(
+    cores: Collection[int], path: Path = STAT, columns: Collection[int] = WORKING
+) -> float:
     """Return the total time that logical processors have worked since the machine started.
 
     It is NaN if the system does not report the time of each of them.
     """
     try:
         rows = {row[0]: row for row in map(str.split, path.read_text().splitlines()) if row}
-        work = sum(int(rows[f"cpu{core}"][column]) for core in cores for column in WORKING)
+        work = sum(int(rows[f"cpu{core}"][column]) for core in cores for column in columns)
     except (OSError, LookupError):
         return float("nan")
     return work / os.sysconf("SC_CLK_TCK")
+
+
+def own_seconds() -> float:
+    """Return the processor time of this process and of its children that have ended."""
+    return sum(os.times()[:4])
 
 
 class OtherLoad:
@@ -50,21 +58,25 @@ class OtherLoad:
         machine = mpi.same_machine(ranks.comm, machine_identity())
         self._cores = np.flatnonzero(mpi.allgather(machine, mine).max(axis=0)).tolist()
         machine.Free()
-        self._busy = busy_seconds(self._cores, path)
-        self._ours, self._begin = process_time(), perf_counter()
+        self._before = self._clocks()
+
+    def _clocks(self) -> list[float]:
+        """Return the times that cores worked, that virtual machines took, of this rank, and now."""
+        busy, stolen = (busy_seconds(self._cores, self._path, c) for c in (WORKING, STOLEN))
+        return [busy, stolen, own_seconds(), perf_counter()]
 
     def measure(self) -> tuple[float, str]:
-        """Return the cores that others used, and a notice of it, "" if there is little.
+        """Return the cores that others used, and this as a phrase, "" if there is little.
 
         Both are of the machine with the largest share.  The number is 0 if there is little, NaN if
         it is not known.
         """
-        seconds = perf_counter() - self._begin
-        ours = np.array([process_time() - self._ours])
+        busy, stolen, own, seconds = np.subtract(self._clocks(), self._before).tolist()
+        ours = np.array([own])
         machine = mpi.same_machine(self._ranks.comm, machine_identity())
         mpi.allreduce_sum(machine, ours)
         machine.Free()
-        used = (busy_seconds(self._cores, self._path) - self._busy - ours[0]) / seconds
+        used = max(busy - ours[0], stolen) / seconds  # some systems count stolen time as ours, too
         used = used if seconds >= LEAST_SECONDS else np.nan
         if used <= NOTICED_SHARE * len(self._cores):  # False for NaN
             used = 0.0
@@ -73,6 +85,5 @@ class OtherLoad:
         rank = int(np.argmax(np.nan_to_num(shares, nan=-1.0)))
         used, cores = rows[rank].tolist()
         where = f" on the node of rank {rank}" if self._ranks.nodes > 1 else ""
-        load = f"other processes used {used:.1f} of {cores:.0f} cores{where}"
-        notice = f"{load} while this run was timed: its times may be too long"
-        return used, notice if used > 0 else ""
+        load = f"others used {used:.1f} of {cores:.0f} cores{where}"
+        return used, load if used > 0 else ""

@@ -298,7 +298,7 @@ class Session:
         finally:
             self.progress.close()
         segment = writer.record.segments[-1]
-        segment.others_used, notice = load.measure()
+        segment.others_used, used = load.measure()
         test = trainer.test()
         writer.record.parameters = trainer.engine.parameters
         # Without test rows, or with synthetic labels, there is no test result.
@@ -307,8 +307,8 @@ class Session:
         try:
             writer.end(trainer, "complete")
         finally:  # the result is shown, even if the disk is full
-            if notice:
-                self.progress.say(notice)
+            if used:
+                self.progress.say(f"{used} while this run was timed: its times may be too long")
             self._conclude(trainer, test, writer.files.run_file)
         if trainer.not_kept is not None:
             raise trainer.not_kept

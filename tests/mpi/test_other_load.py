@@ -26,26 +26,32 @@ def stat(path: Path, *seconds: float) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("theirs", "seconds", "share"),
-    [(3, 10, 0.3), (0.9, 10, 0.0), (0.04, 0.1, NAN), (3, 0, NAN)],
+    ("theirs", "stolen", "ours", "seconds", "share"),
+    [
+        (3, 0.5, 0.5, 10, 0.3),
+        (0.9, 0.5, 0.5, 10, 0.0),
+        (0.04, 0.5, 0.5, 0.1, NAN),
+        (3, 0.5, 0.5, 0, NAN),
+        (0, 3, 3, 10, 0.3),
+    ],
 )
 def test_what_is_not_ours_is_that_of_others(
-    comm: Any, theirs: float, seconds: float, share: float, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    comm: Any, theirs: float, stolen: float, ours: float, seconds: float, share: float,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Each core worked 0.5 s for us; idle time is no work, and that of guests counts once."""
-    ours, times = len(CORES) * 0.5 / comm.size, [7.0, 7.0 + (seconds or 10)]
-    monkeypatch.setattr(other_load, "process_time", iter([1.0, 1.0 + ours]).__next__)
+    """Idle time is no work, and that of guests counts once; last, our time includes stolen time."""
+    mine, times = len(CORES) * ours / comm.size, [7.0, 7.0 + (seconds or 10)]
+    monkeypatch.setattr(other_load, "own_seconds", iter([1.0, 1.0 + mine]).__next__)
     monkeypatch.setattr(other_load, "perf_counter", iter(times).__next__)
     ranks = mpi.join(comm)
     path = stat(tmp_path / "stat", 1, 2, 4, 100, 200, 8, 16, 32, 400)
     assert busy_seconds(CORES, path) == 63 * len(CORES)
     load = OtherLoad(ranks, path)
-    stat(path, 1 + theirs, 2, 4, 170, 230, 8, 16, 32.5, 400)
+    stat(path, 1 + theirs, 2, 4, 170, 230, 8, 16, 32 + stolen, 400)
     if not seconds:
         path.unlink()  # as on another system
-    used, notice = load.measure()
+    used, told = load.measure()
     mpi.leave(ranks)
     assert used == pytest.approx(share * len(CORES), nan_ok=True)
-    text = f"other processes used {3 * len(CORES) / 10:.1f} of {len(CORES)} cores"
-    assert notice.startswith(text) if share > 0 else notice == ""
+    text = f"others used {3 * len(CORES) / 10:.1f} of {len(CORES)} cores"
+    assert told.startswith(text) if share > 0 else told == ""
