@@ -67,8 +67,7 @@ ALSO = {
 OTHER_CODES = {
     0: "Done; or `doctor` found no problem.",
     1: "`study`: some runs did not end well. `doctor --kit`: some steps did not. "
-    "`doctor --reference`: a rate is beyond the tolerance, or others used the cores and the rates "
-    "were not kept.",
+    "`doctor --reference`: a rate is too low, or the rates were not kept.",
     70: "Internal error: a defect of hpcpgd, with its traceback.",
     130: "Interrupted by Ctrl-C before the first step, or by a second Ctrl-C.",
     143: "`study` was ended by SIGTERM.",

@@ -27,11 +27,12 @@ warning (something is slow or in doubt) or a problem (training cannot work)."""
 EPILOG = """Exit code: 0 without a problem, else the code of the first problem, with which train
 would end: 69 MPI, BLAS, memory or a folder for kernels is unavailable, 70 kernels cannot be
 compiled, 74 the folder cannot be written, 78 MPI and launcher do not fit.  With --kit: 1 if a step
-failed.  With --reference: 1 if a rate is beyond the tolerance, or if others used the cores and the
-rates were not kept; 65 if FILE is damaged or cannot be read; 74 if it cannot be written; 78 if it
-was made with other numbers of ranks or threads.  If a check kills or stops the process, a line says
-so; with --json it is the last finding of a document whose exit_code is null.  The exit code is then
-that of the system or the launcher.  An error that ends the checks is in the document, too."""
+failed.  With --reference: 1 if a rate is too low, or if rates were not kept, as others used the
+cores or the rates were not steady; 65 if FILE is damaged or cannot be read;
+74 if it cannot be written; 78 if it was made on another processor or with other numbers of ranks or
+threads.  If a check kills or stops the process, a line says so; with --json it is the last finding
+of a document whose exit_code is null.  The exit code is then that of the system or the launcher.
+An error that ends the checks is in the document, too."""
 START_SECONDS = 180.0  # loading Python and MPI on many nodes may take minutes
 TRANSPORTS = "UCX_TLS=self,sm,tcp (MPICH), FI_PROVIDER=tcp (Intel MPI), OMPI_MCA_pml=ob1 (Open MPI)"
 

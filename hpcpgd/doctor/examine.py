@@ -29,9 +29,11 @@ from hpcpgd.doctor import (
 from hpcpgd.doctor.finding import OK, Finding, Place, decode, encode, problem, warning
 from hpcpgd.doctor.guardian import Guardian, Stage
 from hpcpgd.doctor.report import Report
+from hpcpgd.environment.provenance import cpu_model
 from hpcpgd.errors import UnavailableError
 from hpcpgd.machine import jit_cache
 from hpcpgd.machine.cores import affinity
+from hpcpgd.machine.other_load import OtherLoad
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.startup import Endings
 from hpcpgd.train.job import within
@@ -109,11 +111,12 @@ class _Examination:
                 self.kept = kept_rates.read(self.asked.reference)
 
     def compare_job(self) -> None:
-        """Refuse kept rates of a job with other numbers of ranks or threads."""
+        """Refuse kept rates of another processor or other numbers of ranks or threads."""
+        models = mpi.allgather_texts(self.ranks.comm, cpu_model())
         with mpi.agreed(self.ranks.comm):
             if self.ranks.rank == 0 and self.asked.reference is not None:
                 path, hosts = self.asked.reference, [place.host for place in self.places]
-                self.job = kept_rates.ensure_same_job(path, self.kept, hosts, self.threads)
+                self.job = kept_rates.ensure_same_job(path, self.kept, models, hosts, self.threads)
 
     def of_the_job(self, alone: bool) -> None:
         """Check what concerns all ranks together; ``alone``: this rank sees no others."""
@@ -166,26 +169,32 @@ class _Examination:
     def of_the_rates(self) -> None:
         """Measure the cores and the memory of all nodes, and compare the rates with kept ones."""
         self._on_all(lambda: numa.judge(numa.observe(affinity()), self.threads))
+        load = OtherLoad(self.ranks)
         rates = node_rates.observe(self.ranks, self.threads)
+        used, text = load.measure()
+        self._on_first(lambda: other_work.judge_later("" if self.busy else text))
+        self.busy = self.busy or used > 0
+        self.note = other_work.unjudged(self.busy) or self.note
         self._on_first(lambda: node_rates.judge(rates, self.places, self.note))
         if not any(one.trouble for one in rates):
             self.report.rates = node_rates.per_node(rates, self.places)
         findings: list[Finding] = []
         with mpi.agreed(self.ranks.comm):
             if self.ranks.rank == 0 and self.asked.reference is not None:
-                findings = self._compared(self.asked.reference)
+                findings = self._compared(self.asked.reference, rates)
         self._on_first(lambda: findings)
 
-    def _compared(self, path: Path) -> list[Finding]:
+    def _compared(self, path: Path, rates: Sequence[node_rates.Rates]) -> list[Finding]:
         """Compare the measured rates with the kept ones, or keep them."""
-        nodes = self.report.rates
+        nodes, tolerance = self.report.rates, self.asked.tolerance
         if not nodes:
             return [kept_rates.NOT_MEASURED]
         if self.kept is not None:
-            return kept_rates.compare(nodes, self.kept, self.asked.tolerance, busy=self.busy)
+            return kept_rates.compare(nodes, self.kept, tolerance, busy=self.busy)
         middle = node_rates.middle_of(nodes)
         kept = kept_rates.Kept(self.job, {name: middle[name] for name in kept_rates.NAMES})
-        return [kept_rates.keep(path, kept, busy=self.busy)]
+        spread = {name: max(one.spread[name] for one in rates) for name in kept_rates.NAMES}
+        return [kept_rates.keep(path, kept, spread, tolerance, busy=self.busy)]
 
     def _shared_memory(self, here: int) -> list[Finding]:
         """Return what is wrong on this node; rank 0 has reported its own node before MPI began."""

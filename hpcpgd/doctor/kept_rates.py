@@ -7,26 +7,28 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hpcpgd.doctor.finding import WARNING, Finding, ok
+from hpcpgd.doctor.finding import WARNING, Finding, ok, warning
+from hpcpgd.environment.provenance import blas_library
 from hpcpgd.errors import ConfigError, DataError, shown
 from hpcpgd.results.atomic import check_writable, write_atomically
+from hpcpgd.version import __version__
 
 SUBJECT = "reference"
 NAMES = ("fma_one", "gemm_one", "fma_all", "gemm_all", "triad_all")  # of the rates
-SCHEMA = "hpcpgd.reference/2"  # 1: medians of the threads were added, and no ranks were named
+SCHEMA = "hpcpgd.reference/3"  # 2: of one window each, which may have been a bad one
 CURE = "see what has changed on this node"
 IDLE = "end what else runs on these nodes and start it again"
+ANEW = "the kept rates are too low to find a slow node: remove the file and keep them anew"
 BEYOND = 1  # the exit code where a rate is beyond the tolerance, or is not kept or not measured
-Values = Mapping[str, Mapping[str, float]]  # by node, then by the name of a rate
-
+Rates = Mapping[str, float]  # by name
+Values = Mapping[str, Rates]  # by node
 
 # The finding if there are no rates to compare.
-NOT_MEASURED = Finding(
-    WARNING, SUBJECT, "there is nothing to compare or to keep", "see the line speed", BEYOND
-)
+NOT_MEASURED = Finding(WARNING, SUBJECT, "nothing to compare or keep", "see the line speed", BEYOND)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Kept:
     Attributes
     ----------
     job : str
-        Numbers of ranks and threads: rates of other numbers cannot be compared.
+        Processor and numbers of ranks and threads: rates of others cannot be compared.
     values : dict
         Medians over the nodes of the job, by ``NAMES``.
     """
@@ -68,7 +70,7 @@ def read(path: Path) -> Kept | None:
     if damage:
         raise DataError(
             f"--reference {path} {damage}: expected a file of schema {SCHEMA}, which hpcpgd doctor "
-            "--reference makes: remove the file to keep new rates, or give another file"
+            "--reference makes: give another file, or a new name to keep new rates under"
         )
     return Kept(document["job"], {name: float(document["values"][name]) for name in NAMES})
 
@@ -88,8 +90,12 @@ def _damage(document: Any) -> str:
     return ""
 
 
-def ensure_same_job(path: Path, kept: Kept | None, hosts: Sequence[str], threads: int) -> str:
-    """Return the numbers of ranks, one on each of ``hosts``, and of threads as a phrase.
+def ensure_same_job(
+    path: Path, kept: Kept | None, models: Sequence[str], hosts: Sequence[str], threads: int
+) -> str:
+    """Return processors, numbers of ranks and of threads as a phrase.
+
+    Each rank has one of ``models`` and one of ``hosts``.
 
     Raises
     ------
@@ -97,44 +103,51 @@ def ensure_same_job(path: Path, kept: Kept | None, hosts: Sequence[str], threads
         If they are not those of ``kept``.
     """
     counts = " and ".join(map(str, sorted(set(Counter(hosts).values()))))
-    job = f"ranks a node: {counts}, threads a rank: {threads}"
+    processors = " and ".join(sorted(set(models)))
+    job = f"processor: {processors}, ranks a node: {counts}, threads a rank: {threads}"
     if kept is not None and kept.job != job:
         raise ConfigError(
             f"--reference {path}: this job has {job}; the rates were kept with {kept.job}: "
-            "start the same numbers, or give another file"
+            "start the same numbers on the same processor, or give another file"
         )
     return job
 
 
-def keep(path: Path, kept: Kept, *, busy: bool) -> Finding:
-    """Write the rates, unless the nodes were ``busy`` while they were measured.
+def keep(path: Path, kept: Kept, spread: Rates, tolerance: float, *, busy: bool) -> Finding:
+    """Write the rates, unless the nodes were ``busy`` or the ``spread`` is beyond the tolerance.
 
     Raises
     ------
     OutputError
     """
-    if busy:
-        seen = f"{path} is not written: others used the cores while the rates were measured"
-        return Finding(WARNING, SUBJECT, seen, IDLE, BEYOND)
-    document = {"schema": SCHEMA, **asdict(kept)}
+    share, name = max((share, name) for name, share in spread.items())
+    if busy or share > tolerance:
+        why = f"within seconds {name} fell by {100 * share:.0f} %, more than the tolerance"
+        why = "others used the cores while the rates were measured" if busy else why
+        return Finding(WARNING, SUBJECT, f"{path} is not written: {why}", IDLE, BEYOND)
+    from hpcpgd.machine.resources import find_blas  # loads MPI, so not before
+
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    source = {"date": date, "hpcpgd": __version__, "blas": blas_library(find_blas("gemm"))}
+    document = {"schema": SCHEMA, **source, **asdict(kept), "spread": dict(spread)}
     write_atomically(path, json.dumps(document, indent=1).encode() + b"\n")
     return ok(SUBJECT, f"{path} keeps the rates of this node")
 
 
 def compare(nodes: Values, kept: Kept, tolerance: float, *, busy: bool) -> list[Finding]:
-    """Name each rate that is more than ``tolerance``, a share, below the kept one.
+    """Name each rate that is more than ``tolerance``, a share, below or above the kept one.
 
-    If the nodes were ``busy``, a low rate has its cause in the load.
+    If the nodes were ``busy``, a low rate has its cause in the load.  After a high one the kept
+    rates are in doubt, not the node.
     """
     note, cure = (", while others used the cores", IDLE) if busy else ("", CURE)
-    findings = [
-        Finding(WARNING, SUBJECT, _beyond(host, name, node[name], value) + note, cure, BEYOND)
-        for host, node in nodes.items()
-        for name, value in kept.values.items()
-        if not node[name] >= (1 - tolerance) * value
-    ]
+    findings = []
+    for host, node in nodes.items():
+        for name, value in kept.values.items():
+            share = node[name] / value
+            seen = f"{name} on {host} is {node[name]:.4g}, {share:.2f} of the {value:.4g} kept"
+            if not share >= 1 - tolerance:  # NaN, too
+                findings.append(Finding(WARNING, SUBJECT, seen + note, cure, BEYOND))
+            elif share > 1 + tolerance:
+                findings.append(warning(SUBJECT, seen, ANEW))
     return findings or [ok(SUBJECT, f"all rates are within {100 * tolerance:g} % of those kept")]
-
-
-def _beyond(host: str, name: str, value: float, kept: float) -> str:
-    return f"{name} on {host} is {value:.4g}, {value / kept:.2f} of the {kept:.4g} kept"

@@ -4,7 +4,7 @@ It answers each line of its input with one line.  The first line is empty; the a
 all loops are compiled.  Then pairs of lines follow.  The first of a pair is the name of a rate; the
 answer comes when all threads are ready.  The second is the time on the monotonic clock at which the
 measurement begins, the same on all ranks of a node; the answer is the rate in 10⁹ operations or
-bytes a second.  Each thread has three arrays of BYTES for the triad.
+bytes a second.  A rate can be asked for again.  Each thread has three arrays of BYTES for triads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from itertools import cycle
 from typing import NoReturn
 
@@ -26,7 +26,7 @@ from hpcpgd.kernels.core.compiled import compiled
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.machine.fma_peak import Peak
 
-SECONDS = 0.4  # of each measurement
+SECONDS = 0.15  # of each measurement
 PIECE = 2**18  # numbers of each array that one call works on, for less than a millisecond
 TRIAD_BYTES = 3 * 8 * PIECE  # of one call, as STREAM counts: two are read, one is written
 
@@ -69,7 +69,7 @@ def prepare(
     """Start threads and wait until each has made its work and done it once.
 
     The returned function takes the time at which all threads begin, and returns the amount that
-    they do together in a second.
+    they do together in a second.  The threads then wait for the next call.
     """
     done, window = [0.0] * threads, [0.0, 0.0]
     barrier = threading.Barrier(threads + 1)
@@ -78,19 +78,19 @@ def prepare(
         work = make()
         work()
         barrier.wait()  # this thread is ready
-        barrier.wait()  # the window is known
-        done[number] = work_within(work, amount, *window)
+        while True:
+            barrier.wait()  # the window is known
+            done[number] = work_within(work, amount, *window)
+            barrier.wait()  # the window is over
 
     def measure(begin: float) -> float:
         window[:] = begin, begin + SECONDS
         barrier.wait()
-        for worker in workers:
-            worker.join()
+        barrier.wait()
         return sum(done) / SECONDS
 
-    workers = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
-    for worker in workers:
-        worker.start()
+    for number in range(threads):
+        threading.Thread(target=run, args=(number,), daemon=True).start()
     barrier.wait()
     return measure
 
@@ -103,12 +103,17 @@ def serve(threads: int, nbytes: int) -> None:
         "gemm": (single_threaded_product, FLOPS),
         "triad": (partial(_triad_of_a_thread, nbytes), TRIAD_BYTES),
     }
+
+    @cache
+    def prepared(name: str) -> Callable[[float], float]:
+        what, _, cores = name.partition("_")
+        return prepare(*measures[what], threads if cores == "all" else 1)
+
     _triad_of_a_thread(1)()  # compiles, or loads from the cache
     input()
     print("ready", flush=True)
     for line in sys.stdin:
-        what, _, cores = line.strip().partition("_")
-        measure = prepare(*measures[what], threads if cores == "all" else 1)
+        measure = prepared(line.strip())
         print("ready", flush=True)
         print(measure(float(sys.stdin.readline())) / 1e9, flush=True)
 

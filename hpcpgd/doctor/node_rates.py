@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
@@ -15,11 +15,14 @@ from hpcpgd.doctor import memory
 from hpcpgd.doctor.finding import Finding, Place, hosts, in_words, ok, warning
 from hpcpgd.doctor.kept_rates import NAMES
 from hpcpgd.doctor.probe import Probe
+from hpcpgd.kernels.core.network import Array
 from hpcpgd.machine.cores import cache_bytes
 from hpcpgd.parallel import mpi
 
 SUBJECT = "speed"
 PROBE_SECONDS = 120.0  # the first probe on a processor compiles its loops
+# A rate is the best of several windows, as in STREAM: others only make it lower.
+WINDOWS = 3
 LEAD_SECONDS = 0.1  # enough for every thread of a node to receive the time of the beginning
 # Each of the triad's arrays, over all threads of a node, is so many times its last-level caches.
 # STREAM has the same rule.
@@ -53,6 +56,8 @@ class Rates:
         Size of each of the triad's three arrays, over all threads of the rank.
     cache_bytes : float
         Size of all last-level caches of the node; 0 if it is unknown.
+    spread : dict
+        The share by which each rate of the node was lower in its worst window than in its best.
     trouble : str
         Why the measurement failed, "" if it did not.
     """
@@ -65,6 +70,7 @@ class Rates:
     triad_all: float = math.nan
     array_bytes: float = 0.0
     cache_bytes: float = 0.0
+    spread: dict[str, float] = field(default_factory=dict)
     trouble: str = ""
 
 
@@ -78,24 +84,41 @@ def observe(ranks: mpi.Ranks, threads: int) -> list[Rates]:
     size = np.array([array_bytes(caches, free, threads * ranks.node.size)])
     mpi.bcast(ranks.node, size)  # the same on all ranks of a node
     nbytes = int(size[0])
-    row: dict[str, float | str] = {
-        "threads": threads, "array_bytes": nbytes * threads, "cache_bytes": caches,
-    }  # fmt: skip
     words = (str(threads), str(nbytes))
     with Probe("hpcpgd.doctor.node_probe", *words, seconds=PROBE_SECONDS) as probe:
         probe.ask()  # waits until the loops are compiled
-        for name in NAMES:
-            asked = ranks.node.rank == 0 or name.endswith("_all")
-            if asked:
-                probe.ask(name)
-            mpi.patient_barrier(ranks.comm)
-            begin = np.array([time.monotonic() + LEAD_SECONDS])
-            mpi.bcast(ranks.node, begin)
-            if asked and (answer := probe.ask(str(float(begin[0])))):
-                row[name] = float(answer)
+        # The outer loop: who disturbs one window does not disturb all windows of a rate.
+        windows = [[_measure(ranks, probe, name) for name in NAMES] for _ in range(WINDOWS)]
     mpi.patient_barrier(ranks.comm)
-    rows = mpi.allgather_texts(ranks.comm, json.dumps(row | {"trouble": probe.trouble}))
-    return [Rates(**json.loads(row)) for row in rows]
+    row: dict[str, object] = {
+        "threads": threads, "array_bytes": nbytes * threads, "cache_bytes": caches,
+        **_best_of(ranks, np.array(windows)), "trouble": probe.trouble,
+    }  # fmt: skip
+    return [Rates(**json.loads(row)) for row in mpi.allgather_texts(ranks.comm, json.dumps(row))]
+
+
+def _measure(ranks: mpi.Ranks, probe: Probe, name: str) -> float:
+    """Return a rate of this rank in one window, NaN if it has none; collective."""
+    asked = ranks.node.rank == 0 or name.endswith("_all")
+    if asked:
+        probe.ask(name)
+    mpi.patient_barrier(ranks.comm)
+    begin = np.array([time.monotonic() + LEAD_SECONDS])
+    mpi.bcast(ranks.node, begin)
+    return float((asked and probe.ask(str(float(begin[0])))) or "nan")
+
+
+def _best_of(ranks: mpi.Ranks, windows: Array) -> dict[str, object]:
+    """Return this rank's rates in the window that was the node's best, and the spread of the node.
+
+    All ranks of the node take the same window, so that their rates can be added.
+    """
+    node = np.nan_to_num(windows)
+    mpi.allreduce_sum(ranks.node, node)
+    best = windows[node.argmax(axis=0), np.arange(len(NAMES))]
+    spread = np.ptp(node, axis=0) / np.maximum(node.max(axis=0), np.finfo(float).tiny)
+    named = dict(zip(NAMES, best.tolist(), strict=True))
+    return {**named, "spread": dict(zip(NAMES, spread.tolist(), strict=True))}
 
 
 def array_bytes(caches: int, free: int, threads: int) -> int:
@@ -139,19 +162,24 @@ def judge(rates: Sequence[Rates], places: Sequence[Place], note: str = "") -> li
 def _of_products(middle: dict[str, float], note: str) -> Finding:
     one, every = (middle[f"gemm_{name}"] / middle[f"fma_{name}"] for name in ("one", "all"))
     clock = middle["fma_all"] / (middle["fma_one"] * middle["threads"])
+    texts = [f"one core {middle['gemm_one']:.0f} GFLOP/s in products"]
+    texts.append(f"{middle['threads']:.0f} threads {middle['gemm_all']:.0f} GFLOP/s")
+    if note:  # others may have slowed the products, or the peak
+        return ok(SUBJECT, f"{'; '.join(texts)}{note}")
     text = (
-        f"one core {middle['gemm_one']:.0f} GFLOP/s in products, {one:.2f} of its peak; "
-        f"{middle['threads']:.0f} threads {middle['gemm_all']:.0f} GFLOP/s, {every:.2f} of their "
-        f"peak{note}"
+        f"{texts[0]}, {one:.2f} of its peak of {middle['fma_one']:.0f}; "
+        f"{texts[1]}, {every:.2f} of their peak of {middle['fma_all']:.0f}"
     )
-    if note:
-        return ok(SUBJECT, text)
     if one < OF_PEAK:
         cure = "see the line BLAS, end what else runs here, or name another library in HPCPGD_BLAS"
         return warning(SUBJECT, text, cure)
-    if every < OF_PEAK or clock < OF_ONE_CORE:
+    if clock < OF_ONE_CORE:
         text = f"{text}; each of all cores reaches {clock:.2f} of the peak of one core alone"
         cure = "end what else runs here; give each thread a core of its own; check the cooling"
+        return warning(SUBJECT, text, cure)
+    if every < OF_PEAK:
+        text = f"{text}; on all cores the products are slow, and their peak is not"
+        cure = "see the lines bandwidth and NUMA; name another library in HPCPGD_BLAS"
         return warning(SUBJECT, text, cure)
     return ok(SUBJECT, text)
 

@@ -16,6 +16,7 @@ SECONDS = 0.5  # of observation; the system counts in hundredths of a second
 # because one process of another user takes a whole core.
 TOLERATED_SHARE = 0.1
 TOLERATED_CORES = 0.5
+CURE = "end what else runs here, or ask for whole nodes (sbatch --exclusive)"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ def judge(seen: OtherWork) -> list[Finding]:
         return [ok(SUBJECT, "this system does not report what others use")]
     text = f"others use {seen.used:.1f} of {seen.cores} cores"
     if is_busy(seen):
-        cure = "end what else runs here, or ask for whole nodes (sbatch --exclusive)"
-        return [warning(SUBJECT, f"{text}: the rates below are too low", cure)]
+        return [warning(SUBJECT, f"{text}: the rates below are too low", CURE)]
     return [ok(SUBJECT, text)]
+
+
+def judge_later(load: str) -> list[Finding]:
+    """Judge what others used while the rates were measured, "" if it was little."""
+    seen = f"{load} while the rates were measured: the rates below are too low"
+    return [warning(SUBJECT, seen, CURE)] if load else []

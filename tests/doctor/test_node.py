@@ -7,16 +7,22 @@ import math
 import os
 import re
 import time
+from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from hpcpgd.doctor import kept_rates, node_probe, node_rates, numa, other_work, probe
 from hpcpgd.doctor.finding import OK, WARNING, Place, merged
+from hpcpgd.doctor.kept_rates import NAMES
 from hpcpgd.doctor.node_rates import Rates
 from hpcpgd.errors import ConfigError, DataError, OutputError
+from hpcpgd.parallel import mpi
+from hpcpgd.version import __version__
 from tests.helpers.support import python
 
 DOCTOR = ("-m", "hpcpgd.doctor")
@@ -26,8 +32,8 @@ FAST: dict[str, Any] = {
 }  # fmt: skip
 TRIAD = "40 GB/s in STREAM's triad, 4 threads, arrays of 128 MiB, 4.0 times the caches"
 KEPT = kept_rates.Kept(
-    "ranks a node: 2, threads a rank: 2",
-    dict(zip(kept_rates.NAMES, (110.0, 100.0, 400.0, 340.0, 20.0), strict=True)),
+    "processor: Xeon, ranks a node: 2, threads a rank: 2",
+    dict(zip(NAMES, (110.0, 100.0, 400.0, 340.0, 20.0), strict=True)),
 )
 PLACES = [Place("n1", 0), Place("n1", 1), Place("n2", 0), Place("n2", 1)]
 
@@ -50,13 +56,17 @@ def said(*changes: dict[str, Any], note: str = "") -> dict[str, str]:
 def test_a_node_is_compared_with_its_peak() -> None:
     lines = said()
     assert lines["ok speed"].split("; ") == [
-        "one core 95 GFLOP/s in products, 0.86 of its peak",
-        "4 threads 340 GFLOP/s, 0.85 of their peak",
+        "one core 95 GFLOP/s in products, 0.86 of its peak of 110",
+        "4 threads 340 GFLOP/s, 0.85 of their peak of 400",
     ]
     assert lines["ok bandwidth"] == TRIAD
     assert "warning speed" in said({"gemm_one": 40.0}, {}, {"gemm_one": 40.0})
     slow = [{"gemm_all": 90.0}] * 4
-    assert "0.45 of their peak" in said(*slow)["warning speed"]
+    shared = node_rates.judge(ranks(*slow), PLACES)[0]
+    assert shared.seen.endswith(
+        "0.45 of their peak of 400; on all cores the products are slow, and their peak is not"
+    )
+    assert shared.cure.startswith("see the lines bandwidth and NUMA")
     hot = [{"fma_all": 90.0, "gemm_all": 80.0}] * 4
     assert "each of all cores reaches 0.41 of the peak" in said(*hot)["warning speed"]
 
@@ -68,7 +78,7 @@ def test_rates_on_cores_that_others_use_are_not_judged() -> None:
     for busy, who in ((True, "others use the cores"), (False, "ranks share cores")):
         lines = said(*slow, note=other_work.unjudged(busy, crowded=True))
         assert [*lines] == ["ok speed", "ok bandwidth"]
-        assert lines["ok speed"].startswith("one core 9 GFLOP/s")
+        assert lines["ok speed"].startswith("one core 9 GFLOP/s in products; ")  # no share
         assert all(line.endswith(f", not judged while {who}") for line in lines.values())
 
 
@@ -97,6 +107,15 @@ def test_the_triad_s_arrays_do_not_fit_the_caches() -> None:
         "arrays of 128 MiB, 1.3 times the caches, limited to a tenth of the free memory"
     )
     assert said(*[{"cache_bytes": 0}] * 4)["ok bandwidth"].endswith("caches of unknown size")
+
+
+def test_a_rate_is_the_best_of_its_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the node's windows: this rank alone was fastest in the first, both in the second."""
+    both = np.full((3, 5), [[7.0 + 1.0], [4.0 + 6.0], [3.0 + 2.0]])
+    monkeypatch.setattr(mpi, "allreduce_sum", lambda _, rates: np.copyto(rates, both))
+    own, ranks = np.full((3, 5), [[7.0], [4.0], [3.0]]), cast(mpi.Ranks, SimpleNamespace(node=None))
+    best = node_rates._best_of(ranks, own)
+    assert best == {**dict.fromkeys(NAMES, 4.0), "spread": dict.fromkeys(NAMES, 0.5)}
 
 
 def test_the_rate_of_a_window_counts_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,6 +211,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from hpcpgd.doctor import examine, node_rates, numa, other_work
+from hpcpgd.machine.other_load import OtherLoad
 from hpcpgd.doctor.report import Report
 from hpcpgd.parallel import mpi
 
@@ -205,7 +225,9 @@ examination = examine._Examination(ranks, Report(speaks=ranks.rank == 0), asked)
 examination.threads = 2
 examination.read_reference()
 examination.compare_job()
+OtherLoad.measure = lambda self: (1.5, "others used 1.5 of 5 cores")
 examination.of_the_rates()
+examination.report.say(f"rates{examination.note}")
 examination.of_the_job(alone=False)
 examine.products.observe = lambda: examine.products.Products("blas")
 examination.of_the_nodes()
@@ -220,7 +242,9 @@ def test_ranks_that_are_bound_to_a_domain_each(domains: Path, tmp_path: Path) ->
     assert (done.code, done.err) == (0, "")
     lines = {line[9:].split(":")[0]: line for line in done.out.splitlines()}
     assert lines["NUMA"] == "ok       NUMA: 2 domains, 5 + 4 logical processors"
-    assert lines["reference"].startswith("warning  reference: there is nothing")
+    assert lines["reference"].startswith("warning  reference: nothing to")
+    assert "\nwarning  load: others used 1.5 of 5 cores while the rates were measured: " in done.out
+    assert "\nrates, not judged while others use the cores\n" in done.out
     assert lines["load"].startswith("warning ")
     for subject in ("Allreduce", "BLAS"):
         assert lines[subject].startswith("ok ")
@@ -247,10 +271,18 @@ def test_numa_domains(domains: Path) -> None:
 def test_a_reference_is_kept_and_compared(tmp_path: Path) -> None:
     path = tmp_path / "node.json"
     assert kept_rates.read(path) is None
-    busy = kept_rates.keep(path, KEPT, busy=True)
+    spread = dict.fromkeys(NAMES, 0.04) | {"gemm_all": 0.28}
+    keep = partial(kept_rates.keep, path, KEPT, spread)
+    busy = keep(0.3, busy=True)
     assert (busy.level, busy.code, path.exists()) == (WARNING, 1, False)
-    assert kept_rates.keep(path, KEPT, busy=False).level == OK
+    unsteady = keep(0.1, busy=False)
+    assert (unsteady.level, unsteady.code, path.exists()) == (WARNING, 1, False)
+    assert "within seconds gemm_all fell by 28 %, more than the tolerance" in unsteady.seen
+    assert keep(0.3, busy=False).level == OK
     assert kept_rates.read(path) == KEPT
+    document = json.loads(path.read_text())
+    assert (document["hpcpgd"], document["spread"]) == (__version__, spread)
+    assert (document["date"][:2], "blas" in document["blas"]) == ("20", True)
     nodes = {"n1": KEPT.values | {"gemm_one": 91.0, "triad_all": 17.0}}
     nodes["n2"] = KEPT.values | {"gemm_one": math.nan}
     findings = kept_rates.compare(nodes, KEPT, 0.1, busy=False)
@@ -262,6 +294,10 @@ def test_a_reference_is_kept_and_compared(tmp_path: Path) -> None:
     [unknown] = kept_rates.compare(nodes, KEPT, 0.2, busy=False)
     assert unknown.seen.startswith("gemm_one on n2 is nan")
     assert kept_rates.compare({"n1": nodes["n1"]}, KEPT, 0.2, busy=True)[0].level == OK
+    fast = KEPT.values | {"gemm_all": 340.0 * 1.5, "fma_one": 120.0}
+    [high] = kept_rates.compare({"n1": fast}, KEPT, 0.1, busy=False)
+    assert high.seen == "gemm_all on n1 is 510, 1.50 of the 340 kept"
+    assert (high.level, high.code, "keep them anew" in high.cure) == (WARNING, 0, True)
 
 
 def test_every_low_rate_has_a_line() -> None:
@@ -276,7 +312,7 @@ def test_a_file_that_is_no_reference(tmp_path: Path) -> None:
     path = tmp_path / "node.json"
     good = {"schema": kept_rates.SCHEMA, "job": KEPT.job, "values": KEPT.values}
     changes: list[tuple[dict[str, Any], str]] = [
-        ({"schema": "hpcpgd.reference/1"}, "has schema 'hpcpgd.reference/1'"),
+        ({"schema": "hpcpgd.reference/2"}, "has schema 'hpcpgd.reference/2'"),
         ({"job": 3}, "has no text job"),
         ({"values": [3]}, "has no table values"),
     ]
@@ -286,7 +322,8 @@ def test_a_file_that_is_no_reference(tmp_path: Path) -> None:
     texts += [("[1]", "has no schema"), ("", "is not JSON"), ("[" * 10**5, "is not JSON")]
     for text, why in [*texts, ("\udcff", "is not JSON")]:
         path.write_text(text, errors="surrogateescape")
-        with pytest.raises(DataError, match=rf"^--reference {path} {why}.*: expected a file of"):
+        says = rf"^--reference {path} {why}.*: expected a file of .*: give another file, or a new"
+        with pytest.raises(DataError, match=says):
             kept_rates.read(path)
 
 
@@ -306,40 +343,42 @@ def test_a_reference_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 def test_rates_of_another_job_are_not_compared() -> None:
     path, hosts = Path("x"), ["n1", "n1", "n2", "n2"]
-    assert kept_rates.ensure_same_job(path, KEPT, hosts, 2) == KEPT.job
-    assert kept_rates.ensure_same_job(path, None, hosts[:1], 1).startswith("ranks a node: 1, ")
-    for other, threads, says in (
-        (hosts, 4, "threads a rank: 4; the rates were kept with ranks a node: 2, threads a"),
-        (hosts[:1], 2, "this job has ranks a node: 1,"),
-        ([*hosts, "n2"], 2, "this job has ranks a node: 2 and 3,"),
+    assert kept_rates.ensure_same_job(path, KEPT, ["Xeon"] * 4, hosts, 2) == KEPT.job
+    first = kept_rates.ensure_same_job(path, None, ["Xeon"], hosts[:1], 1)
+    assert first.startswith("processor: Xeon, ranks a node: 1, ")
+    for model, other, threads, says in (
+        ("Xeon", hosts, 4, "threads a rank: 4; the rates were kept with processor: Xeon, ranks a"),
+        ("Xeon", hosts[:1], 2, "ranks a node: 1,"),
+        ("Xeon", [*hosts, "n2"], 2, "ranks a node: 2 and 3,"),
+        ("EPYC", hosts, 2, "this job has processor: EPYC and Xeon, .* on the same processor, or"),
     ):
         with pytest.raises(ConfigError, match=says):
-            kept_rates.ensure_same_job(path, KEPT, other, threads)
+            kept_rates.ensure_same_job(path, KEPT, ["Xeon", model], other, threads)
 
 
 # The doctor where no machine is busy, whatever else runs on it.
 IDLE = (
     "-c", "import sys; from hpcpgd.doctor import cli, other_work; "
+    "from hpcpgd.machine.other_load import OtherLoad; OtherLoad.measure = lambda _: (0.0, ''); "
     "other_work.busy_seconds = lambda cpus: 0.0; sys.exit(cli.main(sys.argv[1:]))",
 )  # fmt: skip
 
 
 def test_one_document_and_an_acceptance_test(tmp_path: Path) -> None:
     path = tmp_path / "node.json"
-    words = (*IDLE, "--json", "--reference", str(path))
+    words = (*IDLE, "--json", "--tolerance", "90", "--reference", str(path))
     first = python(*words, ranks=2, cwd=tmp_path)
     document = json.loads(first.out)
     assert (first.code, first.err, document["exit_code"], document["error"]) == (0, "", 0, None)
     [rates] = document["rates"].values()
     assert rates["threads"] == max(2, os.cpu_count() or 2) or rates["threads"] >= 2
-    assert all(rates[name] > 0 for name in kept_rates.NAMES)
-    assert {"speed", "bandwidth", "load", "reference"} <= {
-        one["subject"] for one in document["findings"]
-    }
+    assert all(rates[name] > 0 for name in NAMES)
+    subjects = {one["subject"] for one in document["findings"]}
+    assert {"speed", "bandwidth", "load", "reference"} <= subjects
     kept = json.loads(path.read_text())
     kept["values"]["fma_one"] *= 1000  # as if the node had been faster
     path.write_text(json.dumps(kept))
-    second = python(*words, "--tolerance", "50", ranks=2, cwd=tmp_path)
+    second = python(*words, ranks=2, cwd=tmp_path)
     assert (second.code, json.loads(second.out)["exit_code"]) == (1, 1)
     missing = str(tmp_path / "no" / "x")
     for ranks, text, file, code in (
