@@ -82,7 +82,8 @@ class RollCall:
         if silent:
             return (
                 f"{self._names(silent)} did not answer in {ANSWER_SECONDS:g} s: stopped, dead or "
-                "cut off; start the same command again, on other nodes if it comes again"
+                "cut off; start the same command again with --overwrite, which goes on from a "
+                "checkpoint if there is one, on other nodes if it comes again"
             )
         away = [rank for rank, answer in self.answers.items() if not answer.waits]
         if away:
