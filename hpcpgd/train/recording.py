@@ -21,6 +21,7 @@ from hpcpgd.engines.parameters import params_sha256
 from hpcpgd.environment import provenance
 from hpcpgd.errors import printable
 from hpcpgd.kernels.backends.registry import BACKENDS
+from hpcpgd.kernels.core.kernel_files import DISK
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.core.workspace import TOTALS
 from hpcpgd.machine.cores import affinity
@@ -172,7 +173,8 @@ def cautions(backend: str, ranks: int, resources: Resources, flops: float) -> li
 def compiling(backend: str, ranks: mpi.Ranks) -> str:
     """Return the line that is printed before kernels are compiled."""
     seconds = BACKENDS[backend].compile_seconds
-    text = f"compiling kernels, kept for later runs: about {seconds:.0f} s on an idle core"
+    kept = ", kept for later runs" * (not DISK.unkept)
+    text = f"compiling kernels{kept}: about {seconds:.0f} s on an idle core"
     if ranks.nodes > 1:
         return f"{text}; the first rank of each node compiles, all others wait"
     return f"{text}; rank 0 compiles, all others wait" if ranks.size > 1 else text

@@ -232,7 +232,7 @@ class Session:
         with mpi.agreed(self.ranks.comm):
             resume.require_same_run(path, state, self.config, network, dataset.sha256, steps)
         self.progress.say(
-            f"continuing from step {state.steps} of {path}; --resume never starts over"
+            f"continuing from step {state.steps} of {path}; '--resume never' starts over"
         )
 
     def _require_room(

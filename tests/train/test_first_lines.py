@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import h5py
 import pytest
 
+from hpcpgd.kernels.core.kernel_files import DISK
 from hpcpgd.machine.resources import Resources
+from hpcpgd.parallel import mpi
 from hpcpgd.results.history import Epoch
 from hpcpgd.train import progress
 from hpcpgd.train.progress import Progress, is_due, line
-from hpcpgd.train.recording import cautions
+from hpcpgd.train.recording import cautions, compiling
 from tests.helpers.many import Case, together
 
 WORDS = ("train", "--backend", "reference", "--epochs", "1", "--output", "r.h5", "--overwrite")
@@ -38,6 +42,12 @@ def test_what_is_said_before_and_after_kernels_are_compiled(tmp_path: Path) -> N
     assert "compiling" not in done["warm"].out
     with h5py.File(tmp_path / "r.h5") as file:
         assert file["segments/others_used"][...].tolist() == [1.25]
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DISK, "unkept", "cache: Read-only file system")
+    ranks = cast(mpi.Ranks, SimpleNamespace(nodes=1, size=1))
+    assert compiling("reference", ranks) == KEPT.replace(", kept for later runs", "")
 
 
 def test_ranks_that_cannot_pay_are_told_why() -> None:
