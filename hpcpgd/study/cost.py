@@ -28,12 +28,15 @@ class Cost:
         Of all ranks together: datasets, parameters, gradients and buffers.
     rows : int
         Training rows of an epoch.
+    slice_flops : float
+        Operations of a rank's slice of a minibatch.
     """
 
     gflop: float
     seconds: float
     nbytes: int
     rows: int
+    slice_flops: float
 
 
 class Costs:
@@ -59,9 +62,10 @@ class Costs:
         if config.max_steps != "none":
             examples = min(examples, int(config.max_steps) * batch)
         gflop = network.flops_per_example * examples / 1e9
-        memory = point.ranks * (nbytes + _buffers(network, -(-batch // point.ranks)))
+        each = -(-batch // point.ranks)
+        memory = point.ranks * (nbytes + _buffers(network, each))
         seconds = START_SECONDS + gflop / self._gflops(point)
-        return Cost(gflop, seconds, memory, rows)
+        return Cost(gflop, seconds, memory, rows, network.flops_per_example * each)
 
     def _gflops(self, point: Point) -> float:
         config, backend = point.config, BACKENDS[point.config.backend]

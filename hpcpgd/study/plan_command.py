@@ -9,6 +9,7 @@ from pathlib import Path
 from hpcpgd.cli.launcher import say
 from hpcpgd.environment.memory_limits import physical_memory
 from hpcpgd.machine.cores import usable_cores
+from hpcpgd.machine.resources import Resources
 from hpcpgd.study.cost import Costs
 from hpcpgd.study.figure_words import counted
 from hpcpgd.study.grid import NAMED, Point, network_name, plain, points
@@ -19,6 +20,7 @@ from hpcpgd.study.studyfile import PER_RANK, StudyFile
 from hpcpgd.study.subcommands import open_study
 from hpcpgd.study.summary import RESOURCES, base_of
 from hpcpgd.study.tables import about, aligned, figure
+from hpcpgd.train.recording import cautions
 
 SHOWN = {*NAMED, *PER_RANK, "threads", "train_rows"}  # keys of a grid that all plans show
 
@@ -32,13 +34,15 @@ def plan(path: Path, folder: Path | None) -> int:
     more = [key for key in study.grid if key not in SHOWN]
     head = ("backend", "reduction", "network", "rows", "batch", "ranks", "threads", *more, "GFLOP",
             "expected", "memory", "done", "failed")  # fmt: skip
-    lines, left = [], 0.0
+    lines, left, small = [], 0.0, [""]
     for point in planned:
         cost, c = costs.of(point), point.config
         jobs = order([point], study.repeats)
         done = sum(place.is_done(job) for job in jobs)
         failed = sum(place.failure_file(job).exists() for job in jobs)
         left += cost.seconds * (study.repeats - done)
+        resources = Resources(1 if c.threads == "auto" else int(c.threads), False, None)
+        small += cautions(c.backend, point.ranks, resources, cost.slice_flops)
         lines.append((
             c.backend, c.reduction, network_name(c.hidden), str(cost.rows), str(c.batch_size),
             str(point.ranks), str(c.threads), *(plain(dict(point.given)[key]) for key in more),
@@ -48,7 +52,8 @@ def plan(path: Path, folder: Path | None) -> int:
         ))  # fmt: skip
     memory = physical_memory() / 2**20
     say(aligned(head, lines))
-    say("\n".join(["", *comparisons(study, planned), *warnings(study, planned, cores), ""]))
+    least = f"warning: {small[-1]}\n" * bool(small[-1])
+    say("\n".join(["", *comparisons(study, planned), *warnings(study, planned, cores), least]))
     runs = f"{counted(len(planned), 'point')} x {counted(study.repeats, 'repeat')}"
     say(
         f"{runs}; {about(left)} left, from assumed rates; {counted(cores, 'core')}, "
