@@ -27,6 +27,7 @@ class Facts(NamedTuple):
     params_sha256: str
     history: dict[str, Array]
     final: dict[str, str]
+    segments: int
 
     @property
     def epochs(self) -> int:
@@ -73,6 +74,7 @@ def _read(path: Path) -> Facts:
             run.text("params_sha256") if run.has("params_sha256") else "",
             history,
             {k: percent(v) if k.endswith("accuracy") else number(v) for k, v in final.items()},
+            len(run.values("segments/last_step", (None,))),
         )
 
 
@@ -135,4 +137,5 @@ def _time(a: Facts, b: Facts) -> list[str]:
         return []
     x, y = (float(np.median(facts.history["epoch_seconds"])) for facts in (a, b))
     ratio = f"{y / x:.3g} times as long" if x else "no ratio"
+    ratio += ", over all segments" * (max(a.segments, b.segments) > 1)
     return [_beside("median epoch", duration(x), f"{duration(y)}, {ratio}")]

@@ -97,6 +97,7 @@ def _outcome(run: ResultReader) -> dict[str, str]:
     facts = {"status": end} | ({"segments": ", ".join(segments)} if len(steps) > 1 else {})
     if run.has("history"):
         facts |= _history(run.history(), run.test()) | _phases(run, len(steps))
+        facts["time"] += ", over all segments" * (len(steps) > 1)
     if run.has("target"):
         when = (float(run.values(f"target/{n}", ())) for n in ("epochs", "steps", "seconds"))
         facts["target accuracy"] = f"{run.config().get('target_accuracy')}, {reached(*when)}"

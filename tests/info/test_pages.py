@@ -64,7 +64,8 @@ def test_a_page_says_what_ran_where_and_how_it_ended(runs: Path) -> None:
     assert page["best"].startswith(f"{best + 1} ")
     assert f" {100 * history['validation_accuracy'][best]:.2f} % " in page["best"]
     assert page["test"].endswith(f" {100 * accuracy:.2f} %")
-    assert page["time"].endswith(f"{np.median(history['gflops']):.3g} GFLOP/s")
+    assert f"{np.median(history['gflops']):.3g} GFLOP/s, over all" in page["time"]
+    assert said(runs, cli.main, "a.h5")["time"].endswith(" GFLOP/s")
     names = ("data", "compute", "reduce", "wait", "update")
     shares = zip(names, 100 * seconds / seconds.sum(), strict=True)
     assert page["phases, mean"] == ", ".join(f"{name} {share:.1f} %" for name, share in shares)
@@ -107,6 +108,7 @@ def test_runs_of_other_rates_differ_in_rate_bits_and_history(runs: Path) -> None
 def test_runs_of_other_lengths_and_without_weights(runs: Path) -> None:
     lines = said(runs, cli.compare, "a.h5", "more.h5")
     assert (lines["epochs"], "first difference" in lines) == ("3 | 4", False)
+    assert lines["median epoch"].endswith("times as long, over all segments")
     lines = said(runs, cli.compare, "wild.h5", "a.h5")
     assert lines["params_sha256"].startswith("no weights | ")
     assert lines["largest difference"] == "-"
