@@ -49,9 +49,7 @@ def judge_pair(mpiexec: str, sizes: list[str], trouble: str) -> Finding:
         return ok("mpiexec", f"two ranks of {mpiexec} see each other")
     if sizes == ["1", "1"]:
         text = f"two ranks of {mpiexec} are each alone: it does not belong to mpi4py's MPI library"
-        other = (
-            "use the mpiexec of that library: of the site's MPI module, or the one beside Python"
-        )
+        other = "use that library's mpiexec: of the site's MPI module, or the one beside Python"
         return warning("mpiexec", text, other)
     text = f"{mpiexec} -n 2 does not work here: {trouble or ' '.join(sizes)}"
     known = cure(trouble)

@@ -101,9 +101,7 @@ def judge(job: Job | None, ranks: int, cores: int, library: str) -> list[Finding
         findings.append(warning(SUBJECT, seen, f"start it with {srun}"))
     elif job.tasks not in (0, ranks):
         seen = f"{counted(ranks, 'rank')} in a job of {job.tasks} tasks"
-        findings.append(
-            warning(SUBJECT, seen, "start as many ranks as the job has tasks, or change --ntasks")
-        )
+        findings.append(warning(SUBJECT, seen, "start as many ranks as tasks, or change --ntasks"))
     if _not_passed_on(job, cores):
         seen = f"the job has {job.cpus_per_task} cores a task, but srun is not told of them"
         cure = "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK before srun, or give srun -c"

@@ -100,9 +100,7 @@ def judge(seen: Storage) -> list[Finding]:
     findings = []
     if "lock" in seen.unread:
         text = f"{seen.folder}: HDF5 cannot lock files to read them: {seen.unread}"
-        cure = (
-            "export HDF5_USE_FILE_LOCKING=FALSE: run files need no locks, as they are written whole"
-        )
+        cure = "export HDF5_USE_FILE_LOCKING=FALSE: run files are written whole, without locks"
         findings.append(warning(SUBJECT, text, cure))
     elif seen.unread:
         text = f"{seen.folder}: a file that was just written: {seen.unread}"

@@ -34,10 +34,8 @@ def places(*sizes: int) -> list[Place]:
 
 def test_equal_findings_of_all_ranks_are_one_line() -> None:
     own = [ok("threads", "one"), warning("x", "bad", "mend it")]
-    assert merged([own] * 4, places(2, 2)) == [
-        "ok       threads: one",
-        "warning  x: bad -> mend it",
-    ]
+    expected = ["ok       threads: one", "warning  x: bad -> mend it"]
+    assert merged([own] * 4, places(2, 2)) == expected
 
 
 def test_findings_of_some_ranks_name_them() -> None:
@@ -147,9 +145,7 @@ def test_the_cores_of_the_job_are_counted(monkeypatch: pytest.MonkeyPatch) -> No
         ({"OPENBLAS_NUM_THREADS": "8"}, 1, WARNING),
     ],
 )
-def test_variables_of_threads_are_ignored(
-    environ: dict[str, str], threads: int, level: str
-) -> None:
+def test_ignored_variables(environ: dict[str, str], threads: int, level: str) -> None:
     found = only(variables.judge(environ, threads))
     assert found.level == level
     assert all(f"{name}={value}" in found.seen for name, value in environ.items())
@@ -160,10 +156,8 @@ def test_variables_that_spoil_the_compiler() -> None:
     harmless = {"NUMBA_OPT": "3", "NUMBA_DISABLE_JIT": "0", "NUMBA_BOUNDSCHECK": "0"}
     assert len(variables.judge(harmless, 1)) == 1
     found = variables.judge({"NUMBA_DISABLE_JIT": "1", "NUMBA_OPT": "0"}, 1)
-    assert [(one.level, one.cure) for one in found[1:]] == [
-        (PROBLEM, "unset NUMBA_DISABLE_JIT"),
-        (WARNING, "unset NUMBA_OPT"),
-    ]
+    expected = [(PROBLEM, "unset NUMBA_DISABLE_JIT"), (WARNING, "unset NUMBA_OPT")]
+    assert [(one.level, one.cure) for one in found[1:]] == expected
 
 
 # SLURM, the launcher, sums

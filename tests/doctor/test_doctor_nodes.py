@@ -75,9 +75,8 @@ def test_memory_that_a_limit_leaves_to_a_process() -> None:
 
 def test_limits_that_are_too_low(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits.judge() == []
-    monkeypatch.setattr(
-        memory_limits, "limits", lambda: [memory_limits.Limit("-v", 300 * MIB, 100 * MIB)]
-    )
+    low = memory_limits.Limit("-v", 300 * MIB, 100 * MIB)
+    monkeypatch.setattr(memory_limits, "limits", lambda: [low])
     found = only(limits.judge())
     assert (found.level, found.code, found.cure) == (PROBLEM, 69, "ulimit -v unlimited")
     monkeypatch.undo()
@@ -93,11 +92,7 @@ def test_memory_of_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
     group = {
         "memory.max": [["1000"], ["max"]],
         "memory.current": [["800"], ["900"]],
-        "memory.stat": [
-            ["anon", "100", "file", "500", "shmem", "200"],
-            ["file", "1"],
-            ["file", "1"],
-        ],
+        "memory.stat": [["anon", "100", "file", "500", "shmem", "200"], *[["file", "1"]] * 2],
     }
     monkeypatch.setattr(memory, "limits", group.__getitem__)
     assert memory.observe().free == 1000 - 800 + 300
@@ -156,12 +151,7 @@ GOOD = storage.Storage("/data", seconds=0.01, free=GIB)
         (GOOD, OK, "written and synced in 10 ms", ""),
         (replace(GOOD, refused="Read-only file system"), PROBLEM, "Read-only", "--output"),
         (replace(GOOD, refused="No space left on device"), PROBLEM, "No space", "make room"),
-        (
-            replace(GOOD, unread="unable to lock file, errno = 37"),
-            WARNING,
-            "HDF5 cannot lock files to read them",
-            "HDF5_USE_FILE_LOCKING=FALSE",
-        ),
+        (replace(GOOD, unread="unable to lock"), WARNING, "HDF5 cannot lock", "LOCKING=FALSE"),
         (replace(GOOD, unread="no signature"), PROBLEM, "no signature", "another file system"),
         (replace(GOOD, unlocked="No locks available"), WARNING, "No locks", "study"),
         (replace(GOOD, seconds=9.0), WARNING, "9000 ms", "--checkpoint-every"),

@@ -174,7 +174,7 @@ def test_the_summary_says_what_was_tried_and_what_looks_wrong(kit: Made) -> None
 
 def test_what_is_in_the_archive(kit: Made) -> None:
     figures = [
-        f"figures/{name}.{kind}" for name in ("phases", "scaling") for kind in ("pdf", "png")
+        f"figures/{what}.{kind}" for what in ("phases", "scaling") for kind in ("pdf", "png")
     ]
     runs = [name for name in kit.members if name.startswith("runs/")]
     assert sorted(set(kit.members) - set(runs)) == sorted(

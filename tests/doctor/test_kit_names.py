@@ -61,9 +61,7 @@ def scrub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], st
         ("schema hpcpgd.run/1, synthetic:60x7x1", "schema hpcpgd.run/1, synthetic:60x7x1"),
     ],
 )  # fmt: skip
-def test_what_is_replaced_and_what_is_not(
-    text: str, shown: str, scrub: Callable[[str], str]
-) -> None:
+def test_what_is_replaced_in_a_text(text: str, shown: str, scrub: Callable[[str], str]) -> None:
     assert scrub(text) == shown
 
 

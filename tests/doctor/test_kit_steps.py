@@ -119,9 +119,7 @@ def test_what_is_refused(words: list[str], code: int, says: str, tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.tar.gz", "there"]
 
 
-def test_a_kit_is_not_started_by_a_launcher(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kit_is_not_started_by_mpiexec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PMI_SIZE", "2")
     done = inside(tmp_path, cli.main, "--kit", "x")
     assert (done.code, "without mpiexec or srun" in done.err) == (2, True)
@@ -192,7 +190,7 @@ def test_what_a_job_has(
 
 @pytest.mark.parametrize(
     ("nodes", "says"),
-    [(1, ["2 and 4 nodes: why"]), (2, ["4 nodes: why"]), (4, []), (8, ["8 nodes: the kit uses"])],
+    [(1, ["2 and 4 nodes: why"]), (2, ["4 nodes: why"]), (4, []), (8, ["8 nodes: a kit uses"])],
 )
 def test_nodes_that_are_missing_or_unused(nodes: int, says: list[str]) -> None:
     found = kit_summary.left_out([], Allocation(Launcher(("srun",), True), nodes, 2, 1, "why"))

@@ -55,7 +55,7 @@ def left_out(outcomes: Sequence[Outcome], allocation: Allocation) -> list[str]:
     most = allocation.counts[-1]
     if most < allocation.nodes:
         left_out.append(
-            f"{allocation.nodes} nodes: the kit uses {' or '.join(map(str, NODE_COUNTS))}"
+            f"{allocation.nodes} nodes: a kit uses {' or '.join(map(str, NODE_COUNTS))}"
         )
     return left_out + [f"{one.name}: {one.line}" for one in outcomes if one.status == LEFT_OUT]
 
