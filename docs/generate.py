@@ -202,6 +202,19 @@ def _tree(file: h5py.File) -> str:
     )
 
 
+# What the example of a run file lacks.
+FURTHER = [
+    ("`/history/train_r2`, `validation_r2`", "(epoch)", "R² of a regression."),
+    ("`/test/r2`", "", "Of a regression, in place of accuracy and confusion."),
+    ("`/model/target_names`", "(target)", "Of a regression, in place of class_labels."),
+    ("`/model/target_mean`, `target_deviation`", "(target)", "Of a standardised regression."),
+    ("`/model/input_mean`, `input_deviation`", "(input)", "With `--standardise`."),
+    ("attributes `input_scale`, `input_offset`, `loss` of `/model`", "", ""),
+    ("attribute `activation` of each `/model/layerN`", "", "Its function."),
+    ("attribute `epoch` of `/best_model`", "", "The epoch, from 1, after which they were kept."),
+]
+
+
 def _example(*commands: tuple[str, ...], result: str) -> str:
     """Run commands in a folder of their own and describe the file that they leave."""
     with tempfile.TemporaryDirectory() as folder:
@@ -217,7 +230,11 @@ def run_file() -> str:
     """Return the page of the run file, from one that is made now."""
     more = ("--keep-best", "--target-accuracy", "0.5")  # groups that other runs lack
     words = ("hpcpgd.train", "--epochs", "1", *more, "--quiet", "--output", "run.h5")
-    return f"# Run file, schema `hpcpgd.run/1`\n\n{_example(words, result='run.h5')}"
+    more_rows = table(("path", "dimensions", "meaning"), FURTHER)
+    return (
+        f"# Run file, schema `hpcpgd.run/1`\n\n{_example(words, result='run.h5')}\n"
+        f"## Where they apply\n\n{more_rows}\n"
+    )
 
 
 def study_file() -> str:

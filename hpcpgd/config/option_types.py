@@ -146,6 +146,8 @@ class Choices(Choice):
 
     def valid(self, value: Any) -> str:
         """Return the words, or raise ``ValueError`` with the one nearest to a wrong word."""
+        if isinstance(value, list | tuple):
+            value = ",".join(map(str, value))
         if not isinstance(value, str):
             raise ValueError
         return ",".join(super(Choices, self).valid(word.strip()) for word in value.split(","))

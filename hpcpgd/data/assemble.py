@@ -14,7 +14,8 @@ from hpcpgd.errors import DataError
 
 PIXELS = 128  # whole numbers are pixels if the largest is 128 to 255
 WIDE, NARROW = 10.0, 0.1  # training suffers if the largest feature is above or below
-MANY_ROWS = 20  # from this many rows on, nearly as many classes as rows are suspicious
+MANY_ROWS = 20  # from this many rows on, fewer than four rows of a class are suspicious
+NUMBERS = "--task regression predicts numbers"  # a hint of such a note
 
 
 class Outputs(NamedTuple):
@@ -111,10 +112,8 @@ def _classes(reading: Reading, count: int | None, known: tuple[str, ...]) -> Out
         count = classes[0].columns or int(classes[0].classes.max()) + 1
     if len(names) not in (0, count):
         notes.append(f"{len(names)} names for {count} classes left out")
-    if not known and rows >= MANY_ROWS and 2 * count > rows:
-        notes.append(
-            f"{count} classes in {rows} rows: are these labels? --task regression predicts numbers"
-        )
+    if not known and rows >= MANY_ROWS and 4 * count > rows:
+        notes.append(f"{count} classes in {rows} rows: are these labels? {NUMBERS}")
     return Outputs({p: checks.within(y, count) for p, y in labels.items()}, count, names, notes)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 OF_FILES = ("output", "checkpoint_dir", "checkpoint_every", "resume", "time_limit")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Fitted:
     """The result of `fit`, the same on every rank.
 
@@ -35,13 +35,34 @@ class Fitted:
         The run file, if there is one.
     history : dict of str to ndarray, shape (epochs,)
         The columns of ``history`` in a run file, such as ``train_loss``.
+    test : dict of str to float
+        Loss and accuracy, or R² as ``r2``, of the test rows; empty without test rows.
     model : Model
-        It predicts by ``predictions(outputs(x))``.
+        ``model.outputs(x)`` are the outputs of the network.
+    best : Model or None
+        The same with the weights of the lowest validation loss (``keep_best``, ``patience``).
     """
 
     path: Path | None
     history: dict[str, Array]
+    test: dict[str, float]
     model: Model
+    best: Model | None
+
+    def __repr__(self) -> str:
+        """Return what the network is and how long it was trained."""
+        widths = "-".join(map(str, self.model.network.widths))
+        return f"Fitted({widths}, {len(self.history['train_loss'])} epochs, path={self.path})"
+
+    def predict(self, x: Any) -> Array:
+        """Return the label of each row (rows,), or a regression's numbers (rows, targets).
+
+        ``x`` (rows, inputs) is as stored in the data, and so are the numbers.
+        """
+        predictions = self.model.predictions(self.model.outputs(x))
+        if self.model.network.regression:
+            return predictions
+        return np.array(self.model.labels)[predictions]
 
 
 def fit(*, comm: Any = None, data: Mapping[str, Any] | None = None, **options: Any) -> Fitted:
@@ -82,6 +103,11 @@ def _resolved(options: dict[str, Any], data: Mapping[str, Any] | None) -> RunCon
     known = {*FIELDS, *NAMES} - ({"dataset"} if data is not None else set())
     for key in options.keys() - known:
         raise UsageError(f"hpcpgd.fit: unknown option '{key}'{meant(key, sorted(known))}")
+    if data is not None and not isinstance(data, Mapping):
+        raise UsageError(
+            f"hpcpgd.fit: data is a {type(data).__name__}: expected arrays by name, such as "
+            '{"x_train": x, "y_train": y}'
+        )
     plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}
     config = resolve({}, from_flags(plain))
     if data is not None:
@@ -98,9 +124,21 @@ def _fitted(record: RunRecord) -> Fitted:
     labels = tuple(data.class_names) or tuple(map(str, range(network.widths[-1])))
     names = ("mean", "deviation", "target_mean", "target_deviation")
     scaling = {n: np.array(getattr(data, n)) for n in names if getattr(data, n)}
-    parameters = np.array(record.parameters)  # a copy: the run's memory may be freed
+
+    def model(parameters: Array) -> Model:  # of a copy: the run's memory may be freed
+        return Model(network, np.array(parameters), labels, data.scale, data.offset, **scaling)
+
+    columns, test = {f.name: history.column(f.name) for f in fields(history.last)}, record.test
+    scores = {} if test is None else {"loss": test.loss, "accuracy": test.accuracy}
+    if data.regression:
+        for split in ("train", "validation"):
+            columns[f"{split}_r2"] = data.r2(split, columns[f"{split}_loss"])
+        scores = {} if test is None else {"loss": test.loss, "r2": data.r2("test", test.loss)}
+    assert record.parameters is not None  # a run that ends has them
     return Fitted(
         path=Path(record.config.output) if record.config.output else None,
-        history={f.name: history.column(f.name) for f in fields(history.last)},
-        model=Model(network, parameters, labels, data.scale, data.offset, **scaling),
+        history=columns,
+        test=scores,
+        model=model(record.parameters),
+        best=None if record.best is None else model(record.best),
     )

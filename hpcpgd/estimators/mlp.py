@@ -13,6 +13,7 @@ from hpcpgd.kernels.core.network import Array
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils import check_random_state
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
@@ -21,6 +22,7 @@ except ImportError as error:
     ) from None
 
 REALS = (np.float64, np.float32)  # other numbers become the first of these
+NAMES = {"logistic": "sigmoid", "identity": "linear"}  # of scikit-learn, and ours
 BATCHES: dict[Any, Any] = {"auto": 200, "full": 2**62}  # rows; all, if there are less
 
 
@@ -35,19 +37,23 @@ class MLP(BaseEstimator):
     batch_size: int | str = "auto"
     learning_rate_init: float = 0.001
     max_iter: int = 200
-    random_state: int = 0
+    random_state: Any = 0
     verbose: bool = False
     options: dict[str, Any] | None = None
 
     def _train(self, x: Array, y: Array, comm: Any, task: str) -> Self:
         """Train on all rows; ``y`` are targets as the core has them."""
         sizes = self.hidden_layer_sizes
+        seed = self.random_state
+        if not isinstance(seed, int | np.integer):  # None or a generator, as in scikit-learn
+            seed = int(check_random_state(seed).randint(2**31))
         rows = min(BATCHES.get(self.batch_size, self.batch_size), len(x))
         options = {
             "hidden": sizes if isinstance(sizes, tuple | list) else (sizes,),
-            "activation": self.activation, "optimizer": self.solver, "batch_size": rows,
+            "activation": NAMES.get(self.activation, self.activation),
+            "optimizer": self.solver, "batch_size": rows,
             "learning_rate": self.learning_rate_init, "weight_decay": self.alpha / max(rows, 1),
-            "epochs": self.max_iter, "seed": self.random_state, "quiet": not self.verbose,
+            "epochs": self.max_iter, "seed": seed, "quiet": not self.verbose,
             "dtype": x.dtype.name, "task": task, **(self.options or {}),
         }  # fmt: skip
         data = {"x_train": x, "y_train": y, "x_validation": x[:0], "y_validation": y[:0]}
@@ -70,7 +76,7 @@ class MLPClassifier(ClassifierMixin, MLP):
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"y has 1 class, {self.classes_[0]!r}: expected 2 or more")
+            raise ValueError(f"y has 1 class, {self.classes_[0]}: expected 2 or more")
         return self._train(x, codes, comm, "classification")
 
     def predict_proba(self, X: Any) -> Array:  # noqa: N803

@@ -117,7 +117,7 @@ def _history(history: dict[str, Array], test: dict[str, float]) -> dict[str, str
     head = ("epoch", "train loss", score, "validation loss", score, "time")
     seconds, last = history["epoch_seconds"], len(history["epoch_seconds"]) - 1
     facts = {"": COLUMNS.format(*head)}
-    for label, epoch in (("first", 0), ("best", _best(history)), ("last", last)):
+    for label, epoch in (("first", 0), _best(history), ("last", last)):
         at = {name: float(values[epoch]) for name, values in history.items()}
         facts[label] = COLUMNS.format(
             epoch + 1, number(at["train_loss"]), shown(at[f"train_{score}"]),
@@ -131,11 +131,13 @@ def _history(history: dict[str, Array], test: dict[str, float]) -> dict[str, str
     return facts
 
 
-def _best(history: dict[str, Array]) -> int:
+def _best(history: dict[str, Array]) -> tuple[str, int]:
+    """Return a label and the number of the best epoch, from 0."""
     for name, sign in (("validation_accuracy", 1), ("validation_loss", -1), ("train_loss", -1)):
         if not np.isnan(history[name]).all():
-            return int(np.nanargmax(sign * history[name]))
-    return 0
+            label = "best accuracy" if sign > 0 else "lowest loss"
+            return label, int(np.nanargmax(sign * history[name]))
+    return "lowest loss", 0
 
 
 def _phases(run: ResultReader, segments: int) -> dict[str, str]:

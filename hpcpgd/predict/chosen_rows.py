@@ -60,6 +60,8 @@ def read(request: Namespace) -> tuple[Model, Dataset, Array, str]:
             "--dataset to predict all its rows"
         )
     split = _split(raw, request.split, config, own)
+    if own and request.split == "all":
+        raw = replace(raw, name=f"{raw.name}, those of the training among them")
     numbers = _split(_numbered(raw), request.split, config, own).features[:, 0]
     return model, _dataset(raw, split, digest, request.split), numbers, name
 

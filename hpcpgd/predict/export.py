@@ -59,7 +59,8 @@ def _run(argv: Sequence[str] | None) -> int:
         facts[_names(model)] = json.dumps(model.labels, ensure_ascii=False)
         check_writable(output, options.overwrite, options.run)
         write_atomically(output, FORMATS[options.to](model, facts))
-        say(f"{options.to:<12}{output}")
+        which = ", the best weights" if options.weights == "best" else ""
+        say(f"{options.to:<12}{output}{which}")
     return 0
 
 

@@ -53,6 +53,8 @@ def predict(world: mpi.Comm, request: Namespace) -> None:
                 arrays |= {"true": split.labels} if dataset.labelled else {}
                 write(request.output, model, arrays, run, dataset.name)
             facts = {"rows": f"{split.rows} of {dataset.name}"}
+            if request.weights == "best":
+                facts["weights"] = "best, by the validation loss"
             if not model.mean.shape and dataset.scale != model.scale:
                 facts["scale"] = f"{model.scale:.6g} as in the run; the data suggest otherwise"
             if dataset.labelled:
@@ -80,11 +82,24 @@ def outputs_on_all(ranks: mpi.Ranks, model: Model, features: Array) -> Array:
 
 
 def regression_scores(model: Model, outputs: Array, split: Split) -> dict[str, str]:
-    """Return R² and the mean squared error in the units of the targets as text by label."""
-    squares = ((split.labels - model.predictions(outputs)) ** 2).sum()
-    whole = ((split.labels - split.labels.mean(axis=0)) ** 2).sum()
-    r2 = 1 - squares / whole if whole > 0 else np.nan
-    return {"R2": number(r2), "mse": number(squares / len(outputs))}
+    """Return R² and the mean squared error in the units of the targets as text by label.
+
+    R² is over all targets as in training, where standardised ones weigh alike.
+    """
+    errors = split.labels - model.predictions(outputs)
+    spread = split.labels - split.labels.mean(axis=0)
+    whole = _r2(errors / model.target_deviation, spread / model.target_deviation)
+    facts = {"R2": number(float(whole)), "mse": number((errors**2).sum() / len(outputs))}
+    if len(model.labels) > 1:
+        each = ", ".join(map(number, _r2(errors, spread, 0)))
+        facts["each R2"] = f"{each} ({printable(', '.join(model.labels))})"
+    return facts
+
+
+def _r2(errors: Array, spread: Array, axis: int | None = None) -> Array:
+    """Return the explained fraction of the variance; NaN for targets that are all equal."""
+    with np.errstate(all="ignore"):
+        return np.asarray(1 - (errors**2).sum(axis) / (spread**2).sum(axis))
 
 
 def class_scores(model: Model, outputs: Array, split: Split) -> dict[str, str]:

@@ -32,6 +32,7 @@ class Epoch:
     gflop_per_epoch : float
         Work: 10⁹ floating-point operations of the products of the epoch's steps.
     learning_rate : float
+        Of the last step.
     steps : int
         Minibatches of this epoch that were trained: all, or fewer where ``max_steps`` ended it.
     """

@@ -71,7 +71,7 @@ class Model:
         """Return the outputs (rows, outputs) for features as stored (rows, inputs)."""
         from hpcpgd.kernels.core.elementwise import add_bias_and_activate  # imports numba
 
-        network, flat = self.network, self.parameters
+        network, flat, features = self.network, self.parameters, np.asarray(features)
         if features.shape[1:] != network.widths[:1]:
             raise DataError(f"x: has shape {features.shape}, expected (rows, {network.widths[0]})")
         outputs = np.empty((len(features), network.widths[-1]), network.dtype)
@@ -112,6 +112,8 @@ def from_bytes(data: bytes) -> Model:
 
 def read_network(path: Path, dtype: str) -> Model:
     """Return the network of a run file or an export, its weights as ``dtype``; or DataError."""
+    if path.suffix not in (*READERS, ".h5", ".hdf5"):
+        raise DataError(f"{path}: expected a run file, .h5, or an export: {', '.join(READERS)}")
     with (_opened_export if path.suffix in READERS else opened_result)(path) as run:
         return read_model(run, dtype=dtype)
 

@@ -8,6 +8,7 @@ from hpcpgd.cli.quantities import number, percent
 from hpcpgd.config.default_rate import default_rate
 from hpcpgd.config.run_config import RunConfig, flag_name
 from hpcpgd.data import Dataset
+from hpcpgd.data.assemble import NUMBERS
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.results.history import Epoch, History
 
@@ -15,7 +16,10 @@ from hpcpgd.results.history import Epoch, History
 def remark(history: History, dataset: Dataset, config: RunConfig) -> str:
     """Return a line with options to try if the run shows no sign of learning, else ""."""
     reason = at_chance(history.last, dataset) or not_fallen(history.column("train_loss"))
-    return f"note: no sign of learning: {reason}: try {advice(config)}" if reason else ""
+    if not reason:
+        return ""
+    steps = int(history.column("steps").sum())
+    return f"note: no sign of learning: {reason}: try {advice(config, dataset, steps)}"
 
 
 def at_chance(last: Epoch, dataset: Dataset) -> str:
@@ -58,8 +62,14 @@ def not_fallen(losses: Array) -> str:
     return f"the training loss has not fallen: {first} in the first epoch, {last} in the last"
 
 
-def advice(config: RunConfig) -> str:
-    """Return the options to try: the default rate, or others if the run has that rate."""
+def advice(config: RunConfig, dataset: Dataset, steps: int) -> str:
+    """Return the options to try after ``steps``, the likeliest cause first."""
+    if any(NUMBERS in note for note in dataset.notes):
+        return "--task regression, if the labels are numbers to predict"
+    if dataset.range_note:
+        return f"--standardise, as {dataset.range_note.split(', on which')[0]}"
+    if config.warmup_steps >= steps:
+        return f"fewer --warmup-steps (now {config.warmup_steps}, and the run has {steps} steps)"
     usual = default_rate(config)
     if config.learning_rate != usual:
         return f"--learning-rate {usual:g} (now {float(config.learning_rate):g})"

@@ -88,3 +88,20 @@ def test_an_error_ends_nothing(options: dict[str, Any], text: str) -> None:
         hpcpgd.fit(**{**SMALL, "data": ROWS, **options})
     with pytest.raises(HpcpgdError, match=r"expected \(rows, 3\)"):
         hpcpgd.fit(data=ROWS, **SMALL).model.outputs(np.ones((1, 2)))
+
+
+def test_a_regression_has_scores_and_predicts_in_the_units_of_its_data() -> None:
+    x = np.random.default_rng(1).random((200, 3))
+    y = 50 + 7 * x[:, :2]
+    data = {"x_train": x[:150], "y_train": y[:150], "x_test": x[150:], "y_test": y[150:]}
+    more: dict[str, Any] = {"task": "regression", "standardise": True, "keep_best": True}
+    fitted = hpcpgd.fit(
+        data=data, activation=("gelu",), hidden=(16,), epochs=40, quiet=True, **more
+    )
+    predicted, truth = fitted.predict(x[150:].tolist()), y[150:]
+    r2 = 1 - ((predicted - truth) ** 2).sum() / ((truth - truth.mean(axis=0)) ** 2).sum()
+    assert abs(fitted.test["r2"] - r2) < 0.01
+    assert r2 > 0.9
+    assert fitted.history["validation_r2"][-1] > fitted.history["validation_r2"][0]
+    assert fitted.best is not None
+    assert repr(fitted) == "Fitted(3-16-2, 40 epochs, path=None)"

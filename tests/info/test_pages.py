@@ -61,8 +61,8 @@ def test_a_page_says_what_ran_where_and_how_it_ended(runs: Path) -> None:
     assert page["status"].startswith("complete, 160 steps; ")
     assert page["segments"] == "to step 80 on 2 ranks, to step 160 on 2 ranks"
     best = int(np.argmax(history["validation_accuracy"]))
-    assert page["best"].startswith(f"{best + 1} ")
-    assert f" {100 * history['validation_accuracy'][best]:.2f} % " in page["best"]
+    assert page["best accuracy"].startswith(f"{best + 1} ")
+    assert f" {100 * history['validation_accuracy'][best]:.2f} % " in page["best accuracy"]
     assert page["test"].endswith(f" {100 * accuracy:.2f} %")
     assert f"{np.median(history['gflops']):.3g} GFLOP/s, over all" in page["time"]
     assert said(runs, cli.main, "a.h5")["time"].endswith(" GFLOP/s")

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from hpcpgd.config.resolve import resolve
-from hpcpgd.data import Dataset, Split
+from hpcpgd.data import Dataset, Split, load, prepare
+from hpcpgd.data.assemble import NUMBERS
 from hpcpgd.results.history import Epoch
 from hpcpgd.train.learning_check import advice, at_chance, not_fallen
 from tests.helpers.many import Case, together
 from tests.helpers.support import Done
 
+DIGITS = prepare(load("digits", seed=0), seed=0, train_rows=None, test_fraction=None)
 NOTE = "note: no sign of learning: "
 PAPER = ("--activation", "sigmoid", "--output-activation", "sigmoid", "--loss", "mse")
 # Each learns with the defaults, or does not with what is given; both are seen in little time.
@@ -94,6 +96,7 @@ def test_only_a_loss_that_has_not_fallen_in_several_epochs_is_told() -> None:
 
 
 TRIES: list[tuple[dict[str, Any], str]] = [
+    ({"warmup_steps": 90}, "fewer --warmup-steps (now 90, and the run has 90 steps)"),
     ({}, "more --epochs (now 30) or a smaller --batch-size (now 32)"),
     ({"activation": "sigmoid", "batch_size": 1}, "more --epochs (now 30) or --activation relu"),
     ({"learning_rate": 0.001}, "--learning-rate 0.1 (now 0.001)"),
@@ -103,4 +106,12 @@ TRIES: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("options", "text"), TRIES)
 def test_the_options_to_try(options: dict[str, Any], text: str) -> None:
-    assert advice(resolve({}, options)) == text
+    assert advice(resolve({}, options), DIGITS, 90) == text
+
+
+def test_what_the_data_suggest_comes_first() -> None:
+    config = resolve({}, {"warmup_steps": 90})
+    wide = replace(DIGITS, range_note="features range from 0 to 90, on which training may be poor")
+    assert advice(config, wide, 90) == "--standardise, as features range from 0 to 90"
+    many = replace(wide, notes=("30 classes in 90 rows: are these labels? " + NUMBERS,))
+    assert advice(config, many, 90) == "--task regression, if the labels are numbers to predict"

@@ -96,6 +96,8 @@ def test_numbers_are_predicted(name: str, folder: Path, runs: dict[str, Done]) -
         tested, history = float(run["test/r2"][()]), run["history/validation_r2"][...]
         assert "accuracy" not in run["test"]
     np.testing.assert_allclose(rows["predicted"], predicted, rtol=0, atol=1e-9)
+    said = dict(line.split(maxsplit=1) for line in runs[f"{name} rows"].out.splitlines())
+    assert said["R2"] == f"{tested:.4f}"  # the same weights and rows have one R2
     residue, whole = rows["true"] - predicted, rows["true"] - rows["true"].mean(axis=0)
     scale = table[:, 3:].std(axis=0) if name == "scaled" else 1  # there both targets weigh alike
     r2 = 1 - ((residue / scale) ** 2).sum() / ((whole / scale) ** 2).sum()
