@@ -14,7 +14,7 @@ def number(value: float) -> str:
     """Return a loss with four decimals, a large one with an exponent, ``-`` for NaN."""
     if math.isnan(value):
         return "-"
-    return f"{value:.4f}" if value < 1e4 else f"{value:.3e}"
+    return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3e}"
 
 
 def reached(epochs: float, steps: float, seconds: float) -> str:

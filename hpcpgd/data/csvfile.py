@@ -108,7 +108,7 @@ def _parse(table: Table) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
 
 
 def _targets(table: Table, wanted: list[str], path: Path) -> tuple[list[int], tuple[str, ...]]:
-    """Return the columns of a regression's targets, and their names if there is a header."""
+    """Return the columns of a regression's targets, and their names if they have different ones."""
     columns = table.columns
     if columns.text:
         raise DataError(
@@ -119,7 +119,8 @@ def _targets(table: Table, wanted: list[str], path: Path) -> tuple[list[int], tu
     numbers = [columns.label, *others]
     if len(set(numbers)) < len(numbers):
         raise DataError(f"{path}: --label-column {','.join(wanted)}: names a column twice")
-    return numbers, tuple(columns.names[i] for i in numbers) if columns.names else ()
+    names = tuple(columns.names[i] for i in numbers) if columns.names else ()
+    return numbers, names if len(set(names)) == len(names) else ()
 
 
 def _check_names(table: Table, names: tuple[str, ...]) -> None:

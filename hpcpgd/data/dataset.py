@@ -12,6 +12,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 SPLITS = ("train", "validation", "test")
+ROUNDING = 4 * float(np.finfo(np.float64).eps)  # relative range below which values are equal
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +160,15 @@ class Dataset(Data):
         """
         variance = self.variances[SPLITS.index(split)]
         return 1 - loss / variance if variance > 0 else np.nan * loss
+
+
+def spread(targets: Array) -> Array:
+    """Return the deviations from the mean of each column; 0 where values differ by rounding."""
+    if not len(targets):
+        return targets
+    low, high = targets.min(axis=0), targets.max(axis=0)
+    constant = high - low <= ROUNDING * np.maximum(np.abs(low), np.abs(high))
+    return np.where(constant, 0.0, targets - targets.mean(axis=0))
 
 
 def splits_of(data: Data) -> dict[str, Split]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from hpcpgd.data.dataset import Dataset, RawData, Split, sha256, splits_of
+from hpcpgd.data.dataset import Dataset, RawData, Split, sha256, splits_of, spread
 from hpcpgd.data.rng_streams import STREAM_SPLIT, STREAM_TEST
 from hpcpgd.data.standardise import standardised
 from hpcpgd.errors import ConfigError, DataError
@@ -88,7 +88,10 @@ def prepare(
 def _variances(dataset: Dataset) -> tuple[float, ...]:
     """Return the variance of the targets of each split, summed over them; NaN without rows."""
     targets = [split.labels for split in splits_of(dataset).values()]
-    return tuple(float(y.var(axis=0).sum()) if len(y) else np.nan for y in targets)
+    with np.errstate(over="ignore"):  # then R² is NaN
+        return tuple(
+            float((spread(y) ** 2).mean(axis=0).sum()) if len(y) else np.nan for y in targets
+        )
 
 
 def most_train_rows(rows: int, own_validation: bool) -> int:

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcpgd.data import guard
-from hpcpgd.data.dataset import Array, Dataset, Split, splits_of
+from hpcpgd.data.dataset import ROUNDING, Array, Dataset, Split, splits_of
 from hpcpgd.errors import DataError
 
-ROUNDING = 4 * float(np.finfo(np.float64).eps)  # relative range below which values are equal
 FAR = 100.0  # deviations; one value so far from the mean makes the others of its column tiny
 _ROWS = 4096  # rows at a time, so that float64 copies stay small
 
@@ -40,15 +39,14 @@ def standardised(dataset: Dataset, dtype: str) -> Dataset:
     splits = splits_of(dataset)
     cells = sum(split.features.size for split in splits.values())
     guard.ensure_fits(cells * np.dtype(dtype).itemsize, f"{dataset.name} standardised")
-    mean, divisor, constant = _moments(dataset)
+    mean, divisor, constant = _moments(dataset, dataset.train.features, "input")
     note = "each column standardised by its mean and deviation over the training rows"
     if constant:
         note += f" ({constant} of {mean.size} never vary and become 0)"
     target_mean, target_deviation = np.zeros(0), np.zeros(0)
     if dataset.regression:
-        target_mean = dataset.train.labels.mean(axis=0)
-        deviation = dataset.train.labels.std(axis=0)
-        target_deviation = np.where(deviation > ROUNDING * np.abs(target_mean), deviation, 1.0)
+        unscaled = replace(dataset, scale=1.0, offset=0.0)
+        target_mean, target_deviation, _ = _moments(unscaled, dataset.train.labels, "target")
         note += "; targets, too: losses are in units of their deviation"
     scaled = {}
     for name, split in splits.items():
@@ -102,13 +100,12 @@ def _chunks(features: Array, dataset: Dataset) -> Iterator[tuple[int, Vector]]:
         yield start, values * dataset.scale + dataset.offset
 
 
-def _moments(dataset: Dataset) -> tuple[Vector, Vector, int]:
-    """Return mean and divisor of each column of the training rows, and how many never vary.
+def _moments(dataset: Dataset, features: Array, what: str) -> tuple[Vector, Vector, int]:
+    """Return mean and divisor of each column of training rows, and how many never vary.
 
     The divisor is the deviation, or 1 if a column never varies.  Values are first mapped to 0
     to 1, the lowest and the highest value of a column, so that squares do not overflow.
     """
-    features = dataset.train.features
     chunks = [(c.min(axis=0), c.max(axis=0)) for _, c in _chunks(features, dataset)]
     low = np.min([lowest for lowest, _ in chunks], axis=0)
     high = np.max([highest for _, highest in chunks], axis=0)
@@ -117,7 +114,7 @@ def _moments(dataset: Dataset) -> tuple[Vector, Vector, int]:
     if not np.isfinite(span).all():
         column = int((~np.isfinite(span)).argmax())
         raise DataError(
-            f"{dataset.name}: input {column + 1} ranges from {low[column]:.3g} to"
+            f"{dataset.name}: {what} {column + 1} ranges from {low[column]:.3g} to"
             f" {high[column]:.3g}, expected a range that float64 holds"
         )
     constant = span <= ROUNDING * np.maximum(np.abs(low), np.abs(high))

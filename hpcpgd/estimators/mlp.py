@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from hpcpgd.errors import UnavailableError
+from hpcpgd.errors import DataError, UnavailableError
 from hpcpgd.estimators.fit import fit
 from hpcpgd.kernels.core.network import Array
 
@@ -41,18 +42,24 @@ class MLP(BaseEstimator):
     verbose: bool = False
     options: dict[str, Any] | None = None
 
-    def _train(self, x: Array, y: Array, comm: Any, task: str) -> Self:
-        """Train on all rows; ``y`` are targets as the core has them."""
-        sizes = self.hidden_layer_sizes
+    def _train(self, rows: tuple[Array, Array], comm: Any, task: str) -> Self:
+        """Train on all ``rows``, features and targets as the core has them."""
+        x, y = rows
+        sizes = np.atleast_1d(self.hidden_layer_sizes).tolist()
         seed = self.random_state
         if not isinstance(seed, int | np.integer):  # None or a generator, as in scikit-learn
             seed = int(check_random_state(seed).randint(2**31))
-        rows = min(BATCHES.get(self.batch_size, self.batch_size), len(x))
+        batch = BATCHES.get(self.batch_size, self.batch_size)
+        if not isinstance(batch, int | np.integer):
+            raise ValueError(
+                f"batch_size is {batch!r}: expected a whole number, or {' or '.join(BATCHES)}"
+            )
+        batch = int(min(batch, len(x)))
         options = {
-            "hidden": sizes if isinstance(sizes, tuple | list) else (sizes,),
+            "hidden": tuple(sizes),
             "activation": NAMES.get(self.activation, self.activation),
-            "optimizer": self.solver, "batch_size": rows,
-            "learning_rate": self.learning_rate_init, "weight_decay": self.alpha / max(rows, 1),
+            "optimizer": self.solver, "batch_size": batch,
+            "learning_rate": self.learning_rate_init, "weight_decay": self.alpha / max(batch, 1),
             "epochs": self.max_iter, "seed": seed, "quiet": not self.verbose,
             "dtype": x.dtype.name, "task": task, **(self.options or {}),
         }  # fmt: skip
@@ -67,17 +74,49 @@ class MLP(BaseEstimator):
         return self.fitted_.model.outputs(validate_data(self, x, reset=False, dtype=REALS))
 
 
+def _agreed(comm: Any, prepare: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
+    """Return the communicator and the first of what ``prepare`` returns; collective.
+
+    If a rank refuses its rows, every rank raises.  The second, facts of the rows, must be the
+    same on all.
+    """
+    from hpcpgd.parallel import mpi  # only now: see ``fit``
+
+    comm, error, made = mpi.start_in_program(comm), None, None
+    try:
+        made, facts = prepare()
+        text = repr(facts)
+    except Exception as caught:
+        error, text = caught, f"refused: {caught}"
+    texts = mpi.allgather_texts(comm, text)
+    if error is not None:
+        raise error
+    for rank, other in enumerate(texts):
+        if other != texts[0]:
+            raise DataError(
+                f"fit: rank {rank} has {other:.80}, rank 0 has {texts[0]:.80}: give the same rows "
+                "on every rank",
+                agreed=True,
+            )
+    return comm, made
+
+
 class MLPClassifier(ClassifierMixin, MLP):
     """A classifier with softmax outputs, trained on the ranks of a communicator."""
 
     def fit(self, X: Any, y: Any, comm: Any = None) -> Self:  # noqa: N803
         """Train on labels (rows,), the same on every rank; collective over ``comm``, or all."""
-        x, y = validate_data(self, X, y, dtype=REALS)
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y has 1 class, {self.classes_[0]}: expected 2 or more")
-        return self._train(x, codes, comm, "classification")
+
+        def prepare() -> tuple[Any, Any]:
+            x, labels = validate_data(self, X, y, dtype=REALS)
+            check_classification_targets(labels)
+            self.classes_, codes = np.unique(labels, return_inverse=True)
+            if len(self.classes_) < 2:
+                raise ValueError(f"y has 1 class, {self.classes_[0]}: expected 2 or more")
+            return (x, codes), {"columns": x.shape[1], "classes": self.classes_.tolist()}
+
+        comm, rows = _agreed(comm, prepare)
+        return self._train(rows, comm, "classification")
 
     def predict_proba(self, X: Any) -> Array:  # noqa: N803
         """Return the probability of each class of ``classes_``, (rows, classes)."""
@@ -94,9 +133,14 @@ class MLPRegressor(RegressorMixin, MLP):
 
     def fit(self, X: Any, y: Any, comm: Any = None) -> Self:  # noqa: N803
         """Train on targets (rows,) or (rows, targets); else as `MLPClassifier.fit`."""
-        x, y = validate_data(self, X, y, dtype=REALS, multi_output=True, y_numeric=True)
-        self.shape_ = y.shape[1:]
-        return self._train(x, y, comm, "regression")
+
+        def prepare() -> tuple[Any, Any]:
+            rows = validate_data(self, X, y, dtype=REALS, multi_output=True, y_numeric=True)
+            self.shape_ = rows[1].shape[1:]
+            return rows, {"columns": rows[0].shape[1], "targets": self.shape_}
+
+        comm, rows = _agreed(comm, prepare)
+        return self._train(rows, comm, "regression")
 
     def predict(self, X: Any) -> Array:  # noqa: N803
         """Return the predicted targets, of the shape of those of `fit`."""

@@ -42,7 +42,8 @@ def read(request: Namespace) -> tuple[Model, Dataset, Array, str]:
         check_writable(request.output, request.overwrite, path_of(source))
         if request.output.exists() and request.output.samefile(request.run):
             raise UsageError(f"--output {request.output}: is the run file itself; give another")
-    column = request.label_column or ("auto" if request.dataset else config.label_column)
+    own_column = request.dataset is None or model.network.regression
+    column = request.label_column or (config.label_column if own_column else "auto")
     raw = load(
         source, seed=config.seed, dtype=model.network.dtype, label_column=column,
         classes=model.labels, regression=model.network.regression,

@@ -48,7 +48,7 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
         "--label-column",
         metavar="auto|none|first|last|NAME|N",
         help="as for train --label-column; none: the text file has no labels (default: for the "
-        "dataset of the run as in the run, else auto)",
+        "dataset of the run and for a regression as in the run, else auto)",
     )
     parser.add_argument("--weights", choices=("last", "best"), default="last", help=WEIGHTS)
     parser.add_argument(

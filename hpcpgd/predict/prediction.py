@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from hpcpgd.cli.launcher import say
 from hpcpgd.cli.quantities import number, percent
 from hpcpgd.data import Split
+from hpcpgd.data.dataset import spread
 from hpcpgd.errors import printable
 from hpcpgd.kernels.core.elementwise import LOSS
 from hpcpgd.kernels.core.elementwise import score as add_score
@@ -87,19 +88,20 @@ def regression_scores(model: Model, outputs: Array, split: Split) -> dict[str, s
     R² is over all targets as in training, where standardised ones weigh alike.
     """
     errors = split.labels - model.predictions(outputs)
-    spread = split.labels - split.labels.mean(axis=0)
-    whole = _r2(errors / model.target_deviation, spread / model.target_deviation)
+    around = spread(split.labels)
+    whole = _r2(errors / model.target_deviation, around / model.target_deviation)
     facts = {"R2": number(float(whole)), "mse": number((errors**2).sum() / len(outputs))}
     if len(model.labels) > 1:
-        each = ", ".join(map(number, _r2(errors, spread, 0)))
+        each = ", ".join(map(number, _r2(errors, around, 0)))
         facts["each R2"] = f"{each} ({printable(', '.join(model.labels))})"
     return facts
 
 
-def _r2(errors: Array, spread: Array, axis: int | None = None) -> Array:
+def _r2(errors: Array, around: Array, axis: int | None = None) -> Array:
     """Return the explained fraction of the variance; NaN for targets that are all equal."""
     with np.errstate(all="ignore"):
-        return np.asarray(1 - (errors**2).sum(axis) / (spread**2).sum(axis))
+        squares, whole = ((values**2).sum(axis) for values in (errors, around))
+        return np.where(whole > 0, 1 - squares / whole, np.nan)
 
 
 def class_scores(model: Model, outputs: Array, split: Split) -> dict[str, str]:

@@ -112,7 +112,7 @@ def _problem(path: Path, overwrite: bool, dataset: Path | None) -> str:
     if target.exists() and not target.is_file():
         return "is no regular file; give another name"
     if dataset and target.exists() and dataset.exists() and target.samefile(dataset):
-        return "is the dataset itself; give another name"
+        return "is a file that is read; give another name"
     folder = target.parent if path.is_symlink() else path.parent
     if folder.exists() and not folder.is_dir():
         return f"{folder} is a file, expected a folder"

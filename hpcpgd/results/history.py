@@ -141,9 +141,10 @@ class History:
 
     @property
     def best(self) -> int:
-        """The first epoch, from 1, with the lowest validation loss; 0 if none has a loss."""
+        """The first epoch, from 1, with the lowest validation loss; 0 if none is finite."""
         losses = self.column("validation_loss")
-        return 0 if np.isnan(losses).all() else int(np.nanargmin(losses)) + 1
+        finite = np.where(np.isfinite(losses), losses, np.inf)
+        return 0 if not np.isfinite(losses).any() else int(finite.argmin()) + 1
 
     def until(self, accuracy: float) -> tuple[int, int, float]:
         """Return epochs, steps, seconds until validation had ``accuracy``; 0, 0, NaN if never."""

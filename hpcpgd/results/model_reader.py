@@ -209,8 +209,8 @@ def _standard(run: ResultReader, what: str, count: int) -> tuple[Array, Array]:
     if not run.has(f"{what}_mean"):
         return np.zeros(()), np.ones(())
     mean, deviation = (run.values(f"{what}_{n}", (count,)) for n in ("mean", "deviation"))
-    if not (np.isfinite(mean).all() and (deviation > 0).all()):
-        raise DataError(f"{what}: expected finite means and deviations above 0")
+    if not (np.isfinite([mean, deviation]).all() and (deviation > 0).all()):
+        raise DataError(f"{what}: expected finite means, and finite deviations above 0")
     return mean, deviation
 
 

@@ -90,6 +90,8 @@ def open_run(config: RunConfig, files: RunFiles, argv: Sequence[str]) -> Opened:
         If the output cannot be written, or another job writes it.
     """
     check_writable(files.run_file, True, path_of(config.dataset))
+    if config.initial_weights != "none":
+        check_writable(files.run_file, True, Path(config.initial_weights))
     opened = Opened(files)
     again = batch_system.started_before() if config.resume == "auto" else ""
     try:

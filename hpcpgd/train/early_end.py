@@ -28,6 +28,8 @@ def judge(history: History, config: RunConfig) -> tuple[bool, str]:
         due, lines = when[0] > 0, f"--target-accuracy {target:g}: {reached(*when)}\n"
     if config.patience != "none" and len(history) - history.best >= int(config.patience):
         since = f"the validation loss has not fallen since epoch {history.best}"
+        if not history.best:
+            since = "no validation loss was finite"
         lines += f"--patience {config.patience}: ended after epoch {len(history)}, as {since}\n"
         due = True
     return due, lines

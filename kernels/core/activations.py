@@ -77,7 +77,7 @@ def _exp(x: Any) -> Any:
 
 # gelu(z) = z / (1 + exp(-2 u)) with u = sqrt(2 / pi) (z + CUBE z³), its form with tanh.
 TWICE, CUBE = 2 * math.sqrt(2 / math.pi), 0.044715
-FAR = 16.0  # beyond ±FAR its derivative is 1 or 0, and z² might overflow
+FAR = 16.0  # beyond ±FAR its derivative is 1 or 0, below -FAR its value 0; z² might overflow
 
 
 @compiled()
@@ -99,10 +99,10 @@ def activate(code: int, z: Array, kept: Array) -> None:
             # A comparison with NaN is false: in this form NaN is kept.
             z[j] = z.dtype.type(0) if z[j] < z.dtype.type(0) else z[j]
     elif code == GELU:
-        twice, cube = z.dtype.type(TWICE), z.dtype.type(CUBE)
+        twice, cube, far = z.dtype.type(TWICE), z.dtype.type(CUBE), z.dtype.type(FAR)
         for j in range(z.size):
-            x = z[j]
-            kept[j] = x
+            kept[j] = z[j]
+            x = -far if z[j] < -far else z[j]
             z[j] = x / (one + exp(-twice * fma(cube * x, x * x, x)))
 
 

@@ -83,5 +83,5 @@ def test_commands_take_the_name_and_leave_its_file_alone(data: Path) -> None:
     info = inside(data, console.main, "data", "info", "iris")
     assert (info.code, info.out.split()[:2]) == (0, ["dataset", "iris"])
     config = resolve({}, {"dataset": "iris", "output": str(data / "iris" / "2024.csv")})
-    with pytest.raises(OutputError, match="is the dataset itself"):
+    with pytest.raises(OutputError, match="is a file that is read"):
         open_run(config, files_of(config, datetime.now(UTC), "run"), [])

@@ -41,3 +41,16 @@ def test_after_an_error_of_rank_0_all_train(
     if comm.rank == comm.size - 1:  # no rank waits for another
         serial = hpcpgd.MLPRegressor(options=OPTIONS).fit(X, Y, comm=mpi.MPI.COMM_SELF)
         np.testing.assert_array_equal(one.predict(X), serial.predict(X))
+
+
+def test_no_rank_waits_for_one_that_refuses_its_rows(comm: Any) -> None:
+    """Without the exchange of facts rank 0 would train, and wait for ever."""
+    if comm.size == 1:
+        pytest.skip("one rank has nobody to wait for")
+    same, other = np.arange(90) % 2, np.zeros(90, int) if comm.rank else np.arange(90) % 2
+    make = hpcpgd.MLPClassifier(options=OPTIONS)
+    with pytest.raises((ValueError, DataError), match=r"1 class|give the same rows on every rank"):
+        make.fit(X, other)
+    with pytest.raises(DataError, match=r"fit: rank 1 has .*: give the same rows on every rank"):
+        make.fit(X, same + 5 * (comm.rank > 0))
+    assert make.fit(X, same).score(X, same) > 0

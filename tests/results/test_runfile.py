@@ -204,7 +204,7 @@ def test_where_a_run_file_may_go(tmp_path: Path) -> None:
         (tmp_path, True): "is a folder",
         (Path("/dev/null"), True): "is no regular file",
         (tmp_path / "pipe", True): "is no regular file",
-        (data, True): "is the dataset itself",
+        (data, True): "is a file that is read",
         (tmp_path / "none" / "run.h5", True): "there is no folder",
         (tmp_path / ("x" * 300), True): "File name too long",
     }

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from hpcpgd.data import load, prepare
 from hpcpgd.engines.parameters import initial_parameters
 from hpcpgd.kernels.core.network import Network
 from tests.helpers.many import Case, together
@@ -36,6 +37,7 @@ WRONG = {
     "loss": (78, "loss cross-entropy does not go with task regression: use mse"),
     "layers": (78, "activation relu,gelu has 2 functions for 3 hidden layers: give one for all"),
     "device": (78, "leave activation gelu out, or use a backend of the host"),
+    "itself": (74, "--output plain.h5: is a file that is read; give another name"),
     "wild": (3, ": give --standardise, or lower the learning rate (now 1e+30)"),
 }
 
@@ -62,6 +64,8 @@ def runs(folder: Path) -> dict[str, Done]:
         name: Case(("predict", f"{name}.h5", "--output", f"{name}.npz"), str(folder), ranks)
         for name, ranks in (("plain", 1), ("scaled", 3))
     }
+    again = f"{TRAIN} --output plain.h5 --overwrite --initial-weights plain.h5"
+    done |= together({"itself": Case(tuple(again.split()), str(folder), 1)})
     return done | {f"{name} rows": one for name, one in together(rows).items()}
 
 
@@ -120,3 +124,31 @@ def test_what_does_not_go_is_one_line(name: str, runs: dict[str, Done]) -> None:
     assert (runs[name].code, len(runs[name].err.splitlines())) == (code, 1)
     assert not runs[name].out or name == "wild"
     assert says in runs[name].err
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-170])
+def test_targets_whose_squares_have_no_float64_are_standardised(
+    size: float, tmp_path: Path
+) -> None:
+    y = np.random.default_rng(0).standard_normal((60, 2))
+    np.savez(tmp_path / "t.npz", x=np.ones((60, 1)), y=y * size)
+    raw = load(str(tmp_path / "t.npz"), seed=0, dtype="float64", regression=True)
+    options: dict[str, Any] = {"seed": 0, "train_rows": None, "test_fraction": None}
+    data = prepare(raw, **options, standardise="float64")
+    np.testing.assert_allclose(data.train.labels.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(data.train.labels.std(axis=0), 1)
+    assert abs(data.r2("train", 2.0)) < 1e-12
+
+
+def test_equal_targets_have_no_r2(tmp_path: Path) -> None:
+    """The mean of many times 0.1 is not 0.1: their variance is above 0."""
+    np.savez(tmp_path / "t.npz", x=np.ones((60, 1)), y=np.full(60, 0.1))
+    raw = load(str(tmp_path / "t.npz"), seed=0, dtype="float64", regression=True)
+    data = prepare(raw, seed=0, train_rows=None, test_fraction=None)
+    assert np.isnan(data.r2("train", 0.5))
+
+
+def test_targets_of_one_name_have_none(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,y,y\n1,2,3\n2,3,5\n3,4,5\n")
+    raw = load(str(tmp_path / "t.csv"), seed=0, label_column="2,3", regression=True)
+    assert (raw.n_out, raw.class_names) == (2, ())
