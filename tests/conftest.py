@@ -6,12 +6,13 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from hpcpgd.cli.launcher import RANK_VARIABLES, SIZE_VARIABLES
+from hpcpgd.kernels.tiles.amx import refusal
 from hpcpgd.machine import jit_cache
 
 jit_cache.use(jit_cache.choose())  # as the program does it
@@ -53,7 +54,7 @@ def slurm_missing() -> str:
     return f"{', '.join(missing)} not found: apt-get install slurm-wlm munge" if missing else ""
 
 
-MISSING = {"gpu": gpu_missing, "slurm": slurm_missing}
+MISSING: dict[str, Callable[[], str]] = {"gpu": gpu_missing, "slurm": slurm_missing, "amx": refusal}
 LEFT = pytest.StashKey[int]()  # how many long tests this session leaves to --all
 # The files that take longest, in that order: with two workers the last file should be a short one.
 SLOWEST = (
@@ -125,7 +126,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was not run here, whatever the verbosity."""
     reports = terminalreporter.stats.get("skipped", [])
     skipped = len(reports)
-    for name, what in (("gpu", "a GPU"), ("slurm", "SLURM")):
+    for name, what in (("gpu", "a GPU"), ("slurm", "SLURM"), ("amx", "AMX")):
         count = sum(name in getattr(report, "keywords", ()) for report in reports)
         if count:
             terminalreporter.write_line(f"{count} tests that need {what} were left out")

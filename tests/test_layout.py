@@ -15,7 +15,8 @@ import hpcpgd
 ROOMS = (
     "doctor", "study", "info", "compile", "estimators", "predict", "train", "checkpoint", "results",
     "reductions", "engines", "machine", "parallel", "config", "data", "cli", "environment",
-    "kernels.backends", "kernels.device", "kernels.schedule", "kernels.blas", "kernels.core",
+    "kernels.backends", "kernels.device", "kernels.schedule", "kernels.tiles", "kernels.blas",
+    "kernels.core",
 )  # fmt: skip
 # What every room may import; the command ``python -m hpcpgd`` stands above all.
 FLAT = ("hpcpgd", "hpcpgd.errors", "hpcpgd.version", "hpcpgd.kernels")

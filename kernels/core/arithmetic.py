@@ -26,7 +26,8 @@ _FEATURES = binding.get_host_cpu_features()
 FUSES = bool(_FEATURES.get("fma", False)) or binding.get_process_triple().startswith("a")
 
 
-def _fused(builder: Any, a: Any, b: Any, c: Any, name: str) -> Any:
+def fused(builder: Any, a: Any, b: Any, c: Any, name: str) -> Any:
+    """Emit ``a * b + c``; ``name`` is LLVM's of their type."""
     if not FUSES:
         return builder.fadd(builder.fmul(a, b), c)
     kind = ir.FunctionType(a.type, [a.type] * 3)
@@ -42,7 +43,7 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         x, y, z = args
-        return _fused(builder, x, y, z, "f32" if a == types.float32 else "f64")
+        return fused(builder, x, y, z, "f32" if a == types.float32 else "f64")
 
     return a(a, a, a), codegen
 
@@ -68,7 +69,7 @@ def _blocks(typingctx: Any, like: Any, a: Any, b: Any, blocks: Any) -> Any:
             for chain, total in enumerate(sums):
                 at = builder.add(start, ir.Constant(start.type, chain))
                 x, y = (builder.load(builder.gep(base, [at]), align=4) for base in bases)
-                builder.store(_fused(builder, x, y, builder.load(total), name), total)
+                builder.store(fused(builder, x, y, builder.load(total), name), total)
         total = builder.load(sums[0])
         for other in sums[1:]:
             total = builder.fadd(total, builder.load(other))
