@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset
 from hpcpgd.data.sampler import Sampler
-from hpcpgd.kernels.backends.registry import make_scheduled_plan
+from hpcpgd.kernels.backends.registry import TILE_PARTS, make_scheduled_plan
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.schedule.phases import Schedule
 from hpcpgd.kernels.schedule.scheduled_plan import ScheduledPlan, WorkerRange, single_process
@@ -88,6 +90,13 @@ class RunContext:
         on_device = self.resources.gpu is not None
         return chunk_rows(self.network, stop - start, self.evaluation_rows, on_device)
 
+    @property
+    def byte_scale(self) -> float | None:
+        """The factor of input rows that stay bytes, as products on tiles take them; else None."""
+        data = self.dataset
+        exact = data.train.features.dtype == np.uint8 and data.offset == 0
+        return data.scale if exact and self.config.matmul_precision in TILE_PARTS else None
+
     def scheduled_plan(
         self, capacity: int, schedule: Schedule, place: WorkerRange | None = None, pool: Any = None
     ) -> ScheduledPlan:
@@ -98,6 +107,7 @@ class RunContext:
         resources, backend = self.resources, self.config.backend
         place = place or single_process(resources.threads, resources.oversubscribed)
         plan: ScheduledPlan = make_scheduled_plan(
-            backend, self.network, capacity, resources.blas, schedule, place, pool
-        )
+            backend, self.network, capacity, resources.blas, schedule, place, pool,
+            self.config.matmul_precision, self.byte_scale,
+        )  # fmt: skip
         return plan

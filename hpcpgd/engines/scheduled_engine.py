@@ -12,7 +12,7 @@ from hpcpgd.data.rng_streams import STREAM_ORDER
 from hpcpgd.engines.context import RunContext
 from hpcpgd.engines.engine import Span
 from hpcpgd.engines.host_engine import HostEngine
-from hpcpgd.engines.loader import scaling_of
+from hpcpgd.engines.loader import Scaling
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.kernels.core.optimisers import Update
 from hpcpgd.kernels.core.partition import block_range
@@ -26,10 +26,10 @@ from hpcpgd.parallel.watchdog import Heartbeat
 IN_ORDER = -1  # in place of a seed: rows are not permuted
 
 
-def source_of(dataset: Dataset, split: str, dtype: str, seed: int = IN_ORDER) -> Source:
+def source_of(dataset: Dataset, split: str, scaling: Scaling, seed: int = IN_ORDER) -> Source:
     """Return the source of the rows of ``split`` for a plan, permuted if a seed is given."""
     rows: Split = getattr(dataset, split)
-    return Source(rows.features, rows.labels, *scaling_of(dataset, dtype), seed, STREAM_ORDER)
+    return Source(rows.features, rows.labels, *scaling, seed, STREAM_ORDER)
 
 
 class ScheduledEngine(HostEngine):
@@ -70,9 +70,10 @@ class ScheduledEngine(HostEngine):
         self._exchange, self._apart = exchange, apart
         self.capacity = self._scorer.work.capacity
         self.score_rows = self.capacity if apart else None
-        dtype = self.network.dtype
-        self._train = source_of(context.dataset, "train", dtype, self._sampler.seed)
-        self._splits = {name: source_of(context.dataset, name, dtype) for name in SPLITS}
+        data, bytes_stay = context.dataset, context.byte_scale is not None
+        scaling = (self._real(1), self._real(0)) if bytes_stay else self._scaling
+        self._train = source_of(data, "train", scaling, self._sampler.seed)
+        self._splits = {name: source_of(data, name, scaling) for name in SPLITS}
 
     def warm_up(self, steps: Sequence[tuple[Span, Update]]) -> None:
         """Compile everything that commands need, or load it from the cache."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.engines.host_engine import SLOTS
+from hpcpgd.kernels.backends.registry import TILE_PARTS
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.schedule.phases import BACK, FORWARD, GRADIENT, OUTPUT, products, shape
 
@@ -30,7 +31,7 @@ class ProductCost:
         ``forward``, ``back`` or ``gradient``.
     layer : int
     flops : int
-        Floating-point operations.
+        Floating-point operations, on tiles of the products of all parts.
     bytes_moved : int
         Each operand is read once and the result written once.  A gradient is added to the
         memory of its result, which is read as well.
@@ -42,13 +43,22 @@ class ProductCost:
     bytes_moved: int
 
 
-def step_products(network: Network, rows: int) -> list[ProductCost]:
-    """Return the cost of each product of a step on ``rows`` examples."""
+def step_products(
+    network: Network, rows: int, precision: str = "", byte_inputs: bool = False
+) -> list[ProductCost]:
+    """Return the cost of each product of a step on ``rows`` examples.
+
+    On tiles, ``precision`` decides how many products of parts it takes; rows of bytes that enter
+    layer 1 have one part.
+    """
+    parts = TILE_PARTS.get(precision, 1)
     costs = []
     for kind, layer in products(network):
         m, n, k = shape(network, kind, layer, rows)
         numbers = m * k + k * n + m * n * (2 if kind == GRADIENT else 1)
-        cost = ProductCost(NAMES[kind], layer, 2 * m * n * k, numbers * network.itemsize)
+        # Pairs of parts i of one factor and j of the other with i + j < parts.
+        times = parts if layer == 1 and byte_inputs else parts * (parts + 1) // 2
+        cost = ProductCost(NAMES[kind], layer, 2 * m * n * k * times, numbers * network.itemsize)
         costs.append(cost)
     return costs
 

@@ -106,7 +106,7 @@ def _propagate(
 
 @compiled()
 def _forward_unit(
-    library: Any, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+    library: Any, table: Array, memory: Memory, layer: int, rows: Span, columns: Span, thread: int
 ) -> None:
     begin, end = columns
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
@@ -119,7 +119,7 @@ def _forward_unit(
 
 @compiled()
 def _back_unit(
-    library: Any, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+    library: Any, table: Array, memory: Memory, layer: int, rows: Span, columns: Span, thread: int
 ) -> None:
     begin, end = columns
     weights = weights_of(table, memory.parameters, layer)[begin:end]  # (I, O)
@@ -133,11 +133,13 @@ def _back_unit(
 
 
 @compiled()
-def _gradient_unit(library: Any, table: Array, memory: Memory, layer: int, target: Target) -> None:
+def _gradient_unit(
+    library: Any, table: Array, memory: Memory, layer: int, target: Target, thread: int
+) -> None:
     rows, fan_in, columns = target.rows, target.fan_in, target.columns
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])
     delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])
-    sums = scratch_of(target)
+    sums = scratch_of(memory.scratch[thread], target)
     for row in range(a.shape[0]):
         x, d = a[row][fan_in[0] : fan_in[1]], delta[row][columns[0] : columns[1]]
         add_outer(library, x, d, sums)

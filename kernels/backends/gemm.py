@@ -8,39 +8,51 @@ Letters: B rows, I fan_in, O fan_out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from hpcpgd.kernels.blas.blas_library import Routines, gemm
-from hpcpgd.kernels.core.compiled import compiled
+from hpcpgd.kernels.core.compiled import Kernel, compiled
 from hpcpgd.kernels.core.elementwise import add_bias_and_activate, hidden_delta
 from hpcpgd.kernels.core.network import FUNCTION, SLOPE, Array
 from hpcpgd.kernels.core.views import activations_of, biases_of, deltas_of, kept_of, weights_of
 from hpcpgd.kernels.schedule.units import Memory, Span, Target, back, forward, gradient, offer
 
 THIN = 64  # fan_out up to which deltas are propagated back in panels of rows
-PANEL = 64  # rows of a panel
+PANEL = 64
 
 
 class GemmCalls(NamedTuple):
     """The library that the units of this backend call."""
 
     blas: Routines
+    panel: int  # rows of a panel
 
 
 def calls(blas: Any, dtype: str) -> GemmCalls:
     """Return the library that units call; ``blas`` must compute with one thread."""
-    return GemmCalls(blas.routines(dtype))
+    return GemmCalls(blas.routines(dtype), PANEL)
+
+
+def product(
+    library: Any, who: Any, transposed: Any, scales: Any, a: Array, b: Array, c: Array
+) -> None:
+    """Compute ``c = alpha op(a) op(b) + beta c``, as ``blas_library.gemm`` does.
+
+    ``who`` are the number of the thread, and whether ``a`` has input rows.
+    """
 
 
 @compiled()
 def _forward(
-    library: GemmCalls, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+    library: Any, table: Array, memory: Memory, layer: int, rows: Span, columns: Span, thread: int
 ) -> None:
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])  # (B, I)
     z = activations_of(table, memory.activations, layer, rows[0], rows[1])  # (B, O)
     weights = weights_of(table, memory.parameters, layer)  # (I, O)
     begin, end = columns
-    gemm(library.blas, (False, False), (1.0, 0.0), a, weights[:, begin:end], z[:, begin:end])
+    who, block = (thread, layer == 1), weights[:, begin:end]
+    product(library, who, (False, False), (1.0, 0.0), a, block, z[:, begin:end])
     biases = biases_of(table, memory.parameters, layer)
     kept = kept_of(table, memory.activations, layer, rows[0], rows[1])
     add_bias_and_activate(table[layer, FUNCTION], biases, z, kept, begin, end)
@@ -48,7 +60,7 @@ def _forward(
 
 @compiled()
 def _back(
-    library: GemmCalls, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+    library: Any, table: Array, memory: Memory, layer: int, rows: Span, columns: Span, thread: int
 ) -> None:
     delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])  # (B, O)
     back = deltas_of(table, memory.deltas, layer - 1, rows[0], rows[1])  # (B, I)
@@ -56,21 +68,33 @@ def _back(
     kept = kept_of(table, memory.activations, layer - 1, rows[0], rows[1])
     begin, end = columns
     # A thin product takes mostly memory traffic: a panel is still in the cache for the slope.
-    step = PANEL if delta.shape[1] <= THIN else max(delta.shape[0], 1)
+    step = library.panel if delta.shape[1] <= THIN else max(delta.shape[0], 1)
     for top in range(0, delta.shape[0], step):
         above, below = delta[top : top + step], back[top : top + step]
         block = below[:, begin:end]
-        gemm(library.blas, (False, True), (1.0, 0.0), above, weights[begin:end], block)
+        who = thread, False
+        product(library, who, (False, True), (1.0, 0.0), above, weights[begin:end], block)
         hidden_delta(table[layer - 1, SLOPE], kept[top : top + step], below, begin, end)
 
 
 @compiled()
-def _gradient(library: GemmCalls, table: Array, memory: Memory, layer: int, target: Target) -> None:
+def _gradient(
+    library: Any, table: Array, memory: Memory, layer: int, target: Target, thread: int
+) -> None:
     rows, fan_in, columns = target.rows, target.fan_in, target.columns
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])  # (B, I)
     delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])  # (B, O)
     inputs, deltas = a[:, fan_in[0] : fan_in[1]], delta[:, columns[0] : columns[1]]
-    gemm(library.blas, (True, False), (target.alpha, target.beta), inputs, deltas, target.dweight)
+    who, scales = (thread, layer == 1), (target.alpha, target.beta)
+    product(library, who, (True, False), scales, inputs, deltas, target.dweight)
 
 
-offer(GemmCalls, {forward: _forward, back: _back, gradient: _gradient})
+@compiled()
+def _product(
+    library: GemmCalls, who: Any, transposed: Any, scales: Any, a: Array, b: Array, c: Array
+) -> None:
+    gemm(library.blas, transposed, scales, a, b, c)
+
+
+UNITS: dict[Callable[..., None], Kernel] = {forward: _forward, back: _back, gradient: _gradient}
+offer(GemmCalls, {product: _product, **UNITS})

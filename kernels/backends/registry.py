@@ -28,6 +28,9 @@ class BackendTraits:
     precisions: tuple[str, ...] = ("float32", "float64")  # of products; the default dtype first
 
 
+# Precisions of products on AMX tiles: the bfloat16 parts that a factor is split into.
+TILE_PARTS = {"bf16": 1, "bf16x6": 3}
+
 BACKENDS = {
     "reference": BackendTraits(
         "hpcpgd.kernels.backends.reference", 20.0,
@@ -43,6 +46,7 @@ BACKENDS = {
     "gemm": BackendTraits(
         "hpcpgd.kernels.backends.gemm", 150.0, compile_seconds=7.0, units=True, scheduled=True,
         in_pieces=True, own_threads=True, worth_a_team=50e6, blas="gemm",
+        precisions=("float32", "float64", *TILE_PARTS),
     ),
     "cuda-loops": BackendTraits("hpcpgd.kernels.backends.cuda_loops", 10_000.0, on_device=True),
     "cuda": BackendTraits(
@@ -86,11 +90,23 @@ def make_scheduled_plan(
     schedule: Any,
     place: Any,
     pool: Any = None,
+    precision: str = "",
+    byte_scale: float | None = None,
 ) -> Any:
-    """Return a plan for up to ``capacity`` rows of a backend with units, by ``schedule``."""
+    """Return a plan for up to ``capacity`` rows of a backend with units, by ``schedule``.
+
+    With a ``precision`` of ``TILE_PARTS`` its products run on tiles, and the input rows are
+    bytes times ``byte_scale`` if that is given; otherwise both are ignored.
+    """
     from hpcpgd.kernels.schedule.scheduled_plan import ScheduledPlan
 
-    return ScheduledPlan(network, capacity, _module(backend), blas, schedule, place, pool)
+    if precision in TILE_PARTS:
+        from hpcpgd.kernels.backends.tiled import tile_calls
+
+        library: Any = tile_calls(TILE_PARTS[precision], byte_scale, place.threads)
+    else:
+        library = _module(backend).calls(blas, network.dtype)
+    return ScheduledPlan(network, capacity, library, blas, schedule, place, pool)
 
 
 def make_device_plan(backend: str, network: Any, capacity: int, device: Any, precision: str) -> Any:

@@ -137,11 +137,11 @@ def _block(layout: Layout, phase: int, count: int, unit: int) -> Any:
 
 
 @compiled()
-def _output(work: Work, part: int, rows: Span, learn: bool) -> None:
+def _output(work: Work, part: int, rows: Span, learn: bool, thread: int) -> None:
     """Compute outputs and scores of ``rows`` and, with ``learn``, their deltas."""
     layout, memory = work.layout, work.memory
     table, last = layout.table, layout.table.shape[0] - 1
-    units.forward(work.library, table, memory, last, rows, (0, table[last, WIDTH]))
+    units.forward(work.library, table, memory, last, rows, (0, table[last, WIDTH]), thread)
     a = activations_of(table, memory.activations, last, rows[0], rows[1])
     labels, predicted = memory.labels[rows[0] : rows[1]], memory.predicted[rows[0] : rows[1]]
     score(layout.loss, table[last, FUNCTION], a, labels, predicted, memory.totals[part])
@@ -180,10 +180,9 @@ def _gradient(work: Work, command: Any, phase: int, unit: int, place: int, threa
     layout, memory = work.layout, work.memory
     dweight, dbias, fan_in, columns = _target(layout, memory, command, phase, unit, place)
     layer, rows = layout.phases[phase].layer, (0, command.count)
-    scales, scratch = (command.scale, command.before), memory.scratch[thread]
-    target = Target(rows, fan_in, columns, dweight, scales[0], scales[1], scratch)
+    target = Target(rows, fan_in, columns, dweight, command.scale, command.before)
     if dweight.size > 0:
-        units.gradient(work.library, layout.table, memory, layer, target)
+        units.gradient(work.library, layout.table, memory, layer, target, thread)
     finite = True
     if dbias.size > 0:
         delta = deltas_of(layout.table, memory.deltas, layer, 0, command.count)
@@ -198,7 +197,7 @@ def _gradient(work: Work, command: Any, phase: int, unit: int, place: int, threa
 
 
 @compiled()
-def _phase(work: Work, command: Any, phase: int, unit: int) -> None:
+def _phase(work: Work, command: Any, phase: int, unit: int, thread: int) -> None:
     """Compute one unit of a phase other than a gradient."""
     layout, memory = work.layout, work.memory
     kind, layer = layout.phases[phase].kind, layout.phases[phase].layer
@@ -206,24 +205,24 @@ def _phase(work: Work, command: Any, phase: int, unit: int) -> None:
     if rows[0] == rows[1] or columns[0] == columns[1]:
         return  # empty, as there are fewer rows or columns than units
     if kind == OUTPUT:
-        _output(work, unit, rows, command.learn != 0)
+        _output(work, unit, rows, command.learn != 0, thread)
     elif kind == FORWARD:
-        units.forward(work.library, layout.table, memory, layer, rows, columns)
+        units.forward(work.library, layout.table, memory, layer, rows, columns, thread)
     else:
-        units.back(work.library, layout.table, memory, layer, rows, columns)
+        units.back(work.library, layout.table, memory, layer, rows, columns, thread)
 
 
 @compiled()
 def _propagate(work: Work, command: Any, worker: int, status: Any, timespec: Any) -> None:
     """Compute this worker's units of the command's phases."""
     layout = work.layout
-    place = layout.places[worker]
+    place, thread = layout.places[worker], worker - layout.first
     for phase in range(command.begin, command.end):
         for unit in range(layout.bounds[phase, worker], layout.bounds[phase, worker + 1]):
             if layout.phases[phase].kind <= BACK:
-                _phase(work, command, phase, unit)
+                _phase(work, command, phase, unit, thread)
                 continue
-            size, finite = _gradient(work, command, phase, unit, place, worker - layout.first)
+            size, finite = _gradient(work, command, phase, unit, place, thread)
             place += size
             if not finite:
                 status.bad = 1

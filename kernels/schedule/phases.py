@@ -22,7 +22,7 @@ from functools import cached_property
 import numpy as np
 
 from hpcpgd.kernels.core.network import Array, Network
-from hpcpgd.kernels.core.partition import LANES, unit_block
+from hpcpgd.kernels.core.partition import LANES, block_range, unit_block
 from hpcpgd.kernels.schedule.command import PHASE
 
 FORWARD, OUTPUT, BACK, GRADIENT = range(4)
@@ -153,7 +153,9 @@ def products(network: Network) -> list[tuple[int, int]]:
     return [*forward, (OUTPUT, last), *back, *((GRADIENT, l) for l in range(last, 0, -1))]
 
 
-def divided(network: Network, rows: int, workers: int, owners: int | None = None) -> Schedule:
+def divided(
+    network: Network, rows: int, workers: int, owners: int | None = None, shards: int | None = None
+) -> Schedule:
     """Return the schedule that gives every worker one unit of every product.
 
     Parameters
@@ -164,14 +166,18 @@ def divided(network: Network, rows: int, workers: int, owners: int | None = None
     workers : int
     owners : int, optional
         How many workers, the first ones, have a block of the gradient; default all.
+    shards : int, optional
+        Units of the output layer's rows, whose scores are summed unit by unit; default
+        ``workers``.
     """
-    owners = owners or workers
-    phases = []
-    for kind, layer in products(network):
-        hands = owners if kind == GRADIENT else workers
-        phases.append(Phase(kind, layer, best_grid(network, (kind, layer), rows, hands)))
-    counts = [tuple(int(w < p.grid.units) for w in range(workers)) for p in phases]
-    return Schedule(tuple(phases), tuple(counts))
+    hands = {GRADIENT: owners or workers, OUTPUT: shards or workers}
+    phases = [
+        Phase(*product, best_grid(network, product, rows, hands.get(product[0], workers)))
+        for product in products(network)
+    ]
+    ends = [[block_range(p.grid.units, workers, w) for w in range(workers)] for p in phases]
+    counts = tuple(tuple(stop - start for start, stop in spans) for spans in ends)
+    return Schedule(tuple(phases), counts)
 
 
 def best_grid(

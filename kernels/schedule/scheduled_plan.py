@@ -82,8 +82,8 @@ class ScheduledPlan:
     network : Network
     capacity : int
         Rows that the buffers hold.
-    backend : module
-        Its ``calls`` returns the library that its units call.
+    library : NamedTuple
+        What units call; its type selects the backend's.
     blas : Blas, MatmulStandIn or None
     schedule : Schedule
     place : WorkerRange
@@ -100,7 +100,7 @@ class ScheduledPlan:
         self,
         network: Network,
         capacity: int,
-        backend: Any,
+        library: Any,
         blas: Any,
         schedule: Schedule,
         place: WorkerRange,
@@ -115,7 +115,7 @@ class ScheduledPlan:
         self.gradients = schedule.first(GRADIENT)
         self.pool = pool or WorkerPool(place.threads)
         self._blas = blas  # keeps the library open, so that its addresses stay valid
-        self._library = backend.calls(blas, network.dtype)
+        self._library = library
         self._place = place
         self._status = place.allocate(2 * schedule.workers, STATUS).reshape(2, -1)
         places, self._units = _places(network, schedule, place)

@@ -61,7 +61,6 @@ class Target(NamedTuple):
     """One unit of a gradient and its target: ``dweight = alpha ∂W + beta dweight``.
 
     ∂W is summed over the examples ``rows``.  The unit has rows ``fan_in`` and ``columns`` of ∂W.
-    ``scratch`` is at least as large as the unit.
     """
 
     rows: Span
@@ -70,14 +69,16 @@ class Target(NamedTuple):
     dweight: Array  # (I, O) of the unit
     alpha: float
     beta: float
-    scratch: Array
 
 
 @compiled()
-def scratch_of(target: Target) -> Array:
-    """Return zeros (I, O) in which a unit may sum the gradients of its examples."""
+def scratch_of(scratch: Array, target: Target) -> Array:
+    """Return zeros (I, O) in which a unit may sum the gradients of its examples.
+
+    They lie in ``scratch``, a thread's row of ``Memory.scratch``.
+    """
     dweight = target.dweight
-    sums = matrix_at(target.scratch, 0, dweight.shape[0], dweight.shape[1])
+    sums = matrix_at(scratch, 0, dweight.shape[0], dweight.shape[1])
     for i in range(sums.shape[0]):
         for j in range(sums.shape[1]):
             sums[i, j] = sums.dtype.type(0)
@@ -96,16 +97,23 @@ def add_scaled(target: Target, sums: Array) -> None:
 
 
 def forward(
-    library: Any, table: Array, memory: Memory, layer: int, rows: Span, columns: Span
+    library: Any, table: Array, memory: Memory, layer: int, rows: Span, columns: Span, thread: int
 ) -> None:
-    """Algorithm 3: activations of ``layer`` in ``rows`` and ``columns``."""
+    """Algorithm 3: activations of ``layer`` in ``rows`` and ``columns``.
+
+    ``thread`` is this thread's number in its process.
+    """
 
 
-def back(library: Any, table: Array, memory: Memory, layer: int, rows: Span, columns: Span) -> None:
+def back(
+    library: Any, table: Array, memory: Memory, layer: int, rows: Span, columns: Span, thread: int
+) -> None:
     """Algorithm 4: deltas of ``layer - 1`` in ``rows`` and ``columns``."""
 
 
-def gradient(library: Any, table: Array, memory: Memory, layer: int, target: Target) -> None:
+def gradient(
+    library: Any, table: Array, memory: Memory, layer: int, target: Target, thread: int
+) -> None:
     """Algorithm 4: a unit of ∂W of ``layer``."""
 
 

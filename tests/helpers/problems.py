@@ -90,11 +90,12 @@ class Problem:
         self._fill(plan)
         return plan
 
-    def scheduled(self, backend: str, dtype: str, schedule: Schedule) -> Any:
+    def scheduled(self, backend: str, dtype: str, schedule: Schedule, *tiles: Any) -> Any:
         """Return a plan like ``plan``'s that works by ``schedule``, a thread each worker."""
         network, place = self.network(dtype), single_process(schedule.workers)
         blas_or_none = None if backend == "loops" else the_blas()
-        plan = make_scheduled_plan(backend, network, len(self.x) + 3, blas_or_none, schedule, place)
+        rest = (schedule, place, None, *tiles)
+        plan = make_scheduled_plan(backend, network, len(self.x) + 3, blas_or_none, *rest)
         self._fill(plan)
         return plan
 
