@@ -13,7 +13,7 @@ from hpcpgd.cli.launcher import guarded, say
 from hpcpgd.cli.parser import OneLineParser
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.errors import OutputError, UsageError, nearest
-from hpcpgd.kernels.backends.registry import BACKENDS
+from hpcpgd.kernels.backends.registry import BACKENDS, TILE_PARTS
 
 if TYPE_CHECKING:
     from hpcpgd.parallel.mpi import MPI
@@ -33,11 +33,14 @@ class Variant(NamedTuple):
     reduction: str
     threads: int
     dtype: str
+    precision: str
     features: str
 
 
 COMPILED = [name for name in REDUCTIONS["allreduce"].backends if not BACKENDS[name].on_device]
 DTYPES = ("float32", "float64")
+# Of products; all precisions on tiles share their kernels.
+PRECISIONS = {"float32": ("float32", "bf16"), "float64": ("float64",)}
 FEATURES = ("uint8", "float32", "float64")
 
 
@@ -48,9 +51,10 @@ def variants(backends: Sequence[str], dtypes: Sequence[str]) -> list[Variant]:
     unscheduled = [name for name in COMPILED if not BACKENDS[name].scheduled]
     ways += [(name, "reproducible", 1) for name in unscheduled if BACKENDS[name].units]
     return [
-        Variant(*way, dtype, features)
+        Variant(*way, dtype, precision, features)
         for way in ways if way[0] in backends
-        for dtype in dtypes if dtype in BACKENDS[way[0]].precisions
+        for dtype in dtypes
+        for precision in PRECISIONS[dtype] if precision in BACKENDS[way[0]].precisions
         for features in FEATURES
     ]  # fmt: skip
 
@@ -128,15 +132,19 @@ def _compile(alone: Any, variant: Variant) -> None:
     from hpcpgd.config.run_config import RunConfig
     from hpcpgd.data import load, prepare
     from hpcpgd.engines.parameters import initial_parameters, make_network
+    from hpcpgd.kernels.tiles.amx import refusal
     from hpcpgd.machine.resources import Resources, find_blas
     from hpcpgd.parallel.groups import Arena, make_group
     from hpcpgd.train.planning import make_trainer
     from hpcpgd.train.warmup import warm_up
 
-    backend, reduction, threads, dtype, features = variant
+    backend, reduction, threads, dtype, precision, features = variant
+    if precision in TILE_PARTS and refusal():
+        return  # no job on this processor can need them
     config = RunConfig(
-        backend=backend, reduction=reduction, threads=threads, dtype=dtype, learning_rate=1.0
-    )
+        backend=backend, reduction=reduction, threads=threads, dtype=dtype,
+        matmul_precision=precision, learning_rate=1.0,
+    )  # fmt: skip
     dataset = prepare(load("digits", seed=0), seed=0, train_rows=8, test_fraction=None)
     split = dataset.train
     dataset = replace(dataset, train=replace(split, features=split.features.astype(features)))

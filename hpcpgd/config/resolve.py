@@ -10,7 +10,7 @@ from hpcpgd.config.default_rate import default_rate
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.run_config import ACTIVATIONS, RECIPES, SHARDS, RunConfig
 from hpcpgd.errors import ConfigError
-from hpcpgd.kernels.backends.registry import BACKENDS
+from hpcpgd.kernels.backends.registry import BACKENDS, TILE_PARTS
 
 # Options that no backend on a GPU has.
 OF_HOST = ("task", "optimizer", "weight_decay", "schedule", "warmup_steps", "clip_norm")
@@ -31,15 +31,16 @@ def _check_rate(config: RunConfig) -> None:
 
 
 def _check_precision(config: RunConfig) -> None:
-    """Refuse products in another type than the run's, except TF32 on backends that have it."""
+    """Refuse products in another type than the run's, but for those that float32 may have."""
     precision, dtype = config.matmul_precision, config.dtype
-    able = [name for name, backend in BACKENDS.items() if "tf32" in backend.precisions]
-    if precision == "tf32" and (config.backend not in able or dtype != "float32"):
+    reduced = precision in ("tf32", *TILE_PARTS)
+    able = [name for name, backend in BACKENDS.items() if precision in backend.precisions]
+    if reduced and (config.backend not in able or dtype != "float32"):
         raise ConfigError(
-            f"matmul-precision tf32 does not go with backend {config.backend} and dtype {dtype}: "
-            f"it needs backend {' or '.join(able)} and dtype float32"
+            f"matmul-precision {precision} does not go with backend {config.backend} and dtype "
+            f"{dtype}: it needs backend {' or '.join(able)} and dtype float32"
         )
-    if precision not in (dtype, "tf32"):
+    if precision != dtype and not reduced:
         raise ConfigError(
             f"matmul-precision {precision} does not go with dtype {dtype}: leave it out, "
             f"or set dtype to {precision}"

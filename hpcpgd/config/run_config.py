@@ -24,7 +24,7 @@ from hpcpgd.config.option_types import (
 from hpcpgd.config.rate_schedule import SCHEDULES
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.data import check_name
-from hpcpgd.kernels.backends.registry import BACKENDS
+from hpcpgd.kernels.backends.registry import BACKENDS, TILE_PARTS
 from hpcpgd.kernels.core.optimisers import OPTIMISERS
 
 NETWORKS = {"net-1h": (1024,), "net-2h": (1024, 1024)}
@@ -45,7 +45,7 @@ NAMES: dict[str, tuple[str, ...]] = {"network": tuple(NETWORKS), "recipe": tuple
 SHARDS = 4
 TASKS = ("classification", "regression")
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear")
-PRECISIONS = ("float32", "float64", "tf32")
+PRECISIONS = ("float32", "float64", "tf32", *TILE_PARTS)
 INITS = ("glorot", "he")
 MAX_WIDTH = 2**24
 CHECKPOINT_EVERY = Duration(steps=True, word="never")
@@ -201,8 +201,9 @@ class RunConfig:
     matmul_precision: str = _option(
         "auto",
         Choice(("auto", *PRECISIONS)),
-        "type of products on a GPU; tf32 rounds the factors of float32 products to 10 bits, "
-        "backend cuda only; auto: the dtype",
+        "precision of products; tf32, on a GPU with backend cuda, rounds the factors of float32 "
+        "products to 10 bits; bf16, on a processor with AMX with backend gemm, to 7; bf16x6, "
+        "there, has the accuracy of float32; auto: the dtype",
     )
     output: str = _option(
         "auto", Text("FILE.h5"), "run file; auto: hpcpgd-DATASET-TIME-JOB-RUN.h5 in this folder"

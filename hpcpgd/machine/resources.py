@@ -11,9 +11,10 @@ from threadpoolctl import threadpool_limits
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.errors import UnavailableError
-from hpcpgd.kernels.backends.registry import BACKENDS
+from hpcpgd.kernels.backends.registry import BACKENDS, TILE_PARTS
 from hpcpgd.kernels.blas import blas_library
 from hpcpgd.kernels.blas.numpy_gemm import MatmulStandIn
+from hpcpgd.kernels.tiles.amx import refusal
 from hpcpgd.machine.cores import fair_share, fair_threads
 from hpcpgd.machine.gpu import Gpu, claim_gpu
 from hpcpgd.parallel import mpi
@@ -96,6 +97,11 @@ def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
     oversubscribed = mpi.allreduce_max(ranks.comm, float(threads > share + 1e-6)) > 0
     with mpi.agreed(ranks.comm):
         blas = find_blas(config.backend)
+        if config.matmul_precision in TILE_PARTS and refusal():
+            raise UnavailableError(
+                f"matmul-precision {config.matmul_precision}: {refusal()}; use another processor, "
+                "or --matmul-precision float32"
+            )
     threadpool_limits(1 if backend.own_threads else threads, user_api="blas")
     gpu = claim_gpu(ranks, config.backend) if backend.on_device else None
     return Resources(threads, oversubscribed, blas, gpu)

@@ -6,6 +6,9 @@ single-threaded routine computes a unit.  A unit of a weight gradient is over al
 minibatch: sums over examples are never divided, so their order cannot change.  All threads of
 all ranks share the units, and none is computed twice.  Groups of ranks that share no memory
 exchange units: activations and deltas after each layer, updated weights after each step.
+
+Products on tiles need no fixed units: whatever is computed together, each number's sum has the
+same order.  There every worker has one unit, and only the scores are summed by shards.
 """
 
 from __future__ import annotations
@@ -18,11 +21,12 @@ import numpy as np
 from hpcpgd.engines.context import RunContext, chunk_rows
 from hpcpgd.engines.engine import Span
 from hpcpgd.engines.scheduled_engine import ScheduledEngine
+from hpcpgd.kernels.backends.registry import TILE_PARTS
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.core.optimisers import Update
 from hpcpgd.kernels.core.partition import block_range
 from hpcpgd.kernels.core.workspace import Workspace
-from hpcpgd.kernels.schedule.phases import FORWARD, GRADIENT, OUTPUT, Schedule, fixed
+from hpcpgd.kernels.schedule.phases import FORWARD, GRADIENT, OUTPUT, Schedule, divided, fixed
 from hpcpgd.kernels.schedule.scheduled_plan import ScheduledPlan
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.groups import Group
@@ -172,6 +176,15 @@ class Reproducible(Reduction):
         self._clock.lap_reduction()
 
 
+def _schedule(context: RunContext, rows: int, workers: int) -> Schedule:
+    """Return a schedule whose results do not depend on the number of workers."""
+    network, config, shards = context.network, context.config, context.config.shards
+    # The norm of a gradient is summed unit by unit.
+    if config.matmul_precision in TILE_PARTS and config.clip_norm == "none":
+        return divided(network, rows, workers, shards=shards)
+    return fixed(network, rows, shards, workers)
+
+
 def make(context: RunContext) -> Reduction:
     """Return the reduction of a run; collective.
 
@@ -183,12 +196,11 @@ def make(context: RunContext) -> Reduction:
     # Capacities determine bits: only the division of units over ranks may depend on the ranks.
     context = share_parameters(context)
     group, network, threads = context.group, context.network, context.resources.threads
-    shards = context.config.shards
     capacity = chunk_rows(network, context.sampler.batch_size, 0)
-    schedule = fixed(network, capacity, shards, context.comm.size * threads)
+    schedule = _schedule(context, capacity, context.comm.size * threads)
     plan = context.scheduled_plan(capacity, schedule, workers_of(context, group.first * threads))
     few = chunk_rows(network, 1, SCORE_ROWS)
-    scorer = context.scheduled_plan(few, fixed(network, few, shards, threads), pool=plan.pool)
+    scorer = context.scheduled_plan(few, _schedule(context, few, threads), pool=plan.pool)
     exchange = Exchange(group, plan, threads)
     exchange_rows = exchange.rows if group.count > 1 else None
     engine = ScheduledEngine(context, plan, scorer, exchange_rows, apart=True)

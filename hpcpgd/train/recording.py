@@ -20,7 +20,7 @@ from hpcpgd.engines.context import RunContext
 from hpcpgd.engines.parameters import params_sha256
 from hpcpgd.environment import provenance
 from hpcpgd.errors import printable
-from hpcpgd.kernels.backends.registry import BACKENDS
+from hpcpgd.kernels.backends.registry import BACKENDS, TILE_PARTS
 from hpcpgd.kernels.core.kernel_files import DISK
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.core.workspace import TOTALS
@@ -94,7 +94,9 @@ def make_record(run: str, argv: list[str], trainer: Trainer, segments: list[Segm
         git_revision=provenance.git_revision() if trainer.comm.rank == 0 else "",
         dataset=context.dataset,
         segments=segments,
-        costs=step_products(network, batch),
+        costs=step_products(
+            network, batch, context.config.matmul_precision, context.byte_scale is not None
+        ),
         communicated=communicated(
             network, this.reduction, batch, context.group_sizes, this.threads, on_device
         ),
@@ -183,6 +185,8 @@ def compiling(backend: str, ranks: mpi.Ranks) -> str:
 def ready(segment: Segment, config: RunConfig, gpu: Gpu | None) -> str:
     """Return the line that is printed after the kernels are compiled or loaded."""
     where = f"BLAS {segment.blas_library}"
+    if config.matmul_precision in TILE_PARTS:
+        where = f"{config.matmul_precision} products on AMX tiles"
     if gpu is not None:
         where = f"{gpu.describe()}, {config.matmul_precision} products"
     return f"{where}; kernels ready in {segment.compile_seconds:.1f} s"

@@ -53,6 +53,8 @@ def test_messages_name_what_the_tables_have(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(REDUCTIONS, "more", REDUCTIONS["shared"])
     for wrong, text in (
         ({"backend": "gemm", "matmul_precision": "tf32"}, "needs backend cuda or new and"),
+        ({"backend": "loops", "matmul_precision": "bf16"}, "needs backend gemm and dtype float32"),
+        ({"dtype": "float64", "matmul_precision": "bf16x6"}, "and dtype float64: it needs backend"),
         ({"backend": "loops", "reduction": "overlap"}, "or backend gemm or cuda or new$"),
         ({"backend": "new", "reduction": "more"}, "use reduction allreduce or overlap, or backend"),
         ({"reduction": "allreduce", "group_size": 2}, "shared and reproducible and more .now"),

@@ -1,0 +1,56 @@
+"""Jobs whose products run on tiles, or cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import pytest
+
+from hpcpgd.kernels.tiles import amx
+from tests.helpers.support import TRAIN, python
+
+WITHOUT = """
+import sys
+from hpcpgd.machine import resources
+resources.refusal = lambda: "this processor has no AMX with bfloat16"
+from hpcpgd.train.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("ranks", [None, 3])
+def test_without_tiles_one_line_says_so(ranks: int | None, tmp_path: Path) -> None:
+    done = python("-c", WITHOUT, "--matmul-precision", "bf16", ranks=ranks, cwd=tmp_path)
+    assert (done.code, done.out) == (69, "")
+    assert done.err.count("\n") == 1
+    assert "bf16: this processor has no AMX" in done.err
+    assert "--matmul-precision float32" in done.err
+
+
+def test_a_refused_permission_counts_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    libc = SimpleNamespace(syscall=lambda *_: -1)
+    features = {"amx-tile": True, "amx-bf16": True}
+    monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: features)
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: libc)
+    assert "refuses AMX" in amx.refusal.__wrapped__()
+    features["amx-bf16"] = False
+    assert "no AMX" in amx.refusal.__wrapped__()
+
+
+@pytest.mark.amx
+def test_a_stopped_job_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    tiled = ("--matmul-precision", "bf16x6", "--reduction", "reproducible", "--epochs", "2")
+    again = ("--checkpoint-dir", "kept", "--max-steps")
+    for flags, ranks in ((("--output", "one.h5"), 1), (("--output", "two.h5", *again, "50"), 3)):
+        done = python(*TRAIN, *tiled, *flags, ranks=ranks, cwd=tmp_path)
+        assert (done.code, done.err) == (0, "")
+        assert "bf16x6 products on AMX tiles" in done.out
+    done = python(*TRAIN, *tiled, "--output", "two.h5", *again[:2], ranks=2, cwd=tmp_path)
+    assert done.code == 0
+    with h5py.File(tmp_path / "one.h5") as one, h5py.File(tmp_path / "two.h5") as two:
+        assert one.attrs["precision"] == "bf16x6"
+        assert len(two["segments/ranks"]) == 2
+        assert one.attrs["params_sha256"] == two.attrs["params_sha256"]
+        assert one["cost/flops"][0] == 3 * 2 * 64 * 32 * 32  # bytes: three products
