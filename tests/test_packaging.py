@@ -76,7 +76,7 @@ def test_console_command(tmp_path: Path) -> None:
     assert done.code == 2
     assert done.err.splitlines() == [
         "hpcpgd: error: unknown command 'trian': expected one of train, study, data, info, "
-        "compare, predict, export, compile, doctor; did you mean 'train'?"
+        "compare, plot, predict, export, compile, doctor; did you mean 'train'?"
     ]
     done = run([command], 60)
     assert (done.code, "compare" in done.out) == (0, True)
