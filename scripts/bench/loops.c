@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /* Columns of the table that describes the layers, one row a layer (kernels/core/network.py). */
-enum { WIDTH, WEIGHTS, BIASES, ROWS, FUNCTION, SLOPE, COLUMNS };
+enum { WIDTH, WEIGHTS, BIASES, ROWS, FUNCTION, SLOPE, KEPT, COLUMNS };
 /* Indices into the totals (kernels/core/elementwise.py). */
 enum { LOSS, CORRECT, EXAMPLES };
 
