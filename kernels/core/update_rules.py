@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcpgd.kernels.core.arithmetic import fma
+from hpcpgd.kernels.core.arithmetic import denormals_as_zero, fma, set_float_mode
 from hpcpgd.kernels.core.compiled import compiled, reassociated
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.kernels.core.optimisers import ADAM, EPSILON, NESTEROV, SGD, SQUARES
@@ -112,10 +112,13 @@ def optimise(update: Any, parameters: Array, gradient: Array, states: Array, pla
         False if the gradient holds NaN or Inf: ``0 * x`` is 0 only for finite ``x``.
     """
     end = place + gradient.size
+    # Where a gradient stays 0, m shrinks by ``momentum`` a step and ends as a denormal for ever.
+    mode = denormals_as_zero()
     if update.rule == SGD:
         _descend(update, parameters, gradient)
     elif update.rule == ADAM:
         _adapt(update, parameters, gradient, states[0][place:end], states[1][place:end])
     else:
         _accelerate(update, parameters, gradient, states[0][place:end])
+    set_float_mode(mode)
     return _is_finite(gradient)
