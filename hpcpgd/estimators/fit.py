@@ -92,7 +92,8 @@ def fit(*, comm: Any = None, data: Mapping[str, Any] | None = None, **options: A
         with threadpool_limits(user_api="blas"):  # at the end BLAS has as many threads as before
             with mpi.agreed(comm):
                 config = _resolved(options, data)
-            return job.train(comm, config, result=_fitted)  # type: ignore[no-any-return]
+            fitted: Fitted = job.train(comm, config, result=_fitted)
+            return fitted
     except BaseException as error:
         if not mpi.raised_on_all(comm, error):
             job.end_all("hpcpgd.fit", comm, error)

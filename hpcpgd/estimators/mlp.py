@@ -104,7 +104,7 @@ def _agreed(comm: Any, prepare: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any
 class MLPClassifier(ClassifierMixin, MLP):
     """A classifier with softmax outputs, trained on the ranks of a communicator."""
 
-    def fit(self, X: Any, y: Any, comm: Any = None) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any, comm: Any = None) -> Self:  # noqa: N803  # scikit-learn's name
         """Train on labels (rows,), the same on every rank; collective over ``comm``, or all."""
 
         def prepare() -> tuple[Any, Any]:
@@ -118,11 +118,11 @@ class MLPClassifier(ClassifierMixin, MLP):
         comm, rows = _agreed(comm, prepare)
         return self._train(rows, comm, "classification")
 
-    def predict_proba(self, X: Any) -> Array:  # noqa: N803
+    def predict_proba(self, X: Any) -> Array:  # noqa: N803  # scikit-learn's name
         """Return the probability of each class of ``classes_``, (rows, classes)."""
         return self._outputs(X)
 
-    def predict(self, X: Any) -> Array:  # noqa: N803
+    def predict(self, X: Any) -> Array:  # noqa: N803  # scikit-learn's name
         """Return the most probable class of each row, (rows,)."""
         codes = self._outputs(X).argmax(axis=1)
         return np.asarray(self.classes_[codes])
@@ -131,7 +131,7 @@ class MLPClassifier(ClassifierMixin, MLP):
 class MLPRegressor(RegressorMixin, MLP):
     """A regressor with linear outputs and the mean squared error as its loss."""
 
-    def fit(self, X: Any, y: Any, comm: Any = None) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any, comm: Any = None) -> Self:  # noqa: N803  # scikit-learn's name
         """Train on targets (rows,) or (rows, targets); else as `MLPClassifier.fit`."""
 
         def prepare() -> tuple[Any, Any]:
@@ -142,7 +142,7 @@ class MLPRegressor(RegressorMixin, MLP):
         comm, rows = _agreed(comm, prepare)
         return self._train(rows, comm, "regression")
 
-    def predict(self, X: Any) -> Array:  # noqa: N803
+    def predict(self, X: Any) -> Array:  # noqa: N803  # scikit-learn's name
         """Return the predicted targets, of the shape of those of `fit`."""
         outputs = self._outputs(X)
         return self.fitted_.model.predictions(outputs).reshape(len(outputs), *self.shape_)

@@ -100,9 +100,14 @@ def start_in_program(comm: MPI.Comm | None) -> MPI.Comm:
         raise errors.UnavailableError("MPI is finalised: train before MPI.Finalize is called")
     if not MPI.Is_initialized():
         start()
-        # Not ``finish``, whose thread cannot start while Python ends.
-        atexit.register(lambda: MPI.Is_finalized() or MPI.Finalize())  # type: ignore[func-returns-value]
+        atexit.register(_finalise)
     return MPI.COMM_WORLD if comm is None else comm
+
+
+def _finalise() -> None:
+    """End MPI with Python; not ``finish``, whose thread cannot start while Python ends."""
+    if not MPI.Is_finalized():
+        MPI.Finalize()
 
 
 def finish() -> None:

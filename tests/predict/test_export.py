@@ -9,7 +9,9 @@ from typing import Any
 
 import h5py
 import numpy as np
+import onnxruntime
 import pytest
+import safetensors
 
 from hpcpgd.data import load
 from hpcpgd.predict.export import FORMATS, main
@@ -37,11 +39,11 @@ def read(path: Path, x: Any, key: str = "class_labels") -> tuple[Any, Any]:
         arrays = dict(np.load(path))
         return by_arrays(arrays, arrays, x), arrays[key].tolist()
     if path.suffix == ".safetensors":
-        with pytest.importorskip("safetensors").safe_open(path, "numpy") as file:
+        with safetensors.safe_open(path, "numpy") as file:
             facts, names = file.metadata(), list(file.keys())
             arrays = {name: file.get_tensor(name) for name in names}
         return by_arrays(arrays, facts, x), json.loads(facts[key])
-    session = pytest.importorskip("onnxruntime").InferenceSession(path)
+    session = onnxruntime.InferenceSession(path)
     outputs, predicted = session.run(["outputs", "predicted"], {"features": x.astype(float)})
     labels = json.loads(session.get_modelmeta().custom_metadata_map[key])
     if key == "target_names":
@@ -53,8 +55,6 @@ def read(path: Path, x: Any, key: str = "class_labels") -> tuple[Any, Any]:
 @pytest.mark.parametrize("run", ["digits", "pixels", "own"])
 @pytest.mark.parametrize("to", FORMATS)
 def test_the_outputs_are_those_of_the_run_file(to: str, run: str, folder: Path) -> None:
-    if to != "npz":
-        pytest.importorskip(to)
     done = inside(folder, main, f"{run}.h5", "--to", to, "--output", f"{run}-out.{to}")
     assert (done.code, done.err, done.out) == (0, "", f"{to:<12}{run}-out.{to}\n")
     name = str(folder / "own.npz") if run == "own" else "digits"
@@ -66,8 +66,6 @@ def test_the_outputs_are_those_of_the_run_file(to: str, run: str, folder: Path) 
 
 @pytest.mark.parametrize("to", FORMATS)
 def test_a_regression_predicts_in_the_units_of_its_data(to: str, folder: Path) -> None:
-    if to != "npz":
-        pytest.importorskip(to)
     done = inside(folder, main, "numbers.h5", "--to", to, "--output", f"numbers-out.{to}")
     assert (done.code, done.err) == (0, "")
     x = np.load(folder / "numbers.npz")["x"]
@@ -147,8 +145,6 @@ def begun(folder: Path) -> dict[str, Done]:
 
 @pytest.mark.parametrize("key", BEGUN)
 def test_a_run_begins_with_the_weights_of_a_file(key: str, folder: Path, begun: Any) -> None:
-    if key == "safetensors":
-        pytest.importorskip(key)
     with h5py.File(folder / "own.h5") as file:
         digest = file.attrs["params_sha256"]
     scaled = "; its inputs: x * 1 + 0; here: standardised, mean " * (key == "npz")
