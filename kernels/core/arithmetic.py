@@ -89,7 +89,7 @@ def _blocks(typingctx: Any, like: Any, a: Any, b: Any, blocks: Any) -> Any:
 def denormals_as_zero(typingctx: Any) -> Any:
     """Let this thread take denormal numbers for 0 until ``set_float_mode``; return its mode.
 
-    x86 processors need about 150 cycles for an operation on a denormal.  Where there is no such
+    x86 processors are far slower with denormals.  Where there is no such
     mode (0 is returned), nothing changes.
     """
 

@@ -266,7 +266,7 @@ def _apply(work: Work, command: Any, worker: int, status: Any) -> None:
 def execute(work: Work, command: Any, worker: int) -> None:
     """Execute this worker's part of a command, which all workers execute; ends with a barrier."""
     barrier, layout, memory = work.barrier, work.layout, work.memory
-    # Deltas of units that are saturated are denormals, which make products ten times as slow.
+    # Deltas of units that are saturated are denormals, which make products far slower.
     mode = denormals_as_zero()
     # Two statuses take turns: a fast worker may begin the next command and clear its status
     # while a slow leader still reads the results of the last one.

@@ -163,7 +163,7 @@ def test_fixed_units_give_the_same_bits_on_any_threads(backend: str) -> None:
 @pytest.mark.skipif(not IS_X86, reason="only x86 processors are slow with denormals")
 @pytest.mark.parametrize("backend", ["gemm", "loops"])
 def test_a_step_makes_no_denormals(backend: str) -> None:
-    """Products of deltas that are denormals took ten times as long."""
+    """Products of deltas that are denormals took far longer."""
     problem = Problem((20, 16, 3), 9, ("linear", "linear", "mse"))
     problem.x *= 1e-20
     problem.parts = [(1e-20 * weights, 0 * biases) for weights, biases in problem.parts]
