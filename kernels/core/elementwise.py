@@ -133,10 +133,12 @@ def _row_loss(loss: int, softmaxed: bool, a: Array, label: int) -> float:
     """Loss of one example in float64: eq. (6), or cross-entropy.
 
     Outputs are rounded.  In cross-entropy, an output that is rounded to 1 counts as half a
-    rounding step below 1 (a loss of 17.3 in float32, 37.4 in float64).
+    rounding step below 1 (a loss of 17.3 in float32, 37.4 in float64).  An output below the
+    smallest normal number counts as that number (87.3 or 708.4), so that the loss is the same
+    where the processor rounds denormals to zero and where it keeps them.
     """
     total = 0.0
-    tiny = 1e-300
+    tiny = 2.0**-126 if a.itemsize == 4 else 2.0**-1022
     step = 2.0**-25 if a.itemsize == 4 else 2.0**-54
     if loss == MSE:
         for j in range(a.size):
