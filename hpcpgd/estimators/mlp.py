@@ -14,6 +14,7 @@ from hpcpgd.kernels.core.network import Array
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.model_selection import train_test_split
     from sklearn.utils import check_random_state
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
@@ -40,15 +41,19 @@ class MLP(BaseEstimator):
     max_iter: int = 200
     random_state: Any = 0
     verbose: bool = False
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 10
     options: dict[str, Any] | None = None
 
     def _train(self, rows: tuple[Array, Array], comm: Any, task: str) -> Self:
-        """Train on all ``rows``, features and targets as the core has them."""
-        x, y = rows
+        """Train on ``rows``, features and targets as the core has them."""
         sizes = np.atleast_1d(self.hidden_layer_sizes).tolist()
         seed = self.random_state
         if not isinstance(seed, int | np.integer):  # None or a generator, as in scikit-learn
             seed = int(check_random_state(seed).randint(2**31))
+        data, patience = self._divided(rows, seed, task)
+        x = data["x_train"]
         batch = BATCHES.get(self.batch_size, self.batch_size)
         if not isinstance(batch, int | np.integer):
             raise ValueError(
@@ -61,17 +66,33 @@ class MLP(BaseEstimator):
             "optimizer": self.solver, "batch_size": batch,
             "learning_rate": self.learning_rate_init, "weight_decay": self.alpha / max(batch, 1),
             "epochs": self.max_iter, "seed": seed, "quiet": not self.verbose,
-            "dtype": x.dtype.name, "task": task, **(self.options or {}),
+            "dtype": x.dtype.name, "task": task, **patience, **(self.options or {}),
         }  # fmt: skip
-        data = {"x_train": x, "y_train": y, "x_validation": x[:0], "y_validation": y[:0]}
         self.fitted_ = fit(comm=comm, data=data, **options)
-        self.loss_curve_ = self.fitted_.history["train_loss"].tolist()
+        history = self.fitted_.history
+        if self.early_stopping:
+            score = "r2" if task == "regression" else "accuracy"
+            self.validation_scores_ = history[f"validation_{score}"].tolist()
+        self.loss_curve_ = history["train_loss"].tolist()
         self.n_iter_ = len(self.loss_curve_)
         return self
 
+    def _divided(self, rows: tuple[Array, Array], seed: int, task: str) -> tuple[Any, Any]:
+        """Return the data for `fit`, with validation rows to end early by, and its options."""
+        x, y = rows
+        if not self.early_stopping:
+            return {"x_train": x, "y_train": y, "x_validation": x[:0], "y_validation": y[:0]}, {}
+        classes = y if task == "classification" else None
+        parts = train_test_split(
+            x, y, test_size=self.validation_fraction, random_state=seed, stratify=classes
+        )
+        names = ("x_train", "x_validation", "y_train", "y_validation")
+        return dict(zip(names, parts, strict=True)), {"patience": str(self.n_iter_no_change)}
+
     def _outputs(self, x: Any) -> Array:
         check_is_fitted(self)
-        return self.fitted_.model.outputs(validate_data(self, x, reset=False, dtype=REALS))
+        model = self.fitted_.best or self.fitted_.model
+        return model.outputs(validate_data(self, x, reset=False, dtype=REALS))
 
 
 def _agreed(comm: Any, prepare: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
