@@ -57,7 +57,9 @@ def reading_of_program(arrays: Mapping[str, Any] | None) -> Reading:
         raise DataError(f"dataset {ARRAYS}: was in the memory of a Python program: name a file")
     keys, named = recognise([*arrays], ARRAYS), {}
     for key, name in keys.arrays.items():
-        # A copy of an array that must not be written to: kernels are compiled for others.
-        named[key] = Named(np.require(arrays[name], requirements="W"), name)
+        try:  # a copy of an array that must not be written to: kernels are compiled for others
+            named[key] = Named(np.require(arrays[name], requirements="W"), name)
+        except ValueError:
+            raise DataError(f"{name}: its rows are not equally long: expected an array") from None
         numeric(named[key].array.dtype, name, words=key[0] == "y")
     return reading_of(named, keys, keys.notes, ())

@@ -96,6 +96,11 @@ def start(program: str = "hpcpgd") -> MPI.Comm:
 
 def start_in_program(comm: MPI.Comm | None) -> MPI.Comm:
     """Return ``comm`` or all ranks; start MPI unless the program has, and end it with Python."""
+    if not (comm is None or isinstance(comm, MPI.Comm)):
+        raise errors.UsageError(
+            f"comm is of type {type(comm).__name__}: expected a communicator of mpi4py, such as "
+            "MPI.COMM_WORLD"
+        )
     if MPI.Is_finalized():
         raise errors.UnavailableError("MPI is finalised: train before MPI.Finalize is called")
     if not MPI.Is_initialized():

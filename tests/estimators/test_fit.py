@@ -78,6 +78,8 @@ def test_arrays_are_a_dataset_like_a_file_of_them(tmp_path: Path) -> None:
     ("options", "text"),
     [
         ({"epoch": 3}, "unknown option 'epoch'; did you mean 'epochs'?"),
+        ({"comm": 3}, "comm is of type int: expected a communicator of mpi4py"),
+        ({"data": {**ROWS, "x_train": [[1, 2], [3]]}}, "x_train: its rows are not equally long"),
         ({"epochs": 0}, "--epochs: expected a whole number, 1 or more"),
         ({"data": {"x_train": ROWS["x_train"]}}, "<arrays>: has no array y_train"),
         ({"learning_rate": 1e30}, "NaN or Inf"),
