@@ -10,8 +10,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import h5py
@@ -62,8 +62,8 @@ def encode(state: State) -> memoryview:
                 _encode_timing(file.create_group(f"timing/segment{number}"), segment.timing)
         for group, flat in (("model", state.parameters), (BEST, state.best)):
             if flat is not None:
-                for name, view in _views(state.network, flat, group):
-                    file[name] = view
+                for name, part in state.network.parts(flat).items():
+                    file[f"{group}/{name}"] = part
     return image.getbuffer()
 
 
@@ -212,18 +212,12 @@ def _check_text(name: str, value: str) -> None:
 
 
 def _parameters(content: _Content, network: Network, group: str) -> Array:
-    layers = {
-        layer: (
-            content.array(f"{group}/layer{layer}/weights", network.dtype, shape),
-            content.array(f"{group}/layer{layer}/biases", network.dtype, shape[1:]),
-        )
-        for layer, shape in enumerate(zip(network.widths, network.widths[1:], strict=False), 1)
-    }
-    flat = network.zeros()  # only now: the file is known to have as many numbers
-    for layer, (weights, biases) in layers.items():
-        network.weights(flat, layer)[...] = weights
-        network.biases(flat, layer)[...] = biases
-    return flat
+    values = [
+        content.array(f"{group}/layer{layer}/{name}", network.dtype, shape[axis:])
+        for layer, shape in enumerate(pairwise(network.widths), 1)
+        for axis, name in enumerate(("weights", "biases"))
+    ]
+    return network.filled(values)  # only now: the file is known to have as many numbers
 
 
 def _segment_facts(segment: Segment) -> dict[str, Any]:
@@ -253,10 +247,3 @@ def _segment(content: _Content, number: int, facts: dict[str, Any]) -> Segment:
 def _encode_timing(group: Any, timing: Timing) -> None:
     group["epoch"] = np.array(timing.epochs, np.int64)
     group["seconds"], group["rows"] = timing.seconds, timing.rows
-
-
-def _views(network: Network, flat: Array, group: str) -> Iterator[tuple[str, Array]]:
-    """Yield the name in a run file and the values of each layer's weights and biases."""
-    for layer in range(1, network.depth + 1):
-        yield f"{group}/layer{layer}/weights", network.weights(flat, layer)
-        yield f"{group}/layer{layer}/biases", network.biases(flat, layer)

@@ -61,7 +61,6 @@ def params_sha256(network: Network, flat: Array) -> str:
     """
     digest = hashlib.sha256()
     little = np.dtype(network.dtype).newbyteorder("<")
-    for layer in range(1, network.depth + 1):
-        for part in (network.weights(flat, layer), network.biases(flat, layer)):
-            digest.update(np.ascontiguousarray(part, little).data)
+    for part in network.parts(flat).values():
+        digest.update(np.ascontiguousarray(part, little).data)
     return digest.hexdigest()

@@ -72,10 +72,8 @@ def _arrays(model: Any) -> dict[str, Any]:
     arrays = {f"input_{name}": np.array(value, np.float64) for name, value in numbers.items()}
     if model.target_mean.shape:
         arrays |= {n: getattr(model, n) for n in ("target_deviation", "target_mean")}
-    for layer in range(1, model.network.depth + 1):
-        arrays[f"layer{layer}.weights"] = model.network.weights(model.parameters, layer).copy()
-        arrays[f"layer{layer}.biases"] = model.network.biases(model.parameters, layer).copy()
-    return arrays
+    parts = model.network.parts(model.parameters)
+    return arrays | {name.replace("/", "."): part.copy() for name, part in parts.items()}
 
 
 def _names(model: Any) -> str:

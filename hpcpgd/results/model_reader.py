@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import zipfile
 from collections.abc import Iterator
@@ -187,11 +188,8 @@ def read_model(run: ResultReader, which: str = "last", dtype: str = "") -> Model
     layers = _layers(run, group)
     network = _network(run, (layers[0][0].shape[0], *(len(b) for _, b in layers)))
     network = replace(network, dtype=dtype or network.dtype)
-    parameters = network.zeros()
     with np.errstate(over="ignore"):  # the test below finds it
-        for layer, (weights, biases) in enumerate(layers, 1):
-            network.weights(parameters, layer)[:] = weights
-            network.biases(parameters, layer)[:] = biases
+        parameters = network.filled(itertools.chain(*layers))
     if not np.isfinite(parameters).all():
         raise DataError(f"{group}: has weights that are not finite in {network.dtype}")
     place = f"{group}/{_names(run.config())}"

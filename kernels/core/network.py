@@ -10,6 +10,7 @@ The paper counts the input as layer 1; our layer ``l`` is its layer ``l + 1``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -157,6 +158,24 @@ class Network:
         """Return the view (fan_out,) of layer 1 … L's biases in ``flat``."""
         begin = self.offsets[layer - 1][1]
         return flat[begin : begin + self.widths[layer]]
+
+    def parts(self, flat: Array) -> dict[str, Array]:
+        """Return the views ``layer1/weights``, ``layer1/biases``, ``layer2/weights``, …, in order.
+
+        The names are those of a run file; see ``weights`` and ``biases``.
+        """
+        return {
+            f"layer{layer}/{name}": view(flat, layer)
+            for layer in range(1, self.depth + 1)
+            for name, view in (("weights", self.weights), ("biases", self.biases))
+        }
+
+    def filled(self, values: Iterable[Array]) -> Array:
+        """Return a flat vector, shape (size,), with the values of its ``parts`` in their order."""
+        flat = self.zeros()
+        for part, value in zip(self.parts(flat).values(), values, strict=True):
+            part[...] = value
+        return flat
 
     def span(self, layer: int) -> tuple[int, int]:
         """Return begin and end of layer 1 … L, weights and biases, in a flat vector."""

@@ -44,19 +44,17 @@ def minibatches(setting: Setting) -> tuple[Array, Array]:
 def write_problem(path: Path, setting: Setting) -> None:
     """Write the initial weights and the minibatches."""
     inputs, targets = minibatches(setting)
-    arrays = {"inputs": inputs, "targets": targets}
-    network, parameters = setting.network, setting.parameters()
-    for layer in range(1, network.depth + 1):
-        arrays[f"weights{layer}"] = network.weights(parameters, layer)
-        arrays[f"biases{layer}"] = network.biases(parameters, layer)
-    np.savez(path, allow_pickle=False, **arrays)
+    parts = setting.network.parts(setting.parameters()).values()
+    arrays = dict(zip(_names(setting.network), parts, strict=True))
+    np.savez(path, allow_pickle=False, inputs=inputs, targets=targets, **arrays)
 
 
 def read_weights(path: Path, network: Network) -> Array:
     """Return the weights that a peer has written, as a flat vector of the network."""
-    flat = network.zeros()
     with np.load(path, allow_pickle=False) as file:
-        for layer in range(1, network.depth + 1):
-            network.weights(flat, layer)[:] = file[f"weights{layer}"]
-            network.biases(flat, layer)[:] = file[f"biases{layer}"]
-    return flat
+        return network.filled(file[name] for name in _names(network))
+
+
+def _names(network: Network) -> list[str]:
+    """Return ``weights1``, ``biases1``, ``weights2`` and so on."""
+    return [f"{part}{n}" for n in range(1, network.depth + 1) for part in ("weights", "biases")]

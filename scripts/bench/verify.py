@@ -23,18 +23,14 @@ class MismatchError(Exception):
 
 def parts(network: Network, flat: Array) -> list[Array]:
     """Return weights and biases of all layers in ``flat`` as float64."""
-    layers = range(1, network.depth + 1)
-    views = [f(flat, l) for l in layers for f in (network.weights, network.biases)]
-    return [np.asarray(view, np.float64) for view in views]
+    return [np.asarray(part, np.float64) for part in network.parts(flat).values()]
 
 
 def reference_gradient(setting: Setting) -> list[Array]:
     """Return the parts of the summed gradient of the first minibatch, by ``reference``."""
     network = replace(setting.network, dtype="float64")
-    parameters, gradient = network.zeros(), network.zeros()
-    firsts = parts(setting.network, setting.parameters())
-    for view, first in zip(parts(network, parameters), firsts, strict=True):
-        view[:] = first  # writes to `parameters`, as `parts` does not copy float64
+    parameters = network.filled(parts(setting.network, setting.parameters()))
+    gradient = network.zeros()
     plan = reference.Plan(network, setting.batch, 1, setting.blas)
     scaling = scaling_of(setting.dataset, network.dtype)
     load_rows(setting.dataset.train, setting.first_rows(), scaling, plan.work)
@@ -45,7 +41,8 @@ def reference_gradient(setting: Setting) -> list[Array]:
 def relative_error(actual: list[Array], expected: list[Array]) -> float:
     """Return the largest relative error of any part, in the Euclidean norm; inf for NaN."""
     errors = [
-        np.linalg.norm(a - e) / np.linalg.norm(e) for a, e in zip(actual, expected, strict=True)
+        np.linalg.norm(a - e) / max(float(np.linalg.norm(e)), 1e-30)
+        for a, e in zip(actual, expected, strict=True)
     ]
     worst = float(np.max(errors))
     return worst if np.isfinite(worst) else np.inf

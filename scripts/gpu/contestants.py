@@ -211,8 +211,7 @@ def minibatch(setting: Setting) -> tuple[Array, Array]:
 
 def layers(network: Any, flat: Array) -> list[Array]:
     """Return weights and biases of all layers, in order."""
-    numbers = range(1, network.depth + 1)
-    return [f(flat, l).copy() for l in numbers for f in (network.weights, network.biases)]
+    return [part.copy() for part in network.parts(flat).values()]
 
 
 def contestants(gpu: Gpu, precision: str) -> dict[str, Callable[[Setting], Runner]]:

@@ -15,6 +15,7 @@ from hpcpgd.kernels.backends.registry import make_device_plan
 from hpcpgd.kernels.core.network import Array, Network
 from hpcpgd.kernels.core.permutation import width
 from hpcpgd.kernels.device.device_plan import DeviceRows
+from scripts.bench.verify import parts, relative_error
 
 WIDTHS = (1, 31, 33, 1000, 1023, 1024)
 BATCHES = (1, 7, 128, 1000)
@@ -44,19 +45,6 @@ class Finding:
         return bool(self.error <= self.bound)
 
 
-def relative_error(network: Network, actual: Array, expected: Array) -> float:
-    """Return the largest relative error of any weights or biases, in the Euclidean norm."""
-    errors = []
-    exact = Network(network.widths, "float64")
-    for layer in range(1, network.depth + 1):
-        for part in ("weights", "biases"):
-            a = np.asarray(getattr(network, part)(actual, layer), np.float64)
-            e = getattr(exact, part)(expected, layer)
-            errors.append(float(np.linalg.norm(a - e)) / max(float(np.linalg.norm(e)), 1e-30))
-    worst = float(np.max(errors))
-    return worst if np.isfinite(worst) else np.inf
-
-
 def check_kernels(device: Any, quick: bool) -> Iterator[Finding]:
     """Compare the gradient of random problems, summed twice into one vector."""
     widths = QUICK_WIDTHS if quick else WIDTHS
@@ -66,11 +54,12 @@ def check_kernels(device: Any, quick: bool) -> Iterator[Finding]:
         x = random.random((batch, hidden))
         labels = random.integers(0, 10, batch).astype(np.int32)
         shape = (hidden, hidden, 10)
-        expected = _reference(Network(shape, "float64", *functions), x, labels)
+        exact = Network(shape, "float64", *functions)
+        expected = parts(exact, _reference(exact, x, labels))
         for backend, dtype, precision, bound in WAYS:
             network = Network(shape, dtype, *functions)
             actual = _on_device(device, backend, precision, network, x, labels)
-            error = relative_error(network, actual, expected)
+            error = relative_error(parts(network, actual), expected)
             what = (
                 f"{backend} {precision} {functions[0]}/{functions[1]} width {hidden} batch {batch}"
             )

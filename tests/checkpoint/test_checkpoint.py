@@ -42,11 +42,8 @@ def segment(first: int, timed: bool) -> Segment:
 
 @pytest.fixture
 def state() -> State:
-    parameters = NETWORK.zeros()
     rng = np.random.default_rng(0)
-    for layer in (1, 2):
-        for view in (NETWORK.weights(parameters, layer), NETWORK.biases(parameters, layer)):
-            view[...] = rng.normal(size=view.shape)
+    parameters = NETWORK.filled(rng.normal(size=shape) for shape in ((5, 4), 4, (4, 3), 3))
     epoch = Epoch(0.5, 0.25, 0.1 + 0.2, float("nan"), 1.0, 0.5, 3.0, 4.0, 0.1, 10)
     return State(
         run="0a1b2c3d", run_file="/some where/run.h5", config={"seed": 3, "hidden": [4]},

@@ -77,11 +77,7 @@ class Problem:
         return Network(self.widths, dtype, *self.functions, regression=self.regression)
 
     def parameters(self, network: Network) -> Any:
-        flat = network.zeros()
-        for layer, (weights, biases) in enumerate(self.parts, 1):
-            network.weights(flat, layer)[:] = weights
-            network.biases(flat, layer)[:] = biases
-        return flat
+        return network.filled(itertools.chain(*self.parts))
 
     def plan(self, backend: str, dtype: str, threads: int = 1, the: Any = None) -> Any:
         """Return a plan with room to spare, the rows loaded and rubbish behind them."""
@@ -126,9 +122,7 @@ class Problem:
         parameters = upload(device, self.parameters(network))
         plan.load(rows, 0, rows.rows)
         plan.gradient(parameters, rows.rows, out, add)
-        flat = device.read(out, network.size)
-        layers = range(1, network.depth + 1)
-        parts = [f(flat, layer) for layer in layers for f in (network.weights, network.biases)]
+        parts = network.parts(device.read(out, network.size)).values()
         return [part.copy() for part in parts], plan.take_totals(rows.rows)
 
     def gradient(self, plan: Any, out: Any = None, add: bool = False) -> Any:
@@ -138,6 +132,4 @@ class Problem:
             out = network.zeros()
             out[:] = np.nan  # earlier contents must not matter
         plan.gradient(self.parameters(network), len(self.x), out, add)
-        layers = range(1, network.depth + 1)
-        parts = [f(out, layer) for layer in layers for f in (network.weights, network.biases)]
-        return [part.copy() for part in parts], plan.work.take_totals()
+        return [part.copy() for part in network.parts(out).values()], plan.work.take_totals()

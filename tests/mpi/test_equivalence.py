@@ -60,10 +60,8 @@ def train(
     ):
         warm_up(trainer)
         trainer.run(config.epochs, lambda number, epoch: None)
-        layers = range(1, network.depth + 1)
-        trained = trainer.engine.parameters
-        views = [f(trained, layer) for layer in layers for f in (network.weights, network.biases)]
-        return [view.astype(np.float64) for view in views], trainer.history
+        parts = network.parts(trainer.engine.parameters).values()
+        return [part.astype(np.float64) for part in parts], trainer.history
 
 
 @contextmanager

@@ -76,8 +76,7 @@ def by_numpy(decay: float) -> Any:
         norms.append(np.sqrt((mean**2).sum()))
         flat -= 0.05 * (mean * min(1, 1.0 / norms[-1]) + decay * flat)
     assert min(norms) < 1.0 < max(norms)
-    layers = range(1, net.depth + 1)
-    return [part(flat, layer) for layer in layers for part in (net.weights, net.biases)]
+    return list(net.parts(flat).values())
 
 
 @pytest.mark.mpi
