@@ -15,7 +15,7 @@ from hpcpgd.checkpoint.wrong_file import problem
 from hpcpgd.config.read_options import checked
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.resolve import resolve
-from hpcpgd.config.run_config import RunConfig, kind_of
+from hpcpgd.config.run_config import FIELDS, RunConfig, kind_of
 from hpcpgd.errors import ConfigError, DataError, printable, shown
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.parallel import mpi
@@ -31,16 +31,12 @@ TELLING = (
     "backend", "reduction", "shards", "matmul_precision",
 )  # fmt: skip
 
-# Options that are taken from a checkpoint named by --resume: none of a machine or of a start.
-BROUGHT = (
-    "dataset", "task", "label_column", "standardise", "train_rows", "test_fraction", "hidden",
-    "activation", "output_activation", "loss", "init", "batch_size", "epochs", "max_steps",
-    "optimizer", "learning_rate", "momentum", "weight_decay", "clip_norm", "schedule",
-    "warmup_steps", "patience", "target_accuracy", "keep_best", "seed", "initial_weights",
-    "backend", "dtype",
-    "matmul_precision", "checkpoint_every",
+# Options of a machine or of a start, which are not taken from a checkpoint named by --resume.
+OWN = (
+    "reduction", "shards", "threads", "group_size", "output", "overwrite", "checkpoint_dir",
+    "resume", "time_limit", "hang_limit", "log_every", "quiet",
 )  # fmt: skip
-# Taken only from runs whose reduction has the same bits: for others another may be faster here.
+# Of these, taken from runs whose reduction has the same bits: for others another may be faster.
 SAME_BITS = ("reduction", "shards")
 
 
@@ -99,11 +95,11 @@ def brought(before: Mapping[str, Any], config: RunConfig) -> RunConfig:
         If the checkpoint has an invalid option.
     """
     traits = REDUCTIONS.get(before.get("reduction", ""))
-    names = (*BROUGHT, *(SAME_BITS if traits is not None and traits.same_bits else ()))
+    also = SAME_BITS if traits is not None and traits.same_bits else ()
     values = {
         name: checked(kind_of(name), before[name], f"--resume {config.resume}: {name}", DataError)
-        for name in names
-        if name in before
+        for name in FIELDS
+        if name in before and (name in also or name not in OWN)
     }
     if "epochs" in config.given:
         values.pop("max_steps", None)  # the limit of the earlier, shorter run

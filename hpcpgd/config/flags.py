@@ -25,34 +25,14 @@ EPILOG = """examples:
 
 backends cuda and cuda-loops are experimental: they have run in an emulator, never on a GPU.
 reduction overlap pays where messages between nodes are slow, not within one node."""
-# The options in the order in which --help shows them.
+# Each group of --help, with the first of its options in the order of the fields.
 GROUPS = {
-    "data": ("dataset", "task", "label_column", "standardise", "train_rows", "test_fraction"),
-    "network and loss": ("hidden", "activation", "output_activation", "loss", "init"),
-    "training": (
-        "batch_size",
-        "epochs",
-        "max_steps",
-        "patience",
-        "target_accuracy",
-        "keep_best",
-        "optimizer",
-        "learning_rate",
-        "momentum",
-        "weight_decay",
-        "clip_norm",
-        "schedule",
-        "warmup_steps",
-        "seed",
-        "initial_weights",
-    ),
-    "arithmetic and ranks": (
-        *("backend", "reduction", "threads", "dtype", "matmul_precision", "group_size", "shards"),
-    ),
-    "files and restarts": (
-        *("output", "overwrite", "checkpoint_every", "checkpoint_dir", "resume"),
-    ),
-    "limits and messages": ("time_limit", "hang_limit", "log_every", "quiet"),
+    "dataset": "data",
+    "hidden": "network and loss",
+    "batch_size": "training",
+    "backend": "arithmetic and ranks",
+    "output": "files and restarts",
+    "time_limit": "limits and messages",
 }
 
 
@@ -68,16 +48,14 @@ def build_parser(program: str, description: str, refused: Mapping[str, str]) -> 
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for title, keys in GROUPS.items():
-        group = parser.add_argument_group(title)
-        for key in keys:
-            if key not in refused:
-                _add_option(group, key)
-            if key == "hidden":
-                names = ", ".join(f"{n} = {_shown(w)}" for n, w in NETWORKS.items())
-                group.add_argument(
-                    "--network", metavar="NAME", default=argparse.SUPPRESS, help=names
-                )
+    for key in FIELDS:
+        if key in GROUPS:
+            group = parser.add_argument_group(GROUPS[key])
+        if key not in refused:
+            _add_option(group, key)
+        if key == "hidden":
+            names = ", ".join(f"{n} = {_shown(w)}" for n, w in NETWORKS.items())
+            group.add_argument("--network", metavar="NAME", default=argparse.SUPPRESS, help=names)
     _add_configuration(parser.add_argument_group("configuration"), refused)
     return parser
 

@@ -132,17 +132,21 @@ class RunConfig:
     max_steps: int | str = _option(
         "none", Integer(1, "none"), "end after N steps, also within an epoch"
     )
+    patience: int | str = _option(
+        "none", Integer(1, "none"), "end after N epochs without a lower validation loss"
+    )
+    target_accuracy: float | str = _option(
+        "none", Real(0, 1, word="none"), "end after an epoch with this validation accuracy or more"
+    )
+    keep_best: bool = _option(
+        False,
+        Flag(),
+        "also keep the weights of the epoch with the lowest validation loss, as --patience does",
+    )
+    optimizer: str = _option("sgd", Choice(tuple(OPTIMISERS)), "rule of the update")
     learning_rate: float | str = _option(
         "auto", Real(0, word="auto"), "step size; auto: by network, loss and batch"
     )
-    schedule: str = _option(
-        "constant",
-        Choice(tuple(SCHEDULES)),
-        "of the rate; step: a tenth from half of the steps on, a hundredth from three quarters on; "
-        "cosine: down to 0",
-    )
-    warmup_steps: int = _option(0, Integer(0), "steps in which the rate first grows linearly")
-    optimizer: str = _option("sgd", Choice(tuple(OPTIMISERS)), "rule of the update")
     momentum: float = _option(
         0.9,
         Real(0, 1, include_above=True),
@@ -156,17 +160,13 @@ class RunConfig:
     clip_norm: float | str = _option(
         "none", Real(0, word="none"), "scale the mean gradient down to this norm if it is longer"
     )
-    patience: int | str = _option(
-        "none", Integer(1, "none"), "end after N epochs without a lower validation loss"
+    schedule: str = _option(
+        "constant",
+        Choice(tuple(SCHEDULES)),
+        "of the rate; step: a tenth from half of the steps on, a hundredth from three quarters on; "
+        "cosine: down to 0",
     )
-    target_accuracy: float | str = _option(
-        "none", Real(0, 1, word="none"), "end after an epoch with this validation accuracy or more"
-    )
-    keep_best: bool = _option(
-        False,
-        Flag(),
-        "also keep the weights of the epoch with the lowest validation loss, as --patience does",
-    )
+    warmup_steps: int = _option(0, Integer(0), "steps in which the rate first grows linearly")
     seed: int = _option(0, Integer(0), "for the split, the initial weights and the order of rows")
     initial_weights: str = _option(
         "none", Text("FILE"), "begin with those of a run file, or of an export (.npz, .safetensors)"
@@ -177,16 +177,6 @@ class RunConfig:
         Choice(("auto", *REDUCTIONS)),
         "how to sum gradients over ranks; auto: shared if several ranks share a node and the "
         "backend can, else allreduce",
-    )
-    shards: int = _option(
-        SHARDS,
-        Integer(1, maximum=4096),
-        "for reproducible: products are cut into eight times as many units",
-    )
-    group_size: int | str = _option(
-        "node",
-        Integer(1, "node"),
-        "for shared and reproducible: at most N ranks of a node share memory; node: all do",
     )
     threads: int | str = _option(
         "auto",
@@ -205,16 +195,29 @@ class RunConfig:
         "products to 10 bits; bf16, on a processor with AMX with backend gemm, to 7; bf16x6, "
         "there, has the accuracy of float32; auto: the dtype",
     )
+    group_size: int | str = _option(
+        "node",
+        Integer(1, "node"),
+        "for shared and reproducible: at most N ranks of a node share memory; node: all do",
+    )
+    shards: int = _option(
+        SHARDS,
+        Integer(1, maximum=4096),
+        "for reproducible: products are cut into eight times as many units",
+    )
     output: str = _option(
         "auto", Text("FILE.h5"), "run file; auto: hpcpgd-DATASET-TIME-JOB-RUN.h5 in this folder"
     )
-    checkpoint_dir: str = _option(
-        "auto", Text("DIR"), "folder of checkpoints; auto: named after the run file"
+    overwrite: bool = _option(
+        False, Flag(), "replace an existing run file; an incomplete run is continued"
     )
     checkpoint_every: str = _option(
         "10min",
         CHECKPOINT_EVERY,
         "steps (500) or time (30s, 10min, 2h) between checkpoints; never: none, not even at a stop",
+    )
+    checkpoint_dir: str = _option(
+        "auto", Text("DIR"), "folder of checkpoints; auto: named after the run file"
     )
     resume: str = _option(
         "auto",
@@ -232,9 +235,6 @@ class RunConfig:
         LIMIT,
         "end the job (exit code 71) if ranks wait this long in a step or a validation, 3 times as "
         "long for a rank that writes, 6 times for one that loads or compiles; none: never",
-    )
-    overwrite: bool = _option(
-        False, Flag(), "replace an existing run file; an incomplete run is continued"
     )
     log_every: int | str = _option(
         "auto",
