@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hpcpgd.engines.parameters import initial_parameters, make_network
-from hpcpgd.kernels.blas import blas_library
 from hpcpgd.machine import gpu
-from hpcpgd.machine.resources import Resources
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.groups import Arena, make_group
 from hpcpgd.reductions.traffic import communicated
-from hpcpgd.train.planning import make_trainer
-from hpcpgd.train.warmup import warm_up
 from tests.emulation.build import compiler
-from tests.mpi.test_equivalence import config, dataset, emulated_gpu
+from tests.mpi.test_equivalence import config, emulated_gpu, planned
 
 
 class Counted:
@@ -50,17 +44,11 @@ class Counted:
 @pytest.mark.parametrize("reduction", ["allreduce", "overlap"])
 def test_bytes_of_a_step_on_gpus(comm: Any, reduction: str) -> None:
     """On GPUs no flags are sent with the gradient."""
-    settings = config("cuda", "float64", 37, reduction)
-    network = make_network(settings, dataset().n_in, dataset().n_out)
     world: Any = Counted(comm)
     on, _ = emulated_gpu(comm, gpu.STAGED)
-    trainer = make_trainer(
-        world, settings, dataset(), network, initial_parameters(network, 0),
-        Resources(1, False, None, on),
-    )  # fmt: skip
-    warm_up(trainer)
-    world.sent = 0
-    trainer.reduction.step(1, 0, 0.1)
+    with planned(world, config("cuda", "float64", 37, reduction), on=on) as trainer:
+        network, world.sent = trainer.engine.network, 0
+        trainer.reduction.step(1, 0, 0.1)
     sent = np.array([world.sent])
     mpi.allreduce_sum(comm, sent)
     sizes = (1,) * comm.size
@@ -76,7 +64,6 @@ def test_bytes_of_a_step_on_gpus(comm: Any, reduction: str) -> None:
 )  # fmt: skip
 def test_bytes_of_a_step(comm: Any, reduction: str, group_size: int | str, threads: int) -> None:
     settings = config("gemm", "float32", 37, reduction, group_size)
-    network = make_network(settings, dataset().n_in, dataset().n_out)
     ranks = mpi.join(comm)
     group = make_group(ranks, None if group_size == "node" else int(group_size))
     counted: dict[str, Any] = {
@@ -87,13 +74,8 @@ def test_bytes_of_a_step(comm: Any, reduction: str, group_size: int | str, threa
     world: Any = Counted(comm)
     arena = Arena(ranks, replace(group, **counted))
     grouped = reduction in ("shared", "reproducible")
-    trainer = make_trainer(
-        world, settings, dataset(), network, initial_parameters(network, 0),
-        Resources(threads, False, blas_library.find()), None, arena if grouped else None,
-    )  # fmt: skip
-    with closing(trainer):
-        warm_up(trainer)
-        world.sent = 0
+    with planned(world, settings, threads, arena=arena if grouped else None) as trainer:
+        network, world.sent = trainer.engine.network, 0
         trainer.reduction.step(1, 0, 0.1)
     sent = np.array([world.sent + sum(c.sent for c in counted.values())])
     mpi.allreduce_sum(comm, sent)

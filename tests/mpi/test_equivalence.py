@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.data import Dataset, load, prepare
+from hpcpgd.data.dataset import RawData, Split
 from hpcpgd.engines import context
 from hpcpgd.engines.parameters import initial_parameters, make_network
 from hpcpgd.errors import ReplicaError
@@ -22,8 +23,10 @@ from hpcpgd.machine.resources import Resources
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.groups import Arena, make_group
 from hpcpgd.parallel.mpi import MPI
+from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.results.history import History
 from hpcpgd.train.planning import make_trainer
+from hpcpgd.train.training_loop import Trainer
 from hpcpgd.train.warmup import warm_up
 from tests.emulation.build import compiler
 from tests.emulation.device import EmulatedDevice
@@ -44,24 +47,71 @@ def emulated_gpu(comm: Any, transport: str) -> tuple[gpu.Gpu, EmulatedDevice]:
     return gpu.Gpu(device, device.name, comm.size, device.free_bytes(), way), device
 
 
+@cache
+def numbers() -> Dataset:
+    """120 rows with two targets each, a fifth of them for validation."""
+    random = np.random.default_rng(5)
+    x = random.standard_normal((120, 6))
+    y = np.tanh(x @ random.standard_normal((6, 2)))
+    raw = RawData("numbers", Split(x, y), None, None, 2, 1.0, 0.0, True)
+    return prepare(raw, seed=0, train_rows=100, test_fraction=None)
+
+
+@contextmanager
+def planned(
+    comm: Any,
+    config: RunConfig,
+    threads: int = 1,
+    on: gpu.Gpu | None = None,
+    request: StopRequest | None = None,
+    arena: Arena | None = None,
+) -> Iterator[Trainer]:
+    """Yield a trainer that is ready for its first step; its threads end with the body."""
+    rows = numbers() if config.task == "regression" else dataset()
+    network = make_network(config, rows.n_in, rows.n_out)
+    parameters = initial_parameters(network, config.seed)
+    resources = Resources(threads, False, blas_library.find(), on)
+    with (
+        nullcontext(arena) if arena else sharing(comm, config) as memory,
+        closing(
+            make_trainer(comm, config, rows, network, parameters, resources, request, memory)
+        ) as trainer,
+    ):
+        warm_up(trainer)
+        yield trainer
+
+
 def train(
     comm: Any, config: RunConfig, threads: int = 1, on: gpu.Gpu | None = None
 ) -> tuple[Any, History]:
     """Return the parts of the weights after the configured epochs, in float64."""
-    network = make_network(config, dataset().n_in, dataset().n_out)
-    parameters = initial_parameters(network, config.seed)
-    found = blas_library.find()
-    resources = Resources(threads, False, found, on)
-    with (
-        sharing(comm, config) as arena,
-        closing(
-            make_trainer(comm, config, dataset(), network, parameters, resources, arena=arena)
-        ) as trainer,
-    ):
-        warm_up(trainer)
+    with planned(comm, config, threads, on) as trainer:
         trainer.run(config.epochs, lambda number, epoch: None)
-        parts = network.parts(trainer.engine.parameters).values()
+        parts = trainer.engine.network.parts(trainer.engine.parameters).values()
         return [part.astype(np.float64) for part in parts], trainer.history
+
+
+def distance(parts: Any, exact: Any) -> float:
+    """Return the largest difference between two runs' weights; NaN if one has NaN."""
+    return float(np.max([np.max(np.abs(p - t)) for p, t in zip(parts, exact, strict=True)]))
+
+
+def require_near(found: Any, expected: Any, bound: float) -> None:
+    """Weights and losses of a run are those of another, up to rounding."""
+    (parts, history), (exact, truth) = found, expected
+    assert distance(parts, exact) < bound
+    for name in ("train_loss", "validation_loss"):
+        np.testing.assert_allclose(
+            history.column(name), truth.column(name), rtol=0, atol=10 * bound
+        )
+
+
+def require_same_bits(found: Any, expected: Any) -> None:
+    """Weights and histories of two runs are the same."""
+    assert all(np.array_equal(a, b) for a, b in zip(found[0], expected[0], strict=True))
+    for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
+        one, other = found[1].column(name), expected[1].column(name)
+        assert np.array_equal(one, other, equal_nan=True)
 
 
 @contextmanager
@@ -103,17 +153,11 @@ def reference(batch: int | str) -> tuple[Any, History]:
 )
 def test_weights_after_three_epochs(comm: Any, backend: str, dtype: str, batch: int | str) -> None:
     """Batch 37 divides nothing; 2 is smaller than most rank counts."""
-    exact, expected = reference(batch)
-    parts, history = train(comm, config(backend, dtype, batch))
-    for part, truth in zip(parts, exact, strict=True):
-        assert np.max(np.abs(part - truth)) < BOUND[dtype]
-    for name in ("train_loss", "validation_loss"):
-        np.testing.assert_allclose(
-            history.column(name), expected.column(name), rtol=0, atol=10 * BOUND[dtype]
-        )
+    found = train(comm, config(backend, dtype, batch))
+    require_near(found, reference(batch), BOUND[dtype])
     if dtype == "float64":
         for name in ("train_accuracy", "validation_accuracy"):
-            assert np.array_equal(history.column(name), expected.column(name))
+            assert np.array_equal(found[1].column(name), reference(batch)[1].column(name))
 
 
 @pytest.mark.mpi
@@ -128,15 +172,8 @@ def test_weights_of_ranks_that_share_a_gpu(
     comm: Any, backend: str, dtype: str, batch: int | str, transport: str
 ) -> None:
     """The weights are those of the host; a step is two graphs, or one on a single rank."""
-    exact, expected = reference(batch)
     on, device = emulated_gpu(comm, transport)
-    parts, history = train(comm, config(backend, dtype, batch), on=on)
-    for part, truth in zip(parts, exact, strict=True):
-        assert np.max(np.abs(part - truth)) < BOUND[dtype]
-    for name in ("train_loss", "validation_loss"):
-        np.testing.assert_allclose(
-            history.column(name), expected.column(name), rtol=0, atol=10 * BOUND[dtype]
-        )
+    require_near(train(comm, config(backend, dtype, batch), on=on), reference(batch), BOUND[dtype])
     steps = 3 * -(-100 // batch) if isinstance(batch, int) else 3
     if comm.size == 1:
         assert device.graphs == steps
@@ -146,14 +183,12 @@ def test_weights_of_ranks_that_share_a_gpu(
 
 def is_noticed(comm: Any, settings: RunConfig, transport: str) -> bool:
     """Return whether the run sees that its ranks differ, or its weights are not those expected."""
-    exact, _ = reference(37)
     on, _ = emulated_gpu(comm, transport)
     try:
         parts, _ = train(comm, settings, on=on)
     except ReplicaError:
         return True
-    worst = max(np.max(np.abs(p - t)) for p, t in zip(parts, exact, strict=True))
-    return not worst < BOUND["float64"]
+    return not distance(parts, reference(37)[0]) < BOUND["float64"]
 
 
 @pytest.mark.mpi
@@ -181,17 +216,12 @@ def test_a_gpu_sums_layer_by_layer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Reduction ``overlap``: a graph a layer in the last chunk, and an update, a step."""
-    exact, expected = reference(batch)
     if capacity:
         row = make_network(config("cuda", "float64", batch), 784, 10).bytes_per_row()
         monkeypatch.setattr(context, "DEVICE_CHUNK", (capacity * row, 8192))
     on, device = emulated_gpu(comm, transport)
-    parts, history = train(comm, config("cuda", "float64", batch, "overlap"), on=on)
-    for part, truth in zip(parts, exact, strict=True):
-        assert np.max(np.abs(part - truth)) < BOUND["float64"]
-    np.testing.assert_allclose(
-        history.column("train_loss"), expected.column("train_loss"), rtol=0, atol=1e-11
-    )
+    found = train(comm, config("cuda", "float64", batch, "overlap"), on=on)
+    require_near(found, reference(batch), BOUND["float64"])
     if comm.size > 1 and batch != 2 and not capacity:
         steps = 3 * -(-100 // batch) if isinstance(batch, int) else 3
         assert device.graphs == steps * (3 + 1)
@@ -212,10 +242,8 @@ def test_a_layer_that_is_sent_too_early_would_be_noticed(
 @pytest.mark.mpi
 @pytest.mark.parametrize("backend", ["loops", "gemm"])
 def test_ranks_times_threads(comm: Any, backend: str) -> None:
-    exact, _ = reference(37)
-    parts, _ = train(comm, config(backend, "float64", 37), threads=2)
-    for part, truth in zip(parts, exact, strict=True):
-        assert np.max(np.abs(part - truth)) < BOUND["float64"]
+    found = train(comm, config(backend, "float64", 37), threads=2)
+    require_near(found, reference(37), BOUND["float64"])
 
 
 @pytest.mark.mpi
@@ -229,14 +257,10 @@ def test_all_ranks_hold_the_same_bits(comm: Any) -> None:
 
 @pytest.mark.mpi
 def test_rows_are_shared_out_evenly(comm: Any) -> None:
-    settings = config("gemm", "float32", 37)
-    network = make_network(settings, dataset().n_in, dataset().n_out)
-    parameters, resources = initial_parameters(network, 0), Resources(1, False, blas_library.find())
-    trainer = make_trainer(comm, settings, dataset(), network, parameters, resources)
-    warm_up(trainer)
-    trainer.run(3, lambda number, epoch: None)
-    if comm.rank == 0:
+    with planned(comm, config("gemm", "float32", 37)) as trainer:
+        trainer.run(3, lambda number, epoch: None)
         rows = trainer.timing.rows
+    if comm.rank == 0:
         assert rows.shape == (3, comm.size)
         assert (rows.sum(axis=1) == 100).all()
         steps = 3

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcpgd.errors import DivergedError
 from hpcpgd.kernels.tiles.amx import refusal
 from hpcpgd.parallel.mpi import MPI
-from hpcpgd.train.warmup import warm_up
-from tests.mpi.test_equivalence import BOUND, config, reference, sharing, train
-from tests.mpi.test_reductions import WAYS, planned
+from tests.mpi.test_equivalence import BOUND, config, distance, reference, require_same_bits, train
+from tests.mpi.test_reductions import WAYS, require_noticed
 
 pytestmark = [pytest.mark.amx, pytest.mark.mpi]
 ALL = [("allreduce", "node"), *WAYS]
@@ -36,8 +34,7 @@ def test_weights_after_three_epochs(
     exact, expected = reference(batch)
     for precision, bound, close in (("bf16x6", BOUND["float32"], 1e-3), ("bf16", 0.2, 0.1)):
         parts, history = train(comm, tiled(precision, batch, reduction, group_size), threads)
-        for part, truth in zip(parts, exact, strict=True):
-            assert np.max(np.abs(part - truth)) < bound
+        assert distance(parts, exact) < bound
         found, losses = history.column("train_loss"), expected.column("train_loss")
         np.testing.assert_allclose(found, losses, rtol=0, atol=close)
 
@@ -49,11 +46,7 @@ def test_the_bits_of_one_rank(
     comm: Any, precision: str, clip: float | str, group_size: int | str, threads: int
 ) -> None:
     settings = replace(tiled(precision, 37, "reproducible", group_size), clip_norm=clip)
-    alone, history = train(MPI.COMM_SELF, settings)
-    parts, found = train(comm, settings, threads)
-    assert all(np.array_equal(a, b) for a, b in zip(parts, alone, strict=True))
-    for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
-        assert np.array_equal(history.column(name), found.column(name))
+    require_same_bits(train(comm, settings, threads), train(MPI.COMM_SELF, settings))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -61,12 +54,4 @@ def test_the_bits_of_one_rank(
 def test_all_notice_what_is_not_finite(
     comm: Any, reduction: str, group_size: int | str, bad: float
 ) -> None:
-    settings = tiled("bf16x6", 37, reduction, group_size)
-    with sharing(comm, settings) as arena, planned(comm, settings, arena) as trainer:
-        warm_up(trainer)
-        comm.Barrier()
-        if comm.rank == comm.size - 1:
-            trainer.engine.network.weights(trainer.engine.parameters, 1)[:, 3] = bad
-        comm.Barrier()
-        with pytest.raises(DivergedError, match="the gradient at epoch 1, step 1 "):
-            trainer.run(1, lambda number, epoch: None)
+    require_noticed(comm, tiled("bf16x6", 37, reduction, group_size), bad)
