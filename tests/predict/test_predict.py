@@ -122,7 +122,7 @@ def test_without_output_only_the_scores_are_shown(done: dict[str, Done]) -> None
 
 
 def independent(folder: Path, name: str, x: Any) -> Any:
-    """Return the outputs by the run file alone, in float64."""
+    """Return the outputs, or a regression's numbers, by the run file alone, in float64."""
     with h5py.File(folder / f"{name}.h5") as file:
         model = file["model"]
         a = x * model.attrs["input_scale"] + model.attrs["input_offset"]
@@ -131,6 +131,8 @@ def independent(folder: Path, name: str, x: Any) -> Any:
         for layer in (f"layer{n}" for n in range(1, 9) if f"layer{n}" in model):
             z = a @ model[layer]["weights"][...].astype(float) + model[layer]["biases"][...]
             a = FUNCTIONS[model[layer].attrs["activation"]](z)
+        if "target_mean" in model:
+            a = a * model["target_deviation"][...] + model["target_mean"][...]
     return a
 
 
