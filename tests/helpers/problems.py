@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,9 @@ def the_blas() -> Any:
     found = blas_library.find()
     assert found is not None
     return found
+
+
+BOUND = {"float64": 1e-12, "float32": 2e-5}
 
 
 def upload(device: Any, array: Any) -> Any:
@@ -133,3 +136,25 @@ class Problem:
             out[:] = np.nan  # earlier contents must not matter
         plan.gradient(self.parameters(network), len(self.x), out, add)
         return [part.copy() for part in network.parts(out).values()], plan.work.take_totals()
+
+    def require_right(self, run: Any, out: Any, dtype: str) -> Any:
+        """Compare gradient, and gradient added to it, with the reference; return both's totals.
+
+        ``run(out, add)`` is ``gradient`` or ``device_gradient`` with a plan.
+        """
+        expected, totals = self.gradient(self.plan("reference", "float64"))
+        parts, seen = run(out)
+        twice, _ = run(out, add=True)
+        for part, double, exact in zip(parts, twice, expected, strict=True):
+            scale = np.abs(exact).max() + 1
+            assert np.max(np.abs(part - exact), initial=0) / scale < BOUND[dtype]
+            assert np.max(np.abs(double - 2 * exact), initial=0) / scale < 2 * BOUND[dtype]
+        return seen, totals
+
+    def require_right_on(self, device: Any, backend: str, dtype: str) -> Any:
+        """Compare a device's gradients with the reference; return both's totals."""
+        plan, rows = self.device_plan(backend, dtype, device)
+        out = upload(device, np.full(plan.network.size, np.nan, dtype))
+        seen, totals = self.require_right(partial(self.device_gradient, plan, rows), out, dtype)
+        np.testing.assert_allclose(seen[[0, 2]], totals[[0, 2]], rtol=BOUND[dtype])
+        return seen, totals
