@@ -25,12 +25,7 @@ PATTERN = "*-step-*.ckpt.h5"
 
 @dataclass(frozen=True)
 class Folder:
-    """The folder of a run's checkpoints, which is made when the first is written.
-
-    Attributes
-    ----------
-    path : Path
-    """
+    """The folder of a run's checkpoints, which is made when the first is written."""
 
     path: Path
 

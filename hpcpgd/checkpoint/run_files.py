@@ -15,13 +15,7 @@ from hpcpgd.environment import batch_system
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The files of a run.
-
-    Attributes
-    ----------
-    run_file : Path
-    checkpoints : Folder
-    """
+    """The files of a run."""
 
     run_file: Path
     checkpoints: Folder

@@ -43,7 +43,6 @@ def assemble(
     ----------
     name : str
         The dataset's name as the user gave it.
-    reading : Reading
     largest : float
         Largest magnitude that a feature may have.
     n_classes : int, optional

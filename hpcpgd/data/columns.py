@@ -57,7 +57,6 @@ def inspect(dialect: Dialect, sample: Sequence[str], wanted: str, where: str) ->
 
     Parameters
     ----------
-    dialect : Dialect
     sample : sequence of str
         At least one line.
     wanted : str

@@ -25,7 +25,6 @@ def read(path: Path, label_column: str, largest: float, regression: bool = False
 
     Parameters
     ----------
-    path : Path
     label_column : str
         ``auto``, ``first``, ``last``, ``none``, a header's name, or a number counted from 1.
     largest : float

@@ -55,8 +55,6 @@ class Data:
     ----------
     name : str
         The dataset's name as the user gave it.
-    train : Split
-    validation, test : Split or None
     n_out : int
         Number of classes, or of a regression's targets.
     scale, offset : float

@@ -26,7 +26,6 @@ def standardised(dataset: Dataset, dtype: str) -> Dataset:
 
     Parameters
     ----------
-    dataset : Dataset
     dtype : str
         Dtype of the new features, whose scale is 1 and offset 0.
 

@@ -45,8 +45,6 @@ class DeviceEngine(Engine):
     context : RunContext
         Its dataset is copied to the device as it is stored.  Its ``stop`` is read every
         ``CHECK_EVERY`` steps.
-    gpu : Gpu
-    plan : DevicePlan
     by_layer : bool
         Whether the last chunk of a slice is a graph for each layer, as `pieces` needs it.
     """

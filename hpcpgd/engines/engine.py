@@ -30,7 +30,6 @@ class Engine(ABC):
 
     Parameters
     ----------
-    context : RunContext
     capacity : int
         Rows that the engine scores at once.
 
@@ -90,7 +89,6 @@ class Engine(ABC):
 
         Parameters
         ----------
-        comm : Comm
         add_up : callable
             Replaces an array by its sum over the ranks of a communicator, in place.  The time
             that it takes counts as reduction.

@@ -26,7 +26,6 @@ class HostEngine(Engine):
 
     Parameters
     ----------
-    context : RunContext
     plan : Plan or ScheduledPlan
         A plan of the backend.  Its buffers hold one chunk of this rank's slice.
     numbers : int, optional

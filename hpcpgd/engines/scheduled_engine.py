@@ -40,7 +40,6 @@ class ScheduledEngine(HostEngine):
 
     Parameters
     ----------
-    context : RunContext
     plan : ScheduledPlan
         Makes the steps.
     scorer : ScheduledPlan, optional

@@ -17,7 +17,6 @@ def rank_is_gone(rank: int, ranks_here: int, rank_of: Rank, proc: Path = Path("/
 
     Parameters
     ----------
-    rank : int
     ranks_here : int
         How many ranks the launcher started on this machine; it may take a while until all are
         seen with their environment, before which none counts as gone.

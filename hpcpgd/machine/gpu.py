@@ -37,7 +37,6 @@ class Gpu:
     Attributes
     ----------
     device : Device
-    model : str
     sharing : int
         Ranks on one GPU: the largest number on any GPU of the job.
     free_bytes : int

@@ -14,7 +14,6 @@ def ensure_memory(ranks: mpi.Ranks, nbytes: int, what: str) -> None:
 
     Parameters
     ----------
-    ranks : Ranks
     nbytes : int
         Bytes that this rank needs.
     what : str

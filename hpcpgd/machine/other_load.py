@@ -46,7 +46,6 @@ class OtherLoad:
 
     Parameters
     ----------
-    ranks : Ranks
     path : Path
         The system's counters.
     """

@@ -74,8 +74,6 @@ def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
 
     Parameters
     ----------
-    ranks : Ranks
-    config : RunConfig
     flops : float
         Floating-point operations for a rank's slice of a minibatch.
 

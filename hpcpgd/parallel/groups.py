@@ -95,13 +95,7 @@ def make_group(ranks: mpi.Ranks, most: int | None) -> Group:
 
 @dataclass
 class Arena:
-    """Memory that all ranks of a group see.
-
-    Attributes
-    ----------
-    ranks : Ranks
-    group : Group
-    """
+    """Memory that all ranks of a group see."""
 
     ranks: mpi.Ranks
     group: Group

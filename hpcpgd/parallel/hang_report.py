@@ -31,7 +31,6 @@ class RankReport:
         The function that its thread is in.
     waits : bool
         Whether it waits in a collective there.
-    phase : str
     waited : float
         Seconds in its collective.
     """
@@ -107,8 +106,6 @@ def roll_call(
 
     Parameters
     ----------
-    comm : Comm
-    own : RankReport
     hosts : sequence of str
         Host and process of every rank.
     received : tuple of int and bytes, or None

@@ -68,7 +68,6 @@ class Watchdog:
     ----------
     program : str
         What begins the line that says why the job ended.
-    comm : Comm
     limits : mapping of str to float
         Seconds that a collective may take in each phase; the first is ``loading``.
     """

@@ -23,8 +23,6 @@ def write(path: Path, model: Model, arrays: dict[str, Array], run: str, rows: st
 
     Parameters
     ----------
-    path : Path
-    model : Model
     arrays : dict of str to ndarray
         ``row`` (rows,), the number of each row; ``predicted``: classes (rows,) or targets
         (rows, targets); of classes ``outputs`` (rows, classes); ``true`` if rows have labels.

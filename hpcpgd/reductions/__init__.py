@@ -14,7 +14,6 @@ def choose(config: RunConfig, most_on_node: int) -> str:
 
     Parameters
     ----------
-    config : RunConfig
     most_on_node : int
         The largest number of ranks on one node.
     """

@@ -17,7 +17,6 @@ class Reduction(ABC):
 
     Parameters
     ----------
-    context : RunContext
     engine : Engine
         This rank's arithmetic.  Its parameters are the same on all ranks.
 

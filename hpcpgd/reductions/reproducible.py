@@ -48,7 +48,6 @@ class Exchange:
 
     Parameters
     ----------
-    group : Group
     plan : ScheduledPlan
         Its schedule divides units over the workers of all groups, group after group.
     threads : int
@@ -140,8 +139,6 @@ class Reproducible(Reduction):
 
     Parameters
     ----------
-    context : RunContext
-    engine : ScheduledEngine
     exchange : Exchange
         Made for the plan of ``engine``.
     """

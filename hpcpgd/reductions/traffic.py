@@ -29,7 +29,6 @@ class ProductCost:
     ----------
     name : str
         ``forward``, ``back`` or ``gradient``.
-    layer : int
     flops : int
         Floating-point operations, on tiles of the products of all parts.
     bytes_moved : int
@@ -75,8 +74,6 @@ def communicated(
 
     Parameters
     ----------
-    network : Network
-    reduction : str
     rows : int
         Rows of the minibatch.
     sizes : tuple of int

@@ -16,7 +16,6 @@ def command(
     ----------
     words : sequence of str
         The arguments after ``hpcpgd train``.
-    ranks : int
     resume : str
         The new value of ``--resume``; "" leaves the arguments as they are.
     environ : mapping

@@ -21,8 +21,6 @@ class CheckpointTimer:
 
     Attributes
     ----------
-    comm : Comm
-    request : StopRequest
     every : Every
         Steps or seconds between checkpoints.
     write : callable

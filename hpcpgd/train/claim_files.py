@@ -27,7 +27,6 @@ class Opened:
 
     Attributes
     ----------
-    files : RunFiles
     state : State or None
         The checkpoint from which the run continues; None for a new run.
     path : Path or None
@@ -76,8 +75,6 @@ def open_run(config: RunConfig, files: RunFiles, argv: Sequence[str]) -> Opened:
 
     Parameters
     ----------
-    config : RunConfig
-    files : RunFiles
     argv : sequence of str
         The command line.  A batch job that is started again continues the run of its earlier
         start with the same command line, if the names of its files are default names.

@@ -73,13 +73,10 @@ class Session:
 
     Parameters
     ----------
-    ranks : Ranks
-    config : RunConfig
     argv : sequence of str
         The command line, for the record.  Without one, only the progress is printed.
     stop : StopRequest
         Ends the training between two steps.
-    watch : Watchdog
     """
 
     def __init__(

@@ -21,9 +21,6 @@ class Writer:
 
     Attributes
     ----------
-    comm : Comm
-    watch : Watchdog
-    files : RunFiles
     record : RunRecord
         The content of the run file.
     facts : dict of str to str

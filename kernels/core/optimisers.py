@@ -18,7 +18,6 @@ class OptimiserTraits:
 
     Attributes
     ----------
-    rule : int
     vectors : int
         Numbers that it keeps for each parameter.
     decoupled : bool
@@ -44,7 +43,6 @@ class Update(NamedTuple):
 
     Attributes
     ----------
-    rule : int
     rate : float
         The learning rate; for Adam divided by the bias correction of the mean.
     scale : float

@@ -28,7 +28,6 @@ class Product:
         Rows of c, columns of c, length of the sums.
     a, b, c : int
         Addresses; each matrix is contiguous.
-    beta : float
     precision : str
         ``float32``, ``tf32`` (float32 numbers whose products keep 10 bits of mantissa and
         are summed in float32) or ``float64``.

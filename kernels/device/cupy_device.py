@@ -27,7 +27,6 @@ class Buffer:
 
     Attributes
     ----------
-    address : int
     size : int
         Number of elements.
     dtype : dtype

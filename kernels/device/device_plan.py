@@ -38,8 +38,6 @@ class DeviceRows:
 
     Attributes
     ----------
-    rows : int
-    features, labels : Buffer
     scale, offset : float
         Inputs are ``features * scale + offset``, in the run's number type.
     bits : int
@@ -66,10 +64,8 @@ class DevicePlan(ABC):
 
     Parameters
     ----------
-    network : Network
     capacity : int
         Rows that the buffers hold.
-    device : Device
     precision : str
         Precision of the products: ``float32``, ``tf32`` or ``float64``.
     """

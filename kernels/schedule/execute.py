@@ -85,10 +85,6 @@ class Work(NamedTuple):
     ----------
     library : NamedTuple
         The library that units call; its type selects the backend's functions.
-    barrier : Barrier
-    layout : Layout
-    memory : Memory
-    source : Source
     """
 
     library: Any

@@ -160,10 +160,8 @@ def divided(
 
     Parameters
     ----------
-    network : Network
     rows : int
         Rows of the minibatch that the workers share.
-    workers : int
     owners : int, optional
         How many workers, the first ones, have a block of the gradient; default all.
     shards : int, optional
@@ -229,10 +227,8 @@ def fixed(network: Network, rows: int, shards: int, workers: int) -> Schedule:
 
     Parameters
     ----------
-    network : Network
     rows : int
         Rows of a full minibatch.
-    shards : int
     workers : int
         Number of threads of all ranks.
     """

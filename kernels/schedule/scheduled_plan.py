@@ -55,7 +55,6 @@ class Rows:
 
     Attributes
     ----------
-    source : Source
     begin, end : int
         The rows of the buffers that receive them, the first and one after the last.
     position : int
@@ -79,14 +78,11 @@ class ScheduledPlan:
 
     Parameters
     ----------
-    network : Network
     capacity : int
         Rows that the buffers hold.
     library : NamedTuple
         What units call; its type selects the backend's.
     blas : Blas, MatmulStandIn or None
-    schedule : Schedule
-    place : WorkerRange
     pool : WorkerPool, optional
         Threads that other plans use, too; by default a new pool.
 

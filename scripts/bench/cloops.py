@@ -50,7 +50,6 @@ class Plan:
 
     Parameters
     ----------
-    network : Network
     capacity : int
         Rows that the buffers hold.
     flags : tuple of str

@@ -51,7 +51,6 @@ class Contestant:
 
     Attributes
     ----------
-    name : str
     make : callable
     loss : str
         The loss that it minimises, with whose gradient its gradient is compared.

@@ -51,7 +51,6 @@ class Floor:
 
     Parameters
     ----------
-    setting : Setting
     threads : int
         Must be 1.
     """

@@ -26,7 +26,6 @@ class PeerProcess:
     label : str
         The program's name in errors.
     command : sequence of str
-    threads : int
 
     Raises
     ------

@@ -19,10 +19,8 @@ class PeerRunner:
 
     Parameters
     ----------
-    process : PeerProcess
     folder : Path
         Folder for files that the program and this rank exchange.
-    setting : Setting
     """
 
     def __init__(self, process: PeerProcess, folder: Path, setting: Setting) -> None:

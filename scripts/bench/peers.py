@@ -64,7 +64,6 @@ class Peers:
     ----------
     comm : Comm
         Communicator of both ranks.
-    cores : Cores
     python : str or None
         The interpreter that runs the programs; None for no programs.
     peers : tuple of Peer

@@ -28,8 +28,6 @@ class Cell:
 
     Attributes
     ----------
-    name : str
-    placement : Placement
     work : Work or None
         None on a rank that does not take part.
     steps : int
@@ -80,7 +78,6 @@ class Section:
         As the paper names it.
     batch : int
         Examples of a step.
-    shape : Network
     cells : list of Cell
     rounds : list of Round
         Disturbed ones as well.
@@ -120,7 +117,6 @@ class Stopwatch:
     ----------
     comm : Comm
         Communicator of both ranks.
-    cores : Cores
     target : float
         Seconds that a cell should take.
     """

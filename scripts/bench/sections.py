@@ -59,7 +59,6 @@ class Builder:
     ----------
     comm, alone : Comm
         Communicators of both ranks, and of each rank by itself.
-    cores : Cores
     blas : Blas or MatmulStandIn
     peers : sequence of Entry
         Other libraries, timed in the same rounds as the training program.

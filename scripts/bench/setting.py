@@ -39,8 +39,6 @@ class Setting:
     ----------
     comm : Comm
         The ranks that share a step.
-    dataset : Dataset
-    network : Network
     batch : int
         Rows of a minibatch over all ranks.
     blas : Blas or MatmulStandIn

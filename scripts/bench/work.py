@@ -12,7 +12,6 @@ class Spent:
 
     Attributes
     ----------
-    seconds : float
     cpu : float
         Processor time of all its threads in seconds.
     """

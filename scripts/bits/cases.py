@@ -18,13 +18,10 @@ class Case:
 
     Attributes
     ----------
-    name : str
     words : str
         Its flags, without those that vary.
-    backend : str
     threads : tuple of int
         Numbers of threads, each tried with every number of ranks.
-    reduction : str
     """
 
     name: str

@@ -14,12 +14,7 @@ from scripts.bits.launch import execute
 
 
 class Check:
-    """The execution of a plan.
-
-    Parameters
-    ----------
-    plan : Plan
-    """
+    """The execution of a plan."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

@@ -29,7 +29,6 @@ class Outcome:
         The hash in the run file, our hash of the weights in the run file, and the histories.
     error : float
         Largest error of a weight, relative to the largest weight of its array.
-    blas : str
     """
 
     run: Run

@@ -26,9 +26,6 @@ class Cell:
 
     Attributes
     ----------
-    network : str
-    batch : int
-    precision : str
     flops : int
         Floating-point operations per example.
     errors : dict
