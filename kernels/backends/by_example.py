@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from hpcpgd.kernels.backends.thread_team import ThreadTeam
 from hpcpgd.kernels.core.activations import activate, multiply_by_slope, softmax
 from hpcpgd.kernels.core.compiled import Kernel, compiled
 from hpcpgd.kernels.core.elementwise import add, output_delta, score
 from hpcpgd.kernels.core.network import FUNCTION, SLOPE, SOFTMAX, Array, Network
+from hpcpgd.kernels.core.partition import block_range
 from hpcpgd.kernels.core.views import activations_of, biases_of, deltas_of, kept_of, weights_of
 from hpcpgd.kernels.core.workspace import Buffers, Workspace
 from hpcpgd.kernels.schedule import units
@@ -154,15 +156,14 @@ UNITS: dict[Callable[..., None], Kernel] = {
 
 
 class ExamplePlan:
-    """The common base of the plans of both backends: buffers and propagation.
+    """Forward and backward propagation of up to ``capacity`` rows, for both backends.
 
     Parameters
     ----------
-    network : Network
     capacity : int
         Rows that the buffers hold.
     threads : int
-        Threads that call ``propagate`` at the same time.
+        Threads that share the examples.
     library : NamedTuple
         Its type decides which backend's products are called.
     """
@@ -172,11 +173,49 @@ class ExamplePlan:
         self.work = Workspace(network, capacity, threads)
         self._buffers = self.work.buffers
         self._library = library
+        self._team = ThreadTeam(threads)
+        self._partial = [network.zeros() for _ in range(threads - 1)]
 
-    def propagate(
-        self, parameters: Array, rows: Span, thread: int = 0, out: Array | None = None
+    def gradient(self, parameters: Array, count: int, out: Array, add: bool) -> None:
+        """Sum the gradient over the first ``count`` rows into ``out``, and add their scores."""
+        sums = [out, *self._partial]
+
+        def examples(thread: int) -> None:
+            if thread > 0 or not add:
+                sums[thread][:] = 0
+            rows = block_range(count, self._team.size, thread)
+            self._propagate(parameters, rows, thread, sums[thread])
+
+        self._team.run(examples)
+        self._team.run(self._join(sums))
+
+    def evaluate(self, parameters: Array, count: int) -> None:
+        """Predict the first ``count`` rows and add their loss and correct answers to the totals."""
+
+        def examples(thread: int) -> None:
+            rows = block_range(count, self._team.size, thread)
+            self._propagate(parameters, rows, thread)
+
+        self._team.run(examples)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._team.close()
+
+    def _propagate(
+        self, parameters: Array, rows: Span, thread: int, out: Array | None = None
     ) -> None:
         """Predict ``rows`` and add up their scores; add their gradient to ``out`` if given."""
         target = parameters if out is None else out  # without ``learn`` it is not written
         learn = out is not None
         _propagate(self._library, self._buffers, parameters, rows, thread, learn, target)
+
+    def _join(self, sums: list[Array]) -> Any:
+        """Return the function of one thread: it adds a block of all partial gradients."""
+
+        def block(thread: int) -> None:
+            start, stop = block_range(sums[0].size, self._team.size, thread)
+            for partial in sums[1:]:
+                add(sums[0][start:stop], partial[start:stop])
+
+        return block

@@ -58,31 +58,8 @@ offer(
 
 
 class Plan(by_example.ExamplePlan):
-    """Forward and backward propagation of up to ``capacity`` rows.
-
-    Parameters
-    ----------
-    network : Network
-    capacity : int
-        Rows that the buffers hold.
-    threads : int
-        Threads inside each product; the caller sets this number in the BLAS.
-    blas : Blas
-    """
+    """A plan with ``threads`` inside each product, which the caller sets in the BLAS."""
 
     def __init__(self, network: Network, capacity: int, threads: int, blas: Any) -> None:
         super().__init__(network, capacity, 1, calls(blas, network.dtype))
         self._blas = blas  # keeps the library open, so that its addresses stay valid
-
-    def gradient(self, parameters: Array, count: int, out: Array, add: bool) -> None:
-        """Sum the gradient over the first ``count`` rows into ``out``, and add their scores."""
-        if not add:
-            out[:] = 0
-        self.propagate(parameters, (0, count), out=out)
-
-    def evaluate(self, parameters: Array, count: int) -> None:
-        """Predict the first ``count`` rows and add their loss and correct answers to the totals."""
-        self.propagate(parameters, (0, count))
-
-    def close(self) -> None:
-        """Do nothing: this plan has no threads."""

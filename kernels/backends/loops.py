@@ -10,12 +10,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from hpcpgd.kernels.backends import by_example
-from hpcpgd.kernels.backends.thread_team import ThreadTeam
 from hpcpgd.kernels.core.arithmetic import dot, fma
 from hpcpgd.kernels.core.compiled import compiled
-from hpcpgd.kernels.core.elementwise import add, copy
+from hpcpgd.kernels.core.elementwise import copy
 from hpcpgd.kernels.core.network import Array, Network
-from hpcpgd.kernels.core.partition import block_range
 from hpcpgd.kernels.core.views import matrix_at
 from hpcpgd.kernels.schedule.units import offer
 
@@ -68,56 +66,7 @@ offer(
 
 
 class Plan(by_example.ExamplePlan):
-    """Forward and backward propagation of up to ``capacity`` rows.
-
-    Parameters
-    ----------
-    network : Network
-    capacity : int
-        Rows that the buffers hold.
-    threads : int
-        Threads that share the examples.
-    blas : object
-        Not used: this backend calls no BLAS.
-    """
+    """A plan whose ``threads`` share the examples; ``blas`` is not used."""
 
     def __init__(self, network: Network, capacity: int, threads: int, blas: Any) -> None:
         super().__init__(network, capacity, threads, calls(blas, network.dtype))
-        self._team = ThreadTeam(threads)
-        self._partial = [network.zeros() for _ in range(threads - 1)]
-
-    def gradient(self, parameters: Array, count: int, out: Array, add: bool) -> None:
-        """Sum the gradient over the first ``count`` rows into ``out``, and add their scores."""
-        sums = [out, *self._partial]
-
-        def examples(thread: int) -> None:
-            if thread > 0 or not add:
-                sums[thread][:] = 0
-            rows = block_range(count, self._team.size, thread)
-            self.propagate(parameters, rows, thread, sums[thread])
-
-        self._team.run(examples)
-        self._team.run(self._join(sums))
-
-    def evaluate(self, parameters: Array, count: int) -> None:
-        """Predict the first ``count`` rows and add their loss and correct answers to the totals."""
-
-        def examples(thread: int) -> None:
-            rows = block_range(count, self._team.size, thread)
-            self.propagate(parameters, rows, thread)
-
-        self._team.run(examples)
-
-    def close(self) -> None:
-        """End the threads."""
-        self._team.close()
-
-    def _join(self, sums: list[Array]) -> Any:
-        """Return the function of one thread: it adds a block of all partial gradients."""
-
-        def block(thread: int) -> None:
-            start, stop = block_range(sums[0].size, self._team.size, thread)
-            for partial in sums[1:]:
-                add(sums[0][start:stop], partial[start:stop])
-
-        return block
