@@ -26,6 +26,7 @@ from hpcpgd.errors import DataError, OutputError
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.results.history import Epoch, History, Timing
 from hpcpgd.results.record import RankPlace, Segment
+from tests.helpers.hdf5 import Change, instead, virtual
 
 NETWORK = Network((5, 4, 3), "float32", "tanh", "softmax", "cross-entropy")
 
@@ -111,58 +112,23 @@ def _soft(file: h5py.File) -> None:
     file["totals"] = h5py.SoftLink("/totals2")
 
 
-def _external_group(file: h5py.File) -> None:
-    del file["model"]
-    file["model"] = h5py.ExternalLink("other.h5", "/model")
+def _facts(change: Callable[[bytes], bytes]) -> Change:
+    return lambda file: instead("facts", np.bytes_(change(bytes(file["facts"][()]))))(file)
 
 
-def _virtual(file: h5py.File) -> None:
-    layout = h5py.VirtualLayout((3, 8), "f8")
-    layout[:] = h5py.VirtualSource("other.h5", "t", (3, 8))
-    del file["totals"]
-    file.create_virtual_dataset("totals", layout)
+def _replaced(old: bytes, new: bytes) -> Change:
+    return _facts(lambda text: text.replace(old, new))
 
 
-def _objects(file: h5py.File) -> None:
-    del file["facts"]
-    file["facts"] = "text of any length"
-
-
-def _never_written(file: h5py.File) -> None:
-    del file["totals"]
-    file.create_dataset("totals", (2**40, 8), "f8", chunks=(1, 8))
-
-
-def _compressed(file: h5py.File) -> None:
-    del file["totals"]
-    file.create_dataset("totals", data=np.zeros((10**5, 8)), compression="gzip")
-
-
-def _facts(change: Callable[[bytes], bytes]) -> Callable[[h5py.File], None]:
-    def apply(file: h5py.File) -> None:
-        text = bytes(file["facts"][()])
-        del file["facts"]
-        file["facts"] = np.bytes_(change(text))
-
-    return apply
-
-
-def _facts_are(file: h5py.File, value: Any) -> None:
-    del file["facts"]
-    file["facts"] = value
-
-
-def _cut(file: h5py.File, name: str) -> None:
-    values = file[name][...]
-    del file[name]
-    file[name] = values[:, :, :4]
+def _cut(file: h5py.File) -> None:
+    instead("timing/segment1/seconds", file["timing/segment1/seconds"][:, :, :4])(file)
 
 
 def _same(file: h5py.File) -> None:
     """A thousand segments that share the data of the first claim more than the file has."""
     facts = json.loads(bytes(file["facts"][()]))
     facts["segments"] = facts["segments"][:1] * 1000
-    _facts_are(file, np.bytes_(json.dumps(facts).encode()))
+    instead("facts", np.bytes_(json.dumps(facts).encode()))(file)
     group = file["timing/segment1"]
     del group["seconds"]
     group["seconds"] = np.zeros((2, 2, 5))
@@ -175,41 +141,39 @@ def _same(file: h5py.File) -> None:
     group["seconds"] = file["big"]
 
 
-HOSTILE: dict[str, Callable[[Any], Any]] = {
+HOSTILE: dict[str, Change] = {
     "soft link": _soft,
-    "external link": _external_group,
-    "virtual": _virtual,
-    "objects": _objects,
-    "never written": _never_written,
-    "compressed": _compressed,
+    "external link": instead("model", h5py.ExternalLink("other.h5", "/model")),
+    "virtual": virtual("totals", (3, 8)),
+    "objects": instead("facts", "text of any length"),
+    "never written": instead("totals", (2**40, 8), "f8", chunks=(1, 8)),
+    "compressed": instead("totals", data=np.zeros((10**5, 8)), compression="gzip"),
     "no json": _facts(lambda text: b"{" * 100_000),
     "a list": _facts(lambda text: b"[]"),
-    "other widths": _facts(lambda text: text.replace(b"[5, 4, 3]", b"[5, 4, 4]")),
-    "huge widths": _facts(lambda text: text.replace(b"[5, 4, 3]", b"[4000000000, 4, 3]")),
-    "no widths": _facts(lambda text: text.replace(b"[5, 4, 3]", b"[]")),
-    "negative widths": _facts(lambda text: text.replace(b"[5, 4, 3]", b"[-5, 4, 3]")),
-    "unknown dtype": _facts(lambda text: text.replace(b"float32", b"object ")),
-    "ranks are text": _facts(lambda text: text.replace(b'"ranks": 2', b'"ranks": ""')),
-    "a host is a number": _facts(lambda text: text.replace(b'"cpu"', b"7")),
-    "steps are text": _facts(lambda text: text.replace(b'"steps": 17', b'"steps": "x"')),
-    "segments missing": _facts(lambda text: text.replace(b'"segments"', b'"segmente"')),
-    "schema": _facts(lambda text: text.replace(b"hpcpgd.checkpoint/2", b"hpcpgd.run/2")),
-    "a number for the facts": lambda file: _facts_are(file, np.int64(2**40)),
-    "numbers for the facts": lambda file: _facts_are(file, np.zeros(9, "u1")),
-    "a run elsewhere": _facts(lambda text: text.replace(b"0a1b2c3d", b"../0a1b2")),
-    "steps beyond 64 bits": _facts(
-        lambda text: text.replace(b'"steps": 17', b'"steps": ' + b"9" * 20)
-    ),
-    "negative steps": _facts(lambda text: text.replace(b'"steps": 17', b'"steps": -7')),
-    "an unknown function": _facts(lambda text: text.replace(b'"tanh"', b'"tonh"')),
-    "an alias of numpy": _facts(lambda text: text.replace(b'"float32"', b'"a"')),
-    "half a letter": _facts(lambda text: text.replace(b'"cpu"', b'"\\ud800"')),
-    "a zero byte": _facts(lambda text: text.replace(b'"cpu"', b'"\\u0000"')),
+    "other widths": _replaced(b"[5, 4, 3]", b"[5, 4, 4]"),
+    "huge widths": _replaced(b"[5, 4, 3]", b"[4000000000, 4, 3]"),
+    "no widths": _replaced(b"[5, 4, 3]", b"[]"),
+    "negative widths": _replaced(b"[5, 4, 3]", b"[-5, 4, 3]"),
+    "unknown dtype": _replaced(b"float32", b"object "),
+    "ranks are text": _replaced(b'"ranks": 2', b'"ranks": ""'),
+    "a host is a number": _replaced(b'"cpu"', b"7"),
+    "steps are text": _replaced(b'"steps": 17', b'"steps": "x"'),
+    "segments missing": _replaced(b'"segments"', b'"segmente"'),
+    "schema": _replaced(b"hpcpgd.checkpoint/2", b"hpcpgd.run/2"),
+    "a number for the facts": instead("facts", np.int64(2**40)),
+    "numbers for the facts": instead("facts", np.zeros(9, "u1")),
+    "a run elsewhere": _replaced(b"0a1b2c3d", b"../0a1b2"),
+    "steps beyond 64 bits": _replaced(b'"steps": 17', b'"steps": ' + b"9" * 20),
+    "negative steps": _replaced(b'"steps": 17', b'"steps": -7'),
+    "an unknown function": _replaced(b'"tanh"', b'"tonh"'),
+    "an alias of numpy": _replaced(b'"float32"', b'"a"'),
+    "half a letter": _replaced(b'"cpu"', b'"\\ud800"'),
+    "a zero byte": _replaced(b'"cpu"', b'"\\u0000"'),
     "no ranks": _facts(lambda text: re.sub(rb'"places": \[.*?\]', b'"places": []', text)),
     "no segments": _facts(lambda text: re.sub(rb'"segments": .*', b'"segments": []}', text)),
-    "fewer phases": lambda file: _cut(file, "timing/segment1/seconds"),
-    "the same twice": lambda file: _same(file),
-    "nothing": lambda file: [file.__delitem__(name) for name in list(file)],
+    "fewer phases": _cut,
+    "the same twice": _same,
+    "nothing": h5py.File.clear,
 }
 
 
@@ -246,6 +210,12 @@ def test_no_hdf5_at_all(tmp_path: Path) -> None:
             load(path)
     with pytest.raises(DataError, match="no such file"):
         load(tmp_path / "none.ckpt.h5")
+
+
+def newest(folder: Folder) -> tuple[Path, State]:
+    found = folder.newest()
+    assert found is not None
+    return found
 
 
 def save(folder: Folder, state: State, steps: int) -> Path:
@@ -285,9 +255,8 @@ def test_a_damaged_one_is_told_of_and_passed_over(
     assert folder.newest() is None
     older, newer = save(folder, state, 10), save(folder, state, 20)
     newer.write_bytes(newer.read_bytes()[:-1])
-    found = folder.newest()
-    assert found is not None
-    assert (found[0], found[1].steps) == (older, 10)
+    path, found = newest(folder)
+    assert (path, found.steps) == (older, 10)
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "warning" in error
@@ -304,14 +273,10 @@ def test_more_steps_in_an_older_file_are_told_of(
     more, less = (folder.save(replace(state, steps=steps)) for steps in (20, 10))
     for age, path in enumerate((less, more)):  # as a copy may have it
         os.utime(path, (100 - age, 100 - age))
-    found = folder.newest()
-    assert found is not None
-    assert found[0] == less
+    assert newest(folder)[0] == less
     assert f"{less} was written last, but {more.name} has more steps" in capsys.readouterr().err
     renamed = less.rename(tmp_path / "my-step-one.ckpt.h5")
-    found = folder.newest()
-    assert found is not None
-    assert found[0] == renamed
+    assert newest(folder)[0] == renamed
     assert capsys.readouterr().err == ""
 
 
@@ -323,9 +288,7 @@ def test_a_clock_that_was_wrong_hides_and_drops_nothing(state: State, tmp_path: 
     for steps in (40, 50):
         path = folder.save(replace(state, steps=steps))
         assert folder.newest_first()[0] == path
-        found = folder.newest()
-        assert found is not None
-        assert found[1].steps == steps
+        assert newest(folder)[1].steps == steps
     assert len(folder.newest_first()) == KEPT
 
 
@@ -339,9 +302,7 @@ def test_a_link_that_leads_nowhere_is_told_of_and_passed_over(
     assert len(folder.newest_first()) == KEPT + 1
     path.unlink()
     path.symlink_to("nowhere")
-    found = folder.newest()
-    assert found is not None
-    assert found[1].steps == 30
+    assert newest(folder)[1].steps == 30
     assert f"{path}: no such file" in capsys.readouterr().err
 
 

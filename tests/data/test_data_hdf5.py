@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,17 +16,17 @@ from hpcpgd.data import load
 from hpcpgd.data.dataset import sha256
 from hpcpgd.environment import memory_limits
 from hpcpgd.errors import DataError
+from tests.helpers.hdf5 import Change, instead, virtual
 
 X = np.random.default_rng(1).random((8, 3, 2))
 Y = np.arange(8) % 4
 
 
-def write(path: Path, *extra: Callable[[h5py.File], object], train: bool = True) -> Path:
+def write(path: Path, *changes: Change) -> Path:
     with h5py.File(path, "w") as file:
-        if train:
-            file["x_train"], file["y_train"] = X, Y
-        for add in extra:
-            add(file)
+        file["x_train"], file["y_train"] = X, Y
+        for change in changes:
+            change(file)
     return path
 
 
@@ -58,75 +58,59 @@ def test_same_hash_as_npz(tmp_path: Path) -> None:
     assert sha256(first) == sha256(second)
 
 
-def virtual(file: h5py.File) -> None:
-    layout = h5py.VirtualLayout((8, 6), "f8")
-    layout[:] = h5py.VirtualSource("other.h5", "x", (8, 6))
-    file.create_virtual_dataset("x_train", layout)
-    file["y_train"] = Y
-
-
 def external(file: h5py.File) -> None:
     outside = str(Path(file.filename).with_name("outside"))  # HDF5 fills it with zeros
-    file.create_dataset("x_train", (8, 6), "u1", external=[(outside, 0, 48)])
-    file["y_train"] = Y
+    instead("x_train", (8, 6), "u1", external=[(outside, 0, 48)])(file)
 
 
-def soft(file: h5py.File) -> None:
-    file["x_train"] = X
-    file["y_train"] = h5py.SoftLink("/x_train")
+def little(file: h5py.File) -> None:
+    instead("x_train", (2**30, 2**20), "f8", chunks=(1, 8))(file)
+    file["x_train"][0, :8] = 1  # one chunk is written, 8 PiB are claimed
 
 
-def outside(file: h5py.File) -> None:
-    file["x_train"] = h5py.ExternalLink("other.h5", "/x_train")
-    file["y_train"] = Y
+def twice() -> Any:
+    """Gzip of gzip: 2 kB that become a gigabyte, though 64 bytes are stated."""
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk((8, 1))
+    for _ in range(2):
+        plist.set_filter(h5py.h5z.FILTER_DEFLATE, h5py.h5z.FLAG_OPTIONAL, (9,))
+    return plist
 
 
-def group(file: h5py.File) -> None:
-    file.create_group("x_train")
-    file["y_train"] = Y
+LONG = ["cat", "dog"] * 3 + ["x" * 300] * 2
+BAD: list[tuple[Change, str]] = [
+    (virtual("x_train", (8, 6)), "x_train: expected values in this file, found a virtual dataset"),
+    (external, "x_train: expected values in this file, found external storage"),
+    (
+        instead("y_train", h5py.SoftLink("/x_train")),
+        "y_train: expected a dataset of this file, fo",
+    ),
+    (instead("x_train", h5py.ExternalLink("other.h5", "/x_train")), "file, found ExternalLink"),
+    (
+        instead("x_train", h5py.SoftLink("/")),
+        "x_train: expected a dataset of this file, found So",
+    ),
+    (instead("x_train"), "has no array x_train (it holds 'y_train')"),
+    (instead("y_train", LONG), "y_train: has a label of 300 characters, expected 256 at most"),
+    (instead("x_train", ["1.5"] * 8), "x_train: has dtype object, expected numbers"),
+    (instead("x_train", (2**40, 2**20), "f8", chunks=(1, 8)), "but no value was ever written"),
+    (instead("x_train", h5py.Empty("f4")), "x_train: has no shape"),
+    (lambda file: file.move("x_train", "z_train"), "has no array x_train (it holds 'y_train', 'z_"),
+    (little, "claims 9007199254741056 bytes, more than 64 stored bytes can hold"),
+    (
+        instead("x_train", (8, 1), "f8", dcpl=twice()),
+        "x_train: has HDF5 filters 1 (gzip), 1 (gzip), expected shuffle, fletcher32",
+    ),
+    (
+        instead("x_train", data=X, scaleoffset=2),
+        "x_train: has HDF5 filters 6 (scaleoffset), expected shuffle",
+    ),
+]
 
 
-def text(file: h5py.File) -> None:
-    file["x_train"] = X
-    file["y_train"] = ["cat", "dog"] * 3 + ["x" * 300] * 2
-
-
-def texts(file: h5py.File) -> None:
-    file["x_train"] = ["1.5"] * 8
-    file["y_train"] = Y
-
-
-def claimed(file: h5py.File) -> None:
-    file.create_dataset("x_train", (2**40, 2**20), "f8", chunks=(1, 8))
-    file["y_train"] = Y
-
-
-def shapeless(file: h5py.File) -> None:
-    file["x_train"] = h5py.Empty("f4")
-    file["y_train"] = Y
-
-
-def renamed(file: h5py.File) -> None:
-    file["z_train"], file["y_train"] = X, Y
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (virtual, "x_train: expected values in this file, found a virtual dataset"),
-        (external, "x_train: expected values in this file, found external storage"),
-        (soft, "y_train: expected a dataset of this file, found SoftLink"),
-        (outside, "x_train: expected a dataset of this file, found ExternalLink"),
-        (group, "has no array x_train (it holds 'y_train')"),
-        (text, "y_train: has a label of 300 characters, expected 256 at most"),
-        (texts, "x_train: has dtype object, expected numbers"),
-        (claimed, "but no value was ever written"),
-        (shapeless, "x_train: has no shape"),
-        (renamed, "has no array x_train (it holds 'y_train', 'z_train')"),
-    ],
-)
-def test_refused(tmp_path: Path, make: Callable[[h5py.File], None], message: str) -> None:
-    refused(write(tmp_path / "bad.h5", make, train=False), message)
+@pytest.mark.parametrize(("make", "message"), BAD, ids=[message for _, message in BAD])
+def test_refused(tmp_path: Path, make: Change, message: str) -> None:
+    refused(write(tmp_path / "bad.h5", make), message)
 
 
 def test_larger_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,60 +119,9 @@ def test_larger_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     refused(path, "needs 0.0 GiB of memory")
 
 
-def little(file: h5py.File) -> None:
-    data = file.create_dataset("x_train", (2**30, 2**20), "f8", chunks=(1, 8))
-    data[0, :8] = 1  # one chunk is written, 8 PiB are claimed
-    file["y_train"] = Y
-
-
-def bomb(file: h5py.File) -> None:
-    """Gzip of gzip: 2 kB that become a gigabyte, though 64 bytes are stated."""
-    file.create_dataset("x_train", (8, 1), "f8", **twice())
-    file["y_train"] = Y
-
-
-def twice() -> dict[str, object]:
-    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plist.set_chunk((8, 1))
-    for _ in range(2):
-        plist.set_filter(h5py.h5z.FILTER_DEFLATE, h5py.h5z.FLAG_OPTIONAL, (9,))
-    return {"dcpl": plist}
-
-
-def scaled(file: h5py.File) -> None:
-    file.create_dataset("x_train", data=X, scaleoffset=2)
-    file["y_train"] = Y
-
-
-def no_group(file: h5py.File) -> None:
-    file["x_train"] = h5py.SoftLink("/")
-    file["y_train"] = Y
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (little, "claims 9007199254741056 bytes, more than 64 stored bytes can hold"),
-        (
-            bomb,
-            "x_train: has HDF5 filters 1 (gzip), 1 (gzip), expected shuffle, fletcher32",
-        ),
-        (scaled, "x_train: has HDF5 filters 6 (scaleoffset), expected shuffle"),
-        (no_group, "x_train: expected a dataset of this file, found SoftLink"),
-    ],
-)
-def test_more_than_the_file_can_hold(
-    tmp_path: Path, make: Callable[[h5py.File], None], message: str
-) -> None:
-    refused(write(tmp_path / "bad.h5", make, train=False), message)
-
-
 def test_packed_as_tightly_as_can_be(tmp_path: Path) -> None:
-    def zeros(file: h5py.File) -> None:
-        file.create_dataset("x_train", data=np.zeros((8, 2**17)), compression=9)
-        file["y_train"] = Y
-
-    raw = load(str(write(tmp_path / "zeros.h5", zeros, train=False)), seed=0)
+    zeros = instead("x_train", data=np.zeros((8, 2**17)), compression=9)
+    raw = load(str(write(tmp_path / "zeros.h5", zeros)), seed=0)
     assert raw.train.features.shape == (8, 2**17)
 
 
