@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import statistics
@@ -18,6 +17,7 @@ import pytest
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.machine.cores import affinity
 from hpcpgd.parallel import mpi
+from scripts.bench import comparisons, launcher, others, placement, report, rounds, summary, verify
 from scripts.findings import slug
 from tests.helpers.support import ROOT
 
@@ -26,20 +26,13 @@ NETWORK = Network((784, 1024, 10))
 two_cores = pytest.mark.skipif(len(affinity()) < 2, reason="the benchmark needs two cores")
 
 
-@pytest.fixture
-def room() -> Any:
-    """Return a function that imports a module of ``scripts/bench``."""
-    return lambda name: importlib.import_module(f"scripts.bench.{name}")
-
-
-def section(room: Any, seconds: list[list[float]], peaks: list[list[float]]) -> Any:
+def section(seconds: list[list[float]], peaks: list[list[float]]) -> Any:
     """Return gemm on one core and on two, and the floor, with given rounds."""
-    rounds, place = room("rounds"), room("placement")
     cells = [
-        rounds.Cell("gemm", place.ONE_CORE, None, 2),
-        rounds.Cell("gemm shared", place.TWO_RANKS, None, 4),
-        rounds.Cell("floor", place.ONE_CORE, None, 2),
-        rounds.Cell("floor", place.TWO_RANKS, None, 4),
+        rounds.Cell("gemm", placement.ONE_CORE, None, 2),
+        rounds.Cell("gemm shared", placement.TWO_RANKS, None, 4),
+        rounds.Cell("floor", placement.ONE_CORE, None, 2),
+        rounds.Cell("floor", placement.TWO_RANKS, None, 4),
     ]
     made = [
         rounds.Round(times, np.array([pair] * 5), 0.0)
@@ -48,8 +41,8 @@ def section(room: Any, seconds: list[list[float]], peaks: list[list[float]]) -> 
     return rounds.Section("Net-1h", 1024, NETWORK, cells, made)
 
 
-def test_spread_is_median_and_quartiles(room: Any) -> None:
-    spread = room("summary").spread
+def test_spread_is_median_and_quartiles() -> None:
+    spread = summary.spread
     assert spread(np.array([4.0, 1.0, 3.0, 2.0])) == {"median": 2.5, "q1": 1.75, "q3": 3.25}
     values = np.random.default_rng(0).random(15)
     low, median, high = statistics.quantiles(values.tolist(), n=4, method="inclusive")
@@ -58,36 +51,34 @@ def test_spread_is_median_and_quartiles(room: Any) -> None:
     assert spread(np.array([])) is None
 
 
-def test_disturbed_rounds_are_dropped_and_counted(room: Any) -> None:
-    rounds = room("rounds")
+def test_disturbed_rounds_are_dropped_and_counted() -> None:
     peaks = [[240.0, 230.0], [236.0, 190.0], [200.0, 228.0], [217.0, 208.0]]
-    made = section(room, [[1.0, 1.0, 1.0, 1.0]] * 4, peaks)
+    made = section([[1.0, 1.0, 1.0, 1.0]] * 4, peaks)
     best = rounds.best_peaks(made.rounds)
     assert best.tolist() == [240.0, 230.0]
     assert rounds.kept(made.rounds, best) == [made.rounds[0], made.rounds[3]]
-    found = room("summary").section_summary(made, best)
+    found = summary.section_summary(made, best)
     assert (found["rounds_kept"], found["rounds_dropped"]) == (2, 2)
     assert [r["kept"] for r in found["rounds"]] == [True, False, False, True]
 
 
-def test_one_disturbed_check_in_the_middle_drops_the_round(room: Any) -> None:
-    made = section(room, [[1.0, 1.0, 1.0, 1.0]] * 2, [[240.0, 240.0]] * 2)
+def test_one_disturbed_check_in_the_middle_drops_the_round() -> None:
+    made = section([[1.0, 1.0, 1.0, 1.0]] * 2, [[240.0, 240.0]] * 2)
     made.rounds[1].peaks[2, 0] = 200.0
-    assert room("rounds").kept(made.rounds, np.array([240.0, 240.0])) == made.rounds[:1]
+    assert rounds.kept(made.rounds, np.array([240.0, 240.0])) == made.rounds[:1]
 
 
-def test_a_disturbed_turn_is_repeated_at_once(room: Any) -> None:
+def test_a_disturbed_turn_is_repeated_at_once() -> None:
     """The second cell's core falls short once; its second turn counts."""
     mpi.start()
-    rounds, place = room("rounds"), room("placement")
     peaks = iter([240.0, 240.0, 100.0, 240.0, 240.0, 240.0])
-    source = SimpleNamespace(gflops=lambda: next(peaks))
-    watch = rounds.Stopwatch(mpi.MPI.COMM_SELF, place.Cores(0), source, 0.1)
+    source: Any = SimpleNamespace(gflops=lambda: next(peaks))
+    watch = rounds.Stopwatch(mpi.MPI.COMM_SELF, placement.Cores(0), source, 0.1)
     ran: list[str] = []
 
     def cell(name: str) -> Any:
         work = SimpleNamespace(run=lambda steps: ran.append(name))
-        return rounds.Cell(name, place.ONE_CORE, work)
+        return rounds.Cell(name, placement.ONE_CORE, work)
 
     made = watch.round(rounds.Section("Net-1h", 128, NETWORK, [cell("a"), cell("b"), cell("c")]))
     assert ran == ["a", "b", "b", "b", "c"]
@@ -95,13 +86,13 @@ def test_a_disturbed_turn_is_repeated_at_once(room: Any) -> None:
     assert made.peaks.min() == 240.0
 
 
-def test_a_round_with_other_programs_is_dropped(room: Any) -> None:
-    made = section(room, [[1.0, 1.0, 1.0, 1.0]] * 2, [[240.0, 240.0]] * 2)
+def test_a_round_with_other_programs_is_dropped() -> None:
+    made = section([[1.0, 1.0, 1.0, 1.0]] * 2, [[240.0, 240.0]] * 2)
     made.rounds[0].others = 0.1
-    assert room("rounds").kept(made.rounds, np.array([240.0, 240.0])) == made.rounds[1:]
+    assert rounds.kept(made.rounds, np.array([240.0, 240.0])) == made.rounds[1:]
 
 
-def test_busy_seconds(room: Any) -> None:
+def test_busy_seconds() -> None:
     text = (
         "cpu  99 99 99 99 99 99 99 99 0 0\n"
         "cpu0 100 10 20 5000 7 1 2 3 0 0\n"
@@ -109,16 +100,16 @@ def test_busy_seconds(room: Any) -> None:
         "cpu10 900 0 0 0 0 0 0 0 0 0\n"
         "intr 1 2 3\n"
     )
-    busy = room("others").busy_seconds
+    busy = others.busy_seconds
     assert busy(text, [0], 100) == pytest.approx(1.36)
     assert busy(text, [0, 1], 100) == pytest.approx(3.36)
 
 
-def test_times_rates_and_paired_ratios(room: Any) -> None:
+def test_times_rates_and_paired_ratios() -> None:
     # The second round is twice as slow throughout: paired ratios do not see it.
     seconds = [[0.11, 0.12, 0.10, 0.11], [0.22, 0.24, 0.20, 0.22], [0.12, 0.12, 0.10, 0.11]]
-    made = section(room, seconds, [[240.0, 240.0]] * 3)
-    found = room("summary").section_summary(made, np.array([240.0, 240.0]))
+    made = section(seconds, [[240.0, 240.0]] * 3)
+    found = summary.section_summary(made, np.array([240.0, 240.0]))
     one, two, *_ = found["cells"]
     per_step = np.array([row[0] for row in seconds]) / 2
     assert one["seconds_per_60000"]["median"] == pytest.approx(np.median(per_step) / 1024 * 60000)
@@ -141,8 +132,8 @@ def test_times_rates_and_paired_ratios(room: Any) -> None:
     assert len(ratios) == 5
 
 
-def test_bounds(room: Any) -> None:
-    bound = room("comparisons").Bound
+def test_bounds() -> None:
+    bound = comparisons.Bound
     assert bound(True, 1.8).met(1.8)
     assert not bound(True, 1.8).met(1.79)
     assert bound(False, 1.2).met(1.2)
@@ -150,17 +141,17 @@ def test_bounds(room: Any) -> None:
     assert bound(True, 1.8).text == "at least 1.8"
 
 
-def test_no_undisturbed_round_is_said(room: Any) -> None:
-    made = section(room, [[1.0, 1.0, 1.0, 1.0]], [[100.0, 240.0]])
-    found = room("summary").section_summary(made, np.array([240.0, 240.0]))
-    lines = room("report").section_lines(found)
+def test_no_undisturbed_round_is_said() -> None:
+    made = section([[1.0, 1.0, 1.0, 1.0]], [[100.0, 240.0]])
+    found = summary.section_summary(made, np.array([240.0, 240.0]))
+    lines = report.section_lines(found)
     assert "0 rounds kept, 1 dropped" in lines[0]
     assert all("disturbed" in line or "unknown" in line for line in lines[2:])
     json.dumps(found, allow_nan=False)
 
 
-def test_relative_error(room: Any) -> None:
-    error = room("verify").relative_error
+def test_relative_error() -> None:
+    error = verify.relative_error
     expected = [np.array([3.0, 4.0]), np.array([1.0])]
     assert error(expected, expected) == 0
     assert error([np.array([3.0, 4.5]), np.array([1.0])], expected) == pytest.approx(0.1)
@@ -261,10 +252,9 @@ sys.exit(bench_train.main(["--quick", "--output", {output!r}]))
     reason="a whole benchmark for one refusal; test_relative_error has what decides it"
 )
 @two_cores
-def test_a_kernel_that_differs_from_reference_is_not_timed(tmp_path: Path, room: Any) -> None:
+def test_a_kernel_that_differs_from_reference_is_not_timed(tmp_path: Path) -> None:
     output, driver = tmp_path / "bench.json", tmp_path / "driver.py"
     driver.write_text(PERTURBED.format(output=str(output)))
-    launcher = room("launcher")
     starter = (
         "import sys; from scripts.bench import launcher; "
         f"sys.exit(launcher.relaunch([{str(driver)!r}]))"

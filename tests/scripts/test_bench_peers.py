@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
@@ -17,38 +16,40 @@ import pytest
 
 from hpcpgd.errors import UnavailableError
 from hpcpgd.kernels.core.network import Network
-from hpcpgd.machine.cores import affinity
 from hpcpgd.parallel import mpi
+from scripts.bench import (
+    others,
+    peer_files,
+    peer_process,
+    peer_runner,
+    placement,
+    report,
+    rounds,
+    summary,
+    verify,
+)
+from scripts.bench.setting import Setting, load_data
 from tests.helpers.support import ROOT, script
+from tests.scripts.test_bench import run, two_cores
 
 FAKE = ROOT / "tests" / "helpers" / "fake_peer.py"
 NETWORK = Network((784, 4, 10))
 OPEN = {"op": "open", "threads": 1, "rank": 0, "ranks": 1, "store": ""}
 
-two_cores = pytest.mark.skipif(len(affinity()) < 2, reason="the benchmark needs two cores")
+
+@pytest.fixture
+def setting() -> Any:
+    return Setting(SimpleNamespace(rank=0, size=1), load_data(), NETWORK, 8, None)
 
 
 @pytest.fixture
-def room() -> Any:
-    """Return a function that imports a module of ``scripts/bench``."""
-    return lambda name: importlib.import_module(f"scripts.bench.{name}")
-
-
-@pytest.fixture
-def setting(room: Any) -> Any:
-    module = room("setting")
-    alone = SimpleNamespace(rank=0, size=1)
-    return module.Setting(alone, module.load_data(), NETWORK, 8, None)
-
-
-@pytest.fixture
-def start(room: Any) -> Iterator[Callable[..., Any]]:
+def start() -> Iterator[Callable[..., Any]]:
     """Return a function that starts a fake peer."""
     started = []
 
     def begin(manner: str, threads: int = 1) -> Any:
         command = [sys.executable, str(FAKE), manner]
-        started.append(room("peer_process").PeerProcess("fake, 1 core", command, threads))
+        started.append(peer_process.PeerProcess("fake, 1 core", command, threads))
         return started[-1]
 
     yield begin
@@ -56,19 +57,17 @@ def start(room: Any) -> Iterator[Callable[..., Any]]:
         process.close()
 
 
-def error_of(room: Any, process: Any, folder: Path, setting: Any) -> float:
-    runner = room("peer_runner").PeerRunner(process, folder, setting)
-    verify = room("verify")
+def error_of(process: Any, folder: Path, setting: Any) -> float:
+    runner = peer_runner.PeerRunner(process, folder, setting)
     found = verify.parts(NETWORK, runner.gradient())
     error: float = verify.relative_error(found, verify.reference_gradient(setting))
     return error
 
 
-def test_a_peer_makes_the_step(room: Any, start: Any, setting: Any, tmp_path: Path) -> None:
+def test_a_peer_makes_the_step(start: Any, setting: Any, tmp_path: Path) -> None:
     process = start("right", 2)
     assert process.ask(**OPEN) == {"software": "Fake 1.0 2"}
-    runner = room("peer_runner").PeerRunner(process, tmp_path, setting)
-    verify = room("verify")
+    runner = peer_runner.PeerRunner(process, tmp_path, setting)
     expected = verify.reference_gradient(setting)
     for _ in range(2):  # the first weights are restored
         assert verify.relative_error(verify.parts(NETWORK, runner.gradient()), expected) < 1e-5
@@ -78,10 +77,10 @@ def test_a_peer_makes_the_step(room: Any, start: Any, setting: Any, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["784-4-10-batch-8.npz"]
 
 
-def test_a_wrong_step_shows(room: Any, start: Any, setting: Any, tmp_path: Path) -> None:
-    error = error_of(room, start("wrong"), tmp_path, setting)
+def test_a_wrong_step_shows(start: Any, setting: Any, tmp_path: Path) -> None:
+    error = error_of(start("wrong"), tmp_path, setting)
     assert error == pytest.approx(1e-3, rel=0.01)
-    assert error > room("verify").TOLERANCE
+    assert error > verify.TOLERANCE
 
 
 def test_what_is_missing_is_said(start: Any) -> None:
@@ -96,11 +95,11 @@ def test_what_is_missing_is_said(start: Any) -> None:
     ],
 )
 def test_a_peer_that_fails_is_one_line(
-    room: Any, start: Any, setting: Any, tmp_path: Path, manner: str, message: str
+    start: Any, setting: Any, tmp_path: Path, manner: str, message: str
 ) -> None:
     process = start(manner)
     with pytest.raises(UnavailableError) as caught:
-        error_of(room, process, tmp_path, setting)
+        error_of(process, tmp_path, setting)
     assert str(caught.value) == message
     if manner == "raises":  # it goes on
         assert process.ask(**OPEN)["software"].startswith("Fake")
@@ -110,26 +109,25 @@ def test_a_peer_that_fails_is_one_line(
 
 
 def test_a_peer_that_hangs_is_ended(
-    room: Any, setting: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    setting: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = room("peer_process")
-    process = module.PeerProcess("fake", [sys.executable, str(FAKE), "sleeps"], 1)
-    runner = room("peer_runner").PeerRunner(process, tmp_path, setting)
+    process = peer_process.PeerProcess("fake", [sys.executable, str(FAKE), "sleeps"], 1)
+    runner = peer_runner.PeerRunner(process, tmp_path, setting)
     process.wait()
-    monkeypatch.setattr(module, "PATIENCE", 0.2)
-    monkeypatch.setattr(module, "FAREWELL", 0.2)
+    monkeypatch.setattr(peer_process, "PATIENCE", 0.2)
+    monkeypatch.setattr(peer_process, "FAREWELL", 0.2)
     with pytest.raises(UnavailableError, match=r"fake: no answer for 0\.2 s"):
         runner.run(1)
     process.close()
 
 
-def test_a_python_that_is_none_is_one_line(room: Any, tmp_path: Path) -> None:
+def test_a_python_that_is_none_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="fake: cannot be started: No such file"):
-        room("peer_process").PeerProcess("fake", [str(tmp_path / "python")], 1)
+        peer_process.PeerProcess("fake", [str(tmp_path / "python")], 1)
 
 
-def test_minibatches_are_those_of_the_steps(room: Any, setting: Any) -> None:
-    inputs, targets = room("peer_files").minibatches(setting)
+def test_minibatches_are_those_of_the_steps(setting: Any) -> None:
+    inputs, targets = peer_files.minibatches(setting)
     assert inputs.shape == (1024, 8, 784)
     assert inputs.dtype == targets.dtype == np.float32
     rows, train = setting.first_rows(), setting.dataset.train
@@ -139,10 +137,9 @@ def test_minibatches_are_those_of_the_steps(room: Any, setting: Any) -> None:
     np.testing.assert_array_equal(targets.sum(axis=2), np.ones((1024, 8)))
 
 
-def section(room: Any, batch: int, seconds: list[list[float]]) -> Any:
+def section(batch: int, seconds: list[list[float]]) -> Any:
     """Return gemm, JAX and the floor on one core, gemm, JAX and DDP on two."""
-    rounds, place = room("rounds"), room("placement")
-    one, threads, ranks = place.ONE_CORE, place.TWO_THREADS, place.TWO_RANKS
+    one, threads, ranks = placement.ONE_CORE, placement.TWO_THREADS, placement.TWO_RANKS
     names = [
         ("gemm", one), ("JAX", one), ("floor", one),
         ("gemm shared", ranks), ("JAX", threads), ("PyTorch DDP", ranks), ("gemm overlap", ranks),
@@ -155,8 +152,8 @@ def section(room: Any, batch: int, seconds: list[list[float]]) -> Any:
 TIMES = [[0.8, 1.0, 0.7, 0.6, 0.5, 3.0, 0.45], [0.9, 1.0, 0.7, 0.3, 0.6, 1.5, 0.5]]
 
 
-def test_our_cells_are_compared_with_peers_on_as_many_cores(room: Any) -> None:
-    found = room("summary").section_summary(section(room, 128, TIMES[:1]), np.array([240.0] * 2))
+def test_our_cells_are_compared_with_peers_on_as_many_cores() -> None:
+    found = summary.section_summary(section(128, TIMES[:1]), np.array([240.0] * 2))
     rows = {row["text"]: row for row in found["ratios"]}
     assert [text for text in rows if "floor" not in text and "speedup" not in text] == [
         "gemm, 1 core: time over JAX",
@@ -170,10 +167,10 @@ def test_our_cells_are_compared_with_peers_on_as_many_cores(room: Any) -> None:
     assert rows["gemm shared, 2 ranks: time over PyTorch DDP"]["asked"] == "at most 0.25"
 
 
-def test_geometric_mean_over_all_sections(room: Any) -> None:
-    summary, best = room("summary"), np.array([240.0, 240.0])
+def test_geometric_mean_over_all_sections() -> None:
+    best = np.array([240.0, 240.0])
     # The second section kept one round, so the first rounds count alone.
-    sections = [section(room, 128, TIMES), section(room, 1024, TIMES[1:])]
+    sections = [section(128, TIMES), section(1024, TIMES[1:])]
     (row,) = summary.overall(sections, best)
     assert row["text"] == (
         "gemm, 1 core and gemm shared, 2 ranks: time over JAX, geometric mean of 4"
@@ -185,25 +182,25 @@ def test_geometric_mean_over_all_sections(room: Any) -> None:
     assert summary.overall(sections, best) == []
 
 
-def test_geometric_means_pair_rounds(room: Any) -> None:
-    means = room("summary").geometric_means([np.array([4.0, 2.0]), np.array([1.0, 8.0, 5.0])])
+def test_geometric_means_pair_rounds() -> None:
+    means = summary.geometric_means([np.array([4.0, 2.0]), np.array([1.0, 8.0, 5.0])])
     assert means == pytest.approx([2.0, 4.0])
 
 
-def test_no_kept_round_leaves_the_geometric_mean_unknown(room: Any) -> None:
-    made = section(room, 128, TIMES)
+def test_no_kept_round_leaves_the_geometric_mean_unknown() -> None:
+    made = section(128, TIMES)
     for one in made.rounds:
         one.others = 1.0
-    (row,) = room("summary").overall([made], np.array([240.0, 240.0]))
+    (row,) = summary.overall([made], np.array([240.0, 240.0]))
     assert row["ratio"] is None
-    assert room("report").ratio_lines([row])[0].endswith("unknown")
+    assert report.ratio_lines([row])[0].endswith("unknown")
 
 
 def test_processor_time_of_peers_is_not_others(
-    room: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mpi.start()
-    others, stat = room("others"), tmp_path / "stat"
+    stat = tmp_path / "stat"
     monkeypatch.setattr(others, "STAT", stat)
     watch = others.Others(mpi.MPI.COMM_SELF, [0])
     shares = []
@@ -217,20 +214,20 @@ def test_processor_time_of_peers_is_not_others(
     assert shares[1] == 0
 
 
-def test_the_report_says_which_peers_there_are(room: Any) -> None:
-    lines = room("report").peer_lines
+def test_the_report_says_which_peers_there_are() -> None:
+    lines = report.peer_lines
     none = {"software": {}, "left_out": {}, "data": "ready"}
     assert lines(none) == ["no other library is timed: --peers-python names none"]
     some = {"software": {"a": "X 1", "b": "X 1"}, "left_out": {"c": "why"}, "data": "ready"}
     assert lines(some) == ["peers: X 1", "ready", "c is left out: why"]
 
 
-def test_a_note_stands_below_the_cells_once(room: Any) -> None:
-    made = section(room, 128, TIMES)
+def test_a_note_stands_below_the_cells_once() -> None:
+    made = section(128, TIMES)
     made.cells[1].note = made.cells[4].note = "not the same"
-    found = room("summary").section_summary(made, np.array([240.0, 240.0]))
+    found = summary.section_summary(made, np.array([240.0, 240.0]))
     assert found["cells"][1]["note"] == "not the same"
-    lines = room("report").section_lines(found)
+    lines = report.section_lines(found)
     assert [line for line in lines if "not the same" in line] == ["  JAX: not the same"]
 
 
@@ -262,9 +259,7 @@ def benchmark(folder: Path, manner: str) -> subprocess.CompletedProcess[str]:
         "import sys; from scripts.bench import launcher; "
         f"sys.exit(launcher.relaunch([{str(driver)!r}, *{flags}]))"
     )
-    command = [sys.executable, "-c", starter]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=720)
+    return run("-c", starter)
 
 
 @pytest.mark.long(reason="a whole benchmark; each peer's answers are tested alone above")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +9,8 @@ from typing import Any
 
 import pytest
 
+from scripts.bits import cases, compare, launch
 from tests.helpers.support import script
-
-
-@pytest.fixture
-def room() -> Any:
-    """Return a function that imports a module of ``scripts/bits``."""
-    return lambda name: importlib.import_module(f"scripts.bits.{name}")
 
 
 @pytest.mark.long(
@@ -39,9 +33,8 @@ def test_every_number_of_ranks_has_the_same_bits(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def outcomes(room: Any, tmp_path: Path) -> Any:
+def outcomes(tmp_path: Path) -> Any:
     """Return a function that makes runs of a case, and its outcomes on one rank and on three."""
-    cases, compare, launch = room("cases"), room("compare"), room("launch")
 
     def make(case: Any, dtype: str) -> list[Any]:
         truth = cases.Run(cases.reference_of(case), 0, "float64", cases.DEFAULT, 1)
@@ -59,19 +52,18 @@ def outcomes(room: Any, tmp_path: Path) -> Any:
     return make
 
 
-def test_sums_in_another_order_are_mismatches(room: Any, outcomes: Any) -> None:
-    case = replace(room("cases").CASES[0], reduction="allreduce")
+def test_sums_in_another_order_are_mismatches(outcomes: Any) -> None:
+    case = replace(cases.CASES[0], reduction="allreduce")
     group = outcomes(case, "float32")
-    (name,) = room("compare").mismatches(group)
+    (name,) = compare.mismatches(group)
     assert "ranks 3" in name
     assert "params_sha256" in name
     assert "train_loss" in name
-    assert room("compare").distinct(group)[0] == 2
+    assert compare.distinct(group)[0] == 2
     assert not any(outcome.is_wrong for outcome in group)
 
 
-def test_each_difference_is_named(room: Any) -> None:
-    cases, compare = room("cases"), room("compare")
+def test_each_difference_is_named() -> None:
     run = cases.Run(cases.CASES[0], 0, "float32", cases.DEFAULT, 1)
     bits: dict[str, Any] = {"weights": "a", **dict.fromkeys(compare.COLUMNS, b"\0")}
     first = compare.Outcome(run, {**bits, "params_sha256": "b"}, 0.0, "none")
@@ -82,8 +74,7 @@ def test_each_difference_is_named(room: Any) -> None:
         assert max(compare.distinct([first, other])) == 2
 
 
-def test_seeds_dtypes_and_core_types_are_not_compared(room: Any) -> None:
-    cases, compare = room("cases"), room("compare")
+def test_seeds_dtypes_and_core_types_are_not_compared() -> None:
     run = cases.Run(cases.CASES[0], 0, "float32", cases.DEFAULT, 1)
     others: list[dict[str, Any]] = [
         {"seed": 1},
@@ -97,14 +88,12 @@ def test_seeds_dtypes_and_core_types_are_not_compared(room: Any) -> None:
 
 
 @pytest.mark.parametrize(("error", "wrong"), [(9e-5, False), (2e-4, True), (float("nan"), True)])
-def test_weights_far_from_reference_are_wrong(room: Any, error: float, wrong: bool) -> None:
-    cases = room("cases")
+def test_weights_far_from_reference_are_wrong(error: float, wrong: bool) -> None:
     run = cases.Run(cases.CASES[0], 0, "float32", cases.DEFAULT, 1)
-    assert room("compare").Outcome(run, {}, error, "none").is_wrong is wrong
+    assert compare.Outcome(run, {}, error, "none").is_wrong is wrong
 
 
-def test_the_full_plan_covers_what_is_promised(room: Any) -> None:
-    cases = room("cases")
+def test_the_full_plan_covers_what_is_promised() -> None:
     runs = [run for job in cases.full([0, 1, 2]).jobs() for run in job]
     assert {run.ranks for run in runs} == {1, 2, 3, 4, 5, 7, 8, 16, 32}
     assert {run.case.backend for run in runs} == {"gemm", "loops", "gemv"}
@@ -114,19 +103,16 @@ def test_the_full_plan_covers_what_is_promised(room: Any) -> None:
     assert many == {(size, threads) for size in ("1", "2", "3", "node") for threads in (1, 2)}
 
 
-def test_a_job_that_fails_is_told(room: Any, tmp_path: Path) -> None:
-    cases = room("cases")
+def test_a_job_that_fails_is_told(tmp_path: Path) -> None:
     case = cases.Case("none", "--dataset none.csv")
     run = cases.Run(case, 0, "float32", cases.DEFAULT, 2, program=True)
-    _, failure = room("launch").execute([run], tmp_path, 1)
+    _, failure = launch.execute([run], tmp_path, 1)
     assert failure.startswith("exit code 6")
     assert "none.csv" in failure
 
 
-def test_the_environment_has_the_core_type_alone(
-    room: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    environment = room("launch").environment
+def test_the_environment_has_the_core_type_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = launch.environment
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
     monkeypatch.setenv("OPENBLAS_L2_SIZE", "1")
     for core_type, expected in (("default", None), ("Haswell", "Haswell")):
