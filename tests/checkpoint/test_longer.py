@@ -152,9 +152,7 @@ sys.exit(main(sys.argv[1:]))
 def test_a_full_disk_at_the_end_takes_no_result_away(ranks: int, tmp_path: Path) -> None:
     words = ("--epochs", "2", "--output", "r.h5")
     done = python("-c", FULL_DISK, *words, ranks=ranks, cwd=tmp_path)
-    assert done.code == 74
-    assert done.err.count("\n") == 1
-    assert ".ckpt.h5: cannot be written: No space left on device: make room" in done.err
+    done.one_line(74, ".ckpt.h5: cannot be written: No space left on device: make room")
     with h5py.File(tmp_path / "r.h5") as file:
         assert file.attrs["status"] == "complete"
         assert file.attrs["params_sha256"][:12] in done.out

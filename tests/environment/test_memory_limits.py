@@ -58,8 +58,7 @@ def test_a_copy_that_does_not_fit_is_refused_before_it_is_made(tmp_path: Path) -
         "sys.exit(cli.main(['--dataset', 'x.npz', '--output', 'r.h5']))"
     )
     done = run([sys.executable, "-c", code], 60, cwd=tmp_path)
-    assert (done.code, done.err.count("\n")) == (65, 1), done.err
-    assert "x.npz, divided into sets: needs 0.1 GiB of memory" in done.err
+    done.one_line(65, "x.npz, divided into sets: needs 0.1 GiB of memory")
 
 
 def test_without_a_limit_there_is_none() -> None:

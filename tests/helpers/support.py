@@ -33,6 +33,11 @@ class Done:
     out: str
     err: str
 
+    def one_line(self, code: int, *says: str) -> None:
+        """Check the exit code, and that the only line of errors has these words."""
+        assert (self.code, self.err.count("\n")) == (code, 1), self.err
+        assert all(word in self.err for word in says), self.err
+
 
 def mpiexec() -> str:
     """Return the launcher that belongs to this Python, else the one in PATH."""

@@ -75,9 +75,7 @@ def test_divergence_stops_every_rank_with_3(ranks: int, many: Many, tmp_path: Pa
         done, folder = python("-m", "hpcpgd", *DIVERGES, cwd=tmp_path), tmp_path
     else:
         done, folder = many("diverges")
-    assert done.code == 3
-    assert len(done.err.splitlines()) == 1
-    assert "lower the learning rate (now 1e+30)" in done.err
+    done.one_line(3, "lower the learning rate (now 1e+30)")
     with h5py.File(folder / "r.h5") as f:
         assert f.attrs["status"] == "diverged"
         assert f["segments/last_step"][0] == int(done.err.split("step ")[1].split()[0])
@@ -87,9 +85,7 @@ def test_divergence_stops_every_rank_with_3(ranks: int, many: Many, tmp_path: Pa
 def check_different(name: str, done: Done, folder: Path) -> None:
     """Check that one line says what differs, and that no file is left."""
     _, _, code, word = DIFFERENT[name]
-    assert done.code == code
-    assert len(done.err.splitlines()) == 1
-    assert word in done.err
+    done.one_line(code, word)
     assert list(folder.iterdir()) == []
 
 
@@ -110,9 +106,7 @@ def test_ranks_of_two_commands_that_differ(tmp_path: Path) -> None:
 
 def test_a_network_larger_than_the_memory(many: Many) -> None:
     done, folder = many("too large")
-    assert done.code == 69
-    assert len(done.err.splitlines()) == 1
-    assert "network: 3 ranks on one node need" in done.err
+    done.one_line(69, "network: 3 ranks on one node need")
     assert list(folder.iterdir()) == []
 
 
