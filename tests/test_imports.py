@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import hpcpgd
+from tests.helpers.support import python
 
 ROOT = Path(hpcpgd.__file__).parent
-HEAVY = ("mpi4py", "numba", "llvmlite", "cupy", "pandas", "matplotlib", "h5py", "scipy")
+HEAVY = (
+    *("mpi4py", "numba", "llvmlite", "cupy", "pandas", "matplotlib", "h5py", "scipy"),
+    *("pooch", "requests"),
+)
 LOOSE = """
 import sys
 {}
@@ -25,6 +28,7 @@ print(*[name for name in {!r} if name in sys.modules])
     [
         "import hpcpgd",
         "import hpcpgd; hpcpgd.fit",
+        "import hpcpgd.data, hpcpgd.data.cli",
         "import hpcpgd.train.cli",
         "import hpcpgd.cli.console",
         "import hpcpgd.doctor.cli",
@@ -37,14 +41,8 @@ print(*[name for name in {!r} if name in sys.modules])
     ],
 )
 def test_starting_up_imports_nothing_heavy(code: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LOOSE.format(code, HEAVY)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout.split() == []
+    done = python("-c", LOOSE.format(code, HEAVY))
+    assert (done.code, done.out.split()) == (0, [])
 
 
 def imports(path: Path) -> set[str]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ import pytest
 from hpcpgd.data import cli, load
 from hpcpgd.data.cli import main
 from hpcpgd.data.dataset import sha256
-from tests.helpers.support import MINI
+from tests.helpers.support import MINI, python, run
 
 
 def facts(text: str) -> dict[str, str]:
@@ -90,28 +88,16 @@ def test_what_is_no_error_of_the_user(
     assert word in capsys.readouterr().err
 
 
-def run(*argv: str, stdout: Any = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hpcpgd.data", *argv],
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-    )
-
-
 def test_as_a_program() -> None:
-    done = run("info", str(MINI))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "300 rows" in done.stdout
-    done = run("inof")
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+    done = python("-m", "hpcpgd.data", "info", str(MINI))
+    assert (done.code, done.err) == (0, "")
+    assert "300 rows" in done.out
+    python("-m", "hpcpgd.data", "inof").one_line(2)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_output_that_cannot_be_written() -> None:
-    with Path("/dev/full").open("w") as full:
-        done = run("info", str(MINI), stdout=full)
-    assert done.returncode == 74
-    assert done.stderr == "hpcpgd data: error: standard output: No space left on device\n"
+    command = f"exec {sys.executable} -m hpcpgd.data info {MINI} >/dev/full"
+    done = run(["bash", "-c", command], 60)
+    error = "hpcpgd data: error: standard output: No space left on device\n"
+    assert (done.code, done.err) == (74, error)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -171,15 +169,3 @@ def test_fashion_mnist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     np.testing.assert_allclose(raw.train.features.std() / 255, 0.3530, atol=5e-5)
     data = prepare(raw, seed=1, train_rows=None, test_fraction=None)
     assert (data.train.rows, data.validation.rows, data.test.rows) == (50000, 10000, 10000)
-
-
-def test_import_is_light() -> None:
-    heavy = ("numba", "mpi4py", "h5py", "pandas", "matplotlib", "pooch", "requests", "cupy")
-    code = (
-        "import sys, hpcpgd.data, hpcpgd.data.cli\n"
-        f"print([name for name in {heavy} if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout == "[]\n"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +16,7 @@ from hpcpgd.machine.cores import affinity
 from hpcpgd.parallel import mpi
 from scripts.bench import comparisons, launcher, others, placement, report, rounds, summary, verify
 from scripts.findings import slug
-from tests.helpers.support import ROOT
+from tests.helpers.support import ROOT, Done, environment, python
 
 NETWORK = Network((784, 1024, 10))
 
@@ -165,18 +162,13 @@ def test_slug() -> None:
 @pytest.mark.parametrize("rounds", ["0", "-1", "x"])
 def test_bad_rounds(rounds: str) -> None:
     done = run("-m", "scripts.bench_train", "--rounds", rounds)
-    assert done.returncode == 2
-    assert "--rounds" in done.stderr
+    assert done.code == 2
+    assert "--rounds" in done.err
 
 
-def run(*command: object, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
-        capture_output=True,
-        text=True,
-        timeout=720,
-    )
+def run(*command: object, **environ: str) -> Done:
+    env = environment(**{"PYTHONPATH": str(ROOT), **environ})
+    return python(*map(str, command), env=env, timeout=240)
 
 
 @pytest.mark.long(
@@ -188,8 +180,8 @@ def test_quick(tmp_path: Path) -> None:
     done = run(
         "-m", "scripts.bench_train", "--quick", "--output", output, OPENBLAS_CORETYPE="Haswell"
     )
-    assert done.returncode == 0, done.stderr
-    assert "OPENBLAS_CORETYPE" in done.stdout
+    assert done.code == 0, done.err
+    assert "OPENBLAS_CORETYPE" in done.out
     text = output.read_text()
     found = json.loads(text)
     assert str(ROOT) not in text
@@ -261,8 +253,8 @@ def test_a_kernel_that_differs_from_reference_is_not_timed(tmp_path: Path) -> No
     )
     assert not launcher.launched()
     done = run("-c", starter)
-    assert done.returncode == 1, done.stderr
-    complaints = [line for line in done.stderr.splitlines() if "reference" in line]
+    assert done.code == 1, done.err
+    complaints = [line for line in done.err.splitlines() if "reference" in line]
     assert len(complaints) == 1
     assert "Net-1h, batch 128, loops, 1 rank x 2 threads: relative error" in complaints[0]
     assert "not timed" in complaints[0]

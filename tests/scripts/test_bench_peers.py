@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +28,7 @@ from scripts.bench import (
     verify,
 )
 from scripts.bench.setting import Setting, load_data
-from tests.helpers.support import ROOT, script
+from tests.helpers.support import ROOT, Done, script
 from tests.scripts.test_bench import run, two_cores
 
 FAKE = ROOT / "tests" / "helpers" / "fake_peer.py"
@@ -250,7 +249,7 @@ sys.exit(bench_train.main(sys.argv[1:]))
 """
 
 
-def benchmark(folder: Path, manner: str) -> subprocess.CompletedProcess[str]:
+def benchmark(folder: Path, manner: str) -> Done:
     """Run the benchmark on two ranks with fake peers."""
     driver = folder / "driver.py"
     driver.write_text(DRIVER.format(fake=str(FAKE), manner=manner))
@@ -266,14 +265,14 @@ def benchmark(folder: Path, manner: str) -> subprocess.CompletedProcess[str]:
 @two_cores
 def test_peers_are_timed(tmp_path: Path) -> None:
     done = benchmark(tmp_path, "right")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     text = (tmp_path / "bench.json").read_text()
     assert str(ROOT) not in text
     found = json.loads(text)
     assert found["peers"]["software"] == {"JAX": "Fake 1.0 2", "PyTorch DDP": "Fake 1.0 1"}
     assert found["peers"]["left_out"] == {"PyTorch compile": "it needs a compiler"}
-    assert "PyTorch compile is left out: it needs a compiler" in done.stdout
-    assert "hpcpgd gathers and scales" in done.stdout
+    assert "PyTorch compile is left out: it needs a compiler" in done.out
+    assert "hpcpgd gathers and scales" in done.out
     names = [cell["name"] for cell in found["sections"][0]["cells"]]
     assert names[:3] == ["gemm", "gemm reproducible", "gemm"]
     assert names[7:] == ["JAX"] * 2 + ["PyTorch DDP"] + ["floor"] * 2
@@ -295,11 +294,11 @@ def test_a_bad_peer_ends_the_benchmark(
     tmp_path: Path, manner: str, code: int, words: list[str]
 ) -> None:
     done = benchmark(tmp_path, manner)
-    assert done.returncode == code, done.stderr
-    complaints = [line for line in done.stderr.splitlines() if "bench_train:" in line]
+    assert done.code == code, done.err
+    complaints = [line for line in done.err.splitlines() if "bench_train:" in line]
     assert len(complaints) == 1
     assert all(word in complaints[0] for word in words)
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.err
     assert not (tmp_path / "bench.json").exists()
 
 
