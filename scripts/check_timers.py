@@ -42,21 +42,15 @@ def measure(steps: int) -> tuple[float, float, float, float]:
     """Return share, readings per step, seconds of a reading, median seconds of a step."""
     from threadpoolctl import threadpool_limits
 
-    from hpcpgd.config.run_config import RunConfig
-    from hpcpgd.machine.resources import Resources, find_blas
+    from hpcpgd.machine.resources import find_blas
     from hpcpgd.parallel.phase_names import COMPUTE
-    from hpcpgd.train.planning import make_trainer
     from hpcpgd.train.warmup import warm_up
+    from scripts.bench.contestants import make_trainer_of
     from scripts.bench.setting import RATE, Setting, load_data, make_network
 
-    setting = Setting(mpi.MPI.COMM_SELF, load_data(), make_network("net-1h"), 128, None)
-    config = RunConfig(
-        backend="gemm", batch_size=128, dtype="float32", learning_rate=RATE, reduction="allreduce"
-    )
-    trainer = make_trainer(
-        setting.comm, config, setting.dataset, setting.network, setting.parameters(),
-        Resources(1, False, find_blas("gemm")),
-    )  # fmt: skip
+    blas, network = find_blas("gemm"), make_network("net-1h")
+    setting = Setting(mpi.MPI.COMM_SELF, load_data(), network, 128, blas)
+    trainer = make_trainer_of("gemm", setting, 1)
     threadpool_limits(1, user_api="blas")  # as in the program
     warm_up(trainer)
     clock, calls = trainer.clock, [0]

@@ -41,23 +41,16 @@ def main() -> int:
 
 def make(threads: int) -> Any:
     """Return a trainer of the smallest network with ``threads`` threads."""
-    from hpcpgd.config.run_config import RunConfig
     from hpcpgd.data import load, prepare
-    from hpcpgd.engines.parameters import initial_parameters
     from hpcpgd.kernels.core.network import Network
-    from hpcpgd.machine.resources import Resources, find_blas
-    from hpcpgd.train.planning import make_trainer
+    from hpcpgd.machine.resources import find_blas
     from hpcpgd.train.warmup import warm_up
+    from scripts.bench.contestants import make_trainer_of
+    from scripts.bench.setting import Setting
 
     data = prepare(load("synthetic:1000x1x2", seed=0), seed=0, train_rows=None, test_fraction=None)
-    network = Network((1, 1, 2))
-    config = RunConfig(
-        backend="gemm", batch_size=1, dtype="float32", reduction="allreduce", learning_rate=0.1
-    )
-    trainer = make_trainer(
-        mpi.MPI.COMM_SELF, config, data, network, initial_parameters(network, 0),
-        Resources(threads, False, find_blas("gemm")),
-    )  # fmt: skip
+    setting = Setting(mpi.MPI.COMM_SELF, data, Network((1, 1, 2)), 1, find_blas("gemm"))
+    trainer = make_trainer_of("gemm", setting, threads)
     warm_up(trainer)
     return trainer
 

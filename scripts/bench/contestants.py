@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.config.run_config import RunConfig
 from hpcpgd.engines.host_engine import HostEngine
 from hpcpgd.kernels.core.network import Array
+from hpcpgd.machine.gpu import Gpu
 from hpcpgd.machine.resources import Resources
 from hpcpgd.parallel import mpi
 from hpcpgd.parallel.groups import Arena, make_group
@@ -103,12 +104,13 @@ def make_trainer_of(
     setting: Setting,
     threads: int,
     reduction: str = "allreduce",
-    optimizer: str = "sgd",
+    gpu: Gpu | None = None,
+    **options: Any,
 ) -> Trainer:
     """Return a trainer; ``setting.threads`` ends its threads before MPI frees its windows."""
     config = RunConfig(
-        backend=backend, batch_size=setting.batch, seed=SEED, learning_rate=RATE,
-        dtype="float32", reduction=reduction, optimizer=optimizer,
+        backend=backend, batch_size=setting.batch, seed=SEED, dtype="float32",
+        reduction=reduction, **{"learning_rate": RATE, **options},
     )  # fmt: skip
     arena = None
     if REDUCTIONS[reduction].grouped:
@@ -116,7 +118,7 @@ def make_trainer_of(
         arena = Arena(ranks, make_group(ranks, None))
     trainer = make_trainer(
         setting.comm, config, setting.dataset, setting.network, setting.parameters(),
-        Resources(threads, False, setting.blas), arena=arena,
+        Resources(threads, False, setting.blas, gpu), arena=arena,
     )  # fmt: skip
     return setting.threads.enter_context(closing(trainer))
 
@@ -125,7 +127,7 @@ def program(
     backend: str, reduction: str, setting: Setting, threads: int, optimizer: str = "sgd"
 ) -> ProgramRunner:
     """Return a runner of the training loop's steps."""
-    trainer = make_trainer_of(backend, setting, threads, reduction, optimizer)
+    trainer = make_trainer_of(backend, setting, threads, reduction, optimizer=optimizer)
     runner = ProgramRunner(setting, trainer)
     trainer.reduction.prepare()
     return runner

@@ -15,15 +15,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hpcpgd.config.run_config import RunConfig
 from hpcpgd.kernels.core.network import Array
 from hpcpgd.machine.gpu import Gpu
-from hpcpgd.machine.resources import Resources
-from hpcpgd.train.planning import make_trainer
-from hpcpgd.train.training_loop import Trainer
 from hpcpgd.train.warmup import warm_up
-from scripts.bench.contestants import GAIN
-from scripts.bench.setting import RATE, SEED, Setting
+from scripts.bench.contestants import GAIN, make_trainer_of
+from scripts.bench.setting import RATE, Setting
 
 LOOP = 64  # steps of JAX's loop
 TORCH_WARM_UP = 3  # steps that PyTorch must make before it can record one
@@ -46,25 +42,13 @@ class Ours:
     """The step of our program."""
 
     def __init__(self, setting: Setting, gpu: Gpu, backend: str, precision: str) -> None:
-        self._make = partial(self._trainer_of, setting, gpu, backend, precision)
-        self._setting = setting
-        self._trainer = self._make(RATE)
-        self._made = 0
-
-    @staticmethod
-    def _trainer_of(
-        setting: Setting, gpu: Gpu, backend: str, precision: str, rate: float
-    ) -> Trainer:
-        config = RunConfig(
-            backend=backend, batch_size=setting.batch, seed=SEED, learning_rate=rate,
-            dtype="float32", matmul_precision=precision, reduction="allreduce",
-        )  # fmt: skip
-        resources = Resources(1, False, None, gpu)
-        trainer = make_trainer(
-            setting.comm, config, setting.dataset, setting.network, setting.parameters(), resources
+        self._make = partial(
+            make_trainer_of, backend, setting, 1, gpu=gpu, matmul_precision=precision
         )
-        warm_up(trainer)
-        return trainer
+        self._setting = setting
+        self._trainer = self._make()
+        self._made = 0
+        warm_up(self._trainer)
 
     def run(self, steps: int) -> None:
         """Make training steps, one epoch after the other."""
@@ -78,8 +62,10 @@ class Ours:
 
     def gradient(self) -> list[Array]:
         """Compute the gradient from a step so large that the weights before it are negligible."""
-        trainer, network = self._make(GAIN * self._setting.batch), self._setting.network
-        trainer.reduction.step(1, 0, GAIN * self._setting.batch)
+        rate, network = GAIN * self._setting.batch, self._setting.network
+        trainer = self._make(learning_rate=rate)
+        warm_up(trainer)
+        trainer.reduction.step(1, 0, rate)
         after = layers(network, trainer.engine.parameters)
         before = layers(network, self._setting.parameters())
         pairs = zip(before, after, strict=True)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from hpcpgd.config.run_config import RunConfig
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.kernels.device.cublas import Product
 from hpcpgd.machine.cores import affinity
-from hpcpgd.machine.resources import Resources
-from hpcpgd.train.planning import make_trainer
-from hpcpgd.train.warmup import warm_up
-from scripts.bench.setting import RATE, SEED, Setting
+from scripts.bench.contestants import ProgramRunner, program
+from scripts.bench.setting import Setting
 
 
 class Products:
@@ -52,34 +50,13 @@ class Products:
         self._device.synchronize()
 
 
-class Loops:
-    """Backend ``loops`` on this machine's processor."""
-
-    def __init__(self, setting: Setting, threads: int) -> None:
-        self._setting = setting
-        config = RunConfig(
-            backend="loops", batch_size=setting.batch, seed=SEED, learning_rate=RATE,
-            dtype="float32", matmul_precision="float32", reduction="allreduce",
-        )  # fmt: skip
-        resources = Resources(threads, False, None)
-        self._trainer = make_trainer(
-            setting.comm, config, setting.dataset, setting.network, setting.parameters(), resources
-        )
-        warm_up(self._trainer)
-
-    def run(self, steps: int) -> None:
-        """Repeat the first step of the epoch ``steps`` times."""
-        for _ in range(steps):
-            self._trainer.reduction.step(1, 0, RATE)
-
-    def close(self) -> None:
-        """End the threads."""
-        self._trainer.close()
-
-
 @contextmanager
-def cpu_loops(setting: Setting) -> Iterator[dict[str, Loops]]:
+def cpu_loops(setting: Setting) -> Iterator[dict[str, ProgramRunner]]:
     """Yield the loops on one core and on all cores, by name; their threads end with the body."""
     cores = len(affinity())
-    with closing(Loops(setting, 1)) as one, closing(Loops(setting, cores)) as every:
-        yield {"loops, 1 core": one, f"loops, {cores} cores": every}
+    with ExitStack() as threads:
+        here = replace(setting, threads=threads)
+        yield {
+            name: program("loops", "allreduce", here, count)
+            for name, count in (("loops, 1 core", 1), (f"loops, {cores} cores", cores))
+        }
