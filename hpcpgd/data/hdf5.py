@@ -24,11 +24,6 @@ MOST_NAMES = 1000  # datasets and groups in a file; a file with more is refused
 def read(path: Path, need_labels: bool = True) -> Reading:
     """Read features and labels of the training set and, if present, of the other splits.
 
-    Returns
-    -------
-    Reading
-        Features (rows, ...) and labels (rows,) or (rows, columns) of each split.
-
     Raises
     ------
     DataError

@@ -33,11 +33,6 @@ class _Header(NamedTuple):
 def read(path: Path, need_labels: bool = True) -> Reading:
     """Read features and labels of the training set and, if present, of the other splits.
 
-    Returns
-    -------
-    Reading
-        Features (rows, ...) and labels (rows,) or (rows, columns) of each split.
-
     Raises
     ------
     DataError

@@ -29,7 +29,6 @@ SCALING = {
 }  # fmt: skip
 Content = tuple[dict[str, Array], dict[str, str], list[str]]  # arrays, functions, class labels
 
-ARRAYS = ("parameters", "mean", "deviation", "target_mean", "target_deviation")
 BLOCK = 512  # rows of a product: with the same blocks on any number of ranks the bits are the same
 
 
@@ -93,11 +92,10 @@ class Model:
 
 def to_bytes(model: Model) -> bytes:
     """Return a model as other ranks of this job receive it."""
-    facts: dict[str, Any] = {"network": asdict(model.network), "labels": model.labels}
-    facts |= {"scale": model.scale, "offset": model.offset}
-    arrays = {name: getattr(model, name) for name in ARRAYS}
+    arrays: dict[str, Any] = {k: v for k, v in vars(model).items() if isinstance(v, np.ndarray)}
+    facts = {k: v for k, v in vars(model).items() if k not in arrays}
     image = io.BytesIO()
-    np.savez(image, facts=np.array(json.dumps(facts)), **arrays)
+    np.savez(image, facts=np.array(json.dumps(facts, default=asdict)), **arrays)
     return image.getvalue()
 
 
