@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ from hpcpgd.checkpoint.checkpoint_folder import Folder, load
 from hpcpgd.checkpoint.codec import encode
 from hpcpgd.checkpoint.seal import seal
 from tests.helpers.many import Case, together
-from tests.helpers.support import TRAIN, Done, environment, mpiexec, python
+from tests.helpers.support import TRAIN, Done, mpiexec, python, started, wait_until
 
 SMALL = ("--reduction", "reproducible", "--train-rows", "275", "--batch-size", "37", "--quiet")
 STEPS = 8  # of an epoch
@@ -169,15 +168,11 @@ def test_interrupted_and_run_again(number: signal.Signals, tmp_path: Path) -> No
     """Killed between two checkpoints, or asked to stop: the same command goes on."""
     long = ("--epochs", "200", "--checkpoint-every", "0.1s", "--output")
     command = [mpiexec(), "-n", "2", sys.executable, *TRAIN, *SMALL, *long, "r.h5"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
-    )
     folder = Folder(tmp_path / "r.checkpoints")
-    deadline = time.monotonic() + 120
-    while not folder.newest_first() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(number)
-    _, error = process.communicate(timeout=60)
+    with started(command, tmp_path) as process:
+        wait_until(folder.newest_first, 120)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
     if number != signal.SIGKILL:
         assert process.returncode == 75, error
         assert error.count("\n") == 1

@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def environment(**changes: str) -> dict[str, str]:
     return {**kept, **changes}
 
 
-def wait_until(reached: Callable[[], bool], seconds: float) -> None:
+def wait_until(reached: Callable[[], object], seconds: float) -> None:
     """Return as soon as ``reached`` is true; fail after ``seconds``."""
     end = time.monotonic() + seconds
     while not reached():
@@ -83,6 +83,22 @@ def processes(word: str) -> dict[int, int]:
 SHARED = 3  # how many times longer a job may take beside others
 
 
+@contextmanager
+def started(
+    command: list[str], cwd: Path | None = None, env: dict[str, str] | None = None, **options: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a command in a process group of its own, which is killed if it outlives the body."""
+    with subprocess.Popen(
+        command, cwd=cwd, env=env or environment(), stderr=subprocess.PIPE, text=True,
+        start_new_session=True, **{"stdout": subprocess.DEVNULL, **options},
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
 def run(
     command: list[str], timeout: float, env: dict[str, str] | None = None, cwd: Path | None = None
 ) -> Done:
@@ -91,23 +107,15 @@ def run(
     ``timeout`` is for an idle machine; others may use the cores, such as a second worker.
     """
     timeout *= SHARED
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=env or environment(),
-        cwd=cwd,
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        out, err = process.communicate()
-        raise AssertionError(
-            f"no end after {timeout:.0f} s: {command}\n{out[-2000:]}\n{err[-2000:]}"
-        ) from None
+    with started(command, cwd, env, stdout=subprocess.PIPE) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = process.communicate()
+            raise AssertionError(
+                f"no end after {timeout:.0f} s: {command}\n{out[-2000:]}\n{err[-2000:]}"
+            ) from None
     return Done(process.returncode, out, err)
 
 

