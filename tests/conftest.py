@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hpcpgd.cli.launcher import RANK_VARIABLES, SIZE_VARIABLES
+from hpcpgd.kernels.blas import mkl
 from hpcpgd.kernels.tiles.amx import refusal
 from hpcpgd.machine import jit_cache
 
@@ -54,7 +55,10 @@ def slurm_missing() -> str:
     return f"{', '.join(missing)} not found: apt-get install slurm-wlm munge" if missing else ""
 
 
-MISSING: dict[str, Callable[[], str]] = {"gpu": gpu_missing, "slurm": slurm_missing, "amx": refusal}
+MISSING: dict[str, Callable[[], str]] = {
+    "gpu": gpu_missing, "slurm": slurm_missing, "amx": refusal,
+    "mkl": lambda: "" if mkl.installed() else "pip install 'hpcpgd[mkl]'",
+}  # fmt: skip
 LEFT = pytest.StashKey[int]()  # how many long tests this session leaves to --all
 # The files that take longest, in that order: with two workers the last file should be a short one.
 SLOWEST = (
@@ -126,7 +130,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was not run here, whatever the verbosity."""
     reports = terminalreporter.stats.get("skipped", [])
     skipped = len(reports)
-    for name, what in (("gpu", "a GPU"), ("slurm", "SLURM"), ("amx", "AMX")):
+    needs = (("gpu", "a GPU"), ("slurm", "SLURM"), ("amx", "AMX"), ("mkl", "oneMKL"))
+    for name, what in needs:
         count = sum(name in getattr(report, "keywords", ()) for report in reports)
         if count:
             terminalreporter.write_line(f"{count} tests that need {what} were left out")

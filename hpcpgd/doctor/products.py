@@ -16,6 +16,7 @@ from hpcpgd.doctor.finding import Finding, ok, problem, warning
 from hpcpgd.doctor.gemm_probe import FLOPS
 from hpcpgd.doctor.probe import Probe
 from hpcpgd.errors import UnavailableError
+from hpcpgd.kernels.blas import mkl
 
 SUBJECT = "BLAS"
 MODULE = "hpcpgd.doctor.gemm_probe"
@@ -61,6 +62,8 @@ class Products:
         Why the library cannot be used.
     trouble : str
         Why the measurement failed.
+    mkl, mkl_trouble : float, str
+        Rate of oneMKL, 0 without its wheel or where it is the library in use; why it has none.
     """
 
     blas: str = ""
@@ -73,6 +76,8 @@ class Products:
     ratio: float = 1.0
     refused: str = ""
     trouble: str = ""
+    mkl: float = 0.0
+    mkl_trouble: str = ""
 
 
 def observe(environ: Mapping[str, str] = os.environ) -> Products:
@@ -87,38 +92,46 @@ def observe(environ: Mapping[str, str] = os.environ) -> Products:
     except UnavailableError as error:
         return Products(refused=str(error))
     callable_blas = isinstance(blas, Blas)
+    beside_mkl = mkl.installed() != "" and not (isinstance(blas, Blas) and blas.mkl)
     return Products(
         blas=blas_library(blas) if callable_blas else "np.matmul",
         kernel=blas_pool(blas.path).get("architecture") or "" if callable_blas else "",
         stand_in=not callable_blas,
         avx512=_has_avx512(),
         variables=given,
-        **_measure(given, environ),
+        **_measure(given, environ, beside_mkl),
     )
 
 
-def _measure(given: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return GFLOP/s in the environment and without ``given``, and their ratio, or the trouble.
+def _measure(
+    given: Mapping[str, str], environ: Mapping[str, str], beside_mkl: bool
+) -> dict[str, Any]:
+    """Return GFLOP/s in the environment, without ``given`` and of oneMKL, or the trouble.
 
-    These are medians of times taken in turns, so that other load slows both equally.
+    These are medians of times taken in turns, so that other load slows all equally.
     """
     environments = [environ]
     if given:
         environments.append({k: v for k, v in environ.items() if k not in given})
-    seconds = np.zeros((ROUNDS, len(environments)))
+    without = len(environments) - 1
+    if beside_mkl:
+        environments.append({**environ, "HPCPGD_BLAS": mkl.NAME})
+    seconds = np.full((ROUNDS, len(environments)), np.nan)
     with ExitStack() as stack:
         probes = [
             stack.enter_context(Probe(MODULE, seconds=PROBE_SECONDS, environ=one))
             for one in environments
         ]
         for round_, number in np.ndindex(seconds.shape):
-            answer = probes[number].ask()
-            if not answer:
+            if answer := probes[number].ask():
+                seconds[round_, number] = float(answer)
+            elif number <= without:
                 return {"trouble": probes[number].trouble}
-            seconds[round_, number] = float(answer)
     speeds = FLOPS / np.median(seconds, axis=0) / 1e9
-    ratio = np.median(seconds[:, -1] / seconds[:, 0])
-    return {"gflops": float(speeds[0]), "without": float(speeds[-1]), "ratio": float(ratio)}
+    ratio = float(np.median(seconds[:, without] / seconds[:, 0]))
+    rates = {"gflops": float(speeds[0]), "without": float(speeds[without]), "ratio": ratio}
+    of_mkl = {"mkl": float(speeds[-1]), "mkl_trouble": probes[-1].trouble}
+    return rates | of_mkl if beside_mkl else rates
 
 
 def _has_avx512() -> bool:
@@ -129,7 +142,18 @@ def _has_avx512() -> bool:
 
 
 def judge(seen: Products, note: str = "") -> list[Finding]:
-    """Judge the library, and its speed unless a ``note`` says why not."""
+    """Judge the library, and its speed unless a ``note`` says why not; name oneMKL's speed."""
+    found = _judge_library(seen, note)
+    if seen.mkl_trouble:
+        cure = "pip install --force-reinstall mkl, or pip uninstall mkl"
+        found.append(warning("oneMKL", f"HPCPGD_BLAS=mkl fails: {seen.mkl_trouble}", cure))
+    elif seen.mkl:
+        speeds = f"{seen.mkl:.0f} GFLOP/s on one thread in float32, {seen.gflops:.0f} without it"
+        found.append(ok("oneMKL", f"HPCPGD_BLAS=mkl: {speeds}{note}"))
+    return found
+
+
+def _judge_library(seen: Products, note: str) -> list[Finding]:
     if seen.refused:
         cure = "name another library in HPCPGD_BLAS, or unset it"
         return [problem(SUBJECT, seen.refused, cure, UnavailableError.exit_code)]

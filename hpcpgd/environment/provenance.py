@@ -69,5 +69,6 @@ def blas_library(blas: Any, kernel: bool = True) -> str:
     name, pool = Path(blas.path).name, blas_pool(blas.path)
     if not pool:
         return name
-    parts = (pool["internal_api"], pool["version"], pool.get("architecture") if kernel else None)
+    chosen = (blas.mkl or pool.get("architecture")) if kernel else None
+    parts = (pool["internal_api"], pool["version"], chosen)
     return " ".join(str(part) for part in parts if part) + f" ({name})"

@@ -13,6 +13,7 @@ from hpcpgd.config.run_config import RunConfig
 from hpcpgd.errors import UnavailableError
 from hpcpgd.kernels.backends.registry import BACKENDS, TILE_PARTS
 from hpcpgd.kernels.blas import blas_library
+from hpcpgd.kernels.blas.blas_library import Blas
 from hpcpgd.kernels.blas.numpy_gemm import MatmulStandIn
 from hpcpgd.kernels.tiles.amx import refusal
 from hpcpgd.machine.cores import fair_share, fair_threads
@@ -84,8 +85,16 @@ def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
     """
     share = fair_share(ranks)
     threads, backend = config.threads, BACKENDS[config.backend]
+    with mpi.agreed(ranks.comm):
+        blas = find_blas(config.backend)
+        unthreaded = isinstance(blas, Blas) and blas.mkl != "" and not backend.own_threads
+        if unthreaded and threads not in ("auto", 1):
+            raise UnavailableError(
+                f"backend {config.backend} with threads {threads}: oneMKL has one thread a call "
+                "here: give --threads 1 and more ranks, or name another library in HPCPGD_BLAS"
+            )
     one_at_a_time = REDUCTIONS[config.reduction].same_bits and not backend.scheduled
-    if threads == "auto" and (backend.on_device or one_at_a_time):
+    if threads == "auto" and (backend.on_device or one_at_a_time or unthreaded):
         threads = 1
     if threads == "auto":
         # The same number on all ranks: the rank with the fewest cores sets the pace anyway.
@@ -94,7 +103,6 @@ def claim(ranks: mpi.Ranks, config: RunConfig, flops: float) -> Resources:
     threads = int(threads)
     oversubscribed = mpi.allreduce_max(ranks.comm, float(threads > share + 1e-6)) > 0
     with mpi.agreed(ranks.comm):
-        blas = find_blas(config.backend)
         if config.matmul_precision in TILE_PARTS and refusal():
             raise UnavailableError(
                 f"matmul-precision {config.matmul_precision}: {refusal()}; use another processor, "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from hpcpgd.kernels.blas import mkl
 from hpcpgd.kernels.core.compiled import compiled
 from hpcpgd.kernels.core.network import Array
 
@@ -57,6 +58,8 @@ class Blas:
         What the library's symbols have before and after names such as ``cblas_sgemm``.
     wide : bool
         Whether its integers have 64 bits.
+    mkl : str
+        The mode of oneMKL, which then has one thread a call; "" for other libraries.
     """
 
     path: str
@@ -64,6 +67,7 @@ class Blas:
     prefix: str
     suffix: str
     wide: bool
+    mkl: str = ""
 
     def routines(self, dtype: str) -> Routines:
         """Return the addresses of ``gemm``, ``gemv`` and ``ger`` for ``dtype``."""
@@ -138,7 +142,7 @@ def find(preference: str | None = None) -> Blas | None:
     Parameters
     ----------
     preference : str, optional
-        Path of a shared library.
+        Path of a shared library, or ``mkl`` for that of oneMKL's wheel.
 
     Returns
     -------
@@ -148,10 +152,15 @@ def find(preference: str | None = None) -> Blas | None:
     Raises
     ------
     OSError
-        If ``preference`` cannot be loaded or exports no CBLAS.
+        If ``preference`` cannot be loaded or exports no CBLAS, or is not installed.
     """
     if preference:
-        return open_library(preference)
+        path = mkl.installed() if preference == mkl.NAME else preference
+        if not path:
+            raise OSError("its wheel is not installed here: pip install 'hpcpgd[mkl]'")
+        library = open_library(path)
+        is_mkl = hasattr(library.handle, "MKL_Set_Threading_Layer")
+        return replace(library, mkl=mkl.prepare(library.handle)) if is_mkl else library
     for path in _candidates():
         try:
             return open_library(path)
