@@ -163,6 +163,7 @@ class _Examination:
             self._on_nodes(lambda: storage.judge_cache(storage.observe_cache(folders)))
         note = other_work.unjudged(self.busy_node)
         self._on_nodes(lambda: products.judge(products.observe(), note))
+        self._on_nodes(products.judge_tiles)
         self._on_first(lambda: storage.judge(storage.observe(self.asked.folder)))
         self._on_nodes(lambda: gpus.judge(gpus.observe(self.ranks.size), here))
 

@@ -153,6 +153,15 @@ def judge(seen: Products, note: str = "") -> list[Finding]:
     return found
 
 
+def judge_tiles() -> list[Finding]:
+    """Say whether this processor has the units that products in bfloat16 need."""
+    from hpcpgd.kernels.tiles.amx import refusal
+
+    failing = f"{refusal()}: they would end with exit code {UnavailableError.exit_code}"
+    seen = failing if refusal() else "this processor can run them"
+    return [ok("AMX", f"--matmul-precision bf16 and bf16x6: {seen}")]
+
+
 def _judge_library(seen: Products, note: str) -> list[Finding]:
     if seen.refused:
         cure = "name another library in HPCPGD_BLAS, or unset it"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from hpcpgd.data.dataset import Dataset, splits_of
 from hpcpgd.engines.parameters import make_network
-from hpcpgd.kernels.backends.registry import BACKENDS
+from hpcpgd.kernels.backends.registry import BACKENDS, TILE_PARTS
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.study.grid import Point
 from hpcpgd.train.load_dataset import load_dataset
@@ -23,7 +24,7 @@ class Cost:
     gflop : float
         10⁹ floating-point operations of all epochs' products.
     seconds : float
-        Expected, from assumed rates.
+        Expected, from assumed rates; NaN for products on AMX tiles, for which none is assumed.
     nbytes : int
         Of all ranks together: datasets, parameters, gradients and buffers.
     rows : int
@@ -69,6 +70,8 @@ class Costs:
 
     def _gflops(self, point: Point) -> float:
         config, backend = point.config, BACKENDS[point.config.backend]
+        if config.matmul_precision in TILE_PARTS:
+            return math.nan
         if backend.on_device:
             return backend.gflops
         threads = self._cores if config.threads == "auto" else int(config.threads)

@@ -30,7 +30,7 @@ def series(points: Sequence[Summary], kind: str) -> Series:
     The name says what not all points have in common.  If points of one series have the same
     number of workers, as ranks and as threads, each number of threads becomes a series.
     """
-    facts = [_facts(p, kind) for p in points]
+    facts = _facts(points, kind)
     groups = _grouped(points, facts)
     if any(len({p.workers for p in group}) < len(group) for group in groups.values()):
         for point, its in zip(points, facts, strict=True):
@@ -39,7 +39,15 @@ def series(points: Sequence[Summary], kind: str) -> Series:
     return groups
 
 
-def _facts(point: Summary, kind: str) -> Facts:
+def _facts(points: Sequence[Summary], kind: str) -> list[Facts]:
+    facts = [_facts_of(p, kind) for p in points]
+    if all(p.precision == p.dtype for p in points):
+        for its in facts:
+            del its["precision"]
+    return facts
+
+
+def _facts_of(point: Summary, kind: str) -> Facts:
     facts = {
         "network": words.network(point.network),
         "batch": f"batch {point.batch_size}",
@@ -54,8 +62,6 @@ def _facts(point: Summary, kind: str) -> Facts:
         facts["reduction"] = "reduction auto"
     if kind == "weak":  # both grow with the ranks: the setting names their shares
         del facts["batch"], facts["rows"]
-    if point.precision == point.dtype:
-        del facts["precision"]
     options = point.options.items()
     return facts | {key: f"{key.replace('_', ' ')} {value}" for key, value in options}
 
@@ -70,7 +76,7 @@ def _grouped(points: Sequence[Summary], facts: Sequence[Facts]) -> Series:
 
 def _common(points: Sequence[Summary], kind: str) -> str:
     """Return what all points have in common, except for what the first line of the title says."""
-    facts = [_facts(p, kind) for p in points]
+    facts = _facts(points, kind)
     unlike = (*IN_TITLE, *varied(facts))
     return ", ".join(text for name, text in facts[0].items() if name not in unlike)
 
@@ -104,7 +110,7 @@ def _figures(
     """Yield name, figure and caption of each figure of a machine."""
     groups, head = series(points, kind), f"{words.title(points, kind)}\n{_common(points, kind)}"
     if any(not np.isnan(p.speedup) for p in points):
-        unlike = varied([_facts(p, kind) for p in points])
+        unlike = varied(_facts(points, kind))
         names = [name.replace("_", " ") for name in unlike]
         figure = scaling_panels.make(groups, kind, form.title or head, form.size)
         if NEED_HEADING & {*names}:

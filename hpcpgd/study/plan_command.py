@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 from hpcpgd.cli.launcher import say
 from hpcpgd.environment.memory_limits import physical_memory
+from hpcpgd.errors import UnavailableError
+from hpcpgd.kernels.backends.registry import TILE_PARTS
+from hpcpgd.kernels.tiles.amx import refusal
 from hpcpgd.machine.cores import usable_cores
 from hpcpgd.machine.resources import Resources
 from hpcpgd.study.cost import Costs
@@ -34,19 +38,22 @@ def plan(path: Path, folder: Path | None) -> int:
     more = [key for key in study.grid if key not in SHOWN]
     head = ("backend", "reduction", "network", "rows", "batch", "ranks", "threads", *more, "GFLOP",
             "expected", "memory", "done", "failed")  # fmt: skip
-    lines, left, small = [], 0.0, [""]
+    lines, left, small, rates = [], 0.0, [""], "assumed rates"
     for point in planned:
         cost, c = costs.of(point), point.config
         jobs = order([point], study.repeats)
         done = sum(place.is_done(job) for job in jobs)
         failed = sum(place.failure_file(job).exists() for job in jobs)
-        left += cost.seconds * (study.repeats - done)
+        if math.isnan(cost.seconds):
+            rates = "assumed rates, without the points on AMX, for which none is assumed"
+        else:
+            left += cost.seconds * (study.repeats - done)
         resources = Resources(1 if c.threads == "auto" else int(c.threads), False, None)
         small += cautions(c.backend, point.ranks, resources, cost.slice_flops)
         lines.append((
             c.backend, c.reduction, network_name(c.hidden), str(cost.rows), str(c.batch_size),
             str(point.ranks), str(c.threads), *(plain(dict(point.given)[key]) for key in more),
-            figure(cost.gflop), about(cost.seconds),
+            figure(cost.gflop), "-" if math.isnan(cost.seconds) else about(cost.seconds),
             f"{cost.nbytes / 2**20:.0f} MiB", f"{done - failed}/{study.repeats}",
             str(failed or ""),
         ))  # fmt: skip
@@ -56,7 +63,7 @@ def plan(path: Path, folder: Path | None) -> int:
     say("\n".join(["", *comparisons(study, planned), *warnings(study, planned, cores), least]))
     runs = f"{counted(len(planned), 'point')} x {counted(study.repeats, 'repeat')}"
     say(
-        f"{runs}; {about(left)} left, from assumed rates; {counted(cores, 'core')}, "
+        f"{runs}; {about(left)} left, from {rates}; {counted(cores, 'core')}, "
         f"{memory:.0f} MiB here; runs in {place.path}"
     )
     return 0
@@ -101,6 +108,13 @@ def warnings(study: StudyFile, planned: list[Point], cores: int) -> Iterator[str
         yield "warning: one number of ranks and threads shows no scaling: give several in [grid]"
     if not scaling and not study.base and RESOURCES & set(study.grid):
         yield "warning: kind sweep shows no scaling: take kind strong or weak, or give a [base]"
+    tiled = [p.config.matmul_precision for p in planned if p.config.matmul_precision in TILE_PARTS]
+    if tiled and refusal():
+        names = " and ".join(sorted(set(tiled)))
+        yield (
+            f"warning: matmul_precision {names}: {refusal()}: {counted(len(tiled), 'point')} of "
+            f"{len(planned)} would end with exit code {UnavailableError.exit_code} here"
+        )
     most = max(_wanted(point) for point in planned)
     if most > cores:
         yield (

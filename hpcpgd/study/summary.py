@@ -200,7 +200,8 @@ def _summary(
 
 
 def _named(row: Row) -> str:
-    return f"{row.backend} {row.reduction} {row.ranks}x{row.threads}"
+    precision = f" {row.precision}" * (row.precision != row.dtype)
+    return f"{row.backend} {row.reduction}{precision} {row.ranks}x{row.threads}"
 
 
 def base_of(row: Row, others: Iterable[Row], kind: str, base: dict[str, Any]) -> Row | None:

@@ -142,12 +142,16 @@ def test_a_blas_that_cannot_be_used() -> None:
     assert (crashed.level, "it ended with -11" in crashed.seen) == (WARNING, True)
 
 
-def test_the_rate_of_mkl() -> None:
+def test_the_rate_of_mkl_and_the_units_for_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     blas, gain = products.judge(replace(FAST, mkl=209.0))
     assert (blas, gain.level) == (only(products.judge(FAST)), OK)
     assert "HPCPGD_BLAS=mkl: 209 GFLOP/s on one thread in float32, 190 without it" in gain.seen
     _, broken = products.judge(replace(FAST, mkl=float("nan"), mkl_trouble="it ended with -11"))
     assert (broken.level, "it ended with -11" in broken.seen) == (WARNING, True)
+    for refused, says in (("no AMX", "would end with exit code 69"), ("", "can run them")):
+        monkeypatch.setattr("hpcpgd.kernels.tiles.amx.refusal", lambda text=refused: text)
+        found = only(products.judge_tiles())
+        assert (found.level, refused in found.seen, says in found.seen) == (OK, True, True)
 
 
 GOOD = storage.Storage("/data", seconds=0.01, free=GIB)

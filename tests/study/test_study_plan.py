@@ -62,6 +62,21 @@ def test_a_grid_that_cannot_show_scaling(text: str, warning: str, tmp_path: Path
     assert warning in line
 
 
+@pytest.mark.parametrize("refused", ["this processor has no AMX", ""])
+def test_products_on_amx_have_no_estimate(
+    refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpcpgd.study.plan_command.refusal", lambda: refused)
+    (tmp_path / "s.toml").write_text("grid = {matmul_precision = ['float32', 'bf16', 'bf16x6']}\n")
+    done = inside(tmp_path, cli.main, "plan", "s.toml")
+    head, *rows = (line.split() for line in done.out.splitlines()[:4])
+    assert [row[head.index("expected")] for row in rows] == ["about", "-", "-"]
+    assert len({row[head.index("GFLOP")] for row in rows}) == 1  # the network decides it
+    assert "without the points on AMX" in done.out
+    failing = f"bf16 and bf16x6: {refused}: 2 points of 3 would end with exit code 69 here"
+    assert (failing in done.out) == bool(refused)
+
+
 def test_ranks_with_too_few_rows_are_told(tmp_path: Path) -> None:
     text = "grid = {{ranks = [1, {}]}}\ntrain = {{batch_size = 1024, threads = 1}}\n"
     for ranks in (2, 128):

@@ -149,7 +149,11 @@ def test_precisions_are_told_apart_in_tables() -> None:
     found = summarise(rows, "sweep", {})
     assert "tf32" in summary_table(found)
     assert "tf32" in factors_table(found)
-    assert len(series(found, "sweep")) == 2
+    assert [*series(found, "sweep")] == ["products in float32", "products in tf32"]
+    given = json.dumps({"matmul_precision": "tf32", "ranks": 1})
+    rows = repeats(1, [8.0]) + repeats(1, [4.0], precision="tf32", key="tf32", given=given)
+    bases = [point.base for point in summarise(rows, "strong", {})]
+    assert bases == ["gemm allreduce 1x1", "gemm allreduce tf32 1x1"]
 
 
 def test_tables_show_what_varies_and_what_it_does_to_the_accuracy() -> None:
