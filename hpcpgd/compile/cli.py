@@ -32,6 +32,7 @@ class Variant(NamedTuple):
     backend: str
     reduction: str
     threads: int
+    optimizer: str
     dtype: str
     precision: str
     features: str
@@ -46,10 +47,12 @@ FEATURES = ("uint8", "float32", "float64")
 
 def variants(backends: Sequence[str], dtypes: Sequence[str]) -> list[Variant]:
     """Return the variants that together call every kernel."""
-    ways = [(name, "allreduce", 2 if BACKENDS[name].own_threads else 1) for name in COMPILED]
+    ways = [(name, "allreduce", 2 if BACKENDS[name].own_threads else 1, "sgd") for name in COMPILED]
     # Schedules differ between reductions, but the kernels that execute them do not.
     unscheduled = [name for name in COMPILED if not BACKENDS[name].scheduled]
-    ways += [(name, "reproducible", 1) for name in unscheduled if BACKENDS[name].units]
+    ways += [(name, "reproducible", 1, "sgd") for name in unscheduled if BACKENDS[name].units]
+    # A schedule's kernel holds the update; elsewhere all rules but that of sgd are one kernel.
+    ways += [(name, "allreduce", 1, "adam") for name in unscheduled]
     return [
         Variant(*way, dtype, precision, features)
         for way in ways if way[0] in backends
@@ -138,11 +141,11 @@ def _compile(alone: Any, variant: Variant) -> None:
     from hpcpgd.train.planning import make_trainer
     from hpcpgd.train.warmup import warm_up
 
-    backend, reduction, threads, dtype, precision, features = variant
+    backend, reduction, threads, optimizer, dtype, precision, features = variant
     if precision in TILE_PARTS and refusal():
         return  # no job on this processor can need them
     config = RunConfig(
-        backend=backend, reduction=reduction, threads=threads, dtype=dtype,
+        backend=backend, reduction=reduction, threads=threads, optimizer=optimizer, dtype=dtype,
         matmul_precision=precision, learning_rate=1.0,
     )  # fmt: skip
     dataset = prepare(load("digits", seed=0), seed=0, train_rows=8, test_fraction=None)

@@ -241,6 +241,7 @@ RUNS = (
     (1, ("--backend", "loops", "--threads", "2")),
     (2, ("--backend", "loops", "--reduction", "reproducible")),
     (1, ("--backend", "gemv")),
+    (1, ("--backend", "gemv", "--optimizer", "nesterov", "--clip-norm", "1")),
     (2, ("--dataset", "synthetic:64x20x3")),
 )
 
