@@ -67,7 +67,7 @@ def _section(
     network = make_network(name)
     setting = Setting(ranks.comm, dataset, network, batch, blas, stack)
     cells = [
-        Cell(rule, TWO_RANKS, program("gemm", "shared", setting, 1, rule))
+        Cell(rule, TWO_RANKS, program("gemm", "shared", setting, 1, optimizer=rule))
         for rule in ("sgd", "adam")
     ]
     for contestant, placement in peers.entries():

@@ -1,11 +1,11 @@
 """Time a training step of hpcpgd and compare it with the GEMM floor and the FMA peak.
 
     python -m scripts.bench_train [--rounds 15] [--quick] [--output FILE.json]
-        [--peers-python PYTHON]
+        [--batches N …] [--peers-python PYTHON]
 
-PYTHON is an interpreter with the packages of ``bench/requirements-peers.txt``: JAX, PyTorch and
-scikit-learn.  The program starts itself on two ranks.  The modules in ``bench/`` say how each
-part is measured.
+PYTHON is an interpreter with the packages of ``bench/requirements-peers.txt``: JAX, PyTensor,
+PyTorch and scikit-learn.  The program starts itself on two ranks.  The modules in ``bench/``
+say how each part is measured.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="two short rounds, small batches only",
     )
     parser.add_argument(
+        "--batches", type=int, nargs="+", metavar="N", default=[128, 1024],
+        help="rows of a minibatch (default: 128 1024); even, at most 4096",
+    )  # fmt: skip
+    parser.add_argument(
         "--output", type=Path, help="default: scripts/results/MACHINE-DATE/bench_train.json"
     )
     parser.add_argument(
@@ -38,6 +42,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.rounds < 1:
         parser.error(f"--rounds: expected a whole number from 1, got {options.rounds}")
+    for batch in options.batches:
+        if batch not in range(2, 4097, 2):
+            parser.error(f"--batches: expected even numbers from 2 to 4096, got {batch}")
     python = options.peers_python
     if python is not None and shutil.which(python) is None:
         parser.error(f"--peers-python: expected a program that can be run, got {python}")

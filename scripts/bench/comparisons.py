@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpcpgd.kernels.core.network import Array
-from scripts.bench import peers
+from scripts.bench import contestants, peers
 from scripts.bench.placement import ONE_CORE, TWO_RANKS, TWO_THREADS, Placement
 from scripts.bench.rounds import Cell, Round, Section
 from scripts.bench.sections import FLOOR
@@ -46,8 +46,12 @@ class Comparison:
 
 
 Asked = tuple[str, Placement]
-# The cells that represent the program on one core and on two.
+# The cells that represent the program on one core and on two, by the precision of products.
 MAIN: tuple[Asked, ...] = (("gemm", ONE_CORE), ("gemm shared", TWO_RANKS))
+MAINS = {"float32": MAIN} | {
+    precision: tuple((f"{name} {precision}", place) for name, place in MAIN)
+    for precision in contestants.TILED
+}
 # By a baseline's name and a batch: the largest ratio of a main cell's time to the baseline's on
 # the same number of cores.
 CEILINGS = {
@@ -58,8 +62,10 @@ CEILINGS = {
     (peers.DDP, 128): Bound(False, 0.25),
     (peers.DDP, 1024): Bound(False, 0.5),
 }
-# The bound of the geometric mean over all main cells.
-JAX_CEILING = Bound(False, 0.85)
+# The bound of the geometric mean over all main cells of a precision.
+JAX_CEILINGS = {
+    "float32": Bound(False, 0.85), "bf16": Bound(False, 0.35), "bf16x6": Bound(False, 0.75)
+}  # fmt: skip
 LOOPS_CEILING = Bound(False, 1.0)  # over the same loops in C at -O2, on one core
 # By cell: the cell on one core that is the base of its speedup, and the bounds by batch.
 SPEEDUPS: dict[Asked, tuple[str, dict[int, Bound]]] = {
@@ -86,6 +92,14 @@ COSTS: tuple[tuple[Asked, Asked, dict[int, Bound]], ...] = (
     ),
     (("gemm overlap", TWO_RANKS), ("gemm allreduce", TWO_RANKS), {}),
     (("gemm shared", TWO_RANKS), ("gemm", TWO_THREADS), {}),
+    *(
+        (
+            (f"gemm reproducible {precision}", TWO_RANKS),
+            (f"gemm shared {precision}", TWO_RANKS),
+            {128: Bound(False, 1.05), 1024: Bound(False, 1.05)},
+        )
+        for precision in contestants.TILED
+    ),
 )
 OF_THE_FLOOR = Bound(True, 0.95)
 C_LOOPS = ("C -O2", "C -O3 -march=native")
@@ -112,15 +126,15 @@ def _over_baseline(section: Section, i: int, k: int) -> Comparison | None:
     same_cores = cell.placement.cores == base.placement.cores
     if cell.name in BASELINES or base.name not in BASELINES or not same_cores:
         return None
-    if base.name in peers.NAMES and not is_main(cell):
+    if base.name in peers.NAMES and not any(is_main(cell, each) for each in MAINS):
         return None
     text = f"{cell.label}: time over {base.name}"
     return Comparison(text, i, k, _ceiling(cell, base, section.batch))
 
 
-def is_main(cell: Cell) -> bool:
+def is_main(cell: Cell, precision: str = "float32") -> bool:
     """Return whether the cell represents the program on its number of cores."""
-    return (cell.name, cell.placement) in MAIN
+    return (cell.name, cell.placement) in MAINS[precision]
 
 
 def _ceiling(cell: Cell, base: Cell, batch: int) -> Bound | None:

@@ -59,6 +59,8 @@ class Contestant:
         What readers of its times must know.
     collective : bool
         Whether all ranks must create it at the same time.
+    tolerance : float
+        Relative error that its gradient may have.
     """
 
     name: str
@@ -66,6 +68,8 @@ class Contestant:
     loss: str = "mse"
     note: str = ""
     collective: bool = False
+    # Errors of float32 over 1,024 examples are below a hundredth of it.
+    tolerance: float = 1e-4
 
 
 class ProgramRunner:
@@ -124,10 +128,10 @@ def make_trainer_of(
 
 
 def program(
-    backend: str, reduction: str, setting: Setting, threads: int, optimizer: str = "sgd"
+    backend: str, reduction: str, setting: Setting, threads: int, **options: Any
 ) -> ProgramRunner:
     """Return a runner of the training loop's steps."""
-    trainer = make_trainer_of(backend, setting, threads, reduction, optimizer=optimizer)
+    trainer = make_trainer_of(backend, setting, threads, reduction, **options)
     runner = ProgramRunner(setting, trainer)
     trainer.reduction.prepare()
     return runner
@@ -146,6 +150,22 @@ ALLREDUCE, OVERLAP, SHARED, REPRODUCIBLE = (
     Contestant(f"gemm {name}", partial(program, "gemm", name), collective=True)
     for name in ("allreduce", "overlap", "shared", "reproducible")
 )
+BF16_ERROR = 0.01  # of a gradient from products of bfloat16, which has 8 bits; 0.003 was measured
+
+
+def _tiled(precision: str, tolerance: float) -> list[Contestant]:
+    """Return the training program with products of a precision: on one core, on two ranks."""
+    make = partial(program, "gemm", matmul_precision=precision)
+    one = Contestant(f"gemm {precision}", partial(make, "allreduce"), tolerance=tolerance)
+    return [one] + [
+        replace(one, name=f"gemm {name} {precision}", make=partial(make, name), collective=True)
+        for name in ("shared", "reproducible")
+    ]
+
+
+TILED = {
+    "bf16": _tiled("bf16", BF16_ERROR), "bf16x6": _tiled("bf16x6", GEMM.tolerance)
+}  # fmt: skip
 LOOPS = Contestant("loops", partial(program, "loops", "allreduce"))
 C_LOOPS = tuple(
     Contestant(f"C {' '.join(flags)}", partial(_compiled_c, flags))

@@ -62,20 +62,22 @@ def _complain(ranks: mpi.Ranks, text: str, code: int) -> int:
 def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
     from threadpoolctl import threadpool_limits
 
+    from hpcpgd.kernels.tiles.amx import refusal
     from hpcpgd.machine.resources import find_blas
     from scripts import findings
     from scripts.bench import report
-    from scripts.bench.peers import PEERS, Peers
-    from scripts.bench.sections import BATCHES, Builder
+    from scripts.bench.peers import PEERS, TILED, Peers
+    from scripts.bench.sections import Builder
 
     blas = find_blas("gemm")
     # As in the program, which divides products itself: the BLAS uses one thread.
     threadpool_limits(1, user_api="blas")
     alone = ranks.comm.Split(ranks.rank)
     wanted = QUICK_ROUNDS if options.quick else options.rounds
-    with Peers(ranks.comm, cores, options.peers_python, PEERS) as peers, ExitStack() as threads:
+    programs = PEERS if refusal() else PEERS + TILED
+    with Peers(ranks.comm, cores, options.peers_python, programs) as peers, ExitStack() as threads:
         peers.start()
-        batches = BATCHES[:1] if options.quick else BATCHES
+        batches = options.batches[:1] if options.quick else options.batches
         builder = Builder(ranks.comm, alone, cores, blas, peers.entries(), threads, batches)
         sections = builder.all_sections()
         time_rounds(ranks, cores, sections, wanted, QUICK_SECONDS if options.quick else SECONDS)

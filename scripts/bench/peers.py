@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hpcpgd.parallel import mpi
-from scripts.bench.contestants import Contestant
+from scripts.bench.contestants import BF16_ERROR, Contestant
 from scripts.bench.peer_files import RING_EXAMPLES
 from scripts.bench.peer_process import PeerProcess
 from scripts.bench.peer_runner import PeerRunner
@@ -23,8 +23,9 @@ from scripts.bench.setting import Setting
 
 PROGRAMS = Path(__file__).with_name("peer_programs")
 JAX, EAGER, COMPILED = "JAX", "PyTorch eager", "PyTorch compile"
-DDP, SCIKIT_LEARN = "PyTorch DDP", "scikit-learn"
-NAMES = (JAX, EAGER, COMPILED, DDP, SCIKIT_LEARN)
+PYTENSOR, DDP, SCIKIT_LEARN = "PyTensor", "PyTorch DDP", "scikit-learn"
+JAX_BF16, AUTOCAST, MEDIUM = "JAX bf16", "PyTorch autocast", "PyTorch medium"
+NAMES = (JAX, PYTENSOR, EAGER, COMPILED, DDP, SCIKIT_LEARN, JAX_BF16, AUTOCAST, MEDIUM)
 DATA = (
     f"peers take ready float32 minibatches in turn ({RING_EXAMPLES:,} examples, resident in their "
     "own format); hpcpgd gathers and scales uint8 rows in every step"
@@ -37,7 +38,7 @@ OTHER_LOSS = (
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer program, its arguments and placements; loss and note as in ``Contestant``."""
+    """A peer program, its arguments and placements; the others are as in ``Contestant``."""
 
     name: str
     program: Path
@@ -45,14 +46,23 @@ class Peer:
     placements: tuple[Placement, ...] = (ONE_CORE, TWO_THREADS)
     loss: str = "mse"
     note: str = ""
+    tolerance: float = Contestant.tolerance
 
 
 PEERS = (
     Peer(JAX, PROGRAMS / "jax_jit.py"),
+    Peer(PYTENSOR, PROGRAMS / "pytensor_mkl.py"),
     Peer(EAGER, PROGRAMS / "pytorch.py", ("eager",)),
     Peer(COMPILED, PROGRAMS / "pytorch.py", ("compile",)),
     Peer(DDP, PROGRAMS / "pytorch.py", ("ddp",), (TWO_RANKS,)),
     Peer(SCIKIT_LEARN, PROGRAMS / "scikit_learn.py", loss="cross-entropy", note=OTHER_LOSS),
+)
+
+# Products of bfloat16, for processors that have units for them.
+TILED = (
+    Peer(JAX_BF16, PROGRAMS / "jax_jit.py", ("bf16",), tolerance=BF16_ERROR),
+    Peer(AUTOCAST, PROGRAMS / "pytorch.py", ("autocast",), tolerance=BF16_ERROR),
+    Peer(MEDIUM, PROGRAMS / "pytorch.py", ("medium",), tolerance=BF16_ERROR),
 )
 
 
@@ -157,4 +167,4 @@ class Peers:
         def make(setting: Setting, threads: int) -> PeerRunner:
             return PeerRunner(self._processes[peer.name, placement], self._folder, setting)
 
-        return Contestant(peer.name, make, peer.loss, peer.note)
+        return Contestant(peer.name, make, peer.loss, peer.note, tolerance=peer.tolerance)

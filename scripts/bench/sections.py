@@ -10,6 +10,7 @@ from typing import Any
 
 from hpcpgd.data import Dataset
 from hpcpgd.kernels.core.network import Array
+from hpcpgd.kernels.tiles.amx import refusal
 from hpcpgd.parallel import mpi
 from scripts.bench import cloops
 from scripts.bench.contestants import (
@@ -20,6 +21,7 @@ from scripts.bench.contestants import (
     OVERLAP,
     REPRODUCIBLE,
     SHARED,
+    TILED,
     Contestant,
 )
 from scripts.bench.floor import Floor
@@ -29,16 +31,22 @@ from scripts.bench.setting import Setting, load_data, make_network
 from scripts.bench.verify import reference_gradient, verify
 
 NETWORKS = {"Net-1h": "net-1h", "Net-2h": "net-2h"}
-BATCHES = (128, 1024)
 FLOOR = "floor"
 
 Entry = tuple[Contestant, Placement]
 
 
 def trainer_entries() -> list[Entry]:
-    """Return the training program on one core, with two threads, and with every reduction."""
+    """Return the training program on one core, with two threads, and with every reduction.
+
+    Products of bfloat16 are added where the processor has units for them.
+    """
     one_rank = [(GEMM, ONE_CORE), (REPRODUCIBLE, ONE_CORE), (GEMM, TWO_THREADS)]
-    return one_rank + [(each, TWO_RANKS) for each in (ALLREDUCE, OVERLAP, SHARED, REPRODUCIBLE)]
+    two_ranks = [(each, TWO_RANKS) for each in (ALLREDUCE, OVERLAP, SHARED, REPRODUCIBLE)]
+    for one, *two in () if refusal() else TILED.values():
+        one_rank.append((one, ONE_CORE))
+        two_ranks += [(each, TWO_RANKS) for each in two]
+    return one_rank + two_ranks
 
 
 def loops_entries() -> list[Entry]:
@@ -76,7 +84,7 @@ class Builder:
     blas: Any
     peers: Sequence[Entry] = ()
     threads: ExitStack = field(default_factory=ExitStack)
-    batches: Sequence[int] = BATCHES
+    batches: Sequence[int] = (128, 1024)
     dataset: Dataset = field(default_factory=load_data)
     errors: dict[str, float] = field(default_factory=dict)
 
@@ -113,7 +121,9 @@ class Builder:
             name = f"{section.title}, {cell.label}"
             placed = self.setting(network, batch, placement)
             runner: Any = cell.work  # a contestant's, so it has a gradient
-            self.errors[name] = verify(self.comm, name, placed, runner, expected[contestant.loss])
+            self.errors[name] = verify(
+                self.comm, name, placed, runner, expected[contestant.loss], contestant.tolerance
+            )
             section.cells.append(cell)
         return section
 

@@ -10,8 +10,8 @@ from hpcpgd.kernels.core.network import Array
 from hpcpgd.reductions.traffic import communicated, step_products
 from scripts.bench import peers
 from scripts.bench.comparisons import (
-    JAX_CEILING,
-    MAIN,
+    JAX_CEILINGS,
+    MAINS,
     Bound,
     Comparison,
     comparisons,
@@ -86,19 +86,22 @@ def _cell(section: Section, number: int, good: list[Round]) -> dict[str, Any]:
 
 
 def overall(sections: list[Section], best: Array) -> list[dict[str, Any]]:
-    """Return the ratio over all sections together; none without JAX."""
-    counted = [(s, c) for s in sections for c in comparisons(s) if _counts(s, c)]
-    if not counted:
-        return []
-    values = [ratios(section, c, kept(section.rounds, best)) for section, c in counted]
-    cells = " and ".join(f"{name}, {placement.label}" for name, placement in MAIN)
-    text = f"{cells}: time over {peers.JAX}, geometric mean of {len(counted)}"
-    return [_ratio(text, geometric_means(values), JAX_CEILING)]
+    """Return the ratio over all sections together, of each precision; none without JAX."""
+    rows = []
+    for precision, main in MAINS.items():
+        counted = [(s, c) for s in sections for c in comparisons(s) if _counts(s, c, precision)]
+        values = [ratios(section, c, kept(section.rounds, best)) for section, c in counted]
+        cells = " and ".join(f"{name}, {placement.label}" for name, placement in main)
+        text = f"{cells}: time over {peers.JAX}, geometric mean of {len(counted)}"
+        if counted:
+            rows.append(_ratio(text, geometric_means(values), JAX_CEILINGS[precision]))
+    return rows
 
 
-def _counts(section: Section, comparison: Comparison) -> bool:
+def _counts(section: Section, comparison: Comparison, precision: str) -> bool:
     cells = section.cells
-    return is_main(cells[comparison.over]) and cells[comparison.under].name == peers.JAX
+    over, under = cells[comparison.over], cells[comparison.under]
+    return is_main(over, precision) and under.name == peers.JAX
 
 
 def geometric_means(values: list[Array]) -> Array:

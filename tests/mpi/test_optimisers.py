@@ -1,8 +1,7 @@
 """Optimisers, and regression with gelu: on several ranks the weights of one rank.
 
-With ``reproducible`` they have the same bits.
-
-  A clipped gradient is compared with NumPy in float64.
+With ``reproducible`` they have the same bits.  A clipped gradient is compared with NumPy in
+float64.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from scripts.bench import (
     summary,
     verify,
 )
+from scripts.bench.contestants import Contestant
 from scripts.bench.setting import Setting, load_data
 from tests.helpers.support import ROOT, Done, script
 from tests.scripts.test_bench import run, two_cores
@@ -79,7 +80,7 @@ def test_a_peer_makes_the_step(start: Any, setting: Any, tmp_path: Path) -> None
 def test_a_wrong_step_shows(start: Any, setting: Any, tmp_path: Path) -> None:
     error = error_of(start("wrong"), tmp_path, setting)
     assert error == pytest.approx(1e-3, rel=0.01)
-    assert error > verify.TOLERANCE
+    assert error > Contestant.tolerance
 
 
 def test_what_is_missing_is_said(start: Any) -> None:

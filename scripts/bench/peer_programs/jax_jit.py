@@ -1,6 +1,7 @@
 """JAX: XLA compiles the whole step to one program, to which the weights are donated.
 
-With the argument ``adam`` the update is that of optax.
+With the argument ``adam`` the update is that of optax.  With ``bf16`` inputs, activations and
+the weights of products are bfloat16; the weights that are updated stay float32.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from common import Layers, Problem, serve
 class Jax:
     """JAX on the cores that this process may use: XLA starts a thread for each."""
 
-    def __init__(self, adam: bool) -> None:
-        self._adam = adam
+    def __init__(self, adam: bool, dtype: str) -> None:
+        self._adam, self._dtype = adam, dtype
 
     def open(self, request: dict[str, Any]) -> str:
         """Import JAX for the CPU."""
@@ -31,18 +32,18 @@ class Jax:
 
     def model(self, problem: Problem) -> Jitted:
         """Return a model with the minibatches as arrays of JAX."""
-        return Adapted(problem) if self._adam else Jitted(problem)
+        return (Adapted if self._adam else Jitted)(problem, self._dtype)
 
 
 class Jitted:
     """The weights, the minibatches and the compiled step."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, dtype: str) -> None:
         import jax
 
-        self._jax = jax
+        self._jax, self._dtype = jax, dtype
         pairs = zip(problem.inputs, problem.targets, strict=True)
-        self._ring = [jax.device_put(pair) for pair in pairs]
+        self._ring = [(jax.numpy.asarray(x, dtype), jax.device_put(y)) for x, y in pairs]
         self._step = jax.jit(self._updated, donate_argnums=0)
         self.put(problem.layers)
 
@@ -50,7 +51,8 @@ class Jitted:
         """Return half the squared error, its mean over the minibatch."""
         a = x
         for weights, biases in layers:
-            a = self._jax.nn.sigmoid(a @ weights + biases)
+            z = a.astype(self._dtype) @ weights.astype(self._dtype)
+            a = self._jax.nn.sigmoid(z + biases)
         return 0.5 * self._jax.numpy.sum((a - y) ** 2) / len(x)
 
     def _updated(self, layers: Layers, x: Any, y: Any, rate: Any) -> Any:
@@ -102,4 +104,4 @@ class Adapted(Jitted):
 
 
 if __name__ == "__main__":
-    sys.exit(serve(Jax("adam" in sys.argv)))
+    sys.exit(serve(Jax("adam" in sys.argv, "bfloat16" if "bf16" in sys.argv else "float32")))

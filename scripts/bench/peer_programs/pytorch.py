@@ -1,4 +1,8 @@
-"""PyTorch: ``pytorch.py eager``, ``compile`` or ``ddp``."""
+"""PyTorch: ``pytorch.py eager``, ``compile``, ``ddp``, ``autocast`` or ``medium``.
+
+``autocast`` is ``compile`` with ``max-autotune`` and products of bfloat16.  ``medium`` is
+``compile`` with the precision of this name, which allows bfloat16 inside products of float32.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ def check_compiler() -> None:
 
 
 class PyTorch:
-    """PyTorch in one form: ``eager``, ``compile`` or ``ddp``."""
+    """PyTorch in one form, see above."""
 
     def __init__(self, form: str) -> None:
         self._form = form
@@ -40,7 +44,9 @@ class PyTorch:
         import torch
 
         torch.set_num_threads(request["threads"])
-        if self._form == "compile":
+        if self._form == "medium":
+            torch.set_float32_matmul_precision("medium")
+        if self._form not in ("eager", "ddp"):
             check_compiler()
         if self._form == "ddp":
             self._join(request)
@@ -66,7 +72,9 @@ class PyTorch:
         part = Problem(
             problem.layers, problem.inputs[:, rows], problem.targets[:, rows], problem.rate
         )
-        return Compiled(part) if self._form == "compile" else Modules(part, self._ranks > 1)
+        if self._form in ("eager", "ddp"):
+            return Modules(part, self._ranks > 1)
+        return Compiled(part, self._form == "autocast")
 
 
 def tensors(problem: Problem) -> list[tuple[Any, Any]]:
@@ -135,23 +143,25 @@ class Compiled:
     This is faster than compiled ``torch.nn`` modules with a separate optimizer.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, autocast: bool) -> None:
         import torch
 
         self._ring = tensors(problem)
+        mode = "max-autotune" if autocast else "default"
         # Otherwise a second batch size would get code for any size, which is slower.
-        self._step = torch.compile(self._make_step(), dynamic=False)
+        self._step = torch.compile(self._make_step(autocast), dynamic=False, mode=mode)
         self.put(problem.layers)
 
     @staticmethod
-    def _make_step() -> Any:
+    def _make_step(autocast: bool) -> Any:
         import torch
 
         def loss(layers: Layers, x: Any, y: Any) -> Any:
             a = x
-            for weights, biases in layers:
-                a = torch.sigmoid(torch.addmm(biases, a, weights))
-            return half_square(a, y)
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                for weights, biases in layers:
+                    a = torch.sigmoid(torch.addmm(biases, a, weights))
+            return half_square(a.float(), y)
 
         def step(layers: Layers, x: Any, y: Any, rate: Any) -> None:
             gradient = torch.func.grad(loss)(layers, x, y)
