@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
@@ -18,6 +19,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from hpcpgd.checkpoint.checkpoint_folder import KEPT
 from hpcpgd.parallel import shm_files
 from tests.faults.cluster import LONG
 from tests.faults.jobs import finish, start, told
@@ -109,9 +111,10 @@ def _left(trial: Trial, before: set[str]) -> str:
         return f"the next start: exit code {last.code}: {last.error[-300:]}"
     names = {str(path.relative_to(folder)) for path in folder.rglob("*")}
     strange = [n for n in names if not re.fullmatch(r"r\.h5|r\.checkpoints(/.*\.ckpt\.h5)?", n)]
-    kept = len(names) - 2
-    if strange or kept > 3:
-        return f"left {strange}, {kept} checkpoints"
+    # The start anew, with --resume never, leaves those of the complete run.
+    kept = Counter(name.partition("-step-")[0] for name in names if "-step-" in name)
+    if strange or len(kept) > 2 or max(kept.values()) > KEPT:
+        return f"left {strange}, checkpoints of each run {dict(kept)}"
     segments_left = set() if trial.quick else _shared() - before  # too young to be removed
     return f"left in shared memory {segments_left}" if segments_left else ""
 
