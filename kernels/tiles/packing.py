@@ -47,22 +47,25 @@ def _load(builder: Any, address: Any, distance: int = 0) -> Any:
 
 
 def _rounded(builder: Any, numbers: Any) -> Any:
-    """Return the bits of numbers rounded to bfloat16, to nearest even; NaN stays NaN."""
-    bits = builder.bitcast(numbers, _WORDS)
-    odd = builder.and_(builder.lshr(bits, _all(16)), _all(1))
-    upper = builder.add(builder.add(bits, odd), _all(0x7FFF))
-    is_nan = builder.fcmp_unordered("uno", numbers, numbers)
-    return builder.and_(builder.select(is_nan, _all(0x7FC00000), upper), _all(0xFFFF0000))
+    """Return words with the bits of numbers rounded to bfloat16, to nearest even.
+
+    NaN stays NaN; denormal numbers become zero, as which tiles take them.
+    """
+    kind = ir.FunctionType(ir.VectorType(ir.IntType(16), _LANES), [_NUMBERS])
+    name = "llvm.x86.avx512bf16.cvtneps2bf16.512"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.zext(builder.call(function, [numbers]), _WORDS)
 
 
 def _store_words(builder: Any, parts: Any, target: Any, pair: list[Any], part: int = 0) -> None:
     """Store the parts of 16 pairs of numbers, first and second ones, ``BLOCK`` apart."""
     bits = [_rounded(builder, numbers) for numbers in pair]
-    words = builder.or_(builder.lshr(bits[0], _all(16)), bits[1])
+    words = builder.or_(bits[0], builder.shl(bits[1], _all(16)))
     builder.store(words, place_at(builder, target, part * BLOCK, _WORDS), align=ROW)
     if part + 1 < PARTS:
         with builder.if_then(builder.icmp_signed(">", parts, ir.Constant(parts.type, part + 1))):
-            rounded = [builder.bitcast(vector, _NUMBERS) for vector in bits]
+            upper = [builder.shl(vector, _all(16)) for vector in bits]
+            rounded = [builder.bitcast(vector, _NUMBERS) for vector in upper]
             rest = [builder.fsub(x, r) for x, r in zip(pair, rounded, strict=True)]
             _store_words(builder, parts, target, rest, part + 1)
 

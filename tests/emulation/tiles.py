@@ -16,12 +16,17 @@ import numpy as np
 
 SIDE, DEPTH = 32, 1024
 # A smaller result is zero: it is rounded first, but as if exponents had no limit.
+TINY = np.float32(2.0**-126)
 LEAST = 2.0**-126 * (1 - 2.0**-25)
 Array = Any
 
 
 def rounded(numbers: Array) -> Array:
-    """Return float32 numbers rounded to bfloat16, to nearest even; NaN stays NaN."""
+    """Return float32 numbers rounded to bfloat16, to nearest even.
+
+    NaN stays NaN, and denormal numbers become zero.
+    """
+    numbers = np.where(np.abs(numbers) < TINY, np.copysign(np.float32(0), numbers), numbers)
     bits = numbers.view(np.uint32).astype(np.uint64)
     bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
     return np.where(np.isnan(numbers), numbers, bits.astype(np.uint32).view(np.float32))

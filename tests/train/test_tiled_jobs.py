@@ -31,7 +31,7 @@ def test_without_tiles_one_line_says_so(ranks: int | None, tmp_path: Path) -> No
 
 def test_a_refused_permission_counts_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     libc = SimpleNamespace(syscall=lambda *_: -1)
-    features = {"amx-tile": True, "amx-bf16": True}
+    features = {"amx-tile": True, "amx-bf16": True, "avx512bf16": True}
     monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: features)
     monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: libc)
     assert "refuses AMX" in amx.refusal.__wrapped__()
