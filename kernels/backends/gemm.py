@@ -13,7 +13,13 @@ from typing import Any, NamedTuple
 
 from hpcpgd.kernels.blas.blas_library import Routines, gemm
 from hpcpgd.kernels.core.compiled import Kernel, compiled
-from hpcpgd.kernels.core.elementwise import add_bias_and_activate, hidden_delta
+from hpcpgd.kernels.core.elementwise import (
+    ACTIVATION,
+    DERIVATIVE,
+    NOTHING,
+    Completion,
+    complete,
+)
 from hpcpgd.kernels.core.network import FUNCTION, SLOPE, Array
 from hpcpgd.kernels.core.views import activations_of, biases_of, deltas_of, kept_of, weights_of
 from hpcpgd.kernels.schedule.units import Memory, Span, Target, back, forward, gradient, offer
@@ -35,11 +41,12 @@ def calls(blas: Any, dtype: str) -> GemmCalls:
 
 
 def product(
-    library: Any, who: Any, transposed: Any, scales: Any, a: Array, b: Array, c: Array
+    library: Any, who: Any, how: Any, task: Completion, a: Array, b: Array, c: Array
 ) -> None:
-    """Compute ``c = alpha op(a) op(b) + beta c``, as ``blas_library.gemm`` does.
+    """Compute ``c = alpha op(a) op(b) + beta c``, as ``blas_library.gemm`` does; complete it.
 
-    ``who`` are the number of the thread, and whether ``a`` has input rows.
+    ``who`` are the number of the thread, and whether ``a`` has input rows.  ``how`` says for a
+    and for b whether ``op`` transposes, and gives alpha and beta.
     """
 
 
@@ -51,11 +58,11 @@ def _forward(
     z = activations_of(table, memory.activations, layer, rows[0], rows[1])  # (B, O)
     weights = weights_of(table, memory.parameters, layer)  # (I, O)
     begin, end = columns
-    who, block = (thread, layer == 1), weights[:, begin:end]
-    product(library, who, (False, False), (1.0, 0.0), a, block, z[:, begin:end])
     biases = biases_of(table, memory.parameters, layer)
     kept = kept_of(table, memory.activations, layer, rows[0], rows[1])
-    add_bias_and_activate(table[layer, FUNCTION], biases, z, kept, begin, end)
+    task = Completion(ACTIVATION, table[layer, FUNCTION], biases, z, kept, begin)
+    who, how = (thread, layer == 1), ((False, False), (1.0, 0.0))
+    product(library, who, how, task, a, weights[:, begin:end], z[:, begin:end])
 
 
 @compiled()
@@ -66,15 +73,16 @@ def _back(
     back = deltas_of(table, memory.deltas, layer - 1, rows[0], rows[1])  # (B, I)
     weights = weights_of(table, memory.parameters, layer)  # (I, O)
     kept = kept_of(table, memory.activations, layer - 1, rows[0], rows[1])
+    biases = biases_of(table, memory.parameters, layer)  # not used
     begin, end = columns
     # A thin product takes mostly memory traffic: a panel is still in the cache for the slope.
     step = library.panel if delta.shape[1] <= THIN else max(delta.shape[0], 1)
     for top in range(0, delta.shape[0], step):
         above, below = delta[top : top + step], back[top : top + step]
-        block = below[:, begin:end]
-        who = thread, False
-        product(library, who, (False, True), (1.0, 0.0), above, weights[begin:end], block)
-        hidden_delta(table[layer - 1, SLOPE], kept[top : top + step], below, begin, end)
+        code = table[layer - 1, SLOPE]
+        task = Completion(DERIVATIVE, code, biases, below, kept[top : top + step], begin)
+        who, how = (thread, False), ((False, True), (1.0, 0.0))
+        product(library, who, how, task, above, weights[begin:end], below[:, begin:end])
 
 
 @compiled()
@@ -85,15 +93,18 @@ def _gradient(
     a = activations_of(table, memory.activations, layer - 1, rows[0], rows[1])  # (B, I)
     delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])  # (B, O)
     inputs, deltas = a[:, fan_in[0] : fan_in[1]], delta[:, columns[0] : columns[1]]
-    who, scales = (thread, layer == 1), (target.alpha, target.beta)
-    product(library, who, (True, False), scales, inputs, deltas, target.dweight)
+    who, how = (thread, layer == 1), ((True, False), (target.alpha, target.beta))
+    biases = biases_of(table, memory.parameters, layer)  # not used
+    task = Completion(NOTHING, 0, biases, a, a, 0)
+    product(library, who, how, task, inputs, deltas, target.dweight)
 
 
 @compiled()
 def _product(
-    library: GemmCalls, who: Any, transposed: Any, scales: Any, a: Array, b: Array, c: Array
+    library: GemmCalls, who: Any, how: Any, task: Completion, a: Array, b: Array, c: Array
 ) -> None:
-    gemm(library.blas, transposed, scales, a, b, c)
+    gemm(library.blas, how[0], how[1], a, b, c)
+    complete(task, (0, c.shape[0]), (0, c.shape[1]))
 
 
 UNITS: dict[Callable[..., None], Kernel] = {forward: _forward, back: _back, gradient: _gradient}

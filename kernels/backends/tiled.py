@@ -13,6 +13,7 @@ import numpy as np
 
 from hpcpgd.kernels.backends.gemm import UNITS, product
 from hpcpgd.kernels.core.compiled import compiled
+from hpcpgd.kernels.core.elementwise import Completion
 from hpcpgd.kernels.core.network import Array, aligned_zeros
 from hpcpgd.kernels.schedule.units import offer
 from hpcpgd.kernels.tiles.tile_product import EXTENT, SPARE, Panels, multiply, panel_bytes
@@ -46,7 +47,7 @@ def tile_calls(parts: int, byte_scale: float | None, threads: int) -> TileCalls:
 
     ``byte_scale`` is the factor of input rows that are bytes, None if they are any numbers.
     """
-    blocks = aligned_zeros(threads * 2 * panel_bytes(parts), np.uint8).reshape(threads, -1)
+    blocks = aligned_zeros(threads * panel_bytes(parts), np.uint8).reshape(threads, -1)
     spare = aligned_zeros(threads * SPARE, np.float32).reshape(threads, -1)
     inputs = (parts, 1.0) if byte_scale is None else (1, byte_scale)
     return TileCalls(parts, *inputs, blocks, spare, EXTENT)
@@ -54,13 +55,14 @@ def tile_calls(parts: int, byte_scale: float | None, threads: int) -> TileCalls:
 
 @compiled()
 def _product(
-    library: TileCalls, who: Any, transposed: Any, scales: Any, a: Array, b: Array, c: Array
+    library: TileCalls, who: Any, how: Any, task: Completion, a: Array, b: Array, c: Array
 ) -> None:
     thread, is_input = who
+    transposed, (alpha, beta) = how
     parts = library.input_parts if is_input else library.parts
-    alpha = scales[0] * library.scale if is_input else scales[0]
+    scales = (alpha * library.scale if is_input else alpha), beta
     panels = Panels(library.blocks[thread], library.spare[thread])
-    multiply(panels, (parts, library.parts), transposed, (alpha, scales[1]), a, b, c)
+    multiply(panels, (parts, library.parts), (transposed, scales), task, a, b, c)
 
 
 offer(TileCalls, {product: _product, **UNITS})

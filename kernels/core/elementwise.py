@@ -6,7 +6,7 @@ Letters: B rows, I fan_in, O fan_out.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ CACHE_LINE = 64  # bytes
 
 # Indices into a vector of totals, float64; counts are exact below 2**53.
 LOSS, CORRECT, EXAMPLES = range(3)
+NOTHING, ACTIVATION, DERIVATIVE = range(3)  # kinds of completion
 
 
 @compiled()
@@ -105,6 +106,42 @@ def hidden_delta(slope: int, a: Array, delta: Array, begin: int, end: int) -> No
     """
     for i in range(a.shape[0]):
         multiply_by_slope(slope, a[i][begin:end], delta[i][begin:end])
+
+
+class Completion(NamedTuple):
+    """What completes a product ``out[:, begin:]`` of a layer, block by block.
+
+    Attributes
+    ----------
+    kind : int
+        ``NOTHING``; ``ACTIVATION``, with ``biases``; or ``DERIVATIVE``.
+    code : int
+        Of the activation function, or of its derivative.
+    biases, out, kept : ndarray
+        As ``biases``, ``z`` and ``kept`` of ``add_bias_and_activate``, or as ``delta`` and ``a``
+        of ``hidden_delta``.
+    begin : int
+        The first column of the product.
+    """
+
+    kind: int
+    code: int
+    biases: Array
+    out: Array
+    kept: Array
+    begin: int
+
+
+@compiled()
+def complete(task: Completion, rows: tuple[int, int], columns: tuple[int, int]) -> None:
+    """Complete ``rows`` and ``columns`` of a product, which are (start, stop)."""
+    if task.kind != NOTHING:
+        begin, end = task.begin + columns[0], task.begin + columns[1]
+        out, kept = task.out[rows[0] : rows[1]], task.kept[rows[0] : rows[1]]
+        if task.kind == ACTIVATION:
+            add_bias_and_activate(task.code, task.biases, out, kept, begin, end)
+        else:
+            hidden_delta(task.code, kept, out, begin, end)
 
 
 @compiled()

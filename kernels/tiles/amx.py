@@ -13,7 +13,7 @@ import errno
 import os
 import struct
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from llvmlite import binding, ir
@@ -85,19 +85,23 @@ def _clear_sums(builder: Any) -> None:
         _call(builder, "tilezero", tile)
 
 
-def _add_product(builder: Any, left: Any, right: Any) -> None:
+def _load_block(name: str, first: int, builder: Any, address: Any) -> None:
     stride = ir.Constant(_LONG, _ROW_BYTES)
-    for tile, address, half in ((4, left, 0), (5, left, 1), (6, right, 0), (7, right, 1)):
-        _call(builder, "tileloadd64", tile, place_at(builder, address, half * TILE), stride)
+    for half in range(2):
+        place = place_at(builder, address, half * TILE)
+        _call(builder, name, first + half, place, stride)
+
+
+def _add_product(builder: Any) -> None:
     for sums, a, b in ((0, 4, 6), (1, 4, 7), (2, 5, 6), (3, 5, 7)):
         _call(builder, "tdpbf16ps", sums, a, b)
 
 
-def _store_sums(builder: Any, address: Any) -> None:
+def _move_sums(name: str, builder: Any, address: Any) -> None:
     stride = 2 * _ROW_BYTES
     for tile, distance in enumerate((0, _ROW_BYTES, 16 * stride, 16 * stride + _ROW_BYTES)):
         place = place_at(builder, address, distance)
-        _call(builder, "tilestored64", tile, place, ir.Constant(_LONG, stride))
+        _call(builder, name, tile, place, ir.Constant(_LONG, stride))
 
 
 @intrinsic
@@ -119,12 +123,30 @@ def clear_sums(typingctx: Any) -> Any:
 
 
 @intrinsic
-def add_product(typingctx: Any, left: Any, right: Any) -> Any:
-    """Add to the sums the product of the blocks at two addresses."""
-    return emitting(_add_product, types.int64, types.int64)
+def load_left(typingctx: Any, address: Any) -> Any:
+    """Load a block of the left factor."""
+    return emitting(partial(_load_block, "tileloadd64", 4), types.int64)
+
+
+@intrinsic
+def load_right(typingctx: Any, address: Any) -> Any:
+    """Load a block of the right factor, with the hint that it need not stay in the L1 cache."""
+    return emitting(partial(_load_block, "tileloaddt164", 6), types.int64)
+
+
+@intrinsic
+def add_product(typingctx: Any) -> Any:
+    """Add to the sums the product of the blocks that are loaded."""
+    return emitting(_add_product)
 
 
 @intrinsic
 def store_sums(typingctx: Any, address: Any) -> Any:
     """Store the sums as a matrix (32, 32) of float32."""
-    return emitting(_store_sums, types.int64)
+    return emitting(partial(_move_sums, "tilestored64"), types.int64)
+
+
+@intrinsic
+def load_sums(typingctx: Any, address: Any) -> Any:
+    """Load sums that ``store_sums`` has stored, all bits of them."""
+    return emitting(partial(_move_sums, "tileloadd64"), types.int64)

@@ -65,7 +65,7 @@ def sum_of_products(left: Array, right: Array, parts: tuple[int, int]) -> Array:
     lefts = [np.pad(part, ((0, 0), zeros)) for part in parts_of(left, parts[0])]
     rights = [np.pad(part, (zeros, (0, 0))) for part in parts_of(right, parts[1])]
     sums = np.zeros((len(left), right.shape[1]), np.float32)
-    order = [(0, 2), (1, 1), (2, 0), (1, 0), (0, 1)], [(0, 0)]
+    order = [(0, 2), (0, 1), (1, 1), (1, 0), (2, 0)], [(0, 0)]
     for group, k in itertools.product(order, range(0, lefts[0].shape[1], SIDE)):
         step = slice(k, k + SIDE)
         for i, j in ((i, j) for i, j in group if i < parts[0] and j < parts[1]):

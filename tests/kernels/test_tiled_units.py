@@ -76,6 +76,19 @@ def test_any_division_gives_the_same_bits(precision: str, functions: Any) -> Non
 
 
 @pytest.mark.amx
+@pytest.mark.parametrize("functions", FUNCTIONS)
+def test_layers_of_several_blocks_of_columns(functions: Any) -> None:
+    """Softmax, too, of which every output needs all columns."""
+    problem = Problem((1030, 600, 700), 40, functions)
+    exact, _ = problem.gradient(problem.plan("reference", "float64"))
+    schedule = divided(problem.network("float32"), 40, 1)
+    with closing(tiled(problem, "bf16x6", schedule)) as plan:
+        found, _ = problem.gradient(plan)
+    for part, truth in zip(found, exact, strict=True):
+        assert np.linalg.norm(part - truth) < 1e-5 * np.linalg.norm(truth)
+
+
+@pytest.mark.amx
 @pytest.mark.parametrize("scale", [None, SCALE])
 @pytest.mark.parametrize("rows", [1, 128, 16384])
 def test_gradients_are_as_accurate_as_those_of_float32(rows: int, scale: float | None) -> None:

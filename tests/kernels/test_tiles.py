@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpcpgd.kernels.core.elementwise import NOTHING, Completion
 from hpcpgd.kernels.core.network import aligned_zeros
 from hpcpgd.kernels.tiles.tile_product import SPARE, Panels, multiply, panel_bytes
 from tests.emulation import tiles
@@ -28,9 +29,10 @@ def product(
     out = np.full((len(left), right.shape[1]), before, np.float32)
     a = np.ascontiguousarray(left.T if across[0] else left)
     b = np.ascontiguousarray(right if across[1] else right.T)
-    blocks = aligned_zeros(2 * panel_bytes(max(parts)), np.uint8)
+    blocks = aligned_zeros(panel_bytes(max(parts)), np.uint8)
     panels = Panels(blocks, aligned_zeros(SPARE, np.float32))
-    multiply(panels, parts, (across[0], not across[1]), scales, a, b, out)
+    how, nothing = ((across[0], not across[1]), scales), Completion(NOTHING, 0, out[0], a, a, 0)
+    multiply(panels, parts, how, nothing, a, b, out)
     return out
 
 
