@@ -30,6 +30,7 @@ def lanes() -> int:
 
 
 LANES = lanes()
+FLOPS = 2 * CHAINS * LANES  # of one repeat
 
 
 @intrinsic
@@ -67,6 +68,11 @@ def _run(repeats: int, factor: float) -> float:
     return total
 
 
+def multiply_adds(repeats: int) -> None:
+    """Compute ``FLOPS * repeats`` floating-point operations in float32."""
+    _run(repeats, np.float32(0.5))
+
+
 class Peak:
     """A loop of fused multiply-adds that takes about ``SECONDS``."""
 
@@ -79,11 +85,11 @@ class Peak:
     @property
     def flops(self) -> int:
         """Floating-point operations of one sample, in float32."""
-        return 2 * CHAINS * LANES * self._repeats
+        return FLOPS * self._repeats
 
     def run(self) -> None:
         """Run one sample."""
-        _run(self._repeats, np.float32(0.5))
+        multiply_adds(self._repeats)
 
     def gflops(self) -> float:
         """Return the rate of one sample, in GFLOP/s of float32."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from hpcpgd.kernels.core.network import Array
 from scripts.bench import contestants, peers
+from scripts.bench.peaks import PEAKS
 from scripts.bench.placement import ONE_CORE, TWO_RANKS, TWO_THREADS, Placement
 from scripts.bench.rounds import Cell, Round, Section
 from scripts.bench.sections import FLOOR
@@ -52,15 +53,17 @@ MAINS = {"float32": MAIN} | {
     precision: tuple((f"{name} {precision}", place) for name, place in MAIN)
     for precision in contestants.TILED
 }
-# By a baseline's name and a batch: the largest ratio of a main cell's time to the baseline's on
-# the same number of cores.
+# By precision, a baseline's name and a batch: the largest ratio of a main cell's time to the
+# baseline's on the same number of cores.
 CEILINGS = {
-    (FLOOR, 128): Bound(False, 1.15),
-    (FLOOR, 1024): Bound(False, 1.08),
-    (peers.JAX, 128): Bound(False, 1.0),
-    (peers.JAX, 1024): Bound(False, 1.0),
-    (peers.DDP, 128): Bound(False, 0.25),
-    (peers.DDP, 1024): Bound(False, 0.5),
+    ("float32", FLOOR, 128): Bound(False, 1.15),
+    ("float32", FLOOR, 1024): Bound(False, 1.08),
+    ("float32", peers.JAX, 128): Bound(False, 1.0),
+    ("float32", peers.JAX, 1024): Bound(False, 1.0),
+    ("float32", peers.DDP, 128): Bound(False, 0.25),
+    ("float32", peers.DDP, 1024): Bound(False, 0.5),
+    ("bf16", "AMX peak", 1024): Bound(False, 1 / 0.35),
+    ("bf16x6", "FMA peak", 1024): Bound(False, 1.0),
 }
 # The bound of the geometric mean over all main cells of a precision.
 JAX_CEILINGS = {
@@ -104,7 +107,8 @@ COSTS: tuple[tuple[Asked, Asked, dict[int, Bound]], ...] = (
 OF_THE_FLOOR = Bound(True, 0.95)
 C_LOOPS = ("C -O2", "C -O3 -march=native")
 # What the program is compared with.
-BASELINES = (FLOOR, *C_LOOPS, *peers.NAMES)
+FOR_MAIN_CELLS = (*PEAKS, *peers.NAMES)
+BASELINES = (FLOOR, *C_LOOPS, *FOR_MAIN_CELLS)
 
 
 def comparisons(section: Section) -> list[Comparison]:
@@ -126,7 +130,7 @@ def _over_baseline(section: Section, i: int, k: int) -> Comparison | None:
     same_cores = cell.placement.cores == base.placement.cores
     if cell.name in BASELINES or base.name not in BASELINES or not same_cores:
         return None
-    if base.name in peers.NAMES and not any(is_main(cell, each) for each in MAINS):
+    if base.name in FOR_MAIN_CELLS and not any(is_main(cell, each) for each in MAINS):
         return None
     text = f"{cell.label}: time over {base.name}"
     return Comparison(text, i, k, _ceiling(cell, base, section.batch))
@@ -140,7 +144,8 @@ def is_main(cell: Cell, precision: str = "float32") -> bool:
 def _ceiling(cell: Cell, base: Cell, batch: int) -> Bound | None:
     if base.name == C_LOOPS[0] and cell.placement == ONE_CORE and cell.name == "loops":
         return LOOPS_CEILING
-    return CEILINGS.get((base.name, batch)) if is_main(cell) else None
+    mains = [CEILINGS.get((p, base.name, batch)) for p in MAINS if is_main(cell, p)]
+    return mains[0] if mains else None
 
 
 def _speedup(section: Section, places: dict[Asked, int], cell: Asked) -> Comparison | None:

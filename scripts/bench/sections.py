@@ -25,6 +25,7 @@ from scripts.bench.contestants import (
     Contestant,
 )
 from scripts.bench.floor import Floor
+from scripts.bench.peaks import PEAKS
 from scripts.bench.placement import ALL, ONE_CORE, TWO_RANKS, TWO_THREADS, Cores, Placement
 from scripts.bench.rounds import Cell, Section
 from scripts.bench.setting import Setting, load_data, make_network
@@ -100,7 +101,9 @@ class Builder:
         entries = [*trainer_entries(), *self.peers]
         sections = [self.section(*pair, entries) for pair in pairs]
         for section in sections:
-            section.cells += [self._floor(section, p) for p in (ONE_CORE, TWO_RANKS)]
+            for name, make in [(FLOOR, Floor), *PEAKS.items()]:
+                places = (ONE_CORE, TWO_RANKS)
+                section.cells += [self._cell(section, name, place, make) for place in places]
         # C loops are slow and take the same time per example for every batch: time them once.
         c_loops = c_entries()
         for batch in self.batches:
@@ -132,9 +135,6 @@ class Builder:
         comm = self.comm if placement.ranks > 1 else self.alone
         made = make_network(NETWORKS[network])
         return Setting(comm, self.dataset, made, batch, self.blas, self.threads)
-
-    def _floor(self, section: Section, placement: Placement) -> Cell:
-        return self._cell(section, FLOOR, placement, Floor)
 
     def _cell(
         self, section: Section, name: str, placement: Placement,
