@@ -17,6 +17,7 @@ RESULTS = Path(__file__).parents[1] / "scripts" / "results"
 COUNTS = {
     "check_bits": ("runs", ("mismatches", "wrong", "failed")),
     "check_threads": ("trainings", ("crashes", "hangs", "wrong")),
+    "check_precision": ("layers", ("missed",)),
 }
 
 # The file that README.md has its table of speed from, and the programs there on two cores.

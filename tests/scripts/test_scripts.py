@@ -131,6 +131,16 @@ def test_measure_overlap_runs() -> None:
     assert [line.split()[0] for line in done.out.splitlines()][1:3] == ["allreduce", "overlap"]
 
 
+@quick_form
+@pytest.mark.amx
+def test_check_precision_runs(tmp_path: Path) -> None:
+    done = script("check_precision", "--quick", "--output", str(tmp_path / "p.json"), timeout=120)
+    found = json.loads((tmp_path / "p.json").read_text())
+    assert (done.code, done.err) == (bool(found["missed"]), "")
+    assert (len(found["errors"]), found["layers"] > 6, len(found["learning"])) == (3, True, 1)
+    assert found["mean"] < 1.05
+
+
 SHELL = sorted(SCRIPTS.glob("*.sh")) + sorted((SCRIPTS.parent / "slurm").glob("*.sbatch"))
 
 
