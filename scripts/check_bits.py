@@ -1,6 +1,6 @@
 """Check that reduction ``reproducible`` gives the same bits for every number of ranks.
 
-    python -m scripts.check_bits [--quick] [--output FILE.json] [--seeds 0 1 2]
+    python -m scripts.check_bits [--quick] [--output FILE.json] [--seeds 0 1 2] [--only CASE]
 
 Starts jobs of 1 to 32 ranks, each of which trains all configurations one after the other
 with every group size and number of threads.  Weights and histories must be the same to the
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -26,6 +27,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--output", type=Path, help="default: scripts/results/MACHINE-DATE/check_bits.json"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--only", action="append", metavar="CASE", help="default: all cases")
     parser.add_argument("--ranks-part", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if min(options.seeds) < 0:
@@ -49,6 +51,8 @@ def check(options: argparse.Namespace) -> int:
     from scripts.bits.check import Check
 
     plan = (cases.quick if options.quick else cases.full)(options.seeds)
+    if options.only:
+        plan = replace(plan, cases=tuple(c for c in plan.cases if c.name in options.only))
     path, about = options.output or findings.default_path("check_bits"), report.about_plan(plan)
     begin, checking = perf_counter(), Check(plan)
     for job in checking.jobs():

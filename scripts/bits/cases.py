@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcpgd.kernels.backends.registry import TILE_PARTS
+
 DEFAULT = "default"  # the BLAS chooses its kernels itself
 CORE_TYPES = (DEFAULT, "Haswell")
 DTYPES = ("float32", "float64")
@@ -22,6 +24,8 @@ class Case:
         Its flags, without those that vary.
     threads : tuple of int
         Numbers of threads, each tried with every number of ranks.
+    precision : str
+        Of products; those on tiles go with float32 alone, and call no BLAS.
     """
 
     name: str
@@ -29,6 +33,7 @@ class Case:
     backend: str = "gemm"
     threads: tuple[int, ...] = (1,)
     reduction: str = "reproducible"
+    precision: str = "auto"
 
 
 MINI = "--dataset tests/samples/mnist-mini --train-rows 150"
@@ -44,6 +49,18 @@ CASES = (
     Case("wide", f"{DIGITS} --hidden 300 --batch-size 41"),
     Case("full-batch", f"{DIGITS} --hidden 30 --batch-size full"),
     Case("vectors", f"{MINI} --hidden 48 --batch-size 23", "gemv"),
+)
+# Smooth functions, as bf16 may switch a unit of relu whose sum is near zero.
+SMOOTH = CASES[0].words.replace("relu", "tanh")
+# A full batch of all rows of digits has two partial sums.
+FULL = "--dataset digits --hidden 70,33 --activation tanh --batch-size full"
+TILED = tuple(
+    case
+    for name in TILE_PARTS
+    for case in (
+        Case(name, SMOOTH, threads=(1, 2), precision=name),
+        Case(f"{name}-full", FULL, precision=name),
+    )
 )
 
 
@@ -88,7 +105,8 @@ class Run:
         return [
             *case.words.split(), "--epochs", str(epochs), "--seed", str(self.seed),
             "--backend", case.backend, "--reduction", case.reduction, "--dtype", self.dtype,
-            *grouped, "--threads", str(self.threads), "--output", str(output), "--quiet",
+            "--matmul-precision", case.precision, *grouped, "--threads", str(self.threads),
+            "--output", str(output), "--quiet",
         ]  # fmt: skip
 
 
@@ -115,7 +133,8 @@ class Plan:
         for ranks in self.ranks:
             for core_type in self.core_types:
                 for seed in self.seeds:
-                    yield list(self._runs(ranks, core_type, seed))
+                    if runs := list(self._runs(ranks, core_type, seed)):
+                        yield runs
 
     def programs(self) -> list[Run]:
         """Return runs that are separate jobs, one for each number of ranks."""
@@ -132,7 +151,9 @@ class Plan:
 
     def _runs(self, ranks: int, core_type: str, seed: int) -> Iterator[Run]:
         for case in self.cases:
-            for dtype in self.dtypes:
+            if case.precision != "auto" and core_type != DEFAULT:
+                continue
+            for dtype in self.dtypes if case.precision == "auto" else DTYPES[:1]:
                 for size in self.group_sizes:
                     if size == NODE or int(size) < ranks:
                         for threads in case.threads:
@@ -145,8 +166,11 @@ def reference_of(case: Case) -> Case:
 
 
 def full(seeds: Sequence[int]) -> Plan:
+    from hpcpgd.kernels.tiles.amx import refusal
+
     ranks = (1, 2, 3, 4, 5, 7, 8, 16, 32)
-    return Plan(CASES, ranks, ("1", "2", "3", NODE), tuple(seeds))
+    cases = CASES if refusal() else CASES + TILED
+    return Plan(cases, ranks, ("1", "2", "3", NODE), tuple(seeds))
 
 
 def quick(seeds: Sequence[int]) -> Plan:

@@ -14,7 +14,7 @@ import numpy as np
 from scripts.bits.cases import Run
 
 COLUMNS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-BOUNDS = {"float32": 1e-4, "float64": 1e-12}
+BOUNDS = {"float32": 1e-4, "float64": 1e-12, "bf16": 0.03}
 
 Weights = list[Any]
 
@@ -39,7 +39,7 @@ class Outcome:
     @property
     def is_wrong(self) -> bool:
         """Whether the weights differ from those of ``reference``; true for NaN."""
-        return not self.error <= BOUNDS[self.run.dtype]
+        return not self.error <= BOUNDS.get(self.run.case.precision, BOUNDS[self.run.dtype])
 
 
 def read_weights(path: Path) -> Weights:

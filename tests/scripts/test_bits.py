@@ -93,12 +93,17 @@ def test_weights_far_from_reference_are_wrong(error: float, wrong: bool) -> None
     assert compare.Outcome(run, {}, error, "none").is_wrong is wrong
 
 
-def test_the_full_plan_covers_what_is_promised() -> None:
+@pytest.mark.parametrize("missing", ["", "no AMX"])
+def test_the_full_plan_covers_what_is_promised(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setattr("hpcpgd.kernels.tiles.amx.refusal", lambda: missing)
     runs = [run for job in cases.full([0, 1, 2]).jobs() for run in job]
     assert {run.ranks for run in runs} == {1, 2, 3, 4, 5, 7, 8, 16, 32}
     assert {run.case.backend for run in runs} == {"gemm", "loops", "gemv"}
     groups = {run.group for run in runs}
-    assert len(groups) == len(cases.CASES) * 3 * 2 * 2
+    tiled = 0 if missing else len(cases.TILED) * 3  # in float32 alone, without a BLAS
+    assert len(groups) == len(cases.CASES) * 3 * 2 * 2 + tiled
     many = {(run.group_size, run.threads) for run in runs if run.ranks == 32}
     assert many == {(size, threads) for size in ("1", "2", "3", "node") for threads in (1, 2)}
 
