@@ -9,7 +9,7 @@ the time on another number of ranks.  ``signals``: SIGUSR1 or SIGTERM at a rando
 Weights and histories must be those of an undisturbed run.  ``cuts``: the newest checkpoint is
 cut off or has a flipped bit.  ``disk``: each system call that writes a checkpoint or a run
 file fails.  ``exceptions``: one rank of four fails at one of twelve points.  ``hangs``: one rank
-stops or sleeps.  ``nan``: one computes NaN.  ``flip-replica``: a bit flips in one rank's weights.
+stops or sleeps.  ``nan``: one has NaN or Inf.  ``flip-replica``: a bit flips in one rank's weights.
 ``mismatches``: one differs in an option, a version, a library, a source file, a row or a weight.
 ``slurm``: jobs on a virtual SLURM reach their time limits, or lose a node.  ``fuzz``: hostile
 datasets, checkpoints, TOML and run files, 500 in a trial, are read or refused as documented.

@@ -1,9 +1,9 @@
 """``python -m tests.faults.corrupt RANK WHAT STEP SEED FOLDER WORDS``: a rank with a wrong number.
 
 In step ``STEP`` of the run, from 1, that rank has NaN in a row of its share (``WHAT`` is
-``row``) or in its gradient (``gradient``), or, before it, a flipped bit in its weights
-(``flip``).  Every rank writes to ``FOLDER`` the error with which it ends, and a hash of its
-weights wherever ranks compare theirs.
+``row``) or in its gradient (``gradient``), Inf in a row (``infinity``), or, before it, a flipped
+bit in its weights (``flip``).  Every rank writes to ``FOLDER`` the error with which it ends, and
+a hash of its weights wherever ranks compare theirs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import random
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,15 @@ from hpcpgd.errors import HpcpgdError
 from hpcpgd.train import cli
 
 
-def _row(trainer: Any, epoch: int, step: int, draw: random.Random) -> str:
-    """Make all of a row NaN that this rank gathers in this step.
+def _row(trainer: Any, epoch: int, step: int, draw: random.Random, value: float = np.nan) -> str:
+    """Make all of a row NaN, or another value, that this rank gathers in this step.
 
     One column would not do: a rank may compute with some of the columns alone.
     """
     begin, end = _share(trainer, step)
     number = np.zeros(1, np.int64)
     trainer.sampler.numbers(epoch, draw.randrange(begin, end), number)
-    trainer.dataset.train.features[number[0]] = np.nan
+    trainer.dataset.train.features[number[0]] = value
     return f"row {number[0]}"
 
 
@@ -84,7 +85,7 @@ def _flip(trainer: Any, epoch: int, step: int, draw: random.Random) -> str:
 
 
 WHAT: dict[str, Callable[[Any, int, int, random.Random], str]] = {
-    "row": _row, "gradient": _gradient, "flip": _flip,
+    "row": _row, "infinity": partial(_row, value=np.inf), "gradient": _gradient, "flip": _flip,
 }  # fmt: skip
 
 

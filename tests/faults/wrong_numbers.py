@@ -18,6 +18,8 @@ from hpcpgd.checkpoint.checkpoint_folder import Folder, load
 from hpcpgd.checkpoint.state import State
 from hpcpgd.config.reduction_table import REDUCTIONS
 from hpcpgd.errors import DivergedError, ReplicaError
+from hpcpgd.kernels.backends.registry import TILE_PARTS
+from hpcpgd.kernels.tiles.amx import refusal
 from tests.faults.jobs import Ended, finish, start
 from tests.faults.kind import Kind, Trial
 
@@ -96,12 +98,15 @@ def _run(trial: Trial, what: str, words: tuple[str, ...]) -> Job:
 
 
 def nan_trial(trial: Trial) -> str:
-    """Let one rank compute NaN; return what is wrong, "" if nothing is."""
-    draw, what = trial.draw, "row"
+    """Let one rank compute NaN or Inf; return what is wrong, "" if nothing is."""
+    draw = trial.draw
+    what = draw.choice(("row", "infinity"))
+    precision = draw.choice(("float32", *(() if refusal() else TILE_PARTS)))
     words: tuple[str, ...] = ("--activation", draw.choice(("sigmoid", "tanh", "relu")))
+    words += ("--matmul-precision", precision)
     reduction = draw.choice([*REDUCTIONS])
     if not REDUCTIONS[reduction].grouped:  # else no rank has a gradient of its own
-        what = draw.choice(("row", "gradient"))
+        what = draw.choice((what, "gradient"))
     else:
         words += ("--group-size", draw.choice(SIZES[reduction]))
     job = _run(trial, what, ("--reduction", reduction, *words))

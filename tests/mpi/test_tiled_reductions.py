@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpcpgd.kernels.backends.registry import TILE_PARTS
 from hpcpgd.kernels.tiles.amx import refusal
 from hpcpgd.parallel.mpi import MPI
 from tests.mpi.test_equivalence import BOUND, config, distance, reference, require_same_bits, train
@@ -49,9 +50,10 @@ def test_the_bits_of_one_rank(
     require_same_bits(train(comm, settings, threads), train(MPI.COMM_SELF, settings))
 
 
+@pytest.mark.parametrize("precision", TILE_PARTS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize(("reduction", "group_size"), ALL)
 def test_all_notice_what_is_not_finite(
-    comm: Any, reduction: str, group_size: int | str, bad: float
+    comm: Any, reduction: str, group_size: int | str, bad: float, precision: str
 ) -> None:
-    require_noticed(comm, tiled("bf16x6", 37, reduction, group_size), bad)
+    require_noticed(comm, tiled(precision, 37, reduction, group_size), bad)

@@ -6,10 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
+import numpy as np
 import pytest
 
+from hpcpgd.kernels.backends.registry import TILE_PARTS
 from hpcpgd.kernels.tiles import amx
-from tests.helpers.support import TRAIN, python
+from tests.helpers.support import ROOT, TRAIN, environment, python
 
 WITHOUT = """
 import sys
@@ -54,3 +56,18 @@ def test_a_stopped_job_goes_on_with_the_same_bits(tmp_path: Path) -> None:
         assert len(two["segments/ranks"]) == 2
         assert one.attrs["params_sha256"] == two.attrs["params_sha256"]
         assert one["cost/flops"][0] == 3 * 2 * 64 * 32 * 32  # bytes: three products
+
+
+@pytest.mark.parametrize("what", ["row", "infinity"])
+@pytest.mark.parametrize(
+    "precision", ["float32", *(pytest.param(name, marks=pytest.mark.amx) for name in TILE_PARTS)]
+)
+def test_nan_and_inf_end_a_job_in_their_step(precision: str, what: str, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((330, 20), np.float32)
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=np.arange(330) % 5)
+    done = python(
+        "-m", "tests.faults.corrupt", "1", what, "11", "0", str(tmp_path), "--dataset", "d.npz",
+        "--train-rows", "275", "--batch-size", "37", "--matmul-precision", precision,
+        ranks=3, cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)),
+    )  # fmt: skip
+    done.one_line(3, "NaN or Inf in the gradient at epoch 2, step 3 of 8")
