@@ -65,6 +65,8 @@ def versions() -> dict[str, str]:
 
 
 def write(path: Path, findings: dict[str, Any]) -> None:
-    """Write a result file, in place of an existing one."""
+    """Write a result file, in place of an existing one; lists of numbers take one line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(findings, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(findings, indent=1)
+    text = re.sub(r"\[[^][{}\"]*\]", lambda numbers: " ".join(numbers[0].split()), text)
+    path.write_text(text + "\n", encoding="utf-8")
