@@ -21,9 +21,11 @@ COUNTS = {
 }
 
 # The file that README.md has its table of speed from, and the programs there on two cores.
-README_FILE = RESULTS / "intel-xeon-2026-11-22" / "bench_train.json"
+README_FILE = RESULTS / "intel-r-xeon-r-processor-2026-11-30" / "bench_train.json"
 README_COLUMNS = {
     "hpcpgd": ("gemm shared", "2 ranks"),
+    "bf16x6": ("gemm shared bf16x6", "2 ranks"),
+    "bf16": ("gemm shared bf16", "2 ranks"),
     "floor": ("floor", "2 ranks"),
     "JAX": ("JAX", "1 rank x 2 threads"),
     "torch.compile": ("PyTorch compile", "1 rank x 2 threads"),
