@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import atexit
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from threadpoolctl import threadpool_limits
 
 from hpcpgd.parallel import mpi
+
+FOLDER = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each rank its own folder: one rank would delete pytest's folders that another lists."""
+    if config.getoption("only_mpi") or config.getoption("with_mpi"):
+        config.stash[FOLDER] = tempfile.TemporaryDirectory(prefix="hpcpgd-tests-")
+        config.option.basetemp = Path(config.stash[FOLDER].name, "base")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the folder."""
+    if FOLDER in config.stash:
+        config.stash[FOLDER].cleanup()
 
 
 @pytest.fixture(scope="session")
