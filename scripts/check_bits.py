@@ -18,6 +18,7 @@ from pathlib import Path
 from time import perf_counter
 
 from hpcpgd.cli.launcher import guarded
+from hpcpgd.errors import UsageError
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -52,6 +53,9 @@ def check(options: argparse.Namespace) -> int:
 
     plan = (cases.quick if options.quick else cases.full)(options.seeds)
     if options.only:
+        names = [case.name for case in plan.cases]
+        if unknown := [name for name in options.only if name not in names]:
+            raise UsageError(f"--only {unknown[0]}: expected one of {', '.join(names)}")
         plan = replace(plan, cases=tuple(c for c in plan.cases if c.name in options.only))
     path, about = options.output or findings.default_path("check_bits"), report.about_plan(plan)
     begin, checking = perf_counter(), Check(plan)

@@ -13,6 +13,12 @@ from scripts.bits import cases, compare, launch
 from tests.helpers.support import script
 
 
+def test_an_unknown_case_is_refused(tmp_path: Path) -> None:
+    done = script("check_bits", "--only", "nope", "--output", str(tmp_path / "bits.json"))
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "expected one of softmax" in done.err
+
+
 @pytest.mark.long(
     reason="40 runs; test_resume.py and tests/mpi compare the bits of some numbers of ranks"
 )
