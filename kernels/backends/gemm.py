@@ -73,7 +73,7 @@ def _back(
     back = deltas_of(table, memory.deltas, layer - 1, rows[0], rows[1])  # (B, I)
     weights = weights_of(table, memory.parameters, layer)  # (I, O)
     kept = kept_of(table, memory.activations, layer - 1, rows[0], rows[1])
-    biases = biases_of(table, memory.parameters, layer)  # not used
+    biases = biases_of(table, memory.parameters, layer)  # no part of it: its type must be given
     begin, end = columns
     # A thin product takes mostly memory traffic: a panel is still in the cache for the slope.
     step = library.panel if delta.shape[1] <= THIN else max(delta.shape[0], 1)
@@ -94,7 +94,7 @@ def _gradient(
     delta = deltas_of(table, memory.deltas, layer, rows[0], rows[1])  # (B, O)
     inputs, deltas = a[:, fan_in[0] : fan_in[1]], delta[:, columns[0] : columns[1]]
     who, how = (thread, layer == 1), ((True, False), (target.alpha, target.beta))
-    biases = biases_of(table, memory.parameters, layer)  # not used
+    biases = biases_of(table, memory.parameters, layer)  # as in ``_back``
     task = Completion(NOTHING, 0, biases, a, a, 0)
     product(library, who, how, task, inputs, deltas, target.dweight)
 
