@@ -1,4 +1,4 @@
-"""The sections that are timed: contestants and the floor in every placement."""
+"""The sections that are timed: contestants, the floor and the peaks, in every placement."""
 
 from __future__ import annotations
 
