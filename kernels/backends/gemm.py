@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from hpcpgd.kernels.blas.blas_library import Routines, gemm
+from hpcpgd.kernels.blas.small_batch import AVAILABLE, is_small, multiply
 from hpcpgd.kernels.core.compiled import Kernel, compiled
 from hpcpgd.kernels.core.elementwise import (
     ACTIVATION,
@@ -103,7 +104,10 @@ def _gradient(
 def _product(
     library: GemmCalls, who: Any, how: Any, task: Completion, a: Array, b: Array, c: Array
 ) -> None:
-    gemm(library.blas, how[0], how[1], a, b, c)
+    if AVAILABLE and is_small(how[0], a, c):
+        multiply(library.blas, how[0], how[1], a, b, c)
+    else:
+        gemm(library.blas, how[0], how[1], a, b, c)
     complete(task, (0, c.shape[0]), (0, c.shape[1]))
 
 

@@ -51,7 +51,7 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     return a(a, a, a), codegen
 
 
-def _vector(a: Any) -> tuple[Any, int, str]:
+def vector_of(a: Any) -> tuple[Any, int, str]:
     """Return LLVM's type of a vector of numbers of the type of ``a``, its lanes and its name."""
     lanes = VECTOR // (4 if a == types.float32 else 8)
     number = ir.FloatType() if a == types.float32 else ir.DoubleType()
@@ -63,7 +63,7 @@ def _blocks(typingctx: Any, like: Any, a: Any, b: Any, blocks: Any) -> Any:
     """Return the dot product of ``blocks`` whole blocks at addresses ``a`` and ``b``."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        vector, lanes, name = _vector(like)
+        vector, lanes, name = vector_of(like)
         zero = ir.Constant(vector, [ir.Constant(vector.element, 0.0)] * lanes)
         sums = [cgutils.alloca_once_value(builder, zero) for _ in range(CHAINS)]
         bases = [builder.inttoptr(arg, vector.as_pointer()) for arg in args[1:3]]

@@ -110,12 +110,15 @@ class CountingBlas:
 
 
 def test_which_routines_a_backend_calls() -> None:
-    """Three layers: each example has 3 forward products, 3 for the weights, 2 for the deltas."""
-    problem = Problem((13, 17, 11, 5), 10, FUNCTIONS[0])
+    """Three layers: each example has 3 forward products, 3 for the weights, 2 for the deltas.
+
+    ``gemm`` computes these deltas in three panels of rows.  A BLAS multiplies so many rows.
+    """
+    problem = Problem((13, 17, 11, 5), 150, FUNCTIONS[0])
     expected = {
         "loops": {"gemm": 0, "gemv": 0, "ger": 0},
-        "gemv": {"gemm": 0, "gemv": 50, "ger": 30},
-        "gemm": {"gemm": 8, "gemv": 0, "ger": 0},
+        "gemv": {"gemm": 0, "gemv": 750, "ger": 450},
+        "gemm": {"gemm": 12, "gemv": 0, "ger": 0},
     }
     for backend, calls in expected.items():
         counting = CountingBlas()
