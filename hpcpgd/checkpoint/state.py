@@ -25,7 +25,6 @@ class State:
     dataset_sha256 : str
     facts : dict of str
         The facts on which the bits of results depend: processor, BLAS, versions.
-    network : Network
     steps : int
         Updates made since the run began.  With the length of ``history`` they give the
         position in the sampler's order, a pure function of seed, epoch and step.

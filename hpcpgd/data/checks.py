@@ -36,7 +36,6 @@ def numeric(dtype: np.dtype[Any], source: str, words: bool = False) -> None:
 
     Parameters
     ----------
-    dtype : dtype
     source : str
         The array's origin, for the message.
     words : bool

@@ -16,18 +16,7 @@ from hpcpgd.errors import nearest
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run ``hpcpgd data`` and return its exit code.
-
-    Parameters
-    ----------
-    argv : list of str, optional
-        Arguments after the program's name; default ``sys.argv[1:]``.
-
-    Returns
-    -------
-    int
-        0, or the exit code of the error that one line on standard error reports.
-    """
+    """Run ``hpcpgd data`` and return its exit code."""
 
     def run() -> int:
         arguments = _parse(sys.argv[1:] if argv is None else argv)

@@ -18,8 +18,6 @@ class Columns:
 
     Attributes
     ----------
-    count : int
-        Number of columns.
     names : tuple of str
         The cells of the header; empty if there is no header.
     label : int

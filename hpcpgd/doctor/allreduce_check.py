@@ -25,7 +25,6 @@ class Sums:
 
     Attributes
     ----------
-    ranks, nodes : int
     small, large : float
         Median seconds for 8 bytes and for 4 MiB.
     right : bool

@@ -18,7 +18,6 @@ class Finding:
     ----------
     level : str
         ``OK``, ``WARNING`` (something is slow or in doubt) or ``PROBLEM`` (training cannot work).
-    subject : str
     seen : str
         What was measured or observed.
     cure : str
@@ -76,7 +75,6 @@ class Place:
 
     Attributes
     ----------
-    host : str
     index : int
         Number of the rank on its node; the rank with number 0 reports for the node.
     """
@@ -86,15 +84,7 @@ class Place:
 
 
 def merged(findings: Sequence[Sequence[Finding]], places: Sequence[Place]) -> list[str]:
-    """Return the lines for the findings of all ranks; equal findings are one line.
-
-    Parameters
-    ----------
-    findings : sequence of sequence of Finding
-        Of every rank.
-    places : sequence of Place
-        Of every rank.
-    """
+    """Return the lines for the findings of all ranks; equal findings are one line."""
     groups: dict[tuple[str, str, str, int], list[tuple[int, Finding]]] = {}
     asked: dict[str, set[int]] = {}
     for rank, row in enumerate(findings):

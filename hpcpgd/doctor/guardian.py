@@ -28,7 +28,6 @@ class Stage:
 
     Attributes
     ----------
-    subject : str
     seconds : float
         Time that the check may take.
     cure : str
@@ -44,11 +43,6 @@ class Guardian:
     """Watches this process from another one during a ``with`` statement.
 
     It forks, so it must be made before MPI and threads are started.
-
-    Parameters
-    ----------
-    report : Report
-        The report of this process.
     """
 
     def __init__(self, report: Report) -> None:

@@ -81,7 +81,6 @@ def judge(job: Job | None, ranks: int, cores: int, library: str) -> list[Finding
 
     Parameters
     ----------
-    job : Job or None
     ranks : int
         Number of ranks of the MPI world.
     cores : int

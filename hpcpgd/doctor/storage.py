@@ -32,7 +32,6 @@ class Storage:
 
     Attributes
     ----------
-    folder : str
     refused : str
         Why the folder cannot be written, "" if it can.
     seconds : float
@@ -124,8 +123,6 @@ class Cache:
 
     Attributes
     ----------
-    folders : Folders
-        The folders of this node.
     kernels : int
         Number of kernels for this version of the program.
     nbytes : int

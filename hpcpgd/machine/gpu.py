@@ -36,7 +36,6 @@ class Gpu:
 
     Attributes
     ----------
-    device : Device
     sharing : int
         Ranks on one GPU: the largest number on any GPU of the job.
     free_bytes : int

@@ -62,7 +62,6 @@ class RollCall:
 
     Attributes
     ----------
-    answers : dict of int to RankReport
     hosts : sequence of str
         Host and process of every rank.
     """

@@ -24,10 +24,6 @@ NO_VARIABLE = "b'This is a netCDF dimension but not a netCDF variable"  # a scal
 def read_run(path: str | Path) -> DataTree:
     """Return a run file as xarray's DataTree, in memory.
 
-    Parameters
-    ----------
-    path : str or Path
-
     Raises
     ------
     DataError

@@ -102,10 +102,6 @@ class History:
     """The epochs so far, stored as one array for each attribute.
 
     An object for each epoch would take ten times the memory, and a run may have a million epochs.
-
-    Parameters
-    ----------
-    epochs : iterable of Epoch
     """
 
     def __init__(self, epochs: Iterable[Epoch] = ()) -> None:

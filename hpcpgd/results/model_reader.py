@@ -38,11 +38,9 @@ class Model:
 
     Attributes
     ----------
-    network : Network
     parameters : ndarray, shape (size,)
     labels : tuple of str
         The label of each output, or the name of a regression's target.
-    scale, offset : float
     mean, deviation : ndarray of float64, shape (inputs,) or ()
         0 and 1 where columns are not standardised.
     target_mean, target_deviation : ndarray of float64, shape (outputs,) or ()

@@ -67,7 +67,6 @@ class Segment:
         Fraction of the communication that ``overlap`` hid; NaN for others and before the end.
     places : list of RankPlace
         Of every rank.
-    timing : Timing
     others_used : float
         Cores that other processes used while the segment was timed, on the machine where they used
         the largest share; 0 for less than a tenth of its cores. NaN before the end, for less than
@@ -123,7 +122,6 @@ class RunRecord:
         Bytes that a full step communicates (``traffic.communicated``).
     parameters : ndarray or None
         Flat vector; None before the end and after a divergence.
-    test : Scores or None
     best : ndarray or None
         Flat vector of the epoch ``history.best``, if the run keeps it.
     """

@@ -237,9 +237,6 @@ class RunOnDisk:
 
     Attributes
     ----------
-    run : str
-        The name of the run.
-    status : str
     argv : str
         The command line, as the file has it.
     config : dict

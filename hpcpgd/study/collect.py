@@ -98,9 +98,6 @@ def write(
 
     Parameters
     ----------
-    path : Path
-    study : StudyFile
-    rows : list of Row
     expected : int
         Number of rows when all runs have ended.
     missing : sequence of Row

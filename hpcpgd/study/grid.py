@@ -33,8 +33,6 @@ class Point:
 
     Attributes
     ----------
-    ranks : int
-    config : RunConfig
     given : tuple of (str, object)
         The options that the study sets; all others have their defaults.
     per_rank : tuple of (str, int)

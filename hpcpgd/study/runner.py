@@ -115,10 +115,8 @@ def run_limited(
 
     Parameters
     ----------
-    command : list of str
     time_limit : float
         Seconds.
-    environment : dict
     output : binary file, optional
         Where its standard output goes.
 

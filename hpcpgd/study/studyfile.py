@@ -34,7 +34,6 @@ class StudyFile:
 
     Attributes
     ----------
-    name : str
     kind : str
         ``strong``: the same problem on more ranks or threads; ``weak``: rows and batch per
         rank constant; ``sweep``: anything, and no claim of scaling.

@@ -128,7 +128,6 @@ def summarise(rows: list[Row], kind: str, base: dict[str, Any], repeats: int = 0
 
     Parameters
     ----------
-    rows : list of Row
     kind : str
         Of the study.
     base : dict

@@ -52,7 +52,6 @@ class Contestant:
 
     Attributes
     ----------
-    make : callable
     loss : str
         The loss that it minimises, with whose gradient its gradient is compared.
     note : str

@@ -25,7 +25,6 @@ class PeerProcess:
     ----------
     label : str
         The program's name in errors.
-    command : sequence of str
 
     Raises
     ------

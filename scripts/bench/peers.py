@@ -76,7 +76,6 @@ class Peers:
         Communicator of both ranks.
     python : str or None
         The interpreter that runs the programs; None for no programs.
-    peers : tuple of Peer
     software : dict of str to str
         Library and version of each peer.
     left_out : dict of str to str

@@ -21,8 +21,6 @@ class Allocation:
 
     Attributes
     ----------
-    launcher : Launcher
-    nodes : int
     per_node : int
         Number of ranks of a node.
     threads : int

@@ -36,7 +36,6 @@ class Trial:
 
     Attributes
     ----------
-    allocation : Allocation
     private : Path
         The folder of the programs' own files.
     doctors : Path

@@ -85,9 +85,6 @@ def summary(
     ----------
     head : sequence of str
         Lines on the machine, the versions and the job.
-    outcomes : sequence of Outcome
-        Outcomes of all steps.
-    allocation : Allocation
     tables : sequence of (str, str)
         Titles and tables.
     with_names : bool

@@ -27,8 +27,6 @@ class Outcome:
         The output of its program.
     odd : tuple of str
         Lines on results that look wrong.
-    name : str
-        Name of the step.
     seconds : float
         Time that it took.
     """

@@ -41,7 +41,6 @@ class Results:
     ----------
     rows : list of Row
         Runs that have ended, with replaced names.
-    points : list of Summary
     """
 
     trial: Trial

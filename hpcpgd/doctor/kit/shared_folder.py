@@ -24,7 +24,6 @@ class Share:
 
     Parameters
     ----------
-    folder : Path
     scrub : callable
         Returns a text with its names replaced.
     """

@@ -33,8 +33,6 @@ class Problem:
     features : ndarray, shape (n, n_in)
         ``uint8`` or float; the input is ``features * scale + offset`` in float32.
     labels : ndarray of int, shape (n,)
-    classes : int
-    scale, offset : float
     order : ndarray of int, shape (epochs, n)
     layers : list of (ndarray, ndarray)
         Weights (fan_in, fan_out) and biases (fan_out,) of each layer, float32.

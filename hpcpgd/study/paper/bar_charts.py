@@ -27,7 +27,6 @@ class Legend:
     ----------
     cores : int
         Cores that the parallel rows use.
-    rows : tuple of PaperRow
     absent : dict
         Why a row has no bars, by its name.
     """

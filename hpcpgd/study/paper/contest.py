@@ -68,13 +68,10 @@ class LibraryTask:
 
     Attributes
     ----------
-    row : PaperRow
     python : str
         The interpreter that has the libraries.
-    threads : int
     points : tuple of Point
         Our own runs of the same, one for each batch size.
-    problems : Problems
     """
 
     row: PaperRow

@@ -65,8 +65,6 @@ def paper(
         Few rows, one repeat.
     only : str or None
         ``gpu`` for only the rows that need a device.
-    dataset : str or None
-    folder : Path or None
     python : str or None
         The interpreter that has the libraries; None is our own.
     retry_failed : bool

@@ -40,14 +40,12 @@ class Size:
         Rows drawn from the dataset before its 5:1 split; None takes the whole dataset.
     epochs : int
         Of each run, the first of which is not counted.
-    repeats : int
     time_limit : float
         Seconds of a run.
     epoch_limit : float
         Seconds; if an epoch is expected to take longer, fewer of its steps are timed.
     axes : bool
         Whether training rows and widths vary too.
-    batches : tuple of int
     """
 
     rows: int | None
@@ -149,10 +147,8 @@ class Plan:
         Name or path.
     raw : RawData
         The same, read.
-    size : Size
     cores : int
         Threads of the parallel rows.
-    rows : tuple of PaperRow
     """
 
     dataset: str

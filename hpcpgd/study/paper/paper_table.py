@@ -11,7 +11,6 @@ class PaperRow:
 
     Attributes
     ----------
-    name : str
     backend : str
         Of ``hpcpgd train``; for a library its key in ``LIBRARIES``.
     parallel : bool

@@ -26,7 +26,6 @@ class Problems:
 
     Parameters
     ----------
-    place : StudyFolder
     raw : RawData
         The dataset of all points.
     """

@@ -17,12 +17,7 @@ SILENT = ("Socket timed out", "Unable to contact", "Connection refused")
 
 
 class Queue:
-    """The queue of a site.
-
-    Parameters
-    ----------
-    site : Site
-    """
+    """The queue of a site."""
 
     def __init__(self, site: Site) -> None:
         # A user's own settings of squeue would hide jobs of this study.

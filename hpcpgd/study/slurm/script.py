@@ -29,8 +29,6 @@ class Array:
 
     Attributes
     ----------
-    ranks, threads : int
-    on_gpu : bool
     names : tuple of str
         Of the runs, by the number of the array's task.
     """
@@ -72,10 +70,8 @@ def array_script(
     ----------
     name : str
         Of the study.
-    array : Array
     limit : float
         Seconds of one run.
-    site : Site
     study : Path
         Its file.
     folder : Path

@@ -85,7 +85,6 @@ class RunState:
 
     Attributes
     ----------
-    name : str
     state : str
         ``done``, ``running``, ``pending``, ``missing`` or the status of a failure.
     detail : str
