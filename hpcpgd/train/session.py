@@ -38,7 +38,7 @@ from hpcpgd.parallel.stop import StopRequest
 from hpcpgd.parallel.watchdog import Watchdog
 from hpcpgd.reductions import choose
 from hpcpgd.results.record import RunRecord, Scores, Segment
-from hpcpgd.train import early_end, learning_check
+from hpcpgd.train import early_end, learning_check, recording, same_on_all_ranks
 from hpcpgd.train.again import command
 from hpcpgd.train.checkpoint_timer import CheckpointTimer
 from hpcpgd.train.claim_files import Opened, open_run
@@ -46,20 +46,6 @@ from hpcpgd.train.distribute import load_on_all
 from hpcpgd.train.initial_weights import first_parameters
 from hpcpgd.train.planning import make_sampler, make_trainer
 from hpcpgd.train.progress import Progress, summary
-from hpcpgd.train.recording import (
-    announcement,
-    cautions,
-    compiling,
-    make_record,
-    make_segment,
-    ready,
-)
-from hpcpgd.train.same_on_all_ranks import (
-    machine_facts,
-    require_same_config,
-    require_same_machine,
-    require_same_program,
-)
 from hpcpgd.train.training_loop import Trainer
 from hpcpgd.train.warmup import compile_kernels
 from hpcpgd.train.writer import Writer
@@ -106,7 +92,7 @@ class Session:
         silent = config.quiet or not self.first
         self.progress = Progress(silent, config.epochs, config.log_every)
         self.progress.bare = not argv
-        require_same_config(ranks.comm, config)
+        same_on_all_ranks.require_same_config(ranks.comm, config)
 
     def run(self, result: Callable[[RunRecord], Any]) -> Any:
         """Train, test and write the run file; return the ``result`` of its record.
@@ -170,11 +156,12 @@ class Session:
         output = self.config.output and str(start.files.run_file)
         config = replace(self.config, threads=resources.threads, output=output)
         self._require_room(config, dataset, network, arena)
-        require_same_program(self.ranks.comm, resources.blas)
+        same_on_all_ranks.require_same_program(self.ranks.comm, resources.blas)
         if REDUCTIONS[config.reduction].same_bits:
-            require_same_machine(self.ranks.comm, provenance.blas_library(resources.blas))
-        first_line = announcement(self.ranks, config, dataset, network, resources)
-        sentences = cautions(config.backend, self.ranks.size, resources, flops)
+            blas = provenance.blas_library(resources.blas)
+            same_on_all_ranks.require_same_machine(self.ranks.comm, blas)
+        first_line = recording.announcement(self.ranks, config, dataset, network, resources)
+        sentences = recording.cautions(config.backend, self.ranks.size, resources, flops)
         self.progress.say("\n".join([first_line, *sentences]))
         comm, say = self.ranks.comm, self.progress.say
         with (
@@ -192,16 +179,16 @@ class Session:
     def _run_planned(self, trainer: Trainer, start: Opened) -> RunRecord:
         context = trainer.context
         config, resources = context.config, context.resources
-        wait = compiling(config.backend, self.ranks)
+        wait = recording.compiling(config.backend, self.ranks)
         with self.watch.during("compiling"), DISK.announcing(partial(self.progress.say, wait)):
             seconds = compile_kernels(self.ranks, trainer, resources.gpu)
             notices = mpi.allgather_texts(self.ranks.comm, jit_cache.notice())
-        segment = make_segment(self.ranks, context, self.started, seconds)
+        segment = recording.make_segment(self.ranks, context, self.started, seconds)
         record = self._record(trainer, segment, start.state)
-        self.progress.say(ready(segment, config, resources.gpu))
+        self.progress.say(recording.ready(segment, config, resources.gpu))
         for line in sorted(set("\n".join(notices).splitlines()) - {""}):
             self.progress.say(line)
-        facts = machine_facts(provenance.blas_library(resources.blas))
+        facts = same_on_all_ranks.machine_facts(provenance.blas_library(resources.blas))
         writer = Writer(self.ranks.comm, self.watch, start.files, record, facts)
         self._set_timer(trainer, writer)
         if start.state is not None:
@@ -255,7 +242,7 @@ class Session:
         segment.first_step, segment.last_step = steps + 1, steps
         segment.timing = trainer.timing
         run = self._name if state is None else state.run
-        return make_record(run, self.argv, trainer, [*before, segment])
+        return recording.make_record(run, self.argv, trainer, [*before, segment])
 
     def _set_timer(self, trainer: Trainer, writer: Writer) -> None:
         """Give the trainer a timer, unless the run writes no checkpoints."""

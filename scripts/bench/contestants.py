@@ -145,10 +145,10 @@ def _compiled_c(flags: tuple[str, ...], setting: Setting, threads: int) -> Runne
 
 
 GEMM = Contestant("gemm", partial(program, "gemm", "allreduce"))
-ALLREDUCE, OVERLAP, SHARED, REPRODUCIBLE = (
-    Contestant(f"gemm {name}", partial(program, "gemm", name), collective=True)
+WITH_REDUCTION = {
+    name: Contestant(f"gemm {name}", partial(program, "gemm", name), collective=True)
     for name in ("allreduce", "overlap", "shared", "reproducible")
-)
+}
 BF16_ERROR = 0.01  # of a gradient from products of bfloat16, which has 8 bits; 0.003 was measured
 
 

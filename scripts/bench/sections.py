@@ -13,17 +13,7 @@ from hpcpgd.kernels.core.network import Array
 from hpcpgd.kernels.tiles.amx import refusal
 from hpcpgd.parallel import mpi
 from scripts.bench import cloops
-from scripts.bench.contestants import (
-    ALLREDUCE,
-    C_LOOPS,
-    GEMM,
-    LOOPS,
-    OVERLAP,
-    REPRODUCIBLE,
-    SHARED,
-    TILED,
-    Contestant,
-)
+from scripts.bench.contestants import C_LOOPS, GEMM, LOOPS, TILED, WITH_REDUCTION, Contestant
 from scripts.bench.floor import Floor
 from scripts.bench.peaks import PEAKS
 from scripts.bench.placement import ALL, ONE_CORE, TWO_RANKS, TWO_THREADS, Cores, Placement
@@ -42,8 +32,9 @@ def trainer_entries() -> list[Entry]:
 
     Products of bfloat16 are added where the processor has units for them.
     """
-    one_rank = [(GEMM, ONE_CORE), (REPRODUCIBLE, ONE_CORE), (GEMM, TWO_THREADS)]
-    two_ranks = [(each, TWO_RANKS) for each in (ALLREDUCE, OVERLAP, SHARED, REPRODUCIBLE)]
+    reproducible = WITH_REDUCTION["reproducible"]
+    one_rank = [(GEMM, ONE_CORE), (reproducible, ONE_CORE), (GEMM, TWO_THREADS)]
+    two_ranks = [(each, TWO_RANKS) for each in WITH_REDUCTION.values()]
     for one, *two in () if refusal() else TILED.values():
         one_rank.append((one, ONE_CORE))
         two_ranks += [(each, TWO_RANKS) for each in two]

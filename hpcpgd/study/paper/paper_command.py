@@ -18,19 +18,11 @@ from hpcpgd.results.atomic import write_atomically
 from hpcpgd.study import launchers
 from hpcpgd.study.collect import write
 from hpcpgd.study.foreground import execute_all
-from hpcpgd.study.paper import axes, bar_charts
+from hpcpgd.study.paper import axes, bar_charts, paper_rows
 from hpcpgd.study.paper.claims import judge
 from hpcpgd.study.paper.contest import NOT_INSTALLED, programs
 from hpcpgd.study.paper.measured_rows import Results, gather
-from hpcpgd.study.paper.paper_rows import (
-    FULL,
-    QUICK,
-    WARM_UP,
-    Plan,
-    check_rows,
-    draw_rows,
-    find_dataset,
-)
+from hpcpgd.study.paper.paper_rows import FULL, QUICK, WARM_UP, Plan
 from hpcpgd.study.paper.paper_table import rows as table_rows
 from hpcpgd.study.paper.problem import Problems
 from hpcpgd.study.paper.tasks import absent_rows, make_tasks
@@ -72,7 +64,7 @@ def paper(
     """
     size, only_gpu = QUICK if quick else FULL, only == "gpu"
     place = place_of(quick, only_gpu, dataset, folder)
-    name = dataset or find_dataset()
+    name = dataset or paper_rows.find_dataset()
     check_name(name)
     if python is not None and shutil.which(python) is None:
         raise UsageError(f"--library-python {python}: no program is there")
@@ -80,9 +72,9 @@ def paper(
     with place.locked():
         raw = load(name, seed=0)
         if size.rows is not None:
-            name = str(draw_rows(raw, size.rows, place.path))
+            name = str(paper_rows.draw_rows(raw, size.rows, place.path))
             raw = load(name, seed=0)
-        check_rows(raw, size)
+        paper_rows.check_rows(raw, size)
         plan = Plan(name, raw, size, usable_cores(), table_rows(only_gpu))
         rows, absent = _run(plan, place, python or sys.executable, retry_failed)
     return _report(plan, place.path, rows, bar_charts.Legend(plan.cores, plan.rows, absent))

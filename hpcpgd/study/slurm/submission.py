@@ -15,21 +15,12 @@ from hpcpgd.results.atomic import make_folder, write_atomically
 from hpcpgd.study.foreground import ended_by_signal
 from hpcpgd.study.grid import points
 from hpcpgd.study.runner import order
+from hpcpgd.study.slurm import submitted
 from hpcpgd.study.slurm.queue import Queue
 from hpcpgd.study.slurm.script import array_script, arrays, report_script
 from hpcpgd.study.slurm.site import Site
 from hpcpgd.study.slurm.site import read as read_site
-from hpcpgd.study.slurm.submitted import (
-    DONE,
-    MISSING,
-    PENDING,
-    REPORT,
-    RUNNING,
-    RunState,
-    SlurmFiles,
-    files_of,
-    run_states,
-)
+from hpcpgd.study.slurm.submitted import REPORT, RunState, SlurmFiles, files_of, run_states
 from hpcpgd.study.study_folder import StudyFolder
 from hpcpgd.study.studyfile import StudyFile
 from hpcpgd.study.subcommands import open_study
@@ -106,7 +97,7 @@ def _still_queued(own: SlurmFiles, queue: Queue) -> list[str]:
 
 
 def _missing(states: list[RunState]) -> set[str]:
-    return {s.name for s in states if s.state == MISSING}
+    return {s.name for s in states if s.state == submitted.MISSING}
 
 
 def _scripts(
@@ -181,12 +172,13 @@ def status(path: Path, folder: Path | None) -> int:
 
 def _print_states(states: list[RunState], study: StudyFile, place: StudyFolder) -> int:
     counts = Counter(s.state for s in states)
-    known = [DONE, RUNNING, PENDING, MISSING]
+    good = [submitted.DONE, submitted.RUNNING, submitted.PENDING]
+    known = [*good, submitted.MISSING]
     order_of = [*known, *sorted(set(counts) - set(known))]
     text = ", ".join(f"{counts[state]} {state}" for state in order_of if counts[state])
-    lines = [f"{s.state}: {s.name}: {s.detail}" for s in states if s.state != DONE]
+    lines = [f"{s.state}: {s.name}: {s.detail}" for s in states if s.state != submitted.DONE]
     say("\n".join([f"study {study.name}, {len(states)} runs: {text}; in {place.path}", *lines]))
-    return 1 if set(counts) - {DONE, RUNNING, PENDING} else 0
+    return 1 if set(counts) - set(good) else 0
 
 
 def _wait(study: StudyFile, place: StudyFolder, own: SlurmFiles, queue: Queue) -> int:
