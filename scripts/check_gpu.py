@@ -122,11 +122,11 @@ class Check:
         self.findings += check_curves(self.ranks.comm, self.gpu)
 
     def _ranks(self) -> None:
-        from scripts.bench.launcher import find_mpiexec
+        from hpcpgd.study.launchers import mpiexec_here
         from scripts.gpu.curves import make, trained
         from scripts.gpu.ranks import WAYS, check_ranks
 
-        if find_mpiexec() is None:
+        if mpiexec_here() is None:
             print("several ranks: not run, there is no mpiexec", flush=True)
             return
         comm, gpu = self.ranks.comm, self.gpu

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.bench.launcher import find_mpiexec
+from hpcpgd.study.launchers import mpiexec_here
 
 PAGE = mmap.PAGESIZE
 DONTDUMP = 16  # MADV_DONTDUMP
@@ -106,7 +106,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--ranks", type=int, default=4)
     parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    mpiexec = find_mpiexec()
+    mpiexec = mpiexec_here()
     if options.rank:
         measure(options.dataset)
     elif mpiexec is None:

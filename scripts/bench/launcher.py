@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+
+from hpcpgd.study.launchers import mpiexec_here
 
 RANKS = 2
 # A shell may export these; the first halves OpenBLAS's GEMM on a machine with AVX-512.
@@ -26,15 +26,9 @@ def unset() -> list[str]:
     return [name for name in os.environ[MARK].split(",") if name]
 
 
-def find_mpiexec() -> str | None:
-    """Return the ``mpiexec`` beside this Python, else the one on the path."""
-    beside = Path(sys.executable).parent
-    return shutil.which("mpiexec", path=str(beside)) or shutil.which("mpiexec")
-
-
 def relaunch(program: Sequence[str]) -> int:
     """Run Python with the arguments ``program`` on two ranks and return the exit code."""
-    mpiexec = find_mpiexec()
+    mpiexec = mpiexec_here()
     if mpiexec is None:
         print("bench_train: no mpiexec beside this Python or on the path", file=sys.stderr)
         return 69

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hpcpgd.machine.other_load import STAT, busy_seconds
 from hpcpgd.parallel import mpi
-
-STAT = Path("/proc/stat")
-# Columns of a core's line: user nice system idle iowait irq softirq steal.
-BUSY = (0, 1, 2, 5, 6, 7)
-
-
-def busy_seconds(text: str, cores: list[int], ticks: int) -> float:
-    """Return the seconds that ``cores`` were busy, from the text of ``/proc/stat``.
-
-    ``ticks`` is the number of the kernel's time units in a second.
-    """
-    total = 0
-    for line in text.splitlines():
-        name, *columns = line.split()
-        if name in [f"cpu{core}" for core in cores]:
-            total += sum(int(columns[k]) for k in BUSY)
-    return total / ticks
 
 
 class Others:
@@ -62,7 +44,4 @@ class Others:
         ours = np.array([time.process_time() + self._excused])
         mpi.allreduce_sum(self._comm, ours)
         wall = time.perf_counter()
-        if not STAT.exists():
-            return 0.0, wall
-        busy = busy_seconds(STAT.read_text(), self._cores, os.sysconf("SC_CLK_TCK"))
-        return busy - float(ours[0]), wall
+        return float(np.nan_to_num(busy_seconds(self._cores, STAT) - ours[0])), wall

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from hpcpgd.cli.launcher import RANK_VARIABLES, SIZE_VARIABLES
 from hpcpgd.errors import UnavailableError
-from scripts.bench.launcher import UNWANTED, find_mpiexec
+from hpcpgd.study.launchers import mpiexec_here
+from scripts.bench.launcher import UNWANTED
 from scripts.bits.cases import DEFAULT, Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,7 @@ def execute(runs: Sequence[Run], folder: Path, epochs: int) -> tuple[list[Path],
 
 def _mpiexec(ranks: int, words: list[str], core_type: str, limit: float) -> str:
     """Run Python on ``ranks`` ranks and return what went wrong, "" if nothing did."""
-    mpiexec = find_mpiexec()
+    mpiexec = mpiexec_here()
     if mpiexec is None:
         raise UnavailableError("no mpiexec beside this Python or on the path")
     process = subprocess.Popen(

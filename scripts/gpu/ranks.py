@@ -16,7 +16,7 @@ from hpcpgd.cli.launcher import without_launcher
 from hpcpgd.config.reduction_table import REDUCTIONS as SUPPORTED
 from hpcpgd.machine.gpu import claim_gpu
 from hpcpgd.parallel import mpi
-from scripts.bench.launcher import find_mpiexec
+from hpcpgd.study.launchers import mpiexec_here
 from scripts.gpu.curves import make, trained
 from scripts.gpu.kernels import Finding
 
@@ -42,7 +42,7 @@ def part(ranks: mpi.Ranks, path: Path) -> None:
 
 def check_ranks(alone: dict[str, Any]) -> Iterator[Finding]:
     """Compare the weights of several ranks with those of one rank, ``alone``, by backend."""
-    mpiexec = find_mpiexec()
+    mpiexec = mpiexec_here()
     for count in RANKS if mpiexec else ():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "weights.npz"

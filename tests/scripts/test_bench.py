@@ -15,7 +15,7 @@ from hpcpgd.kernels.core.network import Network
 from hpcpgd.kernels.tiles.amx import refusal
 from hpcpgd.machine.cores import affinity
 from hpcpgd.parallel import mpi
-from scripts.bench import comparisons, launcher, others, placement, report, rounds, summary, verify
+from scripts.bench import comparisons, launcher, placement, report, rounds, summary, verify
 from scripts.bench.peaks import PEAKS
 from scripts.findings import slug
 from tests.helpers.support import ROOT, Done, environment, python
@@ -89,19 +89,6 @@ def test_a_round_with_other_programs_is_dropped() -> None:
     made = section([[1.0, 1.0, 1.0, 1.0]] * 2, [[240.0, 240.0]] * 2)
     made.rounds[0].others = 0.1
     assert rounds.kept(made.rounds, np.array([240.0, 240.0])) == made.rounds[1:]
-
-
-def test_busy_seconds() -> None:
-    text = (
-        "cpu  99 99 99 99 99 99 99 99 0 0\n"
-        "cpu0 100 10 20 5000 7 1 2 3 0 0\n"
-        "cpu1 200 0 0 5000 0 0 0 0 0 0\n"
-        "cpu10 900 0 0 0 0 0 0 0 0 0\n"
-        "intr 1 2 3\n"
-    )
-    busy = others.busy_seconds
-    assert busy(text, [0], 100) == pytest.approx(1.36)
-    assert busy(text, [0, 1], 100) == pytest.approx(3.36)
 
 
 def test_times_rates_and_paired_ratios() -> None:
