@@ -22,11 +22,8 @@ from scripts.bench import launcher
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=15, help="undisturbed rounds to collect")
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="two short rounds, small batches only",
-    )
+    text = "two short rounds, small batches only"
+    parser.add_argument("--quick", action="store_true", help=text)
     parser.add_argument(
         "--batches", type=int, nargs="+", metavar="N", default=[128, 1024],
         help="rows of a minibatch (default: 128 1024); even, at most 4096",

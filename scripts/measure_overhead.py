@@ -41,14 +41,13 @@ def main() -> int:
 
 def make(threads: int) -> Any:
     """Return a trainer of the smallest network with ``threads`` threads."""
-    from hpcpgd.data import load, prepare
     from hpcpgd.kernels.core.network import Network
     from hpcpgd.machine.resources import find_blas
     from hpcpgd.train.warmup import warm_up
     from scripts.bench.contestants import make_trainer_of
-    from scripts.bench.setting import Setting
+    from scripts.bench.setting import Setting, load_data
 
-    data = prepare(load("synthetic:1000x1x2", seed=0), seed=0, train_rows=None, test_fraction=None)
+    data = load_data("synthetic:1000x1x2")
     setting = Setting(mpi.MPI.COMM_SELF, data, Network((1, 1, 2)), 1, find_blas("gemm"))
     trainer = make_trainer_of("gemm", setting, threads)
     warm_up(trainer)

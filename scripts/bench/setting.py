@@ -21,9 +21,9 @@ EXAMPLES = 60_000  # times are given for this many examples
 DATA = "synthetic:60000x784x10"  # uint8 pixels in MNIST's shape
 
 
-def load_data() -> Dataset:
-    """Return random pixels and labels in MNIST's shape."""
-    return prepare(load(DATA, seed=SEED), seed=SEED, train_rows=None, test_fraction=None)
+def load_data(name: str = DATA) -> Dataset:
+    """Return a dataset, by default random pixels and labels in MNIST's shape."""
+    return prepare(load(name, seed=SEED), seed=SEED, train_rows=None, test_fraction=None)
 
 
 def make_network(name: str) -> Network:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from hpcpgd.config.run_config import PAPER_FUNCTIONS, RunConfig
-from hpcpgd.data import Dataset, load, prepare
 from hpcpgd.engines.parameters import initial_parameters, make_network
 from hpcpgd.kernels.blas import blas_library
 from hpcpgd.kernels.core.network import Array
@@ -19,6 +18,7 @@ from hpcpgd.machine.resources import Resources
 from hpcpgd.train.planning import make_trainer
 from hpcpgd.train.training_loop import Trainer
 from hpcpgd.train.warmup import warm_up
+from scripts.bench.setting import load_data
 from scripts.gpu.kernels import Finding
 
 EPOCHS = 3
@@ -48,17 +48,13 @@ def make(
         backend=backend, dtype=dtype, matmul_precision=precision, reduction=reduction,
         **PAPER_FUNCTIONS,
     )  # fmt: skip
-    dataset = _dataset(name)
+    dataset = load_data(name)
     network = make_network(config, dataset.n_in, dataset.n_out)
     resources = Resources(1, False, None if gpu else blas_library.find(), gpu)
     parameters = initial_parameters(network, 0)
     trainer = make_trainer(comm, config, dataset, network, parameters, resources)
     warm_up(trainer)
     return trainer
-
-
-def _dataset(name: str) -> Dataset:
-    return prepare(load(name, seed=0), seed=0, train_rows=None, test_fraction=None)
 
 
 def trained(trainer: Trainer) -> Array:
