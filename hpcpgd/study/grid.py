@@ -76,6 +76,11 @@ class Point:
         others = [(k, v) for k, v in self.given if k not in COLUMNS]
         return ", ".join(f"{k} {plain(v)}" for k, v in (*others, *self.per_rank))
 
+    @property
+    def threads(self) -> int:
+        """Threads of a rank; ``auto`` counts as one."""
+        return 1 if self.config.threads == "auto" else int(self.config.threads)
+
     def as_json(self) -> str:
         """Return all options that the study sets."""
         given = {**dict(self.given), **dict(self.per_rank), "ranks": self.ranks}
@@ -90,8 +95,8 @@ class Point:
 
     def command(self, launcher: Launcher, output: Path) -> list[str]:
         """Return the command that runs this point and writes its run file to ``output``."""
-        threads = 1 if self.config.threads == "auto" else int(self.config.threads)
-        command = [*launcher.command(self.ranks, threads), sys.executable, "-m", "hpcpgd.train"]
+        start = launcher.command(self.ranks, self.threads)
+        command = [*start, sys.executable, "-m", "hpcpgd.train"]
         return [*command, *self.flags(), *ALONE, "--output", str(output)]
 
 

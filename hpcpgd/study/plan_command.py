@@ -48,7 +48,7 @@ def plan(path: Path, folder: Path | None) -> int:
             rates = "assumed rates, without the points on AMX, for which none is assumed"
         else:
             left += cost.seconds * (study.repeats - done)
-        resources = Resources(1 if c.threads == "auto" else int(c.threads), False, None)
+        resources = Resources(point.threads, False, None)
         small += cautions(c.backend, point.ranks, resources, cost.slice_flops)
         lines.append((
             c.backend, c.reduction, network_name(c.hidden), str(cost.rows), str(c.batch_size),
@@ -115,15 +115,9 @@ def warnings(study: StudyFile, planned: list[Point], cores: int) -> Iterator[str
             f"warning: matmul_precision {names}: {refusal()}: {counted(len(tiled), 'point')} of "
             f"{len(planned)} would end with exit code {UnavailableError.exit_code} here"
         )
-    most = max(_wanted(point) for point in planned)
+    most = max(point.ranks * point.threads for point in planned)
     if most > cores:
         yield (
             f"warning: up to {most} ranks x threads on the {cores} cores here: such points "
             "share cores and show no scaling"
         )
-
-
-def _wanted(point: Point) -> int:
-    """Return how many cores a point uses; threads ``auto`` count as one."""
-    threads = point.config.threads
-    return point.ranks * (1 if threads == "auto" else int(threads))

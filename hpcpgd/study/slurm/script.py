@@ -51,8 +51,7 @@ def arrays(points: Sequence[Point], repeats: int, wanted: Collection[str]) -> li
         for point in points:
             name, config = Job(point, repeat).name, point.config
             if name in wanted:
-                threads = 1 if config.threads == "auto" else int(config.threads)
-                size = (point.ranks, threads, BACKENDS[config.backend].on_device)
+                size = (point.ranks, point.threads, BACKENDS[config.backend].on_device)
                 groups.setdefault(size, []).append(name)
     return [
         Array(*size, tuple(names[begin : begin + MOST]))
