@@ -6,7 +6,6 @@ It is checked before MPI starts, because MPI may crash if it is small.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +69,8 @@ def judge(seen: SharedMemory | None, ranks: int) -> list[Finding]:
         sizes += f", {_size(seen.leftover_bytes)} in {counted(len(left), 'file')} of killed jobs"
     remove = ""
     if left:
-        patterns = " ".join(f"{FOLDER}/{prefix}*" for prefix in _prefixes(left))
+        prefixes = [prefix for prefix in PREFIXES if any(n.startswith(prefix) for n in left)]
+        patterns = " ".join(f"{FOLDER}/{prefix}*" for prefix in prefixes)
         remove = "hpcpgd train removes MPICH's files when it starts; "
         remove += f"or, while none of your MPI jobs runs on this node: rm -f {patterns}"
     if is_small(seen, ranks):
@@ -81,10 +81,6 @@ def judge(seen: SharedMemory | None, ranks: int) -> list[Finding]:
     if left:
         return [warning(SUBJECT, sizes, remove)]
     return [ok(SUBJECT, sizes)]
-
-
-def _prefixes(names: Iterable[str]) -> list[str]:
-    return [prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in names)]
 
 
 def _size(nbytes: int) -> str:

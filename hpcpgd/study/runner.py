@@ -140,7 +140,8 @@ def run_limited(
         _, error = process.communicate(timeout=time_limit)
         return process.returncode, _reason(error)
     except subprocess.TimeoutExpired:
-        return None, f"no end after {time_limit:g} s" + _told(_end(process))
+        told = _reason(_end(process))
+        return None, f"no end after {time_limit:g} s" + f": {told}" * bool(told)
     except BaseException:  # Ctrl-C: the ranks, in another process group, did not receive it
         _end(process)
         raise
@@ -154,11 +155,6 @@ def _end(process: subprocess.Popen[bytes]) -> bytes:
         with suppress(subprocess.TimeoutExpired):
             return process.communicate(timeout=GRACE)[1]
     return b""
-
-
-def _told(error: bytes) -> str:
-    line = _reason(error)
-    return f": {line}" if line else ""
 
 
 def _reason(error: bytes) -> str:

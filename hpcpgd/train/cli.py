@@ -30,18 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         stop.close()
 
 
-def parse(words: Sequence[str]) -> tuple[RunConfig, bool]:
-    """Read the command line, as ``flags.parse`` does.
-
-    Raises
-    ------
-    UsageError, ConfigError
-    """
-    from hpcpgd.config import flags  # imports NumPy: only now, when signals are handled
-
-    return flags.parse(words)
-
-
 def _together(argv: Sequence[str] | None, stop: StopRequest) -> int:
     """Run the command line; an unexpected error on one rank before MPI starts ends all ranks.
 
@@ -66,7 +54,9 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     config: RunConfig | HpcpgdError
     try:
-        config, print_config = parse(words)
+        from hpcpgd.config import flags  # imports NumPy: only now, when signals are handled
+
+        config, print_config = flags.parse(words)
     except HpcpgdError as error:
         if not several_ranks():
             raise

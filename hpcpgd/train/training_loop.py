@@ -101,7 +101,8 @@ class Trainer:
             epoch = self._train(number, first, last)
             if self.engine.stopping:
                 self.history.add(epoch)
-                raise self._stopped()
+                text = f"stopped after {self.engine.steps} steps, in epoch {number}"
+                raise StoppedError(text, agreed=True)
             start = perf_counter()
             scores = self.validate()
             seconds = mpi.allreduce_max(self.comm, perf_counter() - start)
@@ -213,11 +214,6 @@ class Trainer:
         all_rows = mpi.gather(self.comm, np.array(rows, np.int64))
         if all_seconds is not None and all_rows is not None:
             self.timing.add(number, all_seconds, all_rows)
-
-    def _stopped(self) -> StoppedError:
-        made = len(self.history)
-        text = f"stopped after {self.engine.steps} steps, in epoch {made}"
-        return StoppedError(text, agreed=True)
 
     def _diverged(self, where: str) -> DivergedError:
         cure = "give --standardise, or " if self.dataset.range_note else ""

@@ -158,13 +158,14 @@ def test_an_error_on_one_rank_ends_all(fault: str, word: str, code: int, tmp_pat
 BEFORE_MPI = """
 import sys
 from hpcpgd.train import cli
+from hpcpgd.config import flags
 from hpcpgd.cli.launcher import launcher_rank
-parse = cli.parse
+parse = flags.parse
 def fail(words):
     if launcher_rank() == 1:
         {fault}
     return parse(words)
-cli.parse = fail
+flags.parse = fail
 sys.exit(cli.main(["--output", "r.h5"]))
 """
 
