@@ -33,8 +33,7 @@ class Split:
     @property
     def rows(self) -> int:
         """Number of rows, one an example."""
-        rows: int = self.features.shape[0]
-        return rows
+        return len(self.features)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Split:
         """Return a copy of the given rows, in the given order.
@@ -147,8 +146,7 @@ class Dataset(Data):
     @property
     def n_in(self) -> int:
         """Number of input columns."""
-        columns: int = self.train.features.shape[1]
-        return columns
+        return int(self.train.features.shape[1])
 
     def r2(self, split: str, loss: Any) -> Any:
         """Return R², the explained fraction of the variance, for the mean squared error ``loss``.

@@ -28,22 +28,9 @@ _PIECE = 1 << 20  # bytes read at a time
 
 # All exceptions of gzip, zipfile, csv, numpy's header reader, h5py and open() on bad input.
 _PARSER_ERRORS = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    RuntimeError,
-    SyntaxError,
-    OverflowError,
-    RecursionError,
-    IndexError,
-    AttributeError,
-    ZeroDivisionError,
-    csv.Error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
+    *(OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, SyntaxError),
+    *(OverflowError, RecursionError, IndexError, AttributeError, ZeroDivisionError),
+    *(csv.Error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
 # First bytes of other kinds of files, in lower case: their suffixes, their kind, and the cure.
 _OTHER_KINDS = {
@@ -137,11 +124,8 @@ def ensure_fits(nbytes: int, what: Path | str) -> None:
         If `nbytes` exceeds the physical memory that this process does not use yet, or what is
         free under the tightest limit.
     """
-    memory, taken, limit = (
-        memory_limits.physical_memory(),
-        memory_limits.taken(),
-        memory_limits.tightest(),
-    )
+    memory, taken = memory_limits.physical_memory(), memory_limits.taken()
+    limit = memory_limits.tightest()
     if nbytes > memory - taken:
         raise DataError(
             f"{what}: needs {nbytes / 2**30:.1f} GiB of memory, this machine has"

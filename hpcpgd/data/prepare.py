@@ -64,9 +64,8 @@ def prepare(
             f"{raw.name}: no training row is left of {raw.train.rows}"
             f" after {test.rows} for testing, expected 1 or more"
         )
-    notes = (*raw.notes, *_missing_classes(raw, train))
     range_note = raw.range_note if standardise is None else ""
-    notes = (*notes, *filter(None, [range_note]))
+    notes = (*raw.notes, *_missing_classes(raw, train), *filter(None, [range_note]))
     dataset = Dataset(
         name=raw.name,
         train=train,

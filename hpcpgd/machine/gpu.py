@@ -147,9 +147,7 @@ def claim_gpu(ranks: mpi.Ranks, backend: str) -> Gpu:
     with mpi.agreed(ranks.comm):
         device = open_device(backend, ranks.node.rank)
     free = device.free_bytes()
-    sharing = _sharing(
-        ranks, device
-    )  # collective: all ranks read the free memory before any allocates
+    sharing = _sharing(ranks, device)  # collective: all have read it before any allocates
     return Gpu(device, device.name, sharing, free, *_transport(ranks, device))
 
 

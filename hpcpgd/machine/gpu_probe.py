@@ -19,9 +19,8 @@ SIZE = 2**20  # numbers: MPI sends large messages in another way than small ones
 
 def main() -> int:
     """Return 0 if the arrays that MPI sent and added on the device are right."""
-    resource.setrlimit(
-        resource.RLIMIT_CORE, (0, 0)
-    )  # a crash is an expected result: leave no core file
+    # A crash is an expected result: leave no core file.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     world = mpi.start()  # before CUDA, as in training
     import cupy
 

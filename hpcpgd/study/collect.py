@@ -117,20 +117,18 @@ def write(
         _table(file, "runs", "run", rows, UNITS)
         _table(file, "summary", "point", summary, SUMMARY_UNITS)
     with h5py.File(image, "r+") as file:
-        attributes = {
-            "schema": SCHEMAS[STUDY],
-            "hpcpgd_version": __version__,
-            "written": datetime.now(UTC).isoformat(timespec="seconds"),
-            "name": study.name,
-            "kind": study.kind,
-            "repeats": study.repeats,
-            "warmup_epochs": study.warmup_epochs,
-            "base": json.dumps(study.base),
-            "expected_runs": expected,
-            "origins": json.dumps(origins or {"": []}),
-        }
-        for key, value in attributes.items():
-            file.attrs[key] = value
+        file.attrs.update(
+            schema=SCHEMAS[STUDY],
+            hpcpgd_version=__version__,
+            written=datetime.now(UTC).isoformat(timespec="seconds"),
+            name=study.name,
+            kind=study.kind,
+            repeats=study.repeats,
+            warmup_epochs=study.warmup_epochs,
+            base=json.dumps(study.base),
+            expected_runs=expected,
+            origins=json.dumps(origins or {"": []}),
+        )
     write_atomically(path, image.getbuffer())
     return summary
 
