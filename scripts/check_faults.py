@@ -26,6 +26,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -35,42 +36,25 @@ from hpcpgd.cli.launcher import guarded
 if TYPE_CHECKING:
     from tests.faults.kind import Kind, Trial, Undisturbed
 
+# The kinds of faults in the order in which they are tried, each by its place in ``tests/faults``.
+KINDS = {
+    "kills": "kills.KILLS", "signals": "kills.SIGNALS", "cuts": "cuts.CUTS", "disk": "disk.DISK",
+    "exceptions": "exceptions.EXCEPTIONS", "hangs": "hangs.HANGS", "nan": "wrong_numbers.NAN",
+    "flip-replica": "wrong_numbers.FLIPS", "mismatches": "mismatches.MISMATCHES",
+    "slurm": "cluster.SLURM", "fuzz": "fuzz.FUZZ", "soak": "soak.SOAK",
+}  # fmt: skip
 
-def _all_kinds() -> dict[str, Kind]:
-    """Return the kinds of faults in the order in which they are tried."""
-    from tests.faults import (
-        cluster,
-        cuts,
-        disk,
-        exceptions,
-        fuzz,
-        hangs,
-        kills,
-        mismatches,
-        soak,
-        wrong_numbers,
-    )
 
-    return {
-        "kills": kills.KILLS,
-        "signals": kills.SIGNALS,
-        "cuts": cuts.CUTS,
-        "disk": disk.DISK,
-        "exceptions": exceptions.EXCEPTIONS,
-        "hangs": hangs.HANGS,
-        "nan": wrong_numbers.NAN,
-        "flip-replica": wrong_numbers.FLIPS,
-        "mismatches": mismatches.MISMATCHES,
-        "slurm": cluster.SLURM,
-        "fuzz": fuzz.FUZZ,
-        "soak": soak.SOAK,
-    }
+def _kind(name: str) -> Kind:
+    module, _, constant = KINDS[name].partition(".")
+    kind: Kind = getattr(import_module(f"tests.faults.{module}"), constant)
+    return kind
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="few trials of each kind")
-    parser.add_argument("--only", action="append", choices=_all_kinds(), help="default: all kinds")
+    parser.add_argument("--only", action="append", choices=KINDS, help="default: all kinds")
     parser.add_argument("--trials", type=int, help="trials of each kind; default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -103,7 +87,8 @@ def _kinds(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, dic
     from tests.faults.kind import Undisturbed
 
     whole = Undisturbed(folder)
-    for name, kind in _all_kinds().items():
+    for name in KINDS:
+        kind = _kind(name)
         count = options.trials or (kind.quick if options.quick else kind.full)
         if count and (not options.only or name in options.only):
             begin = perf_counter()

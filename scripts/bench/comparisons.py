@@ -81,27 +81,17 @@ SPEEDUPS: dict[Asked, tuple[str, dict[int, Bound]]] = {
     ("loops", TWO_THREADS): ("loops", {128: Bound(True, 1.8), 1024: Bound(True, 1.8)}),
     ("loops", TWO_RANKS): ("loops", {128: Bound(True, 1.8), 1024: Bound(True, 1.8)}),
 }
+OF_SAME_BITS = {128: Bound(False, 1.6), 1024: Bound(False, 1.3)}
+OF_SAME_BITS_TILED = {128: Bound(False, 1.05), 1024: Bound(False, 1.05)}
 # The cost of a property: a cell with it, the cell without it, and the bounds by batch.
 COSTS: tuple[tuple[Asked, Asked, dict[int, Bound]], ...] = (
-    (
-        ("gemm reproducible", ONE_CORE),
-        ("gemm", ONE_CORE),
-        {128: Bound(False, 1.6), 1024: Bound(False, 1.3)},
-    ),
-    (
-        ("gemm reproducible", TWO_RANKS),
-        ("gemm shared", TWO_RANKS),
-        {128: Bound(False, 1.6), 1024: Bound(False, 1.3)},
-    ),
+    (("gemm reproducible", ONE_CORE), ("gemm", ONE_CORE), OF_SAME_BITS),
+    (("gemm reproducible", TWO_RANKS), ("gemm shared", TWO_RANKS), OF_SAME_BITS),
     (("gemm overlap", TWO_RANKS), ("gemm allreduce", TWO_RANKS), {}),
     (("gemm shared", TWO_RANKS), ("gemm", TWO_THREADS), {}),
     *(
-        (
-            (f"gemm reproducible {precision}", TWO_RANKS),
-            (f"gemm shared {precision}", TWO_RANKS),
-            {128: Bound(False, 1.05), 1024: Bound(False, 1.05)},
-        )
-        for precision in contestants.TILED
+        ((f"gemm reproducible {p}", TWO_RANKS), (f"gemm shared {p}", TWO_RANKS), OF_SAME_BITS_TILED)
+        for p in contestants.TILED
     ),
 )
 OF_THE_FLOOR = Bound(True, 0.95)
