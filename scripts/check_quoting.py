@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 from hpcpgd.config.run_config import RunConfig
@@ -40,12 +41,8 @@ def text(draw: random.Random) -> str:
 
 def directives(script: str) -> list[str]:
     """Return the options that sbatch would read: those before the first command."""
-    options = []
-    for line in script.splitlines()[1:]:
-        if not line.startswith("#SBATCH"):
-            break
-        options.append(line.removeprefix("#SBATCH "))
-    return options
+    options = takewhile(lambda line: line.startswith("#SBATCH"), script.splitlines()[1:])
+    return [line.removeprefix("#SBATCH ") for line in options]
 
 
 def later(script: str) -> int:

@@ -17,11 +17,7 @@ import torch
 
 WIDTHS = (12, 9, 7, 4)
 ROWS, BATCH, STEPS, RATE = 50, 8, 40, 0.5
-CASES = {
-    "mse": ("sigmoid", "sigmoid"),
-    "cross": ("tanh", "softmax"),
-    "relu": ("relu", "linear"),
-}
+CASES = {"mse": ("sigmoid", "sigmoid"), "cross": ("tanh", "softmax"), "relu": ("relu", "linear")}
 # Of the case "cross", each with its options; the names are hpcpgd's.
 LONG_STEPS, DECAY = 100, 0.02
 OPTIMISERS = {

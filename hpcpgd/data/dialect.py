@@ -81,9 +81,7 @@ class Dialect(NamedTuple):
 
     def notes(self) -> list[str]:
         """Return how the form differs from that of most files, for the user."""
-        words = (
-            [] if self.separator == "," else [f"cells separated by {SEPARATORS[self.separator]}"]
-        )
+        words = [f"cells separated by {SEPARATORS[self.separator]}"] * (self.separator != ",")
         words += ["decimal commas"] if self.decimal == "," else []
         return words + (["a separator after the last cell"] if self.trailing else [])
 

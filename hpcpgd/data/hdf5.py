@@ -77,9 +77,8 @@ def _names(file: h5py.File, path: Path) -> list[str]:
     """Return the names of datasets, also within groups of the root, without dimension scales."""
     names: list[str] = []
     for name in file:
-        if isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(
-            file[name], h5py.Group
-        ):
+        linked = isinstance(file.get(name, getlink=True), h5py.HardLink)
+        if linked and isinstance(file[name], h5py.Group):
             names += [f"{name}/{inner}" for inner in file[name]]
         else:
             names.append(name)

@@ -48,10 +48,5 @@ def table(config: RunConfig, choice: Selection) -> str:
         known = "diverged" if np.isnan(accuracy) else f"{100 * accuracy:.2f} %"
         mark = "  chosen" if i == choice.best else ""
         lines.append(f"{rate:>13g}  {known:>19}  {loss:>15.4f}{mark}")
-    return "\n".join(
-        [
-            *lines,
-            f"test accuracy of the chosen model: {100 * choice.test_accuracy:.2f} %, after "
-            f"{config.epochs} epochs",
-        ]
-    )
+    tested = f"{100 * choice.test_accuracy:.2f} %, after {config.epochs} epochs"
+    return "\n".join([*lines, f"test accuracy of the chosen model: {tested}"])

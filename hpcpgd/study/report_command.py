@@ -74,11 +74,8 @@ def figures_of(path: Path) -> Path:
 def _head(attributes: dict[str, Any], runs: int) -> str:
     expected = attributes["expected_runs"]
     part = f"; {runs} of {expected} runs, the others have not ended" if runs < expected else ""
-    weak = (
-        "; rows and batch grow with the ranks, and so the trajectory changes"
-        if attributes["kind"] == "weak"
-        else ""
-    )
+    weak = "; rows and batch grow with the ranks, and so the trajectory changes"
+    weak *= attributes["kind"] == "weak"
     warm = attributes["warmup_epochs"]
     first = "epoch is" if warm == 1 else f"{warm} epochs are"
     return (

@@ -22,12 +22,7 @@ UPDATE = (-1e-30, 1.0)  # a rate that changes no weight
 
 @compiled()
 def _products(
-    blas: Routines,
-    table: Array,
-    parameters: Array,
-    activations: Array,
-    deltas: Array,
-    rows: int,
+    blas: Routines, table: Array, parameters: Array, activations: Array, deltas: Array, rows: int
 ) -> None:
     last = table.shape[0] - 1
     for l in range(1, last + 1):

@@ -62,9 +62,7 @@ def find(named: str | None, environ: Mapping[str, str] = os.environ) -> Allocati
     """
     launcher = launchers.find(named)
     if named is None or "SLURM_JOB_ID" not in environ:
-        lacking = (
-            "no launcher for several nodes was named" if named is None else "this is not a job"
-        )
+        lacking = "this is not a job" if named else "no launcher for several nodes was named"
         cure = "submit slurm/first-contact.sbatch, or give --launcher in a job of SLURM"
         return Allocation(launcher, 1, _cores(), 1, f"{lacking}: {cure}")
     nodes = number(environ, "SLURM_JOB_NUM_NODES", 1)
