@@ -33,8 +33,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_bare_checkout(checkout: Path) -> None:
     assert (checkout / "hpcpgd" / "kernels").readlink() == Path("../kernels")
-    done = python("-c", WHERE, cwd=checkout)
-    assert (done.code, done.err) == (0, "")
+    done = python("-c", WHERE, cwd=checkout).good()
     assert all(Path(p).is_relative_to(checkout) for p in done.out.split())
     (checkout / "r.h5").unlink()
 
@@ -44,8 +43,7 @@ def test_bare_checkout(checkout: Path) -> None:
 )
 def test_wheel(checkout: Path, tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path / "dist")]
-    done = run([*build, str(checkout)], 200)
-    assert done.code == 0, done.err
+    run([*build, str(checkout)], 200).ended(0)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     for wanted in (
@@ -60,20 +58,16 @@ def test_wheel(checkout: Path, tmp_path: Path) -> None:
     assert not [n for n in names if n.startswith(("kernels/", "tests/", "scripts/"))]
     target = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    done = run([*pip, "--target", str(target), str(wheel)], 120)
-    assert done.code == 0, done.err
+    run([*pip, "--target", str(target), str(wheel)], 120).ended(0)
     env = environment(PYTHONPATH=str(target))
-    done = python("-c", WHERE, env=env, cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
+    done = python("-c", WHERE, env=env, cwd=tmp_path).good()
     assert all(Path(p).is_relative_to(target) for p in done.out.split())
 
 
 def test_console_command(tmp_path: Path) -> None:
     command = str(Path(sys.executable).with_name("hpcpgd"))
-    done = run([command, "train", "--epochs", "1", "--output", "r.h5"], 60, cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
-    done = run([command, "trian"], 60)
-    assert done.code == 2
+    run([command, "train", "--epochs", "1", "--output", "r.h5"], 60, cwd=tmp_path).good()
+    done = run([command, "trian"], 60).ended(2)
     assert done.err.splitlines() == [
         "hpcpgd: error: unknown command 'trian': expected one of train, study, data, info, "
         "compare, plot, predict, export, compile, doctor; did you mean 'train'?"
@@ -82,6 +76,5 @@ def test_console_command(tmp_path: Path) -> None:
     assert (done.code, "compare" in done.out) == (0, True)
     done = run([command, "--version"], 60)
     assert (done.code, done.out) == (0, "hpcpgd 0.1.0\n")
-    done = run([command, "data", "info", "digits"], 60)
-    assert done.code == 0
+    done = run([command, "data", "info", "digits"], 60).ended(0)
     assert "1500 rows" in done.out

@@ -27,8 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a run with two checkpoints."""
     folder = tmp_path_factory.mktemp("made")
     words = ("--max-steps", "12", "--checkpoint-every", "5", "--quiet", "--output", "r.h5")
-    done = python(*TRAIN, *words, cwd=folder)
-    assert (done.code, done.err) == (0, "")
+    python(*TRAIN, *words, cwd=folder).good()
     return folder
 
 

@@ -89,8 +89,7 @@ def test_what_is_no_error_of_the_user(
 
 
 def test_as_a_program() -> None:
-    done = python("-m", "hpcpgd.data", "info", str(MINI))
-    assert (done.code, done.err) == (0, "")
+    done = python("-m", "hpcpgd.data", "info", str(MINI)).good()
     assert "300 rows" in done.out
     python("-m", "hpcpgd.data", "inof").one_line(2)
 

@@ -48,8 +48,7 @@ assert (first == third).all() and (first != second).any()
 @pytest.mark.parametrize("reduction", ["shared", "reproducible"])
 def test_a_process_trains_again(reduction: str, ranks: int, tmp_path: Path) -> None:
     words = ("-W", "error", "-c", AGAIN, reduction, str(ranks))
-    done = python(*words, ranks=ranks if ranks > 1 else None, cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
+    done = python(*words, ranks=ranks if ranks > 1 else None, cwd=tmp_path).good()
     assert [line[:9] for line in done.out.splitlines()] == ["epoch 1/2", "epoch 2/2"] * 3
 
 

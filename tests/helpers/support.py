@@ -33,10 +33,21 @@ class Done:
     out: str
     err: str
 
-    def one_line(self, code: int, *says: str) -> None:
-        """Check the exit code, and that the only line of errors has these words."""
-        assert (self.code, self.err.count("\n")) == (code, 1), self.err
+    def ended(self, code: int) -> Done:
+        """Check the exit code."""
+        assert self.code == code, self
+        return self
+
+    def good(self) -> Done:
+        """Check that the exit code is 0, without a warning."""
+        assert (self.code, self.err) == (0, ""), self
+        return self
+
+    def one_line(self, code: int, *says: str, out: str | None = None) -> None:
+        """Check the exit code, that the only line of errors has these words, and the output."""
+        assert (self.code, self.err.count("\n"), len(self.err.splitlines())) == (code, 1, 1), self
         assert all(word in self.err for word in says), self.err
+        assert out is None or self.out == out, self
 
 
 def mpiexec() -> str:

@@ -57,8 +57,7 @@ class Cluster:
 
         ``sbatch --wait`` looks after 2, 10 and 42 seconds.
         """
-        done = self.call("sbatch", "--parsable", *words, cwd=cwd)
-        assert done.code == 0, done.err
+        done = self.call("sbatch", "--parsable", *words, cwd=cwd).ended(0)
         job = done.out.strip()
         self.wait(job)
         states = self.call("squeue", "-h", "--states=all", f"--jobs={job}", "--format=%T").out

@@ -38,8 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def said(runs: Path, main: Any, *names: str) -> dict[str, str]:
     """Return the lines of an answer by their labels, after a look at its size."""
-    done = inside(runs, main, *names)
-    assert (done.code, done.err) == (0, "")
+    done = inside(runs, main, *names).good()
     lines = done.out.splitlines()
     assert len(lines) <= 30
     assert max(map(len, lines)) <= 100
@@ -134,9 +133,7 @@ def test_files_that_are_bad(name: str, value: Any, says: str, runs: Path) -> Non
     with h5py.File(runs / "bad.h5", "r+") as file:
         file.attrs[name] = value
     for main, words in ((cli.main, ["bad.h5"]), (cli.compare, ["a.h5", "bad.h5"])):
-        done = inside(runs, main, *words)
-        assert (done.code, done.out, len(done.err.splitlines())) == (65, "", 1)
-        assert f"error: bad.h5: {says}" in done.err
+        inside(runs, main, *words).one_line(65, f"error: bad.h5: {says}", out="")
 
 
 def test_a_checkpoint_is_named_with_the_command_that_reads_it(runs: Path) -> None:

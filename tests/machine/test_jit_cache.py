@@ -222,11 +222,9 @@ def test_damaged_kernels_are_compiled_anew(threads: int, tmp_path: Path) -> None
         cut = content[: len(content) // 2 * (number % 3)]  # nothing, half
         flipped = content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
         file.write_bytes(flipped if number % 3 == 2 else cut)
-    done = python(*TRAIN, *arguments, ranks=2, env=env, cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
+    done = python(*TRAIN, *arguments, ranks=2, env=env, cwd=tmp_path).good()
     assert "a damaged kernel was compiled anew" in done.out
-    done = python(*TRAIN, *arguments, ranks=2, env=env, cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
+    done = python(*TRAIN, *arguments, ranks=2, env=env, cwd=tmp_path).good()
     assert "damaged" not in done.out
 
 
@@ -253,8 +251,7 @@ def test_a_cache_filled_in_advance_has_all_that_runs_need(tmp_path: Path) -> Non
     # An empty folder: kernels of other tests would hide what is missing.
     cache = tmp_path / "cache" / shared.name
     env = environment(NUMBA_CACHE_DIR=str(cache.parent))
-    done = python("-m", "hpcpgd.compile", *DTYPE, ranks=2, env=env, cwd=tmp_path, timeout=280)
-    assert (done.code, done.err) == (0, "")
+    python("-m", "hpcpgd.compile", *DTYPE, ranks=2, env=env, cwd=tmp_path, timeout=280).good()
     filled = files(cache)
     cases = {}
     for number, (ranks, flags) in enumerate(RUNS):
@@ -295,14 +292,12 @@ def test_variables_that_numba_refuses(value: str, tmp_path: Path) -> None:
 def test_filling_a_folder_that_takes_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     env = environment(NUMBA_CACHE_DIR=str(tmp_path / "file" / "cache"), TMPDIR=str(tmp_path))
-    done = python("-m", "hpcpgd.compile", ranks=2, env=env, cwd=tmp_path)
-    done.one_line(74, "Not a directory")
+    python("-m", "hpcpgd.compile", ranks=2, env=env, cwd=tmp_path).one_line(74, "Not a directory")
 
 
 @pytest.mark.parametrize("flag", ["--backend", "--dtype"])
 def test_filling_with_what_is_unknown(flag: str, tmp_path: Path) -> None:
-    done = python("-m", "hpcpgd.compile", flag, "gem", cwd=tmp_path)
-    done.one_line(2)
+    python("-m", "hpcpgd.compile", flag, "gem", cwd=tmp_path).one_line(2)
 
 
 def test_a_compiled_function_in_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,8 +326,7 @@ def test_a_compiled_function_in_arrays(tmp_path: Path, monkeypatch: pytest.Monke
 def test_jobs_and_processes_that_start_together(tmp_path: Path) -> None:
     """A few trials of the check, which kills some; and proof that it can fail."""
     words = ("--quick", "--only", "rounds", "--output", str(tmp_path / "found.json"))
-    done = script("check_kernel_cache", *words, timeout=200)
-    assert (done.code, done.err) == (0, "")
+    script("check_kernel_cache", *words, timeout=200).good()
     found = json.loads((tmp_path / "found.json").read_text())["kinds"]["rounds"]
     assert (found["trials"], found["compiled"]) == (5, 15)
     broken = (
@@ -343,6 +337,5 @@ def test_jobs_and_processes_that_start_together(tmp_path: Path) -> None:
         "(folder / f'{name}.0{kernel_files.SUFFIX}').write_bytes(temporary.read_bytes()[:100]); "
         "sys.exit(check.main(sys.argv[1:]))"
     )
-    done = python("-c", broken, *words, cwd=ROOT, timeout=200)
-    assert done.code == 1
+    done = python("-c", broken, *words, cwd=ROOT, timeout=200).ended(1)
     assert "is damaged" in done.err

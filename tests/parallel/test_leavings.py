@@ -124,8 +124,7 @@ def test_a_run_without_checkpoints_makes_no_folder(tmp_path: Path) -> None:
 
 
 def test_one_folder_by_two_names_is_locked_once(tmp_path: Path) -> None:
-    done = python(*SMALL, "--checkpoint-dir", str(tmp_path / "r.checkpoints"), cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
+    python(*SMALL, "--checkpoint-dir", str(tmp_path / "r.checkpoints"), cwd=tmp_path).good()
 
 
 def test_a_run_clears_what_killed_writers_left(tmp_path: Path) -> None:

@@ -81,8 +81,7 @@ def test_stopped_and_run_again(openmpi: Path, how: str, tmp_path: Path) -> None:
     more = ("--max-steps", str(steps + 50))
     with running(openmpi, tmp_path, "--output", "r.h5", *LONG, *more, ranks=2) as again:
         assert (again.communicate(timeout=60)[1], again.returncode) == ("", 0)
-    done = python(*WORDS, "--output", "whole.h5", *LONG, *more, cwd=tmp_path)
-    assert done.code == 0, done.err
+    python(*WORDS, "--output", "whole.h5", *LONG, *more, cwd=tmp_path).ended(0)
     with h5py.File(tmp_path / "whole.h5") as file:
         losses = file["history/train_loss"][...].tolist()
         assert told(tmp_path / "r.h5") == (file.attrs["params_sha256"], losses)
@@ -138,5 +137,4 @@ def test_root_is_told_what_open_mpi_needs(openmpi: Path, tmp_path: Path) -> None
     assert "an attempt to run as root" in done.err
     assert "OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" in done.err
     assert not [*tmp_path.rglob("*.failed.json")]
-    again = run(words, 120, environment(**VARIABLES), tmp_path)
-    assert again.code == 0, again.err
+    run(words, 120, environment(**VARIABLES), tmp_path).ended(0)

@@ -89,8 +89,7 @@ def test_mpi_that_does_not_end_is_left() -> None:
         "watchdog.FAREWELL = 0.1\n"
         "with watchdog.farewell('hpcpgd train'): mpi.finish()"
     )
-    done = python("-c", code, ranks=2, timeout=60)
-    assert done.code == 71
+    done = python("-c", code, ranks=2, timeout=60).ended(71)
     assert "hpcpgd train: error: the work is done, but MPI does not end in 0 s" in done.err
 
 
@@ -141,14 +140,12 @@ NO_TRANSPORT = {"UCX_TLS": "nonsense", "FI_PROVIDER": "nonsense"}
 @needs_mpich
 def test_mpi_that_cannot_start_has_our_exit_code_and_a_line(tmp_path: Path) -> None:
     """MPICH ends the process itself, with a number that may be that of a signal's."""
-    done = python(*TRAIN, env=environment(**NO_TRANSPORT), cwd=tmp_path)
-    assert done.code == 69
+    done = python(*TRAIN, env=environment(**NO_TRANSPORT), cwd=tmp_path).ended(69)
     assert done.err.splitlines()[-1].startswith("hpcpgd train: error: MPI_Init failed, its own")
     job = python(*TRAIN, ranks=2, env=environment(**NO_TRANSPORT), cwd=tmp_path)
     assert job.err.count("hpcpgd train: error: MPI_Init failed, its own") == 1
     assert job.err.count("take its own") == 1
-    doctor = python("-m", "hpcpgd.doctor", env=environment(**NO_TRANSPORT), cwd=tmp_path)
-    assert doctor.code == 69
+    doctor = python("-m", "hpcpgd.doctor", env=environment(**NO_TRANSPORT), cwd=tmp_path).ended(69)
     assert "problem  MPI: MPI_Init fails with the message above" in doctor.out
     assert "enlarge /dev/shm" not in doctor.out
     assert doctor.out.endswith("exit code 69\n")

@@ -61,7 +61,6 @@ def test_the_weights_are_those_of_so_many_steps(
         assert "test" not in file
         weights = file.attrs["params_sha256"]
     limit = ("--max-steps", str(steps))
-    done = python(*TRAIN, "counted.h5", *LONG, *limit, ranks=max(ranks, 1), cwd=tmp_path)
-    assert done.code == 0, done.err
+    python(*TRAIN, "counted.h5", *LONG, *limit, ranks=max(ranks, 1), cwd=tmp_path).ended(0)
     with h5py.File(tmp_path / "counted.h5") as file:
         assert file.attrs["params_sha256"] == weights

@@ -66,8 +66,7 @@ def test_the_outputs_are_those_of_the_run_file(to: str, run: str, folder: Path) 
 
 @pytest.mark.parametrize("to", FORMATS)
 def test_a_regression_predicts_in_the_units_of_its_data(to: str, folder: Path) -> None:
-    done = inside(folder, main, "numbers.h5", "--to", to, "--output", f"numbers-out.{to}")
-    assert (done.code, done.err) == (0, "")
+    inside(folder, main, "numbers.h5", "--to", to, "--output", f"numbers-out.{to}").good()
     x = np.load(folder / "numbers.npz")["x"]
     numbers, names = read(folder / f"numbers-out.{to}", x, "target_names")
     np.testing.assert_allclose(numbers, independent(folder, "numbers", x), atol=1e-6)
@@ -90,9 +89,7 @@ def test_what_is_wrong_is_one_line(
 ) -> None:
     for name in ("onnx", "safetensors", "safetensors.numpy"):
         monkeypatch.setitem(sys.modules, name, None)
-    done = inside(folder, main, *words.split())
-    assert (done.code, done.out, len(done.err.splitlines())) == (code, "", 1)
-    assert says in done.err
+    inside(folder, main, *words.split()).one_line(code, says, out="")
 
 
 def test_one_rank_of_three_works(folder: Path) -> None:
@@ -145,8 +142,7 @@ def test_a_run_begins_with_the_weights_of_a_file(key: str, folder: Path, begun: 
         digest = file.attrs["params_sha256"]
     scaled = "; its inputs: x * 1 + 0; here: standardised, mean " * (key == "npz")
     for ranks in (1, 3):
-        done = begun[f"{key}{ranks}"]
-        assert (done.code, done.err) == (0, "")
+        done = begun[f"{key}{ranks}"].good()
         line = f"initial weights: {BEGUN[key].split()[0]}, params_sha256 {digest[:12]}{scaled}"
         assert done.out.count(line) == 1
         with h5py.File(folder / f"{key}{ranks}.h5") as run:
@@ -157,7 +153,7 @@ def test_a_run_begins_with_the_weights_of_a_file(key: str, folder: Path, begun: 
 @pytest.mark.parametrize("words", BAD)
 def test_weights_that_do_not_fit_are_refused(words: str, begun: dict[str, Done]) -> None:
     for done in (begun[f"{words}{ranks}"] for ranks in (1, 3)):
-        assert (done.code, done.err.count("\n"), BAD[words] in done.err) == (65, 1, True), done.err
+        done.one_line(65, BAD[words])
 
 
 def test_a_checkpoint_wins_over_the_file(folder: Path, begun: dict[str, Done]) -> None:

@@ -33,8 +33,7 @@ n_parameters flops_per_example params_sha256
 def run_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the program on 2 ranks."""
     folder = tmp_path_factory.mktemp("run")
-    done = python(*TRAIN, "--epochs", "3", "--output", "run.h5", ranks=2, cwd=folder)
-    assert (done.code, done.err) == (0, "")
+    python(*TRAIN, "--epochs", "3", "--output", "run.h5", ranks=2, cwd=folder).good()
     assert {p.name for p in folder.iterdir()} == {"run.checkpoints", "run.h5"}
     return folder / "run.h5"
 
@@ -217,10 +216,9 @@ def test_synthetic_data_never_report_an_accuracy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = python(
+    python(
         *TRAIN, "--dataset", "synthetic:60x5x3", "--epochs", "2", "--output", "s.h5", cwd=tmp_path
-    )
-    assert done.code == 0
+    ).ended(0)
     with h5py.File("s.h5") as file:
         assert np.isnan(file["history/train_accuracy"][...]).all()
         assert np.isnan(file["history/validation_accuracy"][...]).all()

@@ -150,8 +150,7 @@ def test_slug() -> None:
 
 @pytest.mark.parametrize("rounds", ["0", "-1", "x"])
 def test_bad_rounds(rounds: str) -> None:
-    done = run("-m", "scripts.bench_train", "--rounds", rounds)
-    assert done.code == 2
+    done = run("-m", "scripts.bench_train", "--rounds", rounds).ended(2)
     assert "--rounds" in done.err
 
 
@@ -168,8 +167,7 @@ def test_quick(tmp_path: Path) -> None:
     output = tmp_path / "new" / "bench.json"
     done = run(
         "-m", "scripts.bench_train", "--quick", "--output", output, OPENBLAS_CORETYPE="Haswell"
-    )
-    assert done.code == 0, done.err
+    ).ended(0)
     assert "OPENBLAS_CORETYPE" in done.out
     text = output.read_text()
     found = json.loads(text)
@@ -249,8 +247,7 @@ def test_a_kernel_that_differs_from_reference_is_not_timed(tmp_path: Path) -> No
         f"sys.exit(launcher.relaunch([{str(driver)!r}]))"
     )
     assert not launcher.launched()
-    done = run("-c", starter)
-    assert done.code == 1, done.err
+    done = run("-c", starter).ended(1)
     complaints = [line for line in done.err.splitlines() if "reference" in line]
     assert len(complaints) == 1
     assert "Net-1h, batch 128, loops, 1 rank x 2 threads: relative error" in complaints[0]

@@ -268,8 +268,7 @@ def benchmark(folder: Path, manner: str) -> Done:
 @pytest.mark.long(reason="a whole benchmark; each peer's answers are tested alone above")
 @two_cores
 def test_peers_are_timed(tmp_path: Path) -> None:
-    done = benchmark(tmp_path, "right")
-    assert done.code == 0, done.err
+    done = benchmark(tmp_path, "right").ended(0)
     text = (tmp_path / "bench.json").read_text()
     assert str(ROOT) not in text
     found = json.loads(text)
@@ -298,8 +297,7 @@ def test_peers_are_timed(tmp_path: Path) -> None:
 def test_a_bad_peer_ends_the_benchmark(
     tmp_path: Path, manner: str, code: int, words: list[str]
 ) -> None:
-    done = benchmark(tmp_path, manner)
-    assert done.code == code, done.err
+    done = benchmark(tmp_path, manner).ended(code)
     complaints = [line for line in done.err.splitlines() if "bench_train:" in line]
     assert len(complaints) == 1
     assert all(word in complaints[0] for word in words)
@@ -308,6 +306,5 @@ def test_a_bad_peer_ends_the_benchmark(
 
 
 def test_a_peers_python_that_cannot_run(tmp_path: Path) -> None:
-    done = script("bench_train", "--peers-python", str(tmp_path), timeout=60)
-    assert done.code == 2
+    done = script("bench_train", "--peers-python", str(tmp_path), timeout=60).ended(2)
     assert f"--peers-python: expected a program that can be run, got {tmp_path}" in done.err

@@ -30,8 +30,7 @@ def test_everything_runs_and_is_compared(tmp_path: Path) -> None:
         "--output",
         "found.json",
     )
-    done = python(*words, env=env, cwd=tmp_path, timeout=240)
-    assert done.code == 0, done.err
+    done = python(*words, env=env, cwd=tmp_path, timeout=240).ended(0)
     assert "kernels: 20 of 20 comparisons with reference are right" in done.out
     assert "timing: 39 of 39 comparisons with reference are right" in done.out
     found = json.loads((tmp_path / "found.json").read_text())
@@ -118,5 +117,4 @@ def test_a_peer_s_failure_is_named_and_ours_is_never_excused() -> None:
 
 
 def test_several_ranks_are_refused(tmp_path: Path) -> None:
-    done = script("check_gpu", ranks=2, cwd=tmp_path)
-    done.one_line(2, "start one")
+    script("check_gpu", ranks=2, cwd=tmp_path).one_line(2, "start one")

@@ -16,8 +16,7 @@ quick_form = pytest.mark.long(
 
 @quick_form
 def test_measure_clock_runs() -> None:
-    done = script("measure_clock", "--quick", timeout=120)
-    assert (done.code, done.err) == (0, "")
+    done = script("measure_clock", "--quick", timeout=120).good()
     lines = done.out.splitlines()
     assert [line.split(",")[0] for line in lines] == ["1 ranks", "2 ranks"]
     assert all("ratio" in line for line in lines)
@@ -25,24 +24,21 @@ def test_measure_clock_runs() -> None:
 
 @quick_form
 def test_check_timers_runs() -> None:
-    done = script("check_timers", "--quick", timeout=120)
-    assert (done.code, done.err) == (0, "")
+    done = script("check_timers", "--quick", timeout=120).good()
     # Beginning and end: the products of one rank make the update themselves.
     assert done.out.startswith("2 readings a step")
 
 
 @quick_form
 def test_measure_overhead_runs() -> None:
-    done = script("measure_overhead", "--quick", timeout=120)
-    assert (done.code, done.err) == (0, "")
+    done = script("measure_overhead", "--quick", timeout=120).good()
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["1 thread", "2 threads"]
 
 
 @quick_form
 def test_bench_optimisers_runs(tmp_path: Path) -> None:
     output = tmp_path / "found.json"
-    done = script("bench_optimisers", "--quick", "--output", str(output), timeout=180)
-    assert done.code == 0
+    script("bench_optimisers", "--quick", "--output", str(output), timeout=180).ended(0)
     results = json.loads(output.read_text())
     for network in ("net-1h", "net-2h"):
         assert results[network]["batch"] == 128
@@ -62,8 +58,7 @@ def test_bench_optimisers_runs(tmp_path: Path) -> None:
 def test_pixels_and_parameters_are_held_once(size: int, ranks: int) -> None:
     """Counted by the kernel: each rank's share of the pages that hold them."""
     data = ("--dataset", f"synthetic:{size}x784x10", "--ranks", str(ranks))
-    done = script("measure_memory", *data, timeout=180)
-    assert (done.code, done.err) == (0, "")
+    done = script("measure_memory", *data, timeout=180).good()
     rows = [
         (line.split()[0], line.split()[-3].rstrip(":"), float(line.split()[-2]))
         for line in done.out.splitlines()
@@ -78,8 +73,7 @@ def test_pixels_and_parameters_are_held_once(size: int, ranks: int) -> None:
 @pytest.mark.timeout(2100)  # some 40 jobs: a minute on two idle cores
 def test_whatever_fails_the_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     words = ("--quick", "--output", str(tmp_path / "f.json"))
-    done = script("check_faults", *words, timeout=600)
-    assert (done.code, done.err) == (0, ""), done.out
+    done = script("check_faults", *words, timeout=600).good()
     found = json.loads((tmp_path / "f.json").read_text())["kinds"]
     names = (
         *("kills", "signals", "cuts", "disk", "exceptions", "hangs", "nan", "flip-replica"),
@@ -99,8 +93,7 @@ def test_whatever_fails_the_run_goes_on_to_the_same_bits(tmp_path: Path) -> None
 @pytest.mark.timeout(2100)
 def test_no_thread_outlives_its_memory(tmp_path: Path) -> None:
     words = ("--quick", "--output", str(tmp_path / "t.json"))
-    done = script("check_threads", *words, timeout=600)
-    assert (done.code, done.err) == (0, "")
+    script("check_threads", *words, timeout=600).good()
     found = json.loads((tmp_path / "t.json").read_text())
     assert (found["jobs"], found["join"], found["wrong"]) == (4, True, [])
 
@@ -109,8 +102,7 @@ def test_no_thread_outlives_its_memory(tmp_path: Path) -> None:
 @pytest.mark.timeout(2100)
 def test_a_thread_that_outlives_its_memory_would_be_found(tmp_path: Path) -> None:
     words = ("--runs", "1", "--seed", "3", "--without-join", "--output", str(tmp_path / "t.json"))
-    done = script("check_threads", *words, timeout=600)
-    assert done.code == 1
+    done = script("check_threads", *words, timeout=600).ended(1)
     found = json.loads((tmp_path / "t.json").read_text())
     assert found["crashes"] + found["outlived"] == 1, done.err
 
@@ -118,16 +110,14 @@ def test_a_thread_that_outlives_its_memory_would_be_found(tmp_path: Path) -> Non
 @quick_form
 def test_measure_checkpoint_runs(tmp_path: Path) -> None:
     words = ("--rounds", "1", "--folder", str(tmp_path))
-    done = script("measure_checkpoint", *words, timeout=60)
-    assert (done.code, done.err) == (0, "")
+    done = script("measure_checkpoint", *words, timeout=60).good()
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["net-1h", "net-2h"]
     assert list(tmp_path.iterdir()) == []
 
 
 @quick_form
 def test_measure_overlap_runs() -> None:
-    done = script("measure_overlap", "--steps", "1", timeout=180)
-    assert (done.code, done.err) == (0, "")
+    done = script("measure_overlap", "--steps", "1", timeout=180).good()
     assert [line.split()[0] for line in done.out.splitlines()][1:3] == ["allreduce", "overlap"]
 
 

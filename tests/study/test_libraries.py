@@ -45,10 +45,9 @@ def problem(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     place.make()
     for batch in BATCHES:
         flags = point(batch).flags()
-        done = python(
+        python(
             "-m", "hpcpgd.train", *flags, "--output", str(place.run_file(Job(point(batch), 1)))
-        )
-        assert done.code == 0, done.err
+        ).ended(0)
     problems = Problems(place, load(str(MINI), seed=0))
     points = tuple(point(batch) for batch in BATCHES)
     return problems.write(points[0].config), problems.expect("reference", points)
@@ -85,8 +84,7 @@ def test_another_rate_is_noticed(program: str, problem: tuple[Path, Path], tmp_p
 def test_the_problem_is_that_of_the_run(problem: tuple[Path, Path], tmp_path: Path) -> None:
     """NumPy in float64 finds the losses with it, as the programs must."""
     program, out = ROOT / "tests" / "helpers" / "numpy_library.py", tmp_path / "out.json"
-    done = python(str(program), *map(str, (*problem, out)), "--rate", "0.5")
-    assert (done.code, done.err) == (0, "")
+    python(str(program), *map(str, (*problem, out)), "--rate", "0.5").good()
     found, expected = json.loads(out.read_text()), json.loads(problem[1].read_text())
     for batch, losses in expected.items():
         np.testing.assert_allclose(found["losses"][batch], losses, rtol=1e-6)

@@ -94,5 +94,4 @@ def test_the_command_draws_a_run_file(tmp_path: Path) -> None:
         ("plot r.h5 --format svg --output q.png", 2, "--output q.png: expected a name in .svg"),
         ("study report r.h5", 65, "r.h5: is a run file, expected a study file: hpcpgd plot r.h5"),
     ):
-        done = inside(tmp_path, console.main, *words.split())
-        assert (done.code, done.err.count("\n"), says in done.err) == (code, 1, True), done.err
+        inside(tmp_path, console.main, *words.split()).one_line(code, says)

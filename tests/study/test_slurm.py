@@ -46,8 +46,7 @@ reduction = "allreduce"
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     found = Cluster(tmp_path_factory.mktemp("slurm") / "c")
-    done = found.call(SCRIPT, "start", timeout=90)
-    assert done.code == 0, done.err
+    done = found.call(SCRIPT, "start", timeout=90).ended(0)
     assert done.out == f"export SLURM_CONF={found.folder}/slurm.conf\n"
     yield found
     done = found.call(SCRIPT, "stop", timeout=90)
@@ -72,9 +71,7 @@ def attributes(path: Path) -> dict[str, Any]:
 
 
 def test_a_second_cluster_in_the_same_folder_is_refused(cluster: Cluster) -> None:
-    done = cluster.call(SCRIPT, "start")
-    assert (done.code, done.err.count("\n")) == (73, 1)
-    assert "exists: a cluster runs" in done.err
+    cluster.call(SCRIPT, "start").one_line(73, "exists: a cluster runs")
     assert cluster.call(SCRIPT, "status").out.count("idle") == 1
     assert cluster.call(SCRIPT, "restart").code == 2
 
@@ -171,8 +168,7 @@ def test_plain_python_in_an_allocation_is_one_rank(cluster: Cluster, tmp_path: P
 
 
 def test_a_study_from_submission_to_figures(cluster: Cluster, site: Path, tmp_path: Path) -> None:
-    done = cluster.study("submit", tmp_path, "--site", str(site), "--wait")
-    assert done.code == 0, done.out + done.err
+    done = cluster.study("submit", tmp_path, "--site", str(site), "--wait").ended(0)
     assert "4 of 4 runs submitted" in done.out
     assert "4 runs: 4 done" in done.out
     folder = tmp_path / "hpcpgd-study-s"
@@ -198,8 +194,7 @@ def test_a_report_that_was_lost_is_sent_alone(cluster: Cluster, site: Path, tmp_
     again = cluster.study("submit", tmp_path, "--site", str(site), "--wait")
     assert (again.code, "0 of 4 runs submitted" in again.out) == (0, True), again.out + again.err
     own = tmp_path / "hpcpgd-study-s" / "slurm"
-    itself = cluster.study("submit", tmp_path, "--site", str(own / "site.toml"))
-    assert itself.code == 0
+    cluster.study("submit", tmp_path, "--site", str(own / "site.toml")).ended(0)
 
 
 def test_a_submission_that_is_ended_leaves_no_job(
@@ -275,8 +270,7 @@ def test_failures_are_told_and_sent_again_on_request(
     (tmp_path / "s.toml").write_text(
         text + 'learning_rate = 1e38\noutput_activation = "linear"\nloss = "mse"\n'
     )
-    done = cluster.study("submit", tmp_path, "--site", str(site), "--wait")
-    assert done.code == 1
+    done = cluster.study("submit", tmp_path, "--site", str(site), "--wait").ended(1)
     assert "1 diverged" in done.out
     assert "NaN or Inf" in done.out
     again = cluster.study("submit", tmp_path, "--site", str(site))
@@ -288,14 +282,12 @@ def test_failures_are_told_and_sent_again_on_request(
 def test_refused_submissions_leave_no_job(cluster: Cluster, site: Path, tmp_path: Path) -> None:
     good = site.read_text()
     site.write_text(good.replace('partition = "virtual"', 'partition = "nowhere"'))
-    done = cluster.study("submit", tmp_path, "--site", str(site))
-    assert (done.code, done.err.count("\n")) == (78, 1)
-    assert "Invalid partition name" in done.err
+    submit = ("submit", tmp_path, "--site", str(site))
+    cluster.study(*submit).one_line(78, "Invalid partition name")
     site.write_text(good)
     text = STUDY.replace("[1, 2]", "[1, 64]")  # the second array is too large
     (tmp_path / "s.toml").write_text(text)
-    done = cluster.study("submit", tmp_path, "--site", str(site))
-    assert (done.code, done.err.count("\n")) == (78, 1)
+    cluster.study(*submit).one_line(78)
     assert cluster.call("squeue", "-h").out == ""
     assert not [*(tmp_path / "hpcpgd-study-s" / "slurm").glob("*.sh")]
 
@@ -305,9 +297,7 @@ def test_a_site_whose_slurm_does_not_answer(cluster: Cluster, site: Path, tmp_pa
     nobody = re.sub(r"SlurmctldPort=\d+", "SlurmctldPort=1", text)
     (cluster.folder / "nobody.conf").write_text(nobody)
     site.write_text(site.read_text().replace("slurm.conf", "nobody.conf"))
-    done = cluster.study("submit", tmp_path, "--site", str(site))
-    assert (done.code, done.err.count("\n")) == (69, 1)
-    assert "squeue: " in done.err
+    cluster.study("submit", tmp_path, "--site", str(site)).one_line(69, "squeue: ")
 
 
 @pytest.mark.parametrize("name", ["train", "study", "sweep"])
@@ -364,8 +354,7 @@ def test_a_task_that_is_stopped_goes_on_by_itself(cluster: Cluster, tmp_path: Pa
     folder = tmp_path / "slurm"
     flags = ["--reduction", "reproducible", "--epochs", "400", "--quiet"]
     options = ["--ntasks=2", "--parsable", "--export=ALL,MPI=pmi2", "--array=5"]
-    done = cluster.call("sbatch", *options, "sweep.sbatch", *flags, cwd=folder)
-    assert done.code == 0, done.err
+    done = cluster.call("sbatch", *options, "sweep.sbatch", *flags, cwd=folder).ended(0)
     job = done.out.strip()
     output = folder / f"sweep-{job}-1.0.h5"
     for number in (1, 2):

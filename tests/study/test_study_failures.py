@@ -65,8 +65,7 @@ def test_killed_at_any_moment_and_run_again_each_run_is_there_once(tmp_path: Pat
 
 def test_failed_diverged_and_timed_out_runs_are_named(tmp_path: Path) -> None:
     (tmp_path / "mixed.toml").write_text(MIXED)
-    done = study(tmp_path, "run", "mixed.toml")
-    assert done.code == 1
+    done = study(tmp_path, "run", "mixed.toml").ended(1)
     assert "2 of 4 runs ended well" in done.out or "1 of 4 runs ended well" in done.out
     runs = tmp_path / "hpcpgd-study-mixed" / "runs"
     found = sorted(json.loads(p.read_text())["status"] for p in runs.glob("*.failed.json"))
@@ -82,8 +81,7 @@ def test_failed_diverged_and_timed_out_runs_are_named(tmp_path: Path) -> None:
 def test_a_dataset_that_is_not_there_is_a_failed_run(tmp_path: Path) -> None:
     text = '[study]\nrepeats = 1\n[grid]\ndataset = ["digits", "none.npz"]\n[train]\nepochs = 1\n'
     (tmp_path / "s.toml").write_text(text)
-    done = study(tmp_path, "run", "s.toml", "--no-report")
-    assert done.code == 1
+    done = study(tmp_path, "run", "s.toml", "--no-report").ended(1)
     assert "failed: " in done.err
     assert "none.npz" in done.err
     again = study(tmp_path, "run", "s.toml", "--retry-failed", "--no-report")

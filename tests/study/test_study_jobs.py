@@ -74,15 +74,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         r"run 8 of 9: gemm 32 batch 32, 2 ranks: [\d.]+ m?s an epoch; about \d+ s left", before
     )
     assert re.fullmatch(r"run 9 of 9: gemm 32 batch 32, 3 ranks: [\d.]+ m?s an epoch", last)
-    done = study(folder, "collect", "small.toml", "--label", "box")
-    assert (done.code, done.err) == (0, "")
+    study(folder, "collect", "small.toml", "--label", "box").good()
     return folder
 
 
 def test_plan_tells_costs_before_and_progress_after(tmp_path: Path, finished: Path) -> None:
     (tmp_path / "small.toml").write_text(SMALL)
-    done = study(tmp_path, "plan", "small.toml")
-    assert (done.code, done.err) == (0, "")
+    done = study(tmp_path, "plan", "small.toml").good()
     lines = done.out.splitlines()
     assert lines[1].split()[-1] == "0/3"
     assert "about 3 s" in lines[1]
@@ -137,28 +135,23 @@ def test_two_machines_stand_apart(finished: Path, tmp_path: Path) -> None:
     place = str(finished / "hpcpgd-study-small")
     shutil.copytree(place, tmp_path / "other")
     words = ("--folder", place, "--label", "one", "--also", "two=other", "--output", "both.h5")
-    done = here(tmp_path, "collect", str(finished / "small.toml"), *words)
-    assert (done.code, done.err) == (0, "")
+    done = here(tmp_path, "collect", str(finished / "small.toml"), *words).good()
     assert "18 of 18 runs" in done.out
     with h5py.File(tmp_path / "both.h5") as file:
         assert list(file["summary/machine"].asstr()) == ["one"] * 3 + ["two"] * 3
-    done = here(tmp_path, "report", "both.h5", "--figures", "f")
-    assert done.code == 0
+    here(tmp_path, "report", "both.h5", "--figures", "f").ended(0)
     assert (tmp_path / "f" / "scaling-2.png").exists()
     # A folder's study file is renewed, without the runs that were added to it.
     shutil.move(tmp_path / "both.h5", tmp_path / "other" / "study.h5")
     next((tmp_path / "other" / "runs").glob("*-r3-*")).unlink()
-    done = here(tmp_path, "report", "other")
-    assert (done.code, done.err) == (0, "")
+    done = here(tmp_path, "report", "other").good()
     assert "9 runs of two stay as collect --also has added them\n17 of 18 runs in" in done.out
     with h5py.File(tmp_path / "other" / "study.h5") as file:
         assert list(file["summary/repeats"][...]) == [3, 3, 2, 3, 3, 3]
         assert list(file["summary/machine"].asstr()) == ["one"] * 3 + ["two"] * 3
     (tmp_path / "other" / "study.h5").write_text("damaged")
-    done = here(tmp_path, "report", "other")
-    assert (done.code, done.err.count("\n")) == (65, 1)
-    assert "study.h5: is no HDF5 file" in done.err
-    assert "; hpcpgd study collect makes it anew" in done.err
+    says = ("study.h5: is no HDF5 file", "; hpcpgd study collect makes it anew")
+    here(tmp_path, "report", "other").one_line(65, *says)
 
 
 def test_run_ends_with_a_report_and_needs_no_matplotlib_for_its_tables(
@@ -173,7 +166,7 @@ def test_run_ends_with_a_report_and_needs_no_matplotlib_for_its_tables(
     assert not (place / "study.h5").exists()
     monkeypatch.setattr(run_command, "usable_cores", lambda: 2)
     done = here(tmp_path, "run", "small.toml", "--folder", str(place))
-    assert (done.code, done.err.count("\n")) == (0, 1)
+    done.one_line(0)
     assert done.err.startswith("warning: up to 3 ranks x threads on the 2 cores here")
     assert "9 of 9 runs in" in done.out
     assert "without compilation; the first epoch is left out where more were run" in done.out
@@ -213,16 +206,14 @@ def test_a_study_that_is_not_finished_shows_what_is_missing(finished: Path, tmp_
     assert said.count("not done: run again") == 4
     (elsewhere := tmp_path / "elsewhere").mkdir()
     for given in (place / "study.h5", place, tmp_path / "small.toml"):
-        done = here(elsewhere, "report", str(given), "--format", "svg", "--size", "8x4.5")
-        assert (done.code, done.err) == (0, "")
+        done = here(elsewhere, "report", str(given), "--format", "svg", "--size", "8x4.5").good()
         assert "missing: none of 3 runs has ended well" in done.out
         assert ("5 of 9 runs in" in done.out) == (given != place / "study.h5")
         assert {p.name for p in (place / "figures").iterdir()} == {"scaling.svg", "phases.svg"}
         shutil.rmtree(place / "figures")
     shutil.copy(place / "small.toml", place / "other.toml")
     done = here(tmp_path, "report", str(place))
-    assert (done.code, done.err.count("\n")) == (65, 1)
-    assert "holds other.toml, small.toml, expected the one study" in done.err
+    done.one_line(65, "holds other.toml, small.toml, expected the one study")
 
 
 @pytest.mark.parametrize(
@@ -248,9 +239,7 @@ def test_one_line_for_each_mistake(
     (tmp_path / "s.toml").write_text("[grid]\nranks = [1]\n")
     (tmp_path / "words.h5").write_text("words")
     (tmp_path / "runs").mkdir()
-    done = here(tmp_path, *words)
-    assert (done.code, done.err.count("\n")) == (code, 1)
-    assert hint in done.err
+    here(tmp_path, *words).one_line(code, hint)
 
 
 @pytest.mark.parametrize(
@@ -265,9 +254,7 @@ def test_one_line_for_each_mistake(
 def test_what_collect_refuses(finished: Path, flags: list[str], code: int, word: str) -> None:
     shutil.copytree(finished / "hpcpgd-study-small", finished / "other", dirs_exist_ok=True)
     before = (finished / "hpcpgd-study-small" / "study.h5").read_bytes()
-    done = here(finished, "collect", "small.toml", *flags)
-    assert (done.code, done.err.count("\n")) == (code, 1)
-    assert word in done.err
+    here(finished, "collect", "small.toml", *flags).one_line(code, word)
     assert (finished / "hpcpgd-study-small" / "study.h5").read_bytes() == before
     assert "[study]" in (finished / "small.toml").read_text()
 
@@ -278,8 +265,7 @@ def test_the_run_of_another_point_is_refused(finished: Path, tmp_path: Path) -> 
     shutil.copyfile(files[1], files[0])
     path = str(finished / "small.toml")
     done = here(tmp_path, "collect", path, "--folder", "runs", "--output", "s.h5")
-    assert (done.code, done.err.count("\n")) == (65, 1)
-    assert "the run of another point" in done.err
+    done.one_line(65, "the run of another point")
 
 
 def test_a_base_can_name_any_key_and_no_path_leaves_the_machine(tmp_path: Path) -> None:
@@ -289,8 +275,7 @@ def test_a_base_can_name_any_key_and_no_path_leaves_the_machine(tmp_path: Path) 
     text = PAIRS.replace('dtype = ["float32", "float64"]', f'dataset = ["{data}", "digits"]')
     text += "[base]\nlearning_rate = 0.2\n"
     (tmp_path / "pairs.toml").write_text(text)
-    done = study(tmp_path, "run", "pairs.toml")
-    assert done.code == 0
+    done = study(tmp_path, "run", "pairs.toml").ended(0)
     heads = [line for line in done.out.splitlines() if "learning_rate" in line]
     assert ["validation accuracy" in head for head in heads] == [True, False]
     assert done.out.count("data.csv (") == 4  # two tables of what differs in anything

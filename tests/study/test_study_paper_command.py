@@ -126,20 +126,17 @@ def test_a_library_that_trains_otherwise_is_not_timed(whole: Whole) -> None:
     rows = [*(folder / "p" / "runs").glob("pytorch-cpu-net-1h-t*-001.json")]
     for path in rows:
         path.unlink()
-    done = again(whole, program)
-    assert done.code == 1
+    done = again(whole, program).ended(1)
     assert "failed: pytorch none net-1h" in done.out
     assert "after epoch 1, expected" in done.out
     assert len(rows) == 6
     assert not [path for path in rows if path.exists()]
-    done = again(whole, NUMPY, "--retry-failed")
-    assert done.code == 0, done.err
+    again(whole, NUMPY, "--retry-failed").ended(0)
 
 
 def test_what_was_measured_stays_when_it_cannot_run_any_more(whole: Whole) -> None:
     _, folder = whole
-    done = again(whole, Path("nothing-here.py"))
-    assert done.code == 0, done.err
+    done = again(whole, Path("nothing-here.py")).ended(0)
     assert "PyTorch serial: " not in done.out.split("(a)")[1].split("(j)")[1]
     with h5py.File(folder / "p" / "study.h5") as file:
         names = list(file["runs/paper_row"].asstr())
@@ -156,8 +153,7 @@ def test_runs_of_another_machine_are_refused(whole: Whole) -> None:
         file.attrs["cpu_model"] = "A64FX"
     done = again(whole, NUMPY)
     path.write_bytes(before)
-    assert (done.code, done.err.count("\n")) == (65, 1), done.err
-    assert "has runs made on A64FX, and this is " in done.err
+    done.one_line(65, "has runs made on A64FX, and this is ")
 
 
 WITHOUT = """
@@ -172,7 +168,5 @@ sys.exit(main(["paper", "--quick"]))
 def test_without_data_one_line_says_what_to_fetch(tmp_path: Path) -> None:
     """Also where the system provides Fashion-MNIST."""
     env = environment(HPCPGD_DATA=str(tmp_path), XDG_CACHE_HOME=str(tmp_path), HOME=str(tmp_path))
-    done = python("-c", WITHOUT, cwd=tmp_path, env=env)
-    assert (done.code, done.err.count("\n")) == (65, 1)
-    assert "data fetch mnist" in done.err
+    python("-c", WITHOUT, cwd=tmp_path, env=env).one_line(65, "data fetch mnist")
     assert not [*tmp_path.glob("hpcpgd-study*")]

@@ -124,8 +124,7 @@ def test_runs_of_one_job_in_one_second_have_names_of_their_own(job: Job) -> None
 
 def test_a_requeued_job_goes_on_with_its_runs_each_with_one(job: Job) -> None:
     for name in ("one", "two"):
-        done = job.done[name]
-        assert (done.code, done.err) == (0, "")
+        done = job.done[name].good()
         assert done.out.startswith("continuing from step 15 of ")
     for name in job.names:
         with h5py.File(job.folder / name) as file:

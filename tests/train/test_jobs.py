@@ -25,8 +25,7 @@ def test_32_ranks_with_no_arguments_and_a_cold_cache(tmp_path: Path) -> None:
     """The main job; /timing shows that every rank computed rows."""
     env = environment(XDG_CACHE_HOME=str(tmp_path / "cache"))
     env.pop("NUMBA_CACHE_DIR", None)
-    done = python(*TRAIN, ranks=32, timeout=240, env=env, cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
+    python(*TRAIN, ranks=32, timeout=240, env=env, cwd=tmp_path).good()
     (file,) = tmp_path.glob("hpcpgd-digits-*.h5")
     with h5py.File(file) as f:
         assert f["test/accuracy"][()] >= 0.9
@@ -67,8 +66,7 @@ def test_a_terminal_gets_a_bar(columns: int, tmp_path: Path) -> None:
 
 def test_a_reader_that_leaves_does_not_end_the_run(tmp_path: Path) -> None:
     command = f"{sys.executable} -m hpcpgd.train --output r.h5 | head -n 1"
-    done = run(["bash", "-c", f"set -o pipefail; {command}"], 60, cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
+    run(["bash", "-c", f"set -o pipefail; {command}"], 60, cwd=tmp_path).good()
     with h5py.File(tmp_path / "r.h5") as f:
         assert f.attrs["status"] == "complete"
 
@@ -91,8 +89,7 @@ def test_a_launcher_that_does_not_fit_is_refused_once(size: str, rank: str, tmp_
     """Every process believes that it is alone: so does this one."""
     for number, lines in ((0, 1), (3, 0)):
         env = environment(**{size: "4", rank: str(number)})
-        done = python("-c", f"{HURRIED} sys.exit(cli.main([]))", env=env, cwd=tmp_path)
-        assert done.code == 78
+        done = python("-c", f"{HURRIED} sys.exit(cli.main([]))", env=env, cwd=tmp_path).ended(78)
         assert len(done.err.splitlines()) == lines
         if lines:
             assert "4 ranks" in done.err
@@ -110,8 +107,7 @@ def test_of_ranks_that_nobody_has_counted_the_second_speaks(tmp_path: Path) -> N
 
 def test_plain_python_inside_an_allocation_runs(tmp_path: Path) -> None:
     env = environment(SLURM_NTASKS="32", SLURM_JOB_ID="77", SLURM_PROCID="0")
-    done = python(*TRAIN, "--epochs", "1", env=env, cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
+    python(*TRAIN, "--epochs", "1", env=env, cwd=tmp_path).good()
     assert [p.name.split("-")[-2] for p in tmp_path.glob("*.h5")] == ["77"]  # then the run
 
 
@@ -172,11 +168,9 @@ sys.exit(cli.main(["--output", "r.h5"]))
 
 @pytest.mark.parametrize("fault", ["raise RuntimeError('thing')", "sys.exit(3)"])
 def test_an_error_on_one_rank_before_mpi_starts_ends_all(fault: str, tmp_path: Path) -> None:
-    done = python("-c", BEFORE_MPI.format(fault=fault), ranks=3, timeout=60, cwd=tmp_path)
-    assert done.code == 70
+    done = python("-c", BEFORE_MPI.format(fault=fault), ranks=3, timeout=60, cwd=tmp_path).ended(70)
     assert "internal error on rank 1 of 3" in done.err
-    alone = python("-c", BEFORE_MPI.format(fault=fault), timeout=60, cwd=tmp_path)
-    assert alone.code == 0
+    python("-c", BEFORE_MPI.format(fault=fault), timeout=60, cwd=tmp_path).ended(0)
 
 
 @pytest.mark.parametrize(("ranks", "output"), [(1, ">&-"), (2, ">/dev/full")])
@@ -187,8 +181,7 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(
     # Under a launcher each rank's own output is what fails.
     inner = f"exec {train} {output}"
     command = ["bash", "-c", inner] if ranks == 1 else [mpiexec(), "-n", "2", "bash", "-c", inner]
-    done = run(command, 60, cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
+    run(command, 60, cwd=tmp_path).good()
     with h5py.File(tmp_path / "r.h5") as f:
         assert f.attrs["status"] == "complete"
 
@@ -196,8 +189,7 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(
 def test_names_that_no_encoding_knows(tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff\xc3\xa9.h5")
     env = environment(PYTHONIOENCODING="ascii")
-    done = python(*TRAIN, "--epochs", "1", "--output", name, env=env, cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
+    python(*TRAIN, "--epochs", "1", "--output", name, env=env, cwd=tmp_path).good()
     names = {b"\xff\xc3\xa9.h5", b"\xff\xc3\xa9.checkpoints"}
     assert {os.fsencode(p.name) for p in tmp_path.iterdir()} == names
     done = python(*TRAIN, "--dataset", os.fsdecode(b"\xff.npz"), ranks=2, env=env, cwd=tmp_path)
@@ -206,8 +198,7 @@ def test_names_that_no_encoding_knows(tmp_path: Path) -> None:
 
 def test_without_an_mpi_library(tmp_path: Path) -> None:
     env = environment(MPI4PY_LIBMPI="/nonexistent/libmpi.so")
-    done = python(*TRAIN, env=env, cwd=tmp_path)
-    done.one_line(69, "MPI cannot be loaded")
+    python(*TRAIN, env=env, cwd=tmp_path).one_line(69, "MPI cannot be loaded")
 
 
 @pytest.mark.large
@@ -216,8 +207,7 @@ def test_without_an_mpi_library(tmp_path: Path) -> None:
 def test_fashion_mnist_net_1h_one_epoch(ranks: int, tmp_path: Path) -> None:
     arguments = ("--dataset", "fashion-mnist", "--network", "net-1h", "--batch-size", "128")
     more = ("--learning-rate", "0.1", "--epochs", "1", "--output", "r.h5")
-    done = python(*TRAIN, *arguments, *more, ranks=ranks, cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
+    python(*TRAIN, *arguments, *more, ranks=ranks, cwd=tmp_path).good()
     with h5py.File(tmp_path / "r.h5") as f:
         assert f["timing/segment1/rows"][...].sum() == 50_000
         assert f["test/confusion"][...].sum() == 10_000
@@ -237,8 +227,7 @@ def test_real_mnist_reaches_88_percent(tmp_path: Path) -> None:
     data = Path(os.environ["HPCPGD_TEST_DATA"]) / "mnist-5k"
     arguments = ("--dataset", str(data), "--network", "net-1h", "--batch-size", "8")
     more = ("--learning-rate", "0.1", "--epochs", "30", "--output", "r.h5")
-    done = python(*TRAIN, *arguments, *more, ranks=2, timeout=280, cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
+    python(*TRAIN, *arguments, *more, ranks=2, timeout=280, cwd=tmp_path).good()
     with h5py.File(tmp_path / "r.h5") as f:
         assert f["test/accuracy"][()] >= 0.88
 
@@ -251,8 +240,7 @@ NO_BLAS = (
 
 def test_without_a_usable_blas_gemm_says_what_it_does(tmp_path: Path) -> None:
     arguments = ("--epochs", "2", "--output", "r.h5")
-    done = python("-c", NO_BLAS, *arguments, ranks=2, cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
+    done = python("-c", NO_BLAS, *arguments, ranks=2, cwd=tmp_path).good()
     assert "BLAS numpy.matmul (NumPy's BLAS exports no usable symbol)" in done.out
     with h5py.File(tmp_path / "r.h5") as f:
         assert "numpy.matmul" in f.attrs["blas_library"]
@@ -263,13 +251,11 @@ def test_without_a_usable_blas_gemm_says_what_it_does(tmp_path: Path) -> None:
 
 
 def test_without_a_usable_blas_gemv_is_unavailable(tmp_path: Path) -> None:
-    done = python("-c", NO_BLAS, "--backend", "gemv", ranks=3, cwd=tmp_path)
-    done.one_line(69, "HPCPGD_BLAS")
+    python("-c", NO_BLAS, "--backend", "gemv", ranks=3, cwd=tmp_path).one_line(69, "HPCPGD_BLAS")
 
 
 def test_a_named_blas_that_is_none(tmp_path: Path) -> None:
     libc = "libm.so.6" if sys.platform == "linux" else "libm.dylib"
     for path, word in (("/none.so", "none.so"), (libc, "exports no cblas_sgemm")):
-        done = python(*TRAIN, env=environment(HPCPGD_BLAS=path), cwd=tmp_path)
-        done.one_line(69, word)
+        python(*TRAIN, env=environment(HPCPGD_BLAS=path), cwd=tmp_path).one_line(69, word)
     assert list(tmp_path.iterdir()) == []

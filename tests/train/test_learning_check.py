@@ -50,8 +50,7 @@ def test_the_default_rate_learns_and_no_line_is_printed(name: str, runs: dict[st
 
 
 def test_a_rate_far_too_high_is_named_beside_the_default(runs: dict[str, Done]) -> None:
-    high = runs["high"]
-    assert (high.code, high.err) == (0, "")
+    high = runs["high"].good()
     last = high.out.splitlines()[-1]
     assert last.startswith(f"{NOTE}validation accuracy ")
     assert last.endswith(" of the rows: try --learning-rate 0.125 (now 1)")

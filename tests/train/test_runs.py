@@ -64,9 +64,7 @@ def test_batch_log_has_one_line_an_epoch_from_one_rank(many: Many) -> None:
 
 def test_help_and_print_config_come_from_one_rank(many: Many) -> None:
     for name, word in (("help", "usage:"), ("configuration", "[train]")):
-        done, _ = many(name)
-        assert (done.code, done.err) == (0, "")
-        assert done.out.count(word) == 1
+        assert many(name)[0].good().out.count(word) == 1
 
 
 @pytest.mark.parametrize("ranks", [1, 3])

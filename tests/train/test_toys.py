@@ -48,11 +48,10 @@ def program() -> str:
 def trained(folder: Path, ranks: int, *words: str) -> Path:
     """Return the run file of a run of the program."""
     output = folder / f"{'-'.join(words)}.h5"
-    done = python(
+    python(
         "-c", program(), *words, *FLAGS, "--quiet", "--output", str(output),
         ranks=ranks, env=environment(PYTHONPATH=str(ROOT)),
-    )  # fmt: skip
-    assert (done.code, done.err) == (0, "")
+    ).good()  # fmt: skip
     return output
 
 
@@ -66,8 +65,7 @@ def weights(output: Path) -> np.ndarray:
 def test_a_plan_that_counts_no_rows_ends_the_run(tmp_path: Path) -> None:
     text = program().replace("self.deltas(", "self.work.totals[:] = 0; self.deltas(")
     words = ("--backend", "einsum", *FLAGS, "--output", str(tmp_path / "r.h5"))
-    done = python("-c", text, *words, env=environment(PYTHONPATH=str(ROOT)))
-    assert done.code == 70
+    done = python("-c", text, *words, env=environment(PYTHONPATH=str(ROOT))).ended(70)
     assert "backend einsum counted no row in its totals" in done.err
 
 
