@@ -15,6 +15,8 @@ from hpcpgd.reductions.traffic import communicated
 from tests.emulation.build import compiler
 from tests.mpi.test_equivalence import config, emulated_gpu, planned
 
+pytestmark = pytest.mark.mpi
+
 
 class Counted:
     """A communicator that counts the bytes of what is sent through it."""
@@ -39,7 +41,6 @@ class Counted:
         self._comm.Allgatherv(own, everything)
 
 
-@pytest.mark.mpi
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
 @pytest.mark.parametrize("reduction", ["allreduce", "overlap"])
 def test_bytes_of_a_step_on_gpus(comm: Any, reduction: str) -> None:
@@ -55,7 +56,6 @@ def test_bytes_of_a_step_on_gpus(comm: Any, reduction: str) -> None:
     assert sent[0] == communicated(network, reduction, 37, sizes, on_device=True).sum()
 
 
-@pytest.mark.mpi
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
     ("reduction", "group_size"),

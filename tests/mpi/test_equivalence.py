@@ -32,6 +32,7 @@ from tests.emulation.build import compiler
 from tests.emulation.device import EmulatedDevice
 from tests.helpers.support import MINI
 
+pytestmark = pytest.mark.mpi
 BOUND = {"float64": 1e-12, "float32": 1e-4}
 
 
@@ -59,20 +60,17 @@ def numbers() -> Dataset:
 
 @contextmanager
 def planned(
-    comm: Any,
-    config: RunConfig,
-    threads: int = 1,
-    on: gpu.Gpu | None = None,
-    request: StopRequest | None = None,
-    arena: Arena | None = None,
-) -> Iterator[Trainer]:
+    comm: Any, config: RunConfig, threads: int = 1, on: gpu.Gpu | None = None,
+    request: StopRequest | None = None, arena: Arena | None = None,
+) -> Iterator[Trainer]:  # fmt: skip
     """Yield a trainer that is ready for its first step; its threads end with the body."""
     rows = numbers() if config.task == "regression" else dataset()
     network = make_network(config, rows.n_in, rows.n_out)
     parameters = initial_parameters(network, config.seed)
     resources = Resources(threads, False, blas_library.find(), on)
+    shares = arena is None and REDUCTIONS[config.reduction].grouped
     with (
-        nullcontext(arena) if arena else sharing(comm, config) as memory,
+        group_memory(comm, config.group_size) if shares else nullcontext(arena) as memory,
         closing(
             make_trainer(comm, config, rows, network, parameters, resources, request, memory)
         ) as trainer,
@@ -115,14 +113,10 @@ def require_same_bits(found: Any, expected: Any) -> None:
 
 
 @contextmanager
-def sharing(comm: Any, config: RunConfig) -> Iterator[Arena | None]:
-    """Yield the memory of this rank's group where the reduction has groups."""
-    if not REDUCTIONS[config.reduction].grouped:
-        yield None
-        return
+def group_memory(comm: Any, size: int | str = "node") -> Iterator[Arena]:
+    """Yield the memory of this rank's group, of ``size`` ranks or of those of its node."""
     ranks = mpi.join(comm)
-    size = None if config.group_size == "node" else int(config.group_size)
-    arena = Arena(ranks, make_group(ranks, size))
+    arena = Arena(ranks, make_group(ranks, None if size == "node" else int(size)))
     yield arena
     arena.free()
     arena.group.free()
@@ -144,7 +138,6 @@ def reference(batch: int | str) -> tuple[Any, History]:
     return train(MPI.COMM_SELF, config("reference", "float64", batch))
 
 
-@pytest.mark.mpi
 @pytest.mark.parametrize("batch", [37, 2, "full"])
 @pytest.mark.parametrize(
     ("backend", "dtype"),
@@ -160,7 +153,6 @@ def test_weights_after_three_epochs(comm: Any, backend: str, dtype: str, batch: 
             assert np.array_equal(found[1].column(name), reference(batch)[1].column(name))
 
 
-@pytest.mark.mpi
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
 @pytest.mark.parametrize("transport", [gpu.STAGED, gpu.DIRECT])
 @pytest.mark.parametrize("batch", [37, 2, "full"])
@@ -191,30 +183,33 @@ def is_noticed(comm: Any, settings: RunConfig, transport: str) -> bool:
     return not distance(parts, reference(37)[0]) < BOUND["float64"]
 
 
-@pytest.mark.mpi
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
 @pytest.mark.parametrize("transport", [gpu.STAGED, gpu.DIRECT])
-def test_a_sum_that_does_not_wait_for_the_gpu_would_be_noticed(
-    comm: Any, transport: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    ("reduction", "wait", "broken"),
+    [
+        ("allreduce", "synchronize", lambda device: None),
+        ("overlap", "reached", lambda device, mark: True),
+    ],
+)
+def test_what_is_sent_too_early_would_be_noticed(
+    comm: Any, reduction: str, wait: str, broken: Any, transport: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """The emulated stream runs as late as it may: without the wait the weights are wrong."""
     if comm.size == 1:
         return
-    monkeypatch.setattr(EmulatedDevice, "synchronize", lambda self: None)
-    assert is_noticed(comm, config("cuda", "float64", 37), transport)
+    monkeypatch.setattr(EmulatedDevice, wait, broken)
+    assert is_noticed(comm, config("cuda", "float64", 37, reduction), transport)
 
 
-@pytest.mark.mpi
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
 @pytest.mark.parametrize("transport", [gpu.STAGED, gpu.DIRECT])
 @pytest.mark.parametrize(("batch", "capacity"), [(37, None), (2, None), ("full", None), (37, 4)])
 def test_a_gpu_sums_layer_by_layer(
-    comm: Any,
-    batch: int | str,
-    capacity: int | None,
-    transport: str,
+    comm: Any, batch: int | str, capacity: int | None, transport: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+) -> None:  # fmt: skip
     """Reduction ``overlap``: a graph a layer in the last chunk, and an update, a step."""
     if capacity:
         row = make_network(config("cuda", "float64", batch), 784, 10).bytes_per_row()
@@ -227,26 +222,12 @@ def test_a_gpu_sums_layer_by_layer(
         assert device.graphs == steps * (3 + 1)
 
 
-@pytest.mark.mpi
-@pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
-@pytest.mark.parametrize("transport", [gpu.STAGED, gpu.DIRECT])
-def test_a_layer_that_is_sent_too_early_would_be_noticed(
-    comm: Any, transport: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if comm.size == 1:
-        return
-    monkeypatch.setattr(EmulatedDevice, "reached", lambda self, mark: True)
-    assert is_noticed(comm, config("cuda", "float64", 37, "overlap"), transport)
-
-
-@pytest.mark.mpi
 @pytest.mark.parametrize("backend", ["loops", "gemm"])
 def test_ranks_times_threads(comm: Any, backend: str) -> None:
     found = train(comm, config(backend, "float64", 37), threads=2)
     require_near(found, reference(37), BOUND["float64"])
 
 
-@pytest.mark.mpi
 def test_all_ranks_hold_the_same_bits(comm: Any) -> None:
     parts, _ = train(comm, config("gemm", "float32", 37))
     for part in parts:
@@ -255,7 +236,6 @@ def test_all_ranks_hold_the_same_bits(comm: Any) -> None:
         assert np.array_equal(part, first)
 
 
-@pytest.mark.mpi
 def test_rows_are_shared_out_evenly(comm: Any) -> None:
     with planned(comm, config("gemm", "float32", 37)) as trainer:
         trainer.run(3, lambda number, epoch: None)

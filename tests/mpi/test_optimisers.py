@@ -29,6 +29,7 @@ from tests.mpi.test_equivalence import (
     train,
 )
 
+pytestmark = pytest.mark.mpi
 RATES = {"adam": 0.002, "adamw": 0.002}
 WAYS = [
     ("loops", "allreduce", "node"), ("gemm", "overlap", "node"), ("gemm", "shared", "node"),
@@ -54,7 +55,6 @@ def alone(optimizer: str, backend: str, reduction: str = "allreduce") -> Any:
     return train(MPI.COMM_SELF, way(optimizer, backend, reduction))
 
 
-@pytest.mark.mpi
 @pytest.mark.parametrize(("backend", "reduction", "group_size"), WAYS)
 @pytest.mark.parametrize("optimizer", [*OPTIMISERS, "regression"])
 def test_weights_after_three_epochs(
@@ -93,7 +93,6 @@ def by_numpy(decay: float) -> Any:
     return list(net.parts(flat).values())
 
 
-@pytest.mark.mpi
 @pytest.mark.parametrize("words", [*WAYS, ("gemm", "allreduce")])
 @pytest.mark.parametrize("decay", [0.0, 0.01])
 def test_clipped_gradients(comm: Any, decay: float, words: tuple[Any, ...]) -> None:

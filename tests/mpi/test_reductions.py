@@ -14,13 +14,13 @@ from hpcpgd.engines.parameters import params_sha256
 from hpcpgd.environment import provenance
 from hpcpgd.errors import ConfigError, DivergedError, UnavailableError
 from hpcpgd.parallel import mpi
-from hpcpgd.parallel.groups import Arena, make_group
 from hpcpgd.parallel.phase_clock import PhaseClock
 from hpcpgd.reductions.overlap import Overlap
 from hpcpgd.train.same_on_all_ranks import require_same_machine
 from tests.mpi.test_equivalence import (
     BOUND,
     config,
+    group_memory,
     planned,
     reference,
     require_near,
@@ -29,13 +29,13 @@ from tests.mpi.test_equivalence import (
 )
 from tests.mpi.test_stop import stopped_after
 
+pytestmark = pytest.mark.mpi
 WAYS = [
     ("overlap", "node"), ("shared", "node"), ("shared", 1), ("shared", 2),
     ("reproducible", "node"), ("reproducible", 1), ("reproducible", 2),
 ]  # fmt: skip
 
 
-@pytest.mark.mpi
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("batch", [37, 2, "full"])
@@ -48,7 +48,6 @@ def test_weights_after_three_epochs(
     require_near(train(comm, settings, threads), reference(batch), BOUND[dtype])
 
 
-@pytest.mark.mpi
 @pytest.mark.parametrize("backend", ["loops", "gemv"])
 @pytest.mark.parametrize("batch", [37, 2])
 def test_units_of_the_other_backends(comm: Any, backend: str, batch: int) -> None:
@@ -56,7 +55,6 @@ def test_units_of_the_other_backends(comm: Any, backend: str, batch: int) -> Non
     require_near(found, reference(batch), BOUND["float64"])
 
 
-@pytest.mark.mpi
 @pytest.mark.parametrize("group_size", ["node", 1, 2])
 @pytest.mark.parametrize("backend", ["gemm", "loops", "gemv"])
 def test_the_bits_of_one_rank(comm: Any, backend: str, group_size: int | str) -> None:
@@ -64,7 +62,6 @@ def test_the_bits_of_one_rank(comm: Any, backend: str, group_size: int | str) ->
     require_same_bits(train(comm, settings), train(mpi.MPI.COMM_SELF, settings))
 
 
-@pytest.mark.mpi
 @pytest.mark.parametrize(("reduction", "group_size"), WAYS)
 def test_all_stop_after_the_same_step(comm: Any, reduction: str, group_size: int | str) -> None:
     assert stopped_after(comm, config("gemm", "float32", 7, reduction, group_size)) == 1
@@ -81,7 +78,6 @@ def require_noticed(comm: Any, settings: RunConfig, bad: float) -> None:
             trainer.run(1, lambda number, epoch: None)
 
 
-@pytest.mark.mpi
 @pytest.mark.parametrize(("reduction", "group_size"), WAYS)
 def test_all_notice_nan_after_the_same_step(
     comm: Any, reduction: str, group_size: int | str
@@ -89,45 +85,33 @@ def test_all_notice_nan_after_the_same_step(
     require_noticed(comm, config("gemm", "float32", 37, reduction, group_size), np.nan)
 
 
-@pytest.mark.mpi
 def test_parameters_are_held_once_a_group(comm: Any) -> None:
     """What one rank of a group writes, the others read: it is the same memory."""
-    ranks = mpi.join(comm)
-    arena = Arena(ranks, make_group(ranks, 2))
-    words = arena.allocate(10, np.float64)
-    assert words.ctypes.data % 64 == 0
-    if arena.group.index == 0:
-        words[:] = comm.rank + 1
-    comm.Barrier()
-    assert (words == comm.rank - arena.group.index + 1).all()
-    assert sum(arena.group.sizes) == comm.size
-    assert max(arena.group.sizes) <= 2
-    comm.Barrier()
-    arena.free()
-    arena.group.free()
-    mpi.leave(ranks)
+    with group_memory(comm, 2) as arena:
+        words = arena.allocate(10, np.float64)
+        assert words.ctypes.data % 64 == 0
+        if arena.group.index == 0:
+            words[:] = comm.rank + 1
+        comm.Barrier()
+        assert (words == comm.rank - arena.group.index + 1).all()
+        assert sum(arena.group.sizes) == comm.size
+        assert max(arena.group.sizes) <= 2
+        comm.Barrier()
 
 
-@pytest.mark.mpi
 def test_too_little_shared_memory_is_refused_on_all_ranks(
     comm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To write to pages that do not exist would kill the ranks."""
     full = SimpleNamespace(f_bavail=1000, f_frsize=4096)
     monkeypatch.setattr("hpcpgd.parallel.groups.os.statvfs", lambda path: full)
-    ranks = mpi.join(comm)
-    arena = Arena(ranks, make_group(ranks, None))
-    small = arena.allocate(1000, np.float64)
-    assert small.size == 1000
-    if comm.size > 1:
-        with pytest.raises(UnavailableError, match=r"5 MiB .* 4 MiB are free: .*allreduce"):
-            arena.allocate(5 * 2**20, np.uint8)
-    arena.free()
-    arena.group.free()
-    mpi.leave(ranks)
+    with group_memory(comm) as arena:
+        assert arena.allocate(1000, np.float64).size == 1000
+        if comm.size > 1:
+            with pytest.raises(UnavailableError, match=r"5 MiB .* 4 MiB are free: .*allreduce"):
+                arena.allocate(5 * 2**20, np.uint8)
 
 
-@pytest.mark.mpi
 def test_ranks_on_other_processors_cannot_be_reproducible(
     comm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +124,6 @@ def test_ranks_on_other_processors_cannot_be_reproducible(
             require_same_machine(comm, "openblas 1")
 
 
-@pytest.mark.mpi
 def test_overlap_sends_every_number_once_and_early(comm: Any) -> None:
     """Pieces cover the gradient, the output layer first; one rank has nothing to send."""
     if comm.size == 1:
@@ -164,7 +147,6 @@ def test_overlap_sends_every_number_once_and_early(comm: Any) -> None:
         assert 0 <= trainer.reduction.hidden_share <= 1
 
 
-@pytest.mark.mpi
 def test_the_clock_gives_waiting_to_the_reduction(comm: Any) -> None:
     clock = PhaseClock(comm)
     clock.begin_step(3)
@@ -178,7 +160,6 @@ def test_the_clock_gives_waiting_to_the_reduction(comm: Any) -> None:
     assert seconds[1] >= 0.0013
 
 
-@pytest.mark.mpi
 def test_hashes_agree_between_groups(comm: Any) -> None:
     with planned(comm, config("gemm", "float32", 37, "shared", 1)) as trainer:
         trainer.run(1, lambda number, epoch: None)

@@ -11,17 +11,16 @@ from hpcpgd.errors import ReplicaError
 from hpcpgd.kernels.core.network import Network
 from hpcpgd.parallel.replicas import require_same_data, require_same_weights
 
+pytestmark = pytest.mark.mpi
 NETWORK = Network((30, 20, 10), "float32")
 
 
-@pytest.mark.mpi
 def test_the_same_weights_pass(comm: Any) -> None:
     parameters = NETWORK.zeros()
     parameters[5] = np.nan  # bits are compared, not numbers
     require_same_weights(comm, NETWORK, parameters, 7, 6)
 
 
-@pytest.mark.mpi
 def test_rows_that_differ_on_one_rank_are_found(comm: Any) -> None:
     pixels, labels = np.arange(60, dtype=np.uint8), np.arange(6, dtype=np.int32)
     empty = np.zeros((0, 7), np.float32)
@@ -36,7 +35,6 @@ def test_rows_that_differ_on_one_rank_are_found(comm: Any) -> None:
     assert caught.value.agreed
 
 
-@pytest.mark.mpi
 @pytest.mark.parametrize("seed", range(25))
 def test_a_bit_flipped_on_one_rank_is_found(comm: Any, seed: int) -> None:
     if comm.size == 1:

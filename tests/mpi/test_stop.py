@@ -15,6 +15,8 @@ from hpcpgd.parallel.stop import StopRequest
 from tests.emulation.build import compiler
 from tests.mpi.test_equivalence import config, emulated_gpu, planned
 
+pytestmark = pytest.mark.mpi
+
 
 def stopped_after(comm: Any, settings: RunConfig, on: gpu.Gpu | None = None) -> int:
     """Ask the last rank before the first step; return the steps that were made."""
@@ -28,14 +30,12 @@ def stopped_after(comm: Any, settings: RunConfig, on: gpu.Gpu | None = None) -> 
         return trainer.engine.steps
 
 
-@pytest.mark.mpi
 @pytest.mark.parametrize("backend", ["reference", "loops", "gemv", "gemm"])
 def test_on_the_host_after_one_step(comm: Any, backend: str) -> None:
     dtype = "float64" if backend == "reference" else "float32"
     assert stopped_after(comm, config(backend, dtype, 7)) == 1
 
 
-@pytest.mark.mpi
 @pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
 @pytest.mark.parametrize("transport", [gpu.STAGED, gpu.DIRECT])
 def test_on_a_gpu_where_it_looks_for_nan_too(comm: Any, transport: str) -> None:
