@@ -13,6 +13,7 @@ from hpcpgd.machine.cores import affinity
 from hpcpgd.machine.other_load import OtherLoad, busy_seconds
 from hpcpgd.parallel import mpi
 
+pytestmark = pytest.mark.mpi
 CORES, NAN = affinity(), float("nan")
 
 
