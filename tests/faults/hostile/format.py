@@ -23,19 +23,15 @@ class Format:
 
     Attributes
     ----------
-    cases : strategy of Files
     read : callable
         Reads the files of a folder; raises `UnsoundError` if what it finds is no valid object.
     refusals : tuple of exception classes
         The documented errors.
     factor : int
         Bytes of memory that a byte of the files may cost.
-    libhdf5 : bool
-        Whether a C library parses, whose crashes are counted and no fault of ours.
     """
 
     cases: SearchStrategy[Files]
     read: Callable[[Path], None]
     refusals: tuple[type[HpcpgdError], ...]
     factor: int
-    libhdf5: bool = False
