@@ -39,7 +39,6 @@ class Tally:
 
     Attributes
     ----------
-    cases, accepted, refused : int
     memory : int
         Most bytes that a case took.
     reading : bool

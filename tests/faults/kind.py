@@ -14,21 +14,7 @@ from tests.faults.jobs import WORDS, finish, start, told
 
 
 class Undisturbed:
-    """The undisturbed run, which is made when it is first needed.
-
-    Parameters
-    ----------
-    folder : Path
-    more : str
-        Further words of its command line.
-
-    Attributes
-    ----------
-    seconds : float
-        How long the run took.
-    told : dict
-        The values that disturbed runs must have in common with it, to the last bit.
-    """
+    """The undisturbed run, made when it is first needed; ``more`` words end its command line."""
 
     def __init__(self, folder: Path, *more: str) -> None:
         self._output = folder / f"whole{''.join(more)}.h5"
@@ -47,7 +33,7 @@ class Undisturbed:
 
     @property
     def told(self) -> dict[str, Any]:
-        """What disturbed runs must have in common with it."""
+        """The values that disturbed runs must have in common with it, to the last bit."""
         return self._made[1]
 
 
@@ -57,12 +43,10 @@ class Trial:
 
     Attributes
     ----------
-    number : int
     draw : random.Random
         Seeded by the check's seed, the kind and the number.
     folder : Path
         Empty, and removed afterwards.
-    whole : Undisturbed
     quick : bool
         Whether a short one is enough.
     """
