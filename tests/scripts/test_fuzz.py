@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import hpcpgd
+from hpcpgd.errors import ConfigError, DataError
 
 PACKAGE = Path(hpcpgd.__file__).parent
 # The cache of kernels holds code in any case, and refuses what others may have written.
@@ -61,8 +63,6 @@ class Spy:
     """A format whose reader does what a test wants."""
 
     def __init__(self, faults: Any, read: Any) -> None:
-        from hpcpgd.errors import DataError
-
         form, worker = faults("hostile.format"), faults("fuzz_worker")
         self.format = form.Format(None, read, (DataError,), 1)
         self.judge = worker.judge
@@ -73,14 +73,10 @@ def _raise(error: BaseException) -> None:
 
 
 def _warn() -> None:
-    import warnings
-
     warnings.warn("hm", RuntimeWarning, stacklevel=1)
 
 
 def _memory() -> None:
-    from hpcpgd.errors import DataError
-
     try:
         raise MemoryError
     except MemoryError:
@@ -88,8 +84,6 @@ def _memory() -> None:
 
 
 def test_the_check_can_fail(faults: Any, tmp_path: Path) -> None:
-    from hpcpgd.errors import ConfigError, DataError
-
     unsound = faults("hostile.format").UnsoundError("x")
     cases = {
         "KeyError at": lambda _: _raise(KeyError("a")),

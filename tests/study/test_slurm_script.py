@@ -131,11 +131,6 @@ def test_what_is_shipped_can_be_read(path: Path) -> None:
     assert points(read_study(path))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "slurm").glob("*.sbatch")), ids=lambda p: p.stem)
-def test_shipped_scripts_are_shell(path: Path) -> None:
-    run(["bash", "-n", str(path)], timeout=20).good()
-
-
 def test_random_texts_come_through(tmp_path: Path) -> None:
     done = run([sys.executable, "-m", "scripts.check_quoting", "--quick"], cwd=ROOT, timeout=250)
     assert done.code == 0, done.out

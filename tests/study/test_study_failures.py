@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from hpcpgd.cli.launcher import without_launcher
+from tests.helpers.support import wait_until
 from tests.study.test_study_jobs import PAIRS, SMALL, here, study
 
 ONE = PAIRS.replace("[0.1, 0.2]", "[0.1]").replace(', "float64"', "")
@@ -96,9 +97,7 @@ def test_sigterm_ends_the_run_under_way(tmp_path: Path) -> None:
         env=without_launcher(os.environ), stderr=subprocess.PIPE,
     )  # fmt: skip
     runs = tmp_path / "hpcpgd-study-pairs" / "runs"
-    deadline = time.monotonic() + 60
-    while not [*runs.glob(".*running.h5")] and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(lambda: [*runs.glob(".*running.h5")], 60)
     process.terminate()
     _, error = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
@@ -127,15 +126,15 @@ def test_a_launcher_that_starts_nothing_has_no_failed_runs(
     script.write_text(f'#!/bin/sh\nshift 2\nprogram="$*"\n{body}\n')
     script.chmod(0o755)
     (tmp_path / "pairs.toml").write_text(ONE)
-    done = study(tmp_path, "run", "pairs.toml", "--no-report", "--launcher", str(script))
-    assert done.code == code, done.err
+    words = ("run", "pairs.toml", "--no-report", "--launcher", str(script))
+    done = study(tmp_path, *words).ended(code)
     assert says in done.err
     assert done.err.count("hpcpgd study: error: ") == (code == 69)
     runs = tmp_path / "hpcpgd-study-pairs" / "runs"
     assert len([*runs.glob("*.failed.json")]) == failed
     if code == 69:  # within a job that may be over, too
         monkeypatch.setenv("SLURM_JOB_ID", "7")
-        job = study(tmp_path, "run", "pairs.toml", "--no-report", "--launcher", str(script))
+        job = study(tmp_path, *words)
         told = [line for line in job.err.splitlines() if line.startswith("not made: gemm-")]
         assert (job.code, len(told), says.split(":")[0] in told[0]) == (1, 1, True)
         assert "squeue says nothing of job 7, not RUNNING: the job seems to be over" in told[0]

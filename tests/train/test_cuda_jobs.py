@@ -12,21 +12,12 @@ from hpcpgd.cli.launcher import without_launcher
 from hpcpgd.errors import UnavailableError
 from hpcpgd.kernels.device.cublas import Cublas, CublasError
 from hpcpgd.machine.gpu import device_errors, why_mpi_is_not_gpu_aware
+from tests.conftest import gpu_missing
 from tests.emulation.build import compiler
 from tests.helpers.many import Case, together
 from tests.helpers.support import TRAIN, Done, python
 
 emulated = pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
-
-
-def no_device() -> bool:
-    """Return whether this machine has no GPU that CuPy sees."""
-    try:
-        import cupy
-
-        return bool(cupy.cuda.runtime.getDeviceCount() == 0)
-    except Exception:
-        return True
 
 
 EMULATE = "from tests.emulation import job; job.emulate()"
@@ -99,7 +90,7 @@ def test_divergence_ends_all_ranks(runs: Runs) -> None:
 
 
 @pytest.mark.parametrize(("backend", "ranks"), [("cuda", 3), ("cuda-loops", None)])
-@pytest.mark.skipif(not no_device(), reason="there is a GPU")
+@pytest.mark.skipif(not gpu_missing(), reason="there is a GPU")
 def test_without_a_gpu_one_line_says_so(backend: str, ranks: int | None, tmp_path: Path) -> None:
     done = python(*TRAIN, "--backend", backend, ranks=ranks, cwd=tmp_path)
     done.one_line(69, f"backend {backend}: ", out="")
@@ -131,7 +122,7 @@ def test_what_does_not_go_together_is_refused(
 
 def test_without_a_gpu_mpi_is_not_gpu_aware() -> None:
     """The probe in its own process, as far as it comes here: it must not be taken for a yes."""
-    if no_device():
+    if gpu_missing():
         assert "ended with" in why_mpi_is_not_gpu_aware()
 
 
@@ -141,15 +132,15 @@ def test_children_do_not_think_they_are_ranks() -> None:
     assert without_launcher({**ours, **dict.fromkeys(theirs, "1")}) == ours
 
 
+COMPILE = type("CompileException", (Exception,), {"__module__": "cupy.cuda.compiler"})
+
+
 @pytest.mark.parametrize(
     ("error", "translated"),
     [
         (MemoryError("out of memory"), True),
         (CublasError("cublasCreate_v2 returned status 1"), True),
-        (
-            type("CompileException", (Exception,), {"__module__": "cupy.cuda.compiler"})("a\nb"),
-            True,
-        ),
+        (COMPILE("a\nb"), True),
         (ImportError('Failure finding "libcublasLt.so.13"'), True),
         (RuntimeError("a defect of ours"), False),
         (OSError("no space"), False),
