@@ -93,12 +93,8 @@ def test_divergence_is_found_at_the_step_where_it_happened(
 ) -> None:
     """Graphs run ahead of the host, which looks now and then; the step is known all the same."""
     monkeypatch.setattr(device_engine, "CHECK_EVERY", every)
-    wild = {
-        "activation": "relu",
-        "output_activation": "linear",
-        "loss": "mse",
-        "learning_rate": 1e60,
-    }
+    linear = {"activation": "relu", "output_activation": "linear", "loss": "mse"}
+    wild = {**linear, "learning_rate": 1e60}
     host, _ = trainer(digits, config("gemm", **wild))
     gpu, _ = trainer(digits, config("cuda", **wild))
     messages = []

@@ -56,35 +56,18 @@ def make_batch(name: str, seed: int, cases: int, folder: Path) -> Batch:
     """Read ``cases`` hostile files; after a case that ends its process another one goes on."""
     batch, part = Batch(), 0
     while (left := cases - batch.counts["cases"]) > 0:
-        place = folder / f"part{part}"
+        place, which = folder / f"part{part}", f"{name}, seed {seed}.{part}"
         place.mkdir()
-        words = [
-            sys.executable,
-            "-m",
-            "tests.faults.fuzz_worker",
-            name,
-            f"{seed}.{part}",
-            str(left),
-            str(place),
-        ]
-        with (place / "output").open("w") as output:
-            code = _wait(subprocess.Popen(words, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT))
+        words = ["-m", "tests.faults.fuzz_worker", name, f"{seed}.{part}", str(left), str(place)]
+        command = [sys.executable, *words]
+        with (place / "output").open("w") as out:
+            code = _wait(subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT))
         if code > 0 or not (place / "tally.json").exists():
-            said = [
-                (place / name).read_text()
-                for name in ("output", "stderr")
-                if (place / name).exists()
-            ]
-            batch.wrong.append(
-                f"{name}, seed {seed}.{part}: exit code {code}: {' '.join(said)[-500:]}"
-            )
+            files = [place / name for name in ("output", "stderr")]
+            said = " ".join(file.read_text() for file in files if file.exists())
+            batch.wrong.append(f"{which}: exit code {code}: {said[-500:]}")
             return batch
-        _add(
-            batch,
-            json.loads((place / "tally.json").read_text()),
-            code,
-            f"{name}, seed {seed}.{part}",
-        )
+        _add(batch, json.loads((place / "tally.json").read_text()), code, which)
         part += 1
     return batch
 

@@ -36,12 +36,8 @@ def compile_source(
     assert (
         nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, source.encode(), 0, None, None) == 0
     )
-    options = [
-        f"--gpu-architecture={architecture}",
-        "--std=c++17",
-        "--ptxas-options=-v",
-        "-ftz=true",
-    ]
+    options = [f"--gpu-architecture={architecture}"]
+    options += ["--std=c++17", "--ptxas-options=-v", "-ftz=true"]
     options += [f"-D{name}={value}" for name, value in definitions.items()]
     array = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
     failed = nvrtc.nvrtcCompileProgram(program, len(options), array)

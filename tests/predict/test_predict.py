@@ -213,10 +213,8 @@ def test_rows_of_one_class_and_rows_without_labels(folder: Path, done: dict[str,
         got = np.load(folder / "3" / f"{file}.npz")
         np.testing.assert_allclose(got["outputs"], independent(folder, "own", x[:9]), rtol=1e-12)
         assert set(got) == {"row", "outputs", "predicted", "class_labels"}
-        assert [line.split()[0] for line in done[f"{name} 3"].out.splitlines()] == [
-            "rows",
-            "output",
-        ]
+        lines = done[f"{name} 3"].out.splitlines()
+        assert [line.split()[0] for line in lines] == ["rows", "output"]
 
 
 @pytest.mark.parametrize("ranks", [1, 3])

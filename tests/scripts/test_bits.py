@@ -80,13 +80,11 @@ def test_each_difference_is_named() -> None:
 
 def test_seeds_dtypes_and_core_types_are_not_compared() -> None:
     run = cases.Run(cases.CASES[0], 0, "float32", cases.DEFAULT, 1)
-    others: list[dict[str, Any]] = [
-        {"seed": 1},
-        {"dtype": "float64"},
-        {"core_type": "Haswell"},
-        {"case": cases.CASES[1]},
-    ]
-    runs = [run, replace(run, ranks=3, threads=2), *(replace(run, **other) for other in others)]
+    others = (
+        replace(run, seed=1), replace(run, dtype="float64"), replace(run, core_type="Haswell"),
+        replace(run, case=cases.CASES[1]),
+    )  # fmt: skip
+    runs = [run, replace(run, ranks=3, threads=2), *others]
     groups = compare.grouped(compare.Outcome(r, {}, 0.0, "none") for r in runs)
     assert [len(group) for group in groups.values()] == [2, 1, 1, 1, 1]
 

@@ -22,15 +22,9 @@ from tests.helpers.support import ROOT, environment, python, script
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler to emulate a GPU with")
 def test_everything_runs_and_is_compared(tmp_path: Path) -> None:
     env = environment(EMULATED_MPI="staged", PYTHONPATH=str(ROOT))
-    words = (
-        "-m",
-        "tests.emulation.script",
-        "scripts.check_gpu",
-        "--quick",
-        "--output",
-        "found.json",
-    )
-    done = python(*words, env=env, cwd=tmp_path, timeout=240).ended(0)
+    words = ("scripts.check_gpu", "--quick", "--output", "found.json")
+    done = python("-m", "tests.emulation.script", *words, env=env, cwd=tmp_path, timeout=240)
+    done.ended(0)
     assert "kernels: 20 of 20 comparisons with reference are right" in done.out
     assert "timing: 39 of 39 comparisons with reference are right" in done.out
     found = json.loads((tmp_path / "found.json").read_text())

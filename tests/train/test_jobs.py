@@ -42,11 +42,8 @@ def test_a_terminal_gets_a_bar(columns: int, tmp_path: Path) -> None:
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", columns // 3, columns, 0, 0))
     process = subprocess.Popen(
         [sys.executable, *TRAIN, "--epochs", "3", "--output", "r.h5"],
-        stdout=slave,
-        stderr=subprocess.PIPE,
-        cwd=tmp_path,
-        env=environment(),
-    )
+        stdout=slave, stderr=subprocess.PIPE, cwd=tmp_path, env=environment(),
+    )  # fmt: skip
     os.close(slave)
     seen = b""
     while True:

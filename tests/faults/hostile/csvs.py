@@ -51,22 +51,10 @@ def _text(
     return end.join(lines) + (end if last else "")
 
 
-_heads = st.sampled_from(
-    (
-        [],
-        [],
-        ["a", "b", "label"],
-        ["0", "1", "y"],
-        ["1", "2", "3"],
-        ['"', "y"],
-        ["0", "1", "2"],
-        ["label", "a", "b"],
-        ["", "a", "y"],
-        ["y", "label"],
-        ["# a"],
-        ["\x1b[2J", "a" * 9000, "y"],
-    )
-)
+_heads = st.sampled_from((
+    [], [], ["a", "b", "label"], ["0", "1", "y"], ["1", "2", "3"], ['"', "y"], ["0", "1", "2"],
+    ["label", "a", "b"], ["", "a", "y"], ["y", "label"], ["# a"], ["\x1b[2J", "a" * 9000, "y"],
+))  # fmt: skip
 _texts = st.sampled_from((1, 2, 3, 3, 4)).flatmap(
     lambda columns: st.builds(
         _text, _heads, st.lists(_row(columns), min_size=3, max_size=6),

@@ -9,20 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 EXTREMES = (
-    0,
-    1,
-    2,
-    0x7F,
-    0x80,
-    0xFF,
-    2**15,
-    2**16 - 1,
-    2**31 - 1,
-    2**31,
-    2**32 - 1,
-    2**63,
-    2**64 - 1,
-)
+    0, 1, 2, 0x7F, 0x80, 0xFF, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1,
+)  # fmt: skip
 WORDS = (1, 2, 4, 8)
 
 
@@ -67,17 +55,8 @@ def _blank(data: bytearray, at: int, how: int) -> None:
 
 Damage = Callable[[bytearray, int, int], None]
 KINDS: tuple[Damage, ...] = (
-    _flip,
-    _flip,
-    _set,
-    _number,
-    _number,
-    _cut,
-    _drop,
-    _repeat,
-    _splice,
-    _blank,
-)
+    _flip, _flip, _set, _number, _number, _cut, _drop, _repeat, _splice, _blank,
+)  # fmt: skip
 _one = st.tuples(st.sampled_from(KINDS), st.integers(0, 2**24), st.integers(0, 2**16))
 
 
@@ -92,13 +71,11 @@ def apply(data: bytes, damages: list[tuple[Damage, int, int]]) -> bytes:
 
 def weighted(*kinds: tuple[int, SearchStrategy[Any]]) -> SearchStrategy[Any]:
     """Draw from one of several strategies, each as often as its weight says."""
-    return st.sampled_from([kind for weight, kind in kinds for _ in range(weight)]).flatmap(
-        lambda kind: kind
-    )
+    every = [kind for weight, kind in kinds for _ in range(weight)]
+    return st.sampled_from(every).flatmap(lambda kind: kind)
 
 
 def damaged(data: SearchStrategy[bytes], most: int = 3, weight: int = 1) -> SearchStrategy[bytes]:
     """Damage bytes, or leave them as they are: one of 1 + ``weight``."""
-    return weighted(
-        (1, data), (weight, st.builds(apply, data, st.lists(_one, min_size=1, max_size=most)))
-    )
+    spoilt = st.builds(apply, data, st.lists(_one, min_size=1, max_size=most))
+    return weighted((1, data), (weight, spoilt))

@@ -148,18 +148,12 @@ def _filtered(file: h5py.File, name: str, how: int) -> None:
     shape = values.shape if values.ndim and values.size else (4,)
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_chunk(shape)
-    for number in ((1,), (1, 1), (1, 2, 1), (6,), (5,), (4,), (32000,), (32001,), (1, 1, 1))[
-        how % 9
-    ]:
-        plist.set_filter(
-            number,
-            h5py.h5z.FLAG_OPTIONAL,
-            ((), (2**31, 4, 1), (4, 2**32 - 1, 2**32 - 1))[how // 9 % 3],
-        )
-    type_ = h5py.h5t.py_create(np.dtype("f8"))
-    data = h5py.h5d.create(
-        file.id, name.encode(), type_, h5py.h5s.create_simple(shape), plist, _parents()
-    )
+    chains = ((1,), (1, 1), (1, 2, 1), (6,), (5,), (4,), (32000,), (32001,), (1, 1, 1))
+    options = ((), (2**31, 4, 1), (4, 2**32 - 1, 2**32 - 1))[how // 9 % 3]
+    for number in chains[how % 9]:
+        plist.set_filter(number, h5py.h5z.FLAG_OPTIONAL, options)
+    type_, space = h5py.h5t.py_create(np.dtype("f8")), h5py.h5s.create_simple(shape)
+    data = h5py.h5d.create(file.id, name.encode(), type_, space, plist, _parents())
     body = zlib.compress(bytes(2 ** (10, 16, 20)[how % 3]), 9)
     data.write_direct_chunk((0,) * len(shape), zlib.compress(body, 9) if how & 1 else body)
 
@@ -177,14 +171,8 @@ def _compact(file: h5py.File, name: str, how: int) -> None:
     space = (
         h5py.h5s.create_simple(values.shape) if values.ndim else h5py.h5s.create(h5py.h5s.SCALAR)
     )
-    data = h5py.h5d.create(
-        file.id,
-        name.encode(),
-        h5py.h5t.py_create(values.dtype, logical=True),
-        space,
-        plist,
-        _parents(),
-    )
+    type_ = h5py.h5t.py_create(values.dtype, logical=True)
+    data = h5py.h5d.create(file.id, name.encode(), type_, space, plist, _parents())
     h5py.Dataset(data)[...] = values
 
 
@@ -209,10 +197,9 @@ def _values(file: h5py.File, name: str, how: int) -> None:
     """Other values of the same shape and type."""
     data = file.get(name)
     if _plain(data) and data.dtype.kind in "iuf":
+        value = (0, 1, -1, 2**31, 1e300, np.nan, np.inf)[how % 7]
         with np.errstate(all="ignore"):
-            data[...] = np.full(
-                data.shape, (0, 1, -1, 2**31, 1e300, np.nan, np.inf)[how % 7]
-            ).astype(data.dtype)
+            data[...] = np.full(data.shape, value).astype(data.dtype)
 
 
 def _reshaped(file: h5py.File, name: str, how: int) -> None:

@@ -110,32 +110,13 @@ _y = st.sampled_from([
         np.array(["a", "b", "a"], ">U9"),
     )
 ])  # fmt: skip
-_names = st.sampled_from(
-    (
-        *KEYS,
-        "x_train",
-        "y_train",
-        "",
-        "../x_train",
-        "x_train\n",
-        "\x1b[2J",
-        "é" * 30_000,
-        "X_train",
-        "train_images",
-        "test_labels",
-        "arr_0",
-        "arr_1",
-        "arr_9",
-        "class_names",
-        "notes",
-    )
-)
+_names = st.sampled_from((
+    *KEYS, "x_train", "y_train", "", "../x_train", "x_train\n", "\x1b[2J", "é" * 30_000, "X_train",
+    "train_images", "test_labels", "arr_0", "arr_1", "arr_9", "class_names", "notes",
+))  # fmt: skip
 PACKINGS = (
-    *[zipfile.ZIP_STORED] * 4,
-    *[zipfile.ZIP_DEFLATED] * 4,
-    zipfile.ZIP_BZIP2,
-    zipfile.ZIP_LZMA,
-)
+    *[zipfile.ZIP_STORED] * 4, *[zipfile.ZIP_DEFLATED] * 4, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA,
+)  # fmt: skip
 
 
 def _archive(members: list[tuple[str, bytes]], packing: int, suffix: str, sizes: int) -> bytes:

@@ -51,30 +51,12 @@ GOOD = {
     "partition": ("'p'",), "options": ("['-x']",), "setup": ("['module load']",), "at_once": ("2",),
 }  # fmt: skip
 STRANGE = (
-    "",
-    "''",
-    '"a\\nb"',
-    '"\\u001b[2J"',
-    "é",
-    "a.b",
-    ".".join("a" * DEEP),
-    "x" * 60_000,
-    "Epochs",
+    "", "''", '"a\\nb"', '"\\u001b[2J"', "é", "a.b", ".".join("a" * DEEP), "x" * 60_000, "Epochs",
     "batchsize",
-)
+)  # fmt: skip
 TABLES = (
-    "train",
-    "train",
-    "train",
-    "study",
-    "grid",
-    "base",
-    "site",
-    "environment",
-    "x",
-    '"a\\nb"',
-    "train.a",
-)
+    *["train"] * 3, "study", "grid", "base", "site", "environment", "x", '"a\\nb"', "train.a",
+)  # fmt: skip
 
 _key = weighted(
     (9, st.sampled_from(sorted(GOOD))),
