@@ -191,9 +191,9 @@ class RunConfig:
     matmul_precision: str = _option(
         "auto",
         Choice(("auto", *PRECISIONS)),
-        "precision of products; tf32, on a GPU with backend cuda, rounds the factors of float32 "
-        "products to 10 bits; bf16, on a processor with AMX with backend gemm, to 7; bf16x6, "
-        "there, has the accuracy of float32; auto: the dtype",
+        "precision of matrix products; auto: the dtype. With backend gemm, dtype float32 and a "
+        "processor with AMX: bf16 rounds factors to 8 significant bits, bf16x6 has the accuracy "
+        "of float32. With backend cuda and dtype float32: tf32 rounds them to 11 bits",
     )
     group_size: int | str = _option(
         "node",
