@@ -46,7 +46,9 @@ TABLES = {
 }  # fmt: skip
 # What no class describes.
 ALSO = {
-    "cost/flops": "Floating-point operations of a product in a full step, counted.",
+    "cost/flops": "Floating-point operations that a product executes in a full step, counted. With "
+    "`bf16x6` they are six times those of the network, in layer 1 three times if features are "
+    "bytes; `/history` counts those of the network.",
     "cost/bytes_moved": "Bytes that a product reads and writes in a full step, counted.",
     "cost/bytes_communicated": "Bytes that all ranks together hand to collectives in a full step, "
     "for each layer; layer 0 stands for flags and filling.",

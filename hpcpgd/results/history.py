@@ -30,7 +30,8 @@ class Epoch:
     gflops : float
         Rate: 10⁹ floating-point operations a second, of all ranks together.
     gflop_per_epoch : float
-        Work: 10⁹ floating-point operations of the products of the epoch's steps.
+        Work: 10⁹ floating-point operations of the products of the epoch's steps, the same in
+        every precision.
     learning_rate : float
         Of the last step.
     steps : int
