@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parents[1] / "scripts" / "results"
 COUNTS = {
     "check_bits": ("runs", ("mismatches", "wrong", "failed")),
     "check_threads": ("trainings", ("crashes", "hangs", "wrong")),
-    "check_precision": ("layers", ("missed",)),
+    "check_precision": ("bounds", ("missed",)),
 }
 
 # The file that README.md has its table of speed from, and the programs there on two cores.
@@ -147,12 +147,12 @@ def _checks() -> str:
         if found["check"] in COUNTS:
             number, zeros = COUNTS[found["check"]]
             wrong = sum(int(_total(found[zero])) for zero in zeros)
-            rows.append((found["check"], str(found[number]), str(wrong), *when))
-    head = ("check", "trials", "wrong", "processor", "date")
+            rows.append((f"{found['check']} {number}", _total(found[number]), str(wrong), *when))
+    head = ("check, and what it counts", "number", "wrong or missed", "processor", "date")
     return f"## Checks\n\n{table(head, rows)}"
 
 
-def _total(count: int | list[Any]) -> str:
+def _total(count: int | Sized) -> str:
     return str(count if isinstance(count, int) else len(count))
 
 
