@@ -43,7 +43,7 @@ from tests.helpers.problems import FUNCTIONS, Problem
 TRIALS, FULL, FULL_ROWS = 50, 10, 50_000
 BOUNDS = {"largest": 1.25, "mean": 1.0, "farther": 1.5, "accuracy": 0.01}
 HIDDEN, SCALE = ("sigmoid", "tanh", "relu", "linear", "gelu"), 1 / 255
-# With digits as many steps as with Fashion-MNIST: after 20 epochs most networks had learnt little.
+# With digits as many steps as with Fashion-MNIST.
 BATCH, EPOCHS = 128, {"digits": 300, "mnist-5k": 20, "fashion-mnist": 8}
 PAPER, RELU = "the paper's", "ReLU"
 PRECISIONS = ("float64", "float32", "bf16", "bf16x6")
