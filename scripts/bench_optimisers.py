@@ -47,11 +47,16 @@ def measure(ranks: mpi.Ranks, cores: Cores, options: argparse.Namespace) -> None
         common = (dataset, blas, stack, batch)
         sections = [_section(ranks, cores, name, common, peers) for name in ("net-1h", "net-2h")]
         seconds = job.QUICK_SECONDS if options.quick else job.SECONDS
-        job.time_rounds(ranks, cores, sections, wanted, seconds)
+        path = options.output or findings.default_path("bench_optimisers")
+        about = findings.about("bench_optimisers") | {"peers": peers.software}
+
+        def keep() -> None:
+            findings.write(path, about | _results(sections))
+
+        job.time_rounds(ranks, cores, sections, wanted, seconds, keep)
     if ranks.rank == 0:
-        results = findings.about("bench_optimisers") | {"peers": peers.software}
-        results |= _results(sections)
-        findings.write(options.output or findings.default_path("bench_optimisers"), results)
+        keep()
+        print(*(f"{name}: {found}" for name, found in _results(sections).items()), sep="\n")
 
 
 def _section(
@@ -98,7 +103,6 @@ def _results(sections: list[Section]) -> dict[str, Any]:
             "batch": section.batch, "rounds_kept": len(good), "seconds_per_60000": times,
             "ratios": rates,
         }  # fmt: skip
-        print(section.title, f"{len(good)} rounds kept", times, rates, sep="\n  ")
     return results
 
 

@@ -80,16 +80,28 @@ def _measure(ranks: mpi.Ranks, cores: Any, options: argparse.Namespace) -> None:
         batches = options.batches[:1] if options.quick else options.batches
         builder = Builder(ranks.comm, alone, cores, blas, peers.entries(), threads, batches)
         sections = builder.all_sections()
-        time_rounds(ranks, cores, sections, wanted, QUICK_SECONDS if options.quick else SECONDS)
+        path = options.output or findings.default_path("bench_train")
+
+        def keep() -> dict[str, Any]:
+            found = report.results(sections, builder.errors, blas, cores, wanted, peers)
+            findings.write(path, found)
+            return found
+
+        seconds = QUICK_SECONDS if options.quick else SECONDS
+        time_rounds(ranks, cores, sections, wanted, seconds, keep)
     if ranks.rank == 0:
-        results = report.results(sections, builder.errors, blas, cores, wanted, peers)
-        print(report.table(results), flush=True)
-        findings.write(options.output or findings.default_path("bench_train"), results)
+        print(report.table(keep()), flush=True)
     alone.Free()
 
 
-def time_rounds(ranks: mpi.Ranks, cores: Any, sections: Any, wanted: int, target: float) -> None:
-    """Choose the steps of every cell, about ``target`` seconds, and time the rounds."""
+def time_rounds(
+    ranks: mpi.Ranks, cores: Any, sections: Any, wanted: int, target: float,
+    keep: Callable[[], Any],
+) -> None:  # fmt: skip
+    """Choose the steps of every cell, about ``target`` seconds, and time the rounds.
+
+    Rank 0 calls ``keep`` after each round.
+    """
     from hpcpgd.machine.fma_peak import Peak
     from scripts.bench.rounds import Stopwatch, run_rounds
 
@@ -97,4 +109,4 @@ def time_rounds(ranks: mpi.Ranks, cores: Any, sections: Any, wanted: int, target
     for section in sections:
         for cell in section.cells:
             watch.calibrate(cell)
-    run_rounds(watch, sections, wanted, ranks.rank == 0)
+    run_rounds(watch, sections, wanted, keep if ranks.rank == 0 else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -181,10 +182,13 @@ class Stopwatch:
         return peaks
 
 
-def run_rounds(watch: Stopwatch, sections: list[Section], wanted: int, speaks: bool) -> None:
+def run_rounds(
+    watch: Stopwatch, sections: list[Section], wanted: int, keep: Callable[[], Any] | None
+) -> None:
     """Time rounds until ``wanted`` of each section are undisturbed; collective.
 
-    Ends after ``TRIES`` times as many rounds; the report counts rounds that were dropped.
+    Ends after ``TRIES`` times as many rounds; the report counts rounds that were dropped.  One
+    rank has a function ``keep``, which it calls after each round, so that no round is lost.
     """
     for attempt in range(1, TRIES * wanted + 1):
         for section in sections:
@@ -193,7 +197,9 @@ def run_rounds(watch: Stopwatch, sections: list[Section], wanted: int, speaks: b
                 section.rounds.append(watch.round(section))
         best = best_peaks(all_rounds(sections))
         counts = [len(kept(section.rounds, best)) for section in sections]
-        if speaks:
+        if keep:
             print(f"round {attempt}: {counts} of {wanted} kept", file=sys.stderr, flush=True)
+            if min(counts):
+                keep()
         if min(counts) >= wanted:
             return
