@@ -34,67 +34,52 @@ class HpcpgdError(Exception):
 
     exit_code = 70
 
+    def __init_subclass__(cls, exit_code: int | None = None) -> None:
+        cls.exit_code = cls.exit_code if exit_code is None else exit_code
+
     def __init__(self, message: str, agreed: bool = False) -> None:
         super().__init__(printable(message))
         self.agreed = agreed
 
 
-class UsageError(HpcpgdError):
+class UsageError(HpcpgdError, exit_code=2):
     """A wrong flag or flag value."""
 
-    exit_code = 2
 
-
-class DivergedError(HpcpgdError):
+class DivergedError(HpcpgdError, exit_code=3):
     """NaN or Inf appeared in the gradient or the weights."""
 
-    exit_code = 3
 
-
-class DataError(HpcpgdError):
+class DataError(HpcpgdError, exit_code=65):
     """A dataset, checkpoint or other file to read is missing or damaged."""
 
-    exit_code = 65
 
-
-class UnavailableError(HpcpgdError):
+class UnavailableError(HpcpgdError, exit_code=69):
     """A backend, a device or shared memory is not available here."""
-
-    exit_code = 69
 
 
 class ShortageError(UnavailableError):
     """Memory ran out; the library that needed more may crash during shutdown."""
 
 
-class StoppedError(HpcpgdError):
+class StoppedError(HpcpgdError, exit_code=75):
     """A signal ended the run between two steps; its results so far are in the run file."""
 
-    exit_code = 75
 
-
-class WatchdogError(HpcpgdError):
+class WatchdogError(HpcpgdError, exit_code=71):
     """A collective did not return within its limit."""
 
-    exit_code = 71
 
-
-class OutputError(HpcpgdError):
+class OutputError(HpcpgdError, exit_code=74):
     """The output exists already, is in use, or cannot be written."""
 
-    exit_code = 74
 
-
-class ReplicaError(HpcpgdError):
+class ReplicaError(HpcpgdError, exit_code=76):
     """Ranks hold different weights."""
 
-    exit_code = 76
 
-
-class ConfigError(HpcpgdError):
+class ConfigError(HpcpgdError, exit_code=78):
     """A bad configuration: bad TOML, an impossible combination, or ranks that differ."""
-
-    exit_code = 78
 
 
 def shown(value: object) -> str:
