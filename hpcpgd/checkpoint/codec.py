@@ -59,7 +59,9 @@ def encode(state: State) -> memoryview:
         file["history"] = _table(state.history)
         for number, segment in enumerate(state.segments, 1):
             if segment.timing.epochs:
-                _encode_timing(file.create_group(f"timing/segment{number}"), segment.timing)
+                timing = file.create_group(f"timing/segment{number}")
+                timing["epoch"] = np.array(segment.timing.epochs, np.int64)
+                timing["seconds"], timing["rows"] = segment.timing.seconds, segment.timing.rows
         for group, flat in (("model", state.parameters), (BEST, state.best)):
             if flat is not None:
                 for name, part in state.network.parts(flat).items():
@@ -200,15 +202,11 @@ def _typed(facts: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
         if type(value) is int and not -(2**63) <= value < 2**63:
             raise DataError(f"{name} has more than 64 bits")
         if type(value) is str:
-            _check_text(name, value)
+            # HDF5 holds no other texts; only a path may be other than UTF-8.
+            coded = os.fsencode(value) if name == "run_file" else value.encode()
+            if b"\0" in coded:
+                raise DataError(f"{name} is {value!r:.60}, expected a text without zero bytes")
     return {name: facts[name] for name in kinds}
-
-
-def _check_text(name: str, value: str) -> None:
-    """Refuse a text that HDF5 cannot hold; only a path may be other than UTF-8."""
-    coded = os.fsencode(value) if name == "run_file" else value.encode()
-    if b"\0" in coded:
-        raise DataError(f"{name} is {value!r:.60}, expected a text without zero bytes")
 
 
 def _parameters(content: _Content, network: Network, group: str) -> Array:
@@ -242,8 +240,3 @@ def _segment(content: _Content, number: int, facts: dict[str, Any]) -> Segment:
         rows = content.array(f"{name}/rows", np.int64, shape)
         segment.timing = Timing(epochs.tolist(), seconds, rows)
     return segment
-
-
-def _encode_timing(group: Any, timing: Timing) -> None:
-    group["epoch"] = np.array(timing.epochs, np.int64)
-    group["seconds"], group["rows"] = timing.seconds, timing.rows

@@ -24,13 +24,6 @@ COMMANDS = {
 }
 
 
-def _help() -> str:
-    lines = [f"  {name:<9}{text}" for name, (_, text) in COMMANDS.items()]
-    return "\n".join(
-        ["usage: hpcpgd COMMAND ...", "", *lines, "", "hpcpgd COMMAND --help shows its flags"]
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -43,8 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _answer(words: list[str]) -> int:
     """Print the help or the version, or raise ``UsageError`` for an unknown command."""
     if not words or words[0] in ("-h", "--help", "--version"):
+        lines = [f"  {name:<9}{text}" for name, (_, text) in COMMANDS.items()]
+        last = "hpcpgd COMMAND --help shows its flags"
+        text = "\n".join(["usage: hpcpgd COMMAND ...", "", *lines, "", last])
         if launcher_rank() == 0:
-            say(f"hpcpgd {__version__}" if words[:1] == ["--version"] else _help())
+            say(f"hpcpgd {__version__}" if words[:1] == ["--version"] else text)
         return 0
     hint = nearest(words[0], COMMANDS)
     expected = f"expected one of {', '.join(COMMANDS)}{hint}"

@@ -57,7 +57,6 @@ def prepare(
         If no training row is left.
     """
     rest, test = _hold_out_test(raw, seed, test_fraction)
-    _check_train_rows(raw, rest, train_rows)
     train, validation = _split(raw, rest, seed, train_rows)
     if not train.rows:
         raise DataError(
@@ -133,24 +132,19 @@ def _hold_out_test(raw: RawData, seed: int, test_fraction: float | None) -> tupl
     return raw.train.take(order[count:]), raw.train.take(order[:count])
 
 
-def _check_train_rows(raw: RawData, rest: Split, train_rows: int | None) -> None:
-    most = most_train_rows(rest.rows, raw.validation is not None)
-    if train_rows is None or 1 <= train_rows <= most:
-        return
-    less = "" if most == rest.rows else f", {most} without the validation set"
-    raise ConfigError(
-        f"train rows {train_rows}: {raw.name} has {rest.rows} training rows{less},"
-        f" expected 1 to {most}"
-    )
-
-
 def _split(raw: RawData, rest: Split, seed: int, train_rows: int | None) -> tuple[Split, Split]:
     """Return the training and the validation rows."""
+    most = most_train_rows(rest.rows, raw.validation is not None)
+    if train_rows is not None and not 1 <= train_rows <= most:
+        less = "" if most == rest.rows else f", {most} without the validation set"
+        raise ConfigError(
+            f"train rows {train_rows}: {raw.name} has {rest.rows} training rows{less},"
+            f" expected 1 to {most}"
+        )
     if raw.validation is not None and train_rows is None:
         return rest, raw.validation
     order = _order(rest.rows, seed, STREAM_SPLIT)
-    count = most_train_rows(rest.rows, raw.validation is not None)
-    count = count if train_rows is None else train_rows
+    count = most if train_rows is None else train_rows
     train, others = rest.take(order[:count]), order[count:]
     if raw.validation is not None:
         return train, raw.validation

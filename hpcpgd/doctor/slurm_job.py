@@ -101,7 +101,8 @@ def judge(job: Job | None, ranks: int, cores: int, library: str) -> list[Finding
     elif job.tasks not in (0, ranks):
         seen = f"{counted(ranks, 'rank')} in a job of {job.tasks} tasks"
         findings.append(warning(SUBJECT, seen, "start as many ranks as tasks, or change --ntasks"))
-    if _not_passed_on(job, cores):
+    idle = not job.in_step or cores < job.cpus_per_task
+    if job.cpus_per_task > 1 and job.passed_on == 0 and idle:  # since 22.05 srun inherits no -c
         seen = f"the job has {job.cpus_per_task} cores a task, but srun is not told of them"
         cure = "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK before srun, or give srun -c"
         findings.append(warning(SUBJECT, seen, cure))
@@ -113,12 +114,6 @@ def judge(job: Job | None, ranks: int, cores: int, library: str) -> list[Finding
         tasks = ", as many as tasks" if job.tasks else ""
         findings.append(ok(SUBJECT, f"{counted(ranks, 'rank')}{tasks}{_end(job)}"))
     return findings
-
-
-def _not_passed_on(job: Job, cores: int) -> bool:
-    """Return whether ``srun``, which does not inherit -c since 22.05, leaves cores idle."""
-    lacking = not job.in_step or cores < job.cpus_per_task
-    return job.cpus_per_task > 1 and job.passed_on == 0 and lacking
 
 
 def _end(job: Job) -> str:

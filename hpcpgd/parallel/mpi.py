@@ -200,12 +200,6 @@ def progress(requests: list[MPI.Request]) -> None:
         request.Test()
 
 
-def wait_all(requests: list[MPI.Request]) -> None:
-    """Wait until these requests are complete."""
-    for request in requests:
-        request.Wait()
-
-
 def allgatherv(comm: MPI.Comm, own: Array, counts: list[int], out: Array) -> None:
     """Fill ``out`` with every rank's ``own``, in rank order; rank r has ``counts[r]`` numbers."""
     places = [sum(counts[:rank]) for rank in range(comm.size)]

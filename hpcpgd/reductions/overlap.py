@@ -69,7 +69,8 @@ class Overlap(allreduce.Allreduce):
                 requests.append(mpi.iallreduce_sum(self._comm, piece))
             mpi.progress(requests)
             self._exposed += self._clock.lap_reduction()
-        mpi.wait_all(requests)
+        for request in requests:
+            request.Wait()
         self.engine.learn_stop(self._comm)
         self._exposed += self._clock.lap_reduction()
         self._reductions += 1

@@ -69,18 +69,6 @@ def program_facts(blas: Any) -> dict[str, str]:
     }
 
 
-def require_same_program(comm: mpi.Comm, blas: Any) -> None:
-    """Refuse ranks that run different programs or libraries; collective.
-
-    Raises
-    ------
-    ConfigError
-        On every rank, naming a rank and the first fact in which it differs from rank 0.
-    """
-    cure = "start all ranks from the same installation"
-    _require_same(comm, program_facts(blas), cure)
-
-
 def require_same_machine(comm: mpi.Comm, blas_library: str) -> None:
     """Refuse ranks on which the same arithmetic may give different bits; collective.
 
@@ -91,11 +79,17 @@ def require_same_machine(comm: mpi.Comm, blas_library: str) -> None:
         it differs from rank 0.
     """
     cure = "the bits of reduction reproducible would differ; use ranks that are alike, or another"
-    _require_same(comm, machine_facts(blas_library), cure)
+    require_same(comm, machine_facts(blas_library), cure)
 
 
-def _require_same(comm: mpi.Comm, facts: dict[str, str], cure: str) -> None:
-    """Refuse facts that differ from rank 0's; collective."""
+def require_same(comm: mpi.Comm, facts: dict[str, str], cure: str) -> None:
+    """Refuse facts that differ from rank 0's; collective.
+
+    Raises
+    ------
+    ConfigError
+        On every rank, naming a rank and the first fact in which it differs from rank 0.
+    """
     here = "\n".join(facts.values())
     first = mpi.bcast_bytes(comm, here.encode()).decode()
     with mpi.agreed(comm):

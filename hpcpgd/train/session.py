@@ -156,7 +156,9 @@ class Session:
         output = self.config.output and str(start.files.run_file)
         config = replace(self.config, threads=resources.threads, output=output)
         self._require_room(config, dataset, network, arena)
-        same_on_all_ranks.require_same_program(self.ranks.comm, resources.blas)
+        facts = same_on_all_ranks.program_facts(resources.blas)
+        cure = "start all ranks from the same installation"
+        same_on_all_ranks.require_same(self.ranks.comm, facts, cure)
         if REDUCTIONS[config.reduction].same_bits:
             blas = provenance.blas_library(resources.blas)
             same_on_all_ranks.require_same_machine(self.ranks.comm, blas)
