@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -47,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """Run all jobs and return the exit code."""
+    from hpcpgd.machine.cores import affinity
     from scripts import findings
     from scripts.bits import cases, report
     from scripts.bits.check import Check
@@ -57,7 +58,8 @@ def check(options: argparse.Namespace) -> int:
         if unknown := [name for name in options.only if name not in names]:
             raise UsageError(f"--only {unknown[0]}: expected one of {', '.join(names)}")
         plan = replace(plan, cases=tuple(c for c in plan.cases if c.name in options.only))
-    path, about = options.output or findings.default_path("check_bits"), report.about_plan(plan)
+    path = options.output or findings.default_path("check_bits")
+    about = {**findings.about("check_bits", cores_used=len(affinity())), "plan": asdict(plan)}
     begin, checking = perf_counter(), Check(plan)
     for job in checking.jobs():
         results = about | checking.findings() | {"seconds": round(perf_counter() - begin)}

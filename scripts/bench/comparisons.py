@@ -123,19 +123,15 @@ def _over_baseline(section: Section, i: int, k: int) -> Comparison | None:
     if base.name in FOR_MAIN_CELLS and not any(is_main(cell, each) for each in MAINS):
         return None
     text = f"{cell.label}: time over {base.name}"
-    return Comparison(text, i, k, _ceiling(cell, base, section.batch))
+    if base.name == C_LOOPS[0] and cell.placement == ONE_CORE and cell.name == "loops":
+        return Comparison(text, i, k, LOOPS_CEILING)
+    mains = [CEILINGS.get((p, base.name, section.batch)) for p in MAINS if is_main(cell, p)]
+    return Comparison(text, i, k, mains[0] if mains else None)
 
 
 def is_main(cell: Cell, precision: str = "float32") -> bool:
     """Return whether the cell represents the program on its number of cores."""
     return (cell.name, cell.placement) in MAINS[precision]
-
-
-def _ceiling(cell: Cell, base: Cell, batch: int) -> Bound | None:
-    if base.name == C_LOOPS[0] and cell.placement == ONE_CORE and cell.name == "loops":
-        return LOOPS_CEILING
-    mains = [CEILINGS.get((p, base.name, batch)) for p in MAINS if is_main(cell, p)]
-    return mains[0] if mains else None
 
 
 def _speedup(section: Section, places: dict[Asked, int], cell: Asked) -> Comparison | None:

@@ -112,7 +112,11 @@ class Peers:
         """
         if self.python is None:
             return
-        self._make_folder()
+        folder = b""
+        if self.comm.rank == 0:
+            self._temporary = tempfile.TemporaryDirectory(prefix="hpcpgd-bench-")
+            folder = self._temporary.name.encode()
+        self._folder = Path(mpi.bcast_bytes(self.comm, folder).decode())
         answers: dict[str, dict[str, str]] = {}
         with mpi.agreed(self.comm):
             for peer, placement in self._places():
@@ -137,13 +141,6 @@ class Peers:
 
     def _places(self) -> list[tuple[Peer, Placement]]:
         return [(peer, placement) for peer in self.peers for placement in peer.placements]
-
-    def _make_folder(self) -> None:
-        name = b""
-        if self.comm.rank == 0:
-            self._temporary = tempfile.TemporaryDirectory(prefix="hpcpgd-bench-")
-            name = self._temporary.name.encode()
-        self._folder = Path(mpi.bcast_bytes(self.comm, name).decode())
 
     def _start(self, peer: Peer, placement: Placement, python: str) -> None:
         rank = self.comm.rank

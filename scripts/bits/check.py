@@ -31,7 +31,13 @@ class Check:
         UnavailableError
             If ``reference`` cannot be run.
         """
-        self._find_truth()
+        runs = self._plan.references()
+        with tempfile.TemporaryDirectory(prefix="hpcpgd-bits-") as name:
+            outputs, failure = execute(runs, Path(name), self._plan.epochs)
+            if failure:
+                raise UnavailableError(f"the runs of backend reference failed: {failure}")
+            for run, path in zip(runs, outputs, strict=True):
+                self._truth[run.case.name, run.seed] = read_weights(path)
         todo = [*self._plan.jobs(), *([run] for run in self._plan.programs())]
         for number, runs in enumerate(todo, 1):
             self._make(runs)
@@ -51,15 +57,6 @@ class Check:
             "failed": self._failed,
             "groups": [_summary(group) for group in groups],
         }
-
-    def _find_truth(self) -> None:
-        runs = self._plan.references()
-        with tempfile.TemporaryDirectory(prefix="hpcpgd-bits-") as name:
-            outputs, failure = execute(runs, Path(name), self._plan.epochs)
-            if failure:
-                raise UnavailableError(f"the runs of backend reference failed: {failure}")
-            for run, path in zip(runs, outputs, strict=True):
-                self._truth[run.case.name, run.seed] = read_weights(path)
 
     def _make(self, runs: Sequence[Run]) -> None:
         with tempfile.TemporaryDirectory(prefix="hpcpgd-bits-") as name:

@@ -57,13 +57,10 @@ def read(run: Run, path: Path, truth: Weights) -> Outcome:
     with h5py.File(path, "r") as file:
         bits["params_sha256"] = str(file.attrs["params_sha256"])
         bits |= {name: file["history"][name][...].tobytes() for name in COLUMNS}
-        return Outcome(run, bits, _error(weights, truth), str(file.attrs["blas_library"]))
-
-
-def _error(weights: Weights, truth: Weights) -> float:
+        blas = str(file.attrs["blas_library"])
     pairs = zip(weights, truth, strict=True)
     errors = [np.abs(w.astype(np.float64) - t).max() / np.abs(t).max() for w, t in pairs]
-    return float(np.max(errors))
+    return Outcome(run, bits, float(np.max(errors)), blas)
 
 
 def grouped(outcomes: Iterable[Outcome]) -> dict[Any, list[Outcome]]:

@@ -1,18 +1,8 @@
-"""The results as data for programs, and as a table for people."""
+"""The results as a table for people."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
-
-from hpcpgd.machine.cores import affinity
-from scripts.bits.cases import Plan
-from scripts.findings import about
-
-
-def about_plan(plan: Plan) -> dict[str, Any]:
-    """Return the machine and versions that bits depend on, and the plan."""
-    return {**about("check_bits", cores_used=len(affinity())), "plan": asdict(plan)}
 
 
 def table(results: dict[str, Any]) -> str:

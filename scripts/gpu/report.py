@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hpcpgd.machine.gpu import Gpu
+from scripts.bench.setting import EXAMPLES
 from scripts.findings import about
 from scripts.gpu.claims import Claim, claims
 from scripts.gpu.kernels import Finding
@@ -25,18 +26,13 @@ def findings_table(findings: list[Finding]) -> str:
     return "\n".join([*lines, f"{right} of {len(findings)} comparisons with reference are right"])
 
 
-def names_of(cells: list[Cell]) -> list[str]:
-    """Return the contestants that were timed or absent, in the order of appearance."""
-    return list(dict.fromkeys(n for cell in cells for n in (*cell.seconds, *cell.absent)))
-
-
 def timing_table(cells: list[Cell]) -> str:
     """Return medians of seconds per 60,000 examples, with one line for each cell."""
-    names = names_of(cells)
+    names = list(dict.fromkeys(n for cell in cells for n in (*cell.seconds, *cell.absent)))
     lines = ["".join(f"{head:>16}" for head in ("network", "batch", "precision", *names))]
     for cell in cells:
         row = f"{cell.network:>16}{cell.batch:>16}{cell.precision:>16}"
-        times = [cell.per_epoch(name) for name in names]
+        times = [cell.median(name) * EXAMPLES / cell.batch for name in names]
         lines.append(row + "".join(f"{'-' if np.isnan(t) else f'{t:.4g}':>16}" for t in times))
     absent = {f"{name}: {why}" for cell in cells for name, why in cell.absent.items()}
     head = "seconds per 60,000 examples, medians"
@@ -63,7 +59,10 @@ def found_on(gpu: Gpu, findings: list[Finding], cells: list[Cell]) -> dict[str, 
             {**asdict(finding), "error": _finite(finding.error)} for finding in findings
         ],
         "claims": [{**asdict(claim), "value": _finite(claim.value)} for claim in claims(cells)],
-        "timing": [_timed(cell) for cell in cells],
+        "timing": [
+            {**asdict(c), "errors": {name: _finite(e) for name, e in c.errors.items()}}
+            for c in cells
+        ],
     }
 
 
@@ -72,13 +71,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _timed(cell: Cell) -> dict[str, Any]:
-    """Return a cell as plain data; ``seconds`` are those of a step in each round."""
-    return {
-        **asdict(cell), "errors": {name: _finite(error) for name, error in cell.errors.items()},
-    }  # fmt: skip
 
 
 def _finite(number: float) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.bench.setting import EXAMPLES, Setting
+from scripts.bench.setting import Setting
 from scripts.bench.verify import reference_gradient, relative_error
 from scripts.gpu.contestants import Runner
 from scripts.gpu.kernels import Finding
@@ -47,10 +47,6 @@ class Cell:
     def median(self, name: str) -> float:
         """Return a contestant's median seconds of a step, NaN if it is absent."""
         return float(np.median(self.seconds[name])) if self.seconds.get(name) else np.nan
-
-    def per_epoch(self, name: str) -> float:
-        """Return a contestant's seconds for 60,000 examples."""
-        return self.median(name) * EXAMPLES / self.batch
 
     def tflops(self, name: str) -> float:
         """Return a contestant's rate in 10¹² floating-point operations a second."""

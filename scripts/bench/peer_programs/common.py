@@ -22,7 +22,7 @@ import os
 import sys
 from dataclasses import dataclass
 from time import perf_counter, process_time, sleep
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 Array = Any  # NumPy's, which is not imported here: a library may lack it or import it first
 Layers = list[tuple[Array, Array]]
@@ -93,16 +93,6 @@ def read_problem(path: str, rate: float) -> Problem:
         return Problem(layers, file["inputs"], file["targets"], rate)
 
 
-def write_layers(path: str, layers: Layers) -> None:
-    """Write weights and biases under the names that they have in a problem."""
-    import numpy as np
-
-    arrays: dict[str, Array] = {}
-    for number, (weights, biases) in enumerate(layers, 1):
-        arrays |= {f"weights{number}": weights, f"biases{number}": biases}
-    np.savez(path, **arrays)
-
-
 def settle() -> None:
     """Wait until no thread of this process is busy, for half a second at most.
 
@@ -149,11 +139,16 @@ class Server:
         return {}
 
     def _first_step(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Make one step like those timed, which also compiles it."""
+        """Make one step like those timed, which also compiles it; write its layers."""
+        import numpy as np
+
         problem, model = self._problems[request["problem"]]
         model.put(problem.layers)
         model.train(0, 1, request["rate"])
-        write_layers(request["path"], model.get())
+        arrays: dict[str, Array] = {}
+        for number, (weights, biases) in enumerate(model.get(), 1):
+            arrays |= {f"weights{number}": weights, f"biases{number}": biases}
+        np.savez(request["path"], **arrays)
         model.put(problem.layers)
         return {}
 
@@ -168,16 +163,10 @@ class Server:
         return {"seconds": seconds, "cpu": process_time() - cpu}
 
 
-def answers_only() -> TextIO:
-    """Return standard output for answers only; what libraries print goes to standard error."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    return answers
-
-
 def serve(library: Library) -> int:
     """Answer requests until there are no more; return the exit code."""
-    answers = answers_only()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print goes to standard error
     server = Server(library)
     for line in sys.stdin:
         try:
