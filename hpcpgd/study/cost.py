@@ -65,17 +65,16 @@ class Costs:
         gflop = network.flops_per_example * examples / 1e9
         each = -(-batch // point.ranks)
         memory = point.ranks * (nbytes + _buffers(network, each))
-        seconds = START_SECONDS + gflop / self._gflops(point)
-        return Cost(gflop, seconds, memory, rows, network.flops_per_example * each)
-
-    def _gflops(self, point: Point) -> float:
-        config, backend = point.config, BACKENDS[point.config.backend]
+        backend = BACKENDS[config.backend]
         if config.matmul_precision in TILE_PARTS:
-            return math.nan
-        if backend.on_device:
-            return backend.gflops
-        threads = self._cores if config.threads == "auto" else int(config.threads)
-        return backend.gflops * min(point.ranks * threads, self._cores)
+            rate = math.nan
+        elif backend.on_device:
+            rate = backend.gflops
+        else:
+            threads = self._cores if config.threads == "auto" else int(config.threads)
+            rate = backend.gflops * min(point.ranks * threads, self._cores)
+        seconds = START_SECONDS + gflop / rate
+        return Cost(gflop, seconds, memory, rows, network.flops_per_example * each)
 
     def _shape(self, point: Point) -> tuple[int, int, int, int]:
         """Return training rows, inputs, classes and bytes of a point's dataset."""

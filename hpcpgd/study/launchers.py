@@ -98,7 +98,7 @@ def find(named: str | None) -> Launcher:
         If what was named is empty or has an open quote.
     """
     if named is None:
-        return Launcher(_free_of_cores(_mpiexec()), in_allocation=False)
+        return Launcher(_own_mpiexec(), in_allocation=False)
     try:
         words = tuple(shlex.split(named))
     except ValueError as error:
@@ -122,21 +122,17 @@ def mpiexec_here() -> str | None:
     return str(beside) if os.access(beside, os.X_OK) else shutil.which("mpiexec")
 
 
-def _mpiexec() -> str:
+def _own_mpiexec() -> tuple[str, ...]:
+    """Return ``mpiexec`` with options so that ranks are not bound and may be more than cores.
+
+    MPICH needs no options.  Open MPI would bind a rank to one core, with all its threads.
+    """
     mpiexec = mpiexec_here()
     if mpiexec is None:
         raise UnavailableError(
             "no mpiexec was found beside Python or in PATH: load the site's MPI module, "
             "or pip install 'hpcpgd[mpich]'"
         )
-    return mpiexec
-
-
-def _free_of_cores(mpiexec: str) -> tuple[str, ...]:
-    """Return ``mpiexec`` with options so that ranks are not bound and may be more than cores.
-
-    MPICH needs no options.  Open MPI would bind a rank to one core, with all its threads.
-    """
     try:
         asked = run_program([mpiexec, "--version"], ASK_SECONDS, without_launcher(os.environ))
     except (OSError, subprocess.TimeoutExpired) as error:

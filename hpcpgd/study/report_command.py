@@ -39,16 +39,13 @@ def report(
         If it is none of these, or damaged.
     """
     form = FigureForm(size, title, formats)
-    drawn = _study(_collected(path), figures, form)
+    if path.is_dir():
+        path = collect_again(StudyFolder(path).study_file(), path)
+    elif path.suffix == ".toml":
+        path = collect_again(path, None)
+    drawn = _study(path, figures, form)
     say("\n".join(f"figure  {name}" for name in drawn))
     return 0
-
-
-def _collected(path: Path) -> Path:
-    """Return ``path``; of a folder or a TOML file the study file, made from its runs first."""
-    if path.is_dir():
-        return collect_again(StudyFolder(path).study_file(), path)
-    return collect_again(path, None) if path.suffix == ".toml" else path
 
 
 def _study(path: Path, figures: Path | None, form: FigureForm) -> list[Path]:

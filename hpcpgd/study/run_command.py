@@ -54,7 +54,9 @@ def run(
             if retry_failed:
                 place.forget_failures(jobs)
             if retry_disturbed:
-                _forget_disturbed(place, jobs)
+                for file in map(place.run_file, jobs):
+                    if file.exists() and was_disturbed(file):
+                        file.unlink()
             execute_all(place, jobs, study.time_limit, starter, study.warmup_epochs)
     bad = [f for job in jobs if (f := place.read_failure(job))]
     left = sum(not place.is_done(job) for job in jobs)
@@ -70,13 +72,6 @@ def _named(jobs: list[Job], name: str, path: Path) -> Job:
     if name not in by_name:
         raise UsageError(f"--task {name}: no run of {path} has this name{nearest(name, by_name)}")
     return by_name[name]
-
-
-def _forget_disturbed(place: StudyFolder, jobs: list[Job]) -> None:
-    """Remove the runs during which others used the cores, so that they are made again."""
-    for file in map(place.run_file, jobs):
-        if file.exists() and was_disturbed(file):
-            file.unlink()
 
 
 def _report(path: Path, place: StudyFolder) -> None:

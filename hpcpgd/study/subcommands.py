@@ -52,7 +52,14 @@ def collect(
     own, tables = label or "", {label or "": gather(study, place, label)}
     folders, labels = [place.path.resolve()], {own, *(row.machine for row in tables[own])}
     for name, other in also:
-        _check_also(name, other, folders, labels)
+        if not (other / "runs").is_dir():
+            raise DataError(f"--also {name}={other}: no folder of a study's runs")
+        if other.resolve() in folders:
+            raise UsageError(f"--also {name}={other}: these runs are already in")
+        if name in labels:
+            raise UsageError(f"--also {name}={other}: another machine has this label")
+        folders.append(other.resolve())
+        labels.add(name)
         tables[name] = gather(study, StudyFolder(other), name)
     _write(target, study, place, tables)
     return 0
@@ -96,15 +103,3 @@ def _write(
     origins = {label: sorted({row.machine for row in table}) for label, table in tables.items()}
     write(target, study, rows, wanted, missing, origins)
     say(f"{len(rows)} of {wanted} runs in {target}")
-
-
-def _check_also(name: str, other: Path, folders: list[Path], labels: set[str]) -> None:
-    """Refuse a folder that does not exist, and runs that would be counted twice."""
-    if not (other / "runs").is_dir():
-        raise DataError(f"--also {name}={other}: no folder of a study's runs")
-    if other.resolve() in folders:
-        raise UsageError(f"--also {name}={other}: these runs are already in")
-    if name in labels:
-        raise UsageError(f"--also {name}={other}: another machine has this label")
-    folders.append(other.resolve())
-    labels.add(name)

@@ -171,7 +171,7 @@ def test_no_launcher_binds_the_threads_of_a_rank(
     mpiexec = tmp_path / "mpiexec"
     mpiexec.write_text(f"#!/bin/sh\necho '{says}'\n")
     mpiexec.chmod(0o755)
-    monkeypatch.setattr(launchers, "_mpiexec", lambda: str(mpiexec))
+    monkeypatch.setattr(launchers, "mpiexec_here", lambda: str(mpiexec))
     assert launchers.find(None).command(3, 2) == [str(mpiexec), *words, "-n", "3"]
 
 

@@ -37,19 +37,16 @@ class Torch:
         self._batch = batch
         self._place = "cuda" if options.device == "gpu" else "cpu"
         self.device = torch.cuda.get_device_name() if options.device == "gpu" else "cpu"
-        self._network = self._make_network(problem)
-        parameters = self._network.parameters()
-        self._optimizer = torch.optim.SGD(parameters, lr=options.rate, fused=True)
-
-    def _make_network(self, problem: Problem) -> Any:
-        torch, modules = self._torch, []
+        modules = []
         for weights, biases in problem.layers:
             layer = torch.nn.Linear(*weights.shape)
             with torch.no_grad():
                 layer.weight.copy_(torch.from_numpy(weights.T))
                 layer.bias.copy_(torch.from_numpy(biases))
             modules += [layer, torch.nn.Sigmoid()]
-        return torch.nn.Sequential(*modules).to(self._place)
+        self._network = torch.nn.Sequential(*modules).to(self._place)
+        parameters = self._network.parameters()
+        self._optimizer = torch.optim.SGD(parameters, lr=options.rate, fused=True)
 
     def place(self, inputs: Array, targets: Array) -> None:
         """Put the examples on the device and cut them into minibatches."""

@@ -74,7 +74,9 @@ def paper(
         if size.rows is not None:
             name = str(paper_rows.draw_rows(raw, size.rows, place.path))
             raw = load(name, seed=0)
-        paper_rows.check_rows(raw, size)
+        left, wanted = paper_rows.rows_of(raw), max(size.batches)
+        if left < wanted:
+            raise DataError(f"{raw.name}: {left} rows to train on, expected {wanted} or more")
         plan = Plan(name, raw, size, usable_cores(), table_rows(only_gpu))
         rows, absent = _run(plan, place, python or sys.executable, retry_failed)
     return _report(plan, place.path, rows, bar_charts.Legend(plan.cores, plan.rows, absent))
@@ -87,7 +89,12 @@ def _run(
     size, points = plan.size, plan.points()
     problems = Problems(place, plan.raw)
     tasks = make_tasks(points, absent_rows(plan.rows, python), python, plan.cores, problems)
-    require_one_machine(gather(points, tasks, place, size.repeats), place.path)
+    made = gather(points, tasks, place, size.repeats)
+    if others := sorted({row.machine for row in made} - {cpu_model()}):
+        raise DataError(
+            f"{place.path}: has runs made on {others[0]}, and this is {cpu_model()}: go on there, "
+            "or take another --folder"
+        )
     jobs = tasks.jobs(size.repeats)
     if retry_failed:
         place.forget_failures(jobs)
@@ -96,22 +103,6 @@ def _run(
     rows = gather(points, tasks, place, size.repeats)
     run = {row.paper_row for row in rows if row.status == "complete"}
     return rows, {row: why.status for row, why in tasks.absent.items() if row not in run}
-
-
-def require_one_machine(rows: list[Row], folder: Path) -> None:
-    """Refuse runs of another machine: the report compares all runs.
-
-    Raises
-    ------
-    DataError
-        With both machines.
-    """
-    others = sorted({row.machine for row in rows} - {cpu_model()})
-    if others:
-        raise DataError(
-            f"{folder}: has runs made on {others[0]}, and this is {cpu_model()}: go on there, or "
-            "take another --folder"
-        )
 
 
 def _report(plan: Plan, folder: Path, rows: list[Row], legend: bar_charts.Legend) -> int:
@@ -125,7 +116,11 @@ def _report(plan: Plan, folder: Path, rows: list[Row], legend: bar_charts.Legend
         seen = failures(bad).splitlines() or absent.splitlines()
         raise DataError(f"{folder}: no run ended well: {seen[0]}")
     results = Results(rows, size.batches)
-    caption = _caption(plan)
+    caption = (
+        f"{cpu_model()}, {plan.cores} cores, {datetime.now(UTC):%Y-%m-%d}; "
+        f"{Path(plan.dataset).name}, float32; {size.repeats} run(s) of "
+        f"{size.epochs - WARM_UP} epochs, medians"
+    )
     drawn = bar_charts.draw(results, legend, folder / "figures", caption)
     if size.axes:
         drawn += axes.draw(results, legend, folder / "figures", caption)
@@ -160,14 +155,6 @@ def _times_table(results: Results, legend: bar_charts.Legend) -> str:
 
 def _cell(point: Summary) -> str:
     return time(point.median) + (SCALED if point.scaled else "")
-
-
-def _caption(plan: Plan) -> str:
-    return (
-        f"{cpu_model()}, {plan.cores} cores, {datetime.now(UTC):%Y-%m-%d}; "
-        f"{Path(plan.dataset).name}, float32; {plan.size.repeats} run(s) of "
-        f"{plan.size.epochs - WARM_UP} epochs, medians"
-    )
 
 
 def _absent_text(rows: list[Row], legend: bar_charts.Legend) -> str:

@@ -120,21 +120,9 @@ def draw_rows(raw: RawData, count: int, folder: Path) -> Path:
     return path
 
 
-def _rows_of(raw: RawData) -> int:
+def rows_of(raw: RawData) -> int:
+    """Return how many rows of a dataset can be trained on."""
     return most_train_rows(raw.train.rows, raw.validation is not None)
-
-
-def check_rows(raw: RawData, size: Size) -> None:
-    """Refuse a dataset that does not fill the largest minibatch.
-
-    Raises
-    ------
-    DataError
-        With both numbers.
-    """
-    left, wanted = _rows_of(raw), max(size.batches)
-    if left < wanted:
-        raise DataError(f"{raw.name}: {left} rows to train on, expected {wanted} or more")
 
 
 @dataclass(frozen=True)
@@ -170,7 +158,7 @@ class Plan:
             Shape(hidden, batch) for hidden in NETWORKS.values() for batch in self.size.batches
         ]
         if self.size.axes:
-            rows = [n for n in AXIS_ROWS if n < _rows_of(self.raw)]
+            rows = [n for n in AXIS_ROWS if n < rows_of(self.raw)]
             shapes += [Shape(hidden, AXIS_BATCH, n) for hidden in NETWORKS.values() for n in rows]
             widths = [(w,) * len(hidden) for hidden in NETWORKS.values() for w in AXIS_WIDTHS]
             shapes += [Shape(hidden, AXIS_BATCH) for hidden in widths]
@@ -198,7 +186,7 @@ class Plan:
 
     def _limit(self, config: RunConfig, row: PaperRow) -> dict[str, int]:
         """Return options of fewer steps if an epoch would take too long."""
-        rows = _rows_of(self.raw) if config.train_rows == "all" else int(config.train_rows)
+        rows = rows_of(self.raw) if config.train_rows == "all" else int(config.train_rows)
         network = make_network(config, self.raw.train.features.shape[1], self.raw.n_out)
         work = network.flops_per_example / 1e9
         rate = BACKENDS[row.backend].gflops * (self.cores if row.parallel else 1)

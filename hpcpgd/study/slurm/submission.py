@@ -74,7 +74,9 @@ def submit(
         wanted = _missing(states)
         if wanted or _lacks_report(place, own, queue):
             scripts = _scripts(study, site, own, place, wanted)
-            before = _still_queued(own, queue)
+            record = own.read()
+            queued = (job.split("_")[0] for job in queue.states() if job in record)
+            before = list(dict.fromkeys(queued))  # each array once
             _send(scripts, own, queue, (path, site_file), before, site.at_once == 1)
     say(f"{len(wanted)} of {len(states)} runs submitted; in {place.path}")
     return _wait(study, place, own, queue) if wait else 0
@@ -87,13 +89,6 @@ def _lacks_report(place: StudyFolder, own: SlurmFiles, queue: Queue) -> bool:
         return False
     ended = (path.stat().st_mtime for path in (place.path / "runs").glob("[!.]*"))
     return not result.exists() or result.stat().st_mtime < max(ended, default=0.0)
-
-
-def _still_queued(own: SlurmFiles, queue: Queue) -> list[str]:
-    """Return the queued jobs of earlier submissions, each array once."""
-    record = own.read()
-    jobs = (job.split("_")[0] for job in queue.states() if job in record)
-    return list(dict.fromkeys(jobs))
 
 
 def _missing(states: list[RunState]) -> set[str]:
@@ -141,20 +136,16 @@ def _send(
             earlier = [*before, *numbers]
             after = earlier if not script.names else (numbers[-1:] or before) if in_turn else []
             log = own.logs / script.path.stem
-            numbers.append(queue.submit(script.path, log, after, bool(script.names)))
-            own.add(_record(script, numbers[-1]))
+            number = queue.submit(script.path, log, after, bool(script.names))
+            numbers.append(number)
+            runs = {f"{number}_{i}": name for i, name in enumerate(script.names)}
+            own.add(runs or {number: REPORT})
     except BaseException:  # signals too: no job may remain that is not in the record
         with suppress(UnavailableError):
             queue.cancel([script.path for script in scripts])
         for script in scripts:
             script.path.unlink(missing_ok=True)
         raise
-
-
-def _record(script: Script, number: str) -> dict[str, str]:
-    """Return the run of each array task, or the report's job."""
-    tasks = {f"{number}_{i}": name for i, name in enumerate(script.names)}
-    return tasks or {number: REPORT}
 
 
 def status(path: Path, folder: Path | None) -> int:
