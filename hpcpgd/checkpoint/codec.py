@@ -230,7 +230,8 @@ def _segment(content: _Content, number: int, facts: dict[str, Any]) -> Segment:
     if not places:
         raise DataError(f"segment {number} has no ranks")
     # Checkpoints of earlier versions lack these.
-    facts = {name: getattr(Segment, name) for name in ("others_used", "initial_sha256")} | facts
+    added = ("others_used", "initial_sha256", "precision")
+    facts = {name: getattr(Segment, name) for name in added} | facts
     segment = Segment(**{**_typed(facts, SEGMENT), "places": places})
     name = f"timing/segment{number}"
     if facts["timed"]:

@@ -64,6 +64,8 @@ def differences(first: Path, second: Path) -> str:
 def _read(path: Path) -> Facts:
     with opened_result(path) as run:
         config = {"dataset_sha256": run.text("dataset_sha256"), **run.config()}
+        for option, texts in run.changed().items():  # of which the configuration has the last
+            config[option] = " then ".join(name for name, _ in itertools.groupby(texts))
         history = run.history() if run.has("history") else {}
         final = {name: float(history[name][-1]) for name in RESULTS if history}
         final |= {f"test_{name}": value for name, value in run.test().items()}

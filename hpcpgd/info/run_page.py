@@ -94,6 +94,8 @@ def _outcome(run: ResultReader) -> dict[str, str]:
     end = f"{ENDS.get(status, status)}, {steps[-1]} steps; started {run.text('started')}"
     ranks = run.values("segments/ranks", (len(steps),))
     segments = [f"to step {s} on {n} ranks" for s, n in zip(steps, ranks, strict=True)]
+    for texts in run.changed().values():
+        segments = [f"{s} in {text}" for s, text in zip(segments, texts, strict=True)]
     facts = {"status": end} | ({"segments": ", ".join(segments)} if len(steps) > 1 else {})
     if run.has("history"):
         facts |= _history(run.history(), run.test()) | _phases(run, len(steps))

@@ -73,6 +73,8 @@ class Segment:
         half a second, and where the system does not report it.
     initial_sha256 : str
         Of the parameters before the first step of this segment, computed as ``params_sha256``.
+    precision : str
+        Of products, as ``matmul_precision`` has it.
     """
 
     first_step: int
@@ -100,8 +102,9 @@ class Segment:
     hidden_share: float
     places: list[RankPlace]
     timing: Timing = field(default_factory=Timing)
-    others_used: float = nan  # which files of earlier versions lack, as the next one
+    others_used: float = nan  # which files of earlier versions lack, as the next ones
     initial_sha256: str = ""
+    precision: str = ""
 
 
 @dataclass

@@ -24,6 +24,8 @@ from hpcpgd.results.identify import CHECKPOINT, RUN, STUDY, what_is
 
 SCHEMAS = {RUN: "hpcpgd.run/1", STUDY: "hpcpgd.study/1"}
 RESULTS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+# Columns of segments that change the numbers, and their options.
+CHANGING = {"backend": "backend", "reduction": "reduction", "precision": "matmul_precision"}
 R2 = ("train_r2", "validation_r2")  # of a regression
 READ_BY = {
     CHECKPOINT: "train --resume", RUN: "plot", STUDY: "study report", "a dataset": "data info",
@@ -102,6 +104,16 @@ class ResultReader:
         names = ("loss", "r2" if self.has(f"history/{R2[0]}") else "accuracy")
         there = self.has("test")
         return {n: float(self.values(f"test/{n}", ())) if there else math.nan for n in names}
+
+    def changed(self) -> dict[str, list[str]]:
+        """Return the values that options had in each segment, where not all have the same."""
+        number, found = len(self.values("segments/ranks", (None,))), {}
+        for name, option in CHANGING.items():
+            if self.has(path := f"segments/{name}"):  # files of earlier versions lack precision
+                found[option] = [text or f"unknown {name}" for text in self.texts(path)]
+                if len(found[option]) != number:
+                    raise DataError(f"{path}: expected {number} texts")
+        return {option: texts for option, texts in found.items() if len({*texts}) > 1}
 
     def others_used(self) -> float:
         """Return the cores that other processes used since the last start, NaN if not known."""

@@ -79,6 +79,7 @@ def make_segment(
         hidden_share=np.nan,
         places=_places(ranks, gpu),
         initial_sha256=params_sha256(context.network, context.parameters),
+        precision=config.matmul_precision,
     )
 
 

@@ -80,6 +80,18 @@ def test_a_page_says_what_ran_where_and_how_it_ended(runs: Path) -> None:
     assert "params_sha256" not in wild
 
 
+def test_a_run_whose_precision_changed_says_so(runs: Path) -> None:
+    with h5py.File(runs / "more.h5", "r+") as file:
+        assert list(file["segments/precision"].asstr()) == ["float32"] * 2
+        file["segments/precision"][0] = "bf16"
+    page, lines = said(runs, cli.main, "more.h5"), said(runs, cli.compare, "more.h5", "a.h5")
+    assert page["segments"] == "to step 80 on 2 ranks in bf16, to step 160 on 2 ranks in float32"
+    assert lines["matmul_precision"] == "bf16 then float32 | float32"
+    with h5py.File(runs / "more.h5", "r+") as file:
+        del file["segments/precision"]  # as earlier versions wrote it
+    assert "bf16" not in said(runs, cli.main, "more.h5")["segments"]
+
+
 def test_the_same_run_twice_differs_in_nothing_but_the_time(runs: Path) -> None:
     with h5py.File(runs / "a.h5") as a, h5py.File(runs / "b.h5") as b:
         ratio = np.median(b["history/epoch_seconds"]) / np.median(a["history/epoch_seconds"])
