@@ -38,14 +38,14 @@ def plan(path: Path, folder: Path | None) -> int:
     more = [key for key in study.grid if key not in SHOWN]
     head = ("backend", "reduction", "network", "rows", "batch", "ranks", "threads", *more, "GFLOP",
             "expected", "memory", "done", "failed")  # fmt: skip
-    lines, left, small, rates = [], 0.0, [""], "assumed rates"
+    lines, left, small, unknown = [], 0.0, [""], 0
     for point in planned:
         cost, c = costs.of(point), point.config
         jobs = order([point], study.repeats)
         done = sum(place.is_done(job) for job in jobs)
         failed = sum(place.failure_file(job).exists() for job in jobs)
         if math.isnan(cost.seconds):
-            rates = "assumed rates, without the points on AMX, for which none is assumed"
+            unknown += study.repeats - done
         else:
             left += cost.seconds * (study.repeats - done)
         resources = Resources(point.threads, False, None)
@@ -63,10 +63,18 @@ def plan(path: Path, folder: Path | None) -> int:
     say("\n".join(["", *comparisons(study, planned), *warnings(study, planned, cores), least]))
     runs = f"{counted(len(planned), 'point')} x {counted(study.repeats, 'repeat')}"
     say(
-        f"{runs}; {about(left)} left, from {rates}; {counted(cores, 'core')}, "
+        f"{runs}; {_time_left(left, unknown)}; {counted(cores, 'core')}, "
         f"{memory:.0f} MiB here; runs in {place.path}"
     )
     return 0
+
+
+def _time_left(seconds: float, unknown: int) -> str:
+    """Return the time of the runs that are left; of ``unknown`` more no time can be told."""
+    if unknown and not seconds:
+        return "time unknown: no rate is assumed for products on AMX"
+    more = ", without the points on AMX, for which none is assumed" * bool(unknown)
+    return f"{about(seconds)} left, from assumed rates{more}"
 
 
 def comparisons(study: StudyFile, planned: list[Point]) -> Iterator[str]:

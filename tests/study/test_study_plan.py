@@ -75,6 +75,9 @@ def test_products_on_amx_have_no_estimate(
     assert "without the points on AMX" in done.out
     failing = f"bf16 and bf16x6: {refused}: 2 points of 3 would end with exit code 69 here"
     assert (failing in done.out) == bool(refused)
+    (tmp_path / "s.toml").write_text("train = {matmul_precision = 'bf16'}\n")
+    done = inside(tmp_path, cli.main, "plan", "s.toml")
+    assert "; time unknown: no rate is assumed for products on AMX; " in done.out
 
 
 def test_ranks_with_too_few_rows_are_told(tmp_path: Path) -> None:
