@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import time
 from typing import Any, ClassVar
 
@@ -120,10 +120,11 @@ class Real(Kind):
 
 @dataclass(frozen=True)
 class Choice(Kind):
-    """One of a few words."""
+    """One of a few words; ``hints`` say what certain other words may mean."""
 
     choices: tuple[str, ...]
     metavar: str = ""
+    hints: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def described(self) -> str:
         """Return the list of words."""
@@ -132,7 +133,9 @@ class Choice(Kind):
     def valid(self, value: Any) -> str:
         """Return the word, or raise ``ValueError`` with the nearest one."""
         if value not in self.choices:
-            raise ValueError(nearest(value, self.choices) if isinstance(value, str) else "")
+            if not isinstance(value, str):
+                raise ValueError
+            raise ValueError(self.hints.get(value) or nearest(value, self.choices))
         return str(value)
 
 

@@ -35,11 +35,11 @@ def _check_precision(config: RunConfig) -> None:
     precision, dtype = config.matmul_precision, config.dtype
     reduced = precision in ("tf32", *TILE_PARTS)
     able = [name for name, backend in BACKENDS.items() if precision in backend.precisions]
-    if reduced and (config.backend not in able or dtype != "float32"):
-        raise ConfigError(
-            f"matmul-precision {precision} does not go with backend {config.backend} and dtype "
-            f"{dtype}: it needs backend {' or '.join(able)} and dtype float32"
-        )
+    needs = {"backend": able, "dtype": ["float32"]} if reduced else {}
+    if wrong := [name for name, good in needs.items() if getattr(config, name) not in good]:
+        now = " and ".join(f"{name} {getattr(config, name)}" for name in wrong)
+        needed = " and ".join(f"{name} {' or '.join(needs[name])}" for name in wrong)
+        raise ConfigError(f"matmul-precision {precision} does not go with {now}: it needs {needed}")
     if precision != dtype and not reduced:
         raise ConfigError(
             f"matmul-precision {precision} does not go with dtype {dtype}: leave it out, "

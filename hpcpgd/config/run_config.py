@@ -46,6 +46,10 @@ SHARDS = 4
 TASKS = ("classification", "regression")
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear")
 PRECISIONS = ("float32", "float64", "tf32", *TILE_PARTS)
+OF_PRODUCTS = {
+    word: f"; for products: --matmul-precision {name}"
+    for word, name in (("bfloat16", "bf16"), *((name, name) for name in PRECISIONS[2:]))
+}
 INITS = ("glorot", "he")
 MAX_WIDTH = 2**24
 CHECKPOINT_EVERY = Duration(steps=True, word="never")
@@ -185,12 +189,12 @@ class RunConfig:
     )
     dtype: str = _option(
         "auto",
-        Choice(("auto", "float32", "float64")),
+        Choice(("auto", "float32", "float64"), hints=OF_PRODUCTS),
         f"type of weights and arithmetic; auto: {_default_dtypes()}",
     )
     matmul_precision: str = _option(
         "auto",
-        Choice(("auto", *PRECISIONS)),
+        Choice(("auto", *PRECISIONS), hints={"bfloat16": "; did you mean 'bf16'?"}),
         "precision of matrix products; auto: the dtype. With backend gemm, dtype float32 and a "
         "processor with AMX: bf16 rounds factors to 8 significant bits, bf16x6 has the accuracy "
         "of float32. With backend cuda and dtype float32: tf32 rounds them to 11 bits",

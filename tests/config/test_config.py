@@ -83,6 +83,8 @@ USAGE = {
     ("--hidden", ""): "--hidden",
     ("--backend", "gem"): r"got 'gem'; did you mean 'gem[mv]'\?",
     ("--reduction", "alreduce"): r"did you mean 'allreduce'\?",
+    ("--matmul-precision", "bfloat16"): r"did you mean 'bf16'\?",
+    ("--dtype", "bfloat16"): "'bfloat16'; for products: --matmul-precision bf16$",
     ("--network", "net-3h"): r"did you mean 'net-[12]h'\?",
     ("--recipe", "papers"): r"--recipe: .*did you mean 'paper'\?",
     ("--dataset", "mnsit"): r"--dataset: unknown dataset 'mnsit'.*did you mean 'mnist'\?",

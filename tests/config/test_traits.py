@@ -51,9 +51,9 @@ def test_messages_name_what_the_tables_have(monkeypatch: pytest.MonkeyPatch) -> 
     assert resolve({"backend": "new"}, {}).dtype == "float64"
     monkeypatch.setitem(REDUCTIONS, "more", REDUCTIONS["shared"])
     for wrong, text in (
-        ({"backend": "gemm", "matmul_precision": "tf32"}, "needs backend cuda or new and"),
-        ({"backend": "loops", "matmul_precision": "bf16"}, "needs backend gemm and dtype float32"),
-        ({"dtype": "float64", "matmul_precision": "bf16x6"}, "and dtype float64: it needs backend"),
+        ({"backend": "gemm", "matmul_precision": "tf32"}, "gemm: it needs backend cuda or new$"),
+        ({"backend": "loops", "matmul_precision": "bf16"}, "loops: it needs backend gemm$"),
+        ({"dtype": "float64", "matmul_precision": "bf16x6"}, "float64: it needs dtype float32$"),
         ({"backend": "loops", "reduction": "overlap"}, "or backend gemm or cuda or new$"),
         ({"backend": "new", "reduction": "more"}, "use reduction allreduce or overlap, or backend"),
         ({"reduction": "allreduce", "group_size": 2}, "shared and reproducible and more .now"),
