@@ -59,7 +59,8 @@ def find_blas(backend: str) -> Any:
     try:
         library = blas_library.find(path)
     except OSError as error:
-        raise UnavailableError(f"HPCPGD_BLAS={path}: {error}") from None
+        expected = ": expected mkl, or the path of a library" * (path != "mkl")
+        raise UnavailableError(f"HPCPGD_BLAS={path}: {error}{expected}") from None
     if library is not None:
         return library
     if traits.blas not in MatmulStandIn.ROUTINES:

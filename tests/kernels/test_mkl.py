@@ -42,6 +42,11 @@ def test_the_library_is_where_the_wheel_says(
     done = python(*TRAIN, ranks=3, env={**env, "HPCPGD_BLAS": "mkl"}, cwd=tmp_path)
     done.one_line(69, "HPCPGD_BLAS=mkl: ")
     assert ("not installed here: pip install 'hpcpgd[mkl]'" in done.err) != whole
+    done = python(*TRAIN, env={**env, "HPCPGD_BLAS": "mlk"}, cwd=tmp_path)
+    assert (done.code, done.err.rpartition(": ")[2]) == (
+        69,
+        "expected mkl, or the path of a library\n",
+    )
 
 
 @pytest.mark.parametrize(
