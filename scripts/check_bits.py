@@ -56,7 +56,10 @@ def check(options: argparse.Namespace) -> int:
     if options.only:
         names = [case.name for case in plan.cases]
         if unknown := [name for name in options.only if name not in names]:
-            raise UsageError(f"--only {unknown[0]}: expected one of {', '.join(names)}")
+            tiled = unknown[0] in [case.name for case in cases.TILED]
+            why = "bf16 and bf16x6 need a processor with AMX"
+            reason = f"{'not in the quick form' if options.quick else why}: " * tiled
+            raise UsageError(f"--only {unknown[0]}: {reason}expected one of {', '.join(names)}")
         plan = replace(plan, cases=tuple(c for c in plan.cases if c.name in options.only))
     path = options.output or findings.default_path("check_bits")
     about = {**findings.about("check_bits", cores_used=len(affinity())), "plan": asdict(plan)}

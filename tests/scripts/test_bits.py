@@ -16,6 +16,8 @@ from tests.helpers.support import script
 def test_an_unknown_case_is_refused(tmp_path: Path) -> None:
     done = script("check_bits", "--only", "nope", "--output", str(tmp_path / "bits.json"))
     done.one_line(2, "expected one of softmax")
+    done = script("check_bits", "--quick", "--only", "bf16")
+    done.one_line(2, "--only bf16: not in the quick form: expected one of softmax")
 
 
 @pytest.mark.long(
