@@ -36,7 +36,7 @@ NUMBERS = ("repeats", "warmup_epochs", "expected_runs")
 # Columns that files of earlier versions lack.
 ADDED = (
     "logical_cores", "others_used", "unchecked", "speedup_low", "speedup_high",
-    "validation_accuracy",
+    "validation_accuracy", "other_kernels",
 )  # fmt: skip
 FORMERLY = {"asked_reduction": "reduction"}  # the column of older files that has the same values
 SUMMARY_UNITS = {**UNITS, "median": "s", "ci_low": "s", "ci_high": "s"}

@@ -53,7 +53,7 @@ class Summary(PointColumns):
     product : float
         Of the three, over that of the base: the efficiency, up to the rounding of medians.
     superlinear : bool
-        Efficiency beyond 1.02: caches, or a slow base.
+        Efficiency beyond 1.02 of the base's backend and precision: caches, or a slow base.
     oversubscribed : bool
         More threads than cores: the point does not show scaling.
     cold : bool
@@ -73,6 +73,8 @@ class Summary(PointColumns):
         and the reverse; NaN at the base, which is 1 by definition.
     validation_accuracy : float
         After the last epoch, the median over the repeats; NaN without one.
+    other_kernels : bool
+        Another backend or precision than the base: its ratios are not those of scaling alone.
     """
 
     asked_reduction: str
@@ -105,6 +107,7 @@ class Summary(PointColumns):
     speedup_low: float = NAN
     speedup_high: float = NAN
     validation_accuracy: float = NAN
+    other_kernels: bool = False
 
     @property
     def workers(self) -> int:
@@ -169,6 +172,8 @@ def _summary(
     product = balance * communication * computation
     whole = product / float(np.prod(_factors(origin, origin))) if origin else NAN
     ratios = _ratios(group, origin, kind)
+    kernels = {(r.backend, r.dtype, r.precision) for r in (first, _first(origin or group))}
+    several = len({_first(other).precision for other in groups.values()}) > 1
     phases: dict[str, Any] = {name: _middle(group, name) for name in PHASE_COLUMNS.values()}
     return Summary(
         **{f.name: getattr(first, f.name) for f in fields(PointColumns)},
@@ -180,13 +185,13 @@ def _summary(
         ci_high=high,
         gflops=_middle(group, "gflops"),
         **phases,
-        base=_named(_first(origin)) if origin else "",
+        base=_named(_first(origin), several) if origin else "",
         **ratios,
         load_balance=balance,
         communication=communication,
         computation=computation,
         product=whole,
-        superlinear=bool(ratios["efficiency"] > SUPERLINEAR),
+        superlinear=bool(ratios["efficiency"] > SUPERLINEAR and len(kernels) == 1),
         oversubscribed=any(row.oversubscribed for row in good),
         cold=any(row.cold for row in good),
         steps=min((row.steps for row in good), default=0),
@@ -195,11 +200,12 @@ def _summary(
         others_used=max((n for row in good if not np.isnan(n := row.others_used)), default=NAN),
         unchecked=sum(np.isnan(row.others_used) for row in good),
         validation_accuracy=_middle(group, "validation_accuracy"),
+        other_kernels=len(kernels) > 1,
     )
 
 
-def _named(row: Row) -> str:
-    precision = f" {row.precision}" * (row.precision != row.dtype)
+def _named(row: Row, several: bool) -> str:
+    precision = f" {row.precision}" * (several or row.precision != row.dtype)
     return f"{row.backend} {row.reduction}{precision} {row.ranks}x{row.threads}"
 
 

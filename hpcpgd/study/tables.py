@@ -138,7 +138,7 @@ def factors_table(points: Sequence[Summary]) -> str:
     head += ["product, over the base's", "remarks"]
     for p, line in zip(points, cells, strict=True):
         factors = (p.load_balance, p.communication, p.computation, p.product)
-        disturbed = "base disturbed?" * (p.computation > LARGE_FACTOR)
+        disturbed = "base disturbed?" * (p.computation > LARGE_FACTOR and not p.other_kernels)
         line += [*map(figure, factors), disturbed]
     return aligned(head, cells)
 

@@ -84,6 +84,10 @@ def test_the_base_can_be_another_backend() -> None:
     found = summarise(rows, "sweep", {"backend": "loops", "ranks": 1})
     assert [p.speedup for p in found] == [1, 10, 20]
     assert {p.base for p in found} == {"loops allreduce 1x1"}
+    for others in ({"backend": "loops"}, {"precision": "bf16"}, {}):  # only the last says scaling
+        rows = repeats(1, [10.0], key="b", **others) + repeats(2, [1.0], key="p")
+        (_, two), same = (found := summarise(rows, "sweep", {"ranks": 1})), not others
+        assert ("superlinear" in remarks(two), "disturbed" in factors_table(found)) == (same, same)
 
 
 def test_a_sweep_without_a_base_claims_no_scaling() -> None:
@@ -153,7 +157,7 @@ def test_precisions_are_told_apart_in_tables() -> None:
     given = json.dumps({"matmul_precision": "tf32", "ranks": 1})
     rows = repeats(1, [8.0]) + repeats(1, [4.0], precision="tf32", key="tf32", given=given)
     bases = [point.base for point in summarise(rows, "strong", {})]
-    assert bases == ["gemm allreduce 1x1", "gemm allreduce tf32 1x1"]
+    assert bases == ["gemm allreduce float32 1x1", "gemm allreduce tf32 1x1"]
 
 
 def test_tables_show_what_varies_and_what_it_does_to_the_accuracy() -> None:
