@@ -63,7 +63,7 @@ class Cluster:
         states = self.call("squeue", "-h", "--states=all", f"--jobs={job}", "--format=%T").out
         return " ".join(sorted(set(states.split())))
 
-    def wait(self, job: str, seconds: float = 120) -> None:
+    def wait(self, job: str, seconds: float = 300) -> None:
         # %F, not %A: a task of an array has a number of its own, and may outlive the array's.
         until(lambda: job not in self.call("squeue", "-h", "-o", "%F").out.split(), seconds)
 
